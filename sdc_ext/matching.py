@@ -1,0 +1,74 @@
+"""Distances between gradients, and between parameters: the matching losses of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from sdc_ext.errors import check_choice
+
+GradientDistance: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+
+# Added to the product of norms, so that a zero gradient has a distance of exactly 1.
+_EPS = 1e-6
+
+
+def layerwise_cosine(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
+    """Sum over weight tensors and output rows of ``1 - <r, s> / (|r| |s| + 1e-6)``.
+
+    One-dimensional tensors (biases and norm parameters) are left out, as in the original.
+
+    Args:
+        gw_syn: synthetic gradients, one tensor of shape (out, ...) a parameter.
+        gw_real: real gradients of the same shapes.
+
+    Returns:
+        A scalar tensor.
+
+    Reference: Zhao et al., "Dataset Condensation with Gradient Matching", Eq. 8 and 9; called
+    "ours" in its code.
+    """
+    distances = [
+        _cosine(syn.flatten(1), real.flatten(1)).sum()
+        for syn, real in zip(gw_syn, gw_real, strict=True)
+        if syn.ndim > 1
+    ]
+    return torch.stack(distances).sum()
+
+
+def squared_error(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
+    """Sum of squared differences over all parameters ("mse" in the originals, though a sum)."""
+    return (_flat(gw_syn) - _flat(gw_real)).square().sum()
+
+
+def cosine(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
+    """``1 - <r, s> / (|r| |s| + 1e-6)`` of the two gradients as one vector each ("cos")."""
+    return _cosine(_flat(gw_syn), _flat(gw_real))
+
+
+DISTANCES: dict[str, GradientDistance] = {
+    "ours": layerwise_cosine,
+    "mse": squared_error,
+    "cos": cosine,
+}
+
+
+def gradient_distance(dis_metric: str) -> GradientDistance:
+    """The distance of that name, under the originals' names.
+
+    Raises:
+        InputError: for a name that is not in ``DISTANCES``.
+    """
+    return DISTANCES[check_choice("dis_metric", dis_metric, DISTANCES)]
+
+
+def _cosine(syn: Tensor, real: Tensor) -> Tensor:
+    norms = torch.linalg.vector_norm(syn, dim=-1) * torch.linalg.vector_norm(real, dim=-1)
+    return 1 - (syn * real).sum(-1) / (norms + _EPS)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([t.flatten() for t in tensors])
