@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
-
 
 class InputError(ValueError):
     """Bad input: the message names the value, what is allowed and what to do."""
@@ -14,15 +14,26 @@ class DivergenceError(RuntimeError):
     """A loss became NaN or infinite; what was good has been saved."""
 
 
-def check_choice(what: str, value: str, choices: Iterable[str]) -> str:
+def check_choice(
+    what: str, value: str, choices: Iterable[str], *, listed: Iterable[str] | None = None
+) -> str:
     """Returns ``value`` if it is one of ``choices``.
 
     Raises:
-        InputError: otherwise; names the nearest choice and lists them all.
+        InputError: otherwise; names the nearest choice and lists them, or ``listed`` instead.
     """
     known = sorted(choices)
     if value in known:
         return value
     near = get_close_matches(value.lower(), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"unknown {what} {value!r}: {hint}choose from {', '.join(known)}")
+    names = ", ".join(known if listed is None else listed)
+    raise InputError(f"unknown {what} {value!r}: {hint}choose from {names}")
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Raises InputError unless every named attribute is finite and above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name} must be above 0, got {value}")

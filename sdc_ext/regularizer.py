@@ -90,11 +90,9 @@ class SDCLoss:
     """What :func:`with_sdc` returns: ``loss_fn`` with its own signature, plus the correction.
 
     Attributes:
-        matching: the last matching loss, without the correction (detached).
-        difficulty: the last GraDN, i.e. the mean L2 norm (detached), whatever ``norm`` is.
+        matching: the last matching loss, without the correction (detached; NaN at first).
+        difficulty: the last GraDN, i.e. the mean L2 norm (likewise), whatever ``norm`` is.
         lam: the last lam.
-        iteration: where a schedule stands. Set it in your loop if the loss is called more than
-            once an outer iteration; left alone, it counts the corrected calls.
     """
 
     def __init__(
@@ -105,15 +103,30 @@ class SDCLoss:
         norm: Literal["l2", "l2_squared"],
     ) -> None:
         functools.update_wrapper(self, loss_fn, updated=())
-        self.iteration = 0
-        self.matching: Tensor | None = None
-        self.difficulty: Tensor | None = None
+        self._iteration = 0
+        self._counts_calls = True
+        self.matching = torch.tensor(math.nan)
+        self.difficulty = torch.tensor(math.nan)
         self._loss_fn = loss_fn
         self._schedule = lam if callable(lam) else None
         self._grads = grads
         self._norm = norm
         self._observed: list[Tensor] = []
         self.lam = _check_lam(lam(0) if callable(lam) else lam)
+
+    @property
+    def iteration(self) -> int:
+        """Where a schedule stands. It counts the corrected calls until you set it.
+
+        Set it in loops that call the loss more than once an outer iteration (DC, DSA):
+        ``match_loss.iteration = it``.
+        """
+        return self._iteration
+
+    @iteration.setter
+    def iteration(self, value: int) -> None:
+        self._iteration = value
+        self._counts_calls = False
 
     def observe(self, gradients: Gradients) -> None:
         """Notes the gradient of one inner step; the next call penalises the mean of all noted.
@@ -143,13 +156,13 @@ class SDCLoss:
                 "tensors; wrap the function that computes the matching loss itself"
             )
         if self._schedule is not None:
-            self.lam = _check_lam(self._schedule(self.iteration))
+            self.lam = _check_lam(self._schedule(self._iteration))
         stacked = torch.stack(list(norms))
         self.difficulty = stacked.detach().mean()
         self.matching = loss.detach()
         if not stacked.requires_grad:
             return loss
-        self.iteration += 1
+        self._iteration += self._counts_calls
         if self.lam == 0:
             return loss
         penalty = stacked if self._norm == "l2" else stacked.square()

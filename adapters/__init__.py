@@ -1,0 +1,20 @@
+"""The methods of the field, each a page of choices on one of two loops."""
+
+from __future__ import annotations
+
+from sdc_ext.adapters.base import Method as Method
+from sdc_ext.adapters.dc import DC
+from sdc_ext.adapters.dcc import DCC, DSAC
+from sdc_ext.adapters.dsa import DSA
+from sdc_ext.errors import check_choice
+
+METHODS: dict[str, Method] = {method.name: method for method in (DC, DSA, DCC, DSAC)}
+
+
+def get_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        InputError: for an unknown name; lists the known ones.
+    """
+    return METHODS[check_choice("method", name, METHODS)]

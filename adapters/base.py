@@ -1,0 +1,167 @@
+"""The interface that the engine drives, and what a method is given to work with.
+
+A run is this loop, and an adapter is what stands in it::
+
+    state = loop.start(task)                     # synthetic images, their optimiser
+    for iteration in range(iterations):
+        seed_torch(seed, "iteration", iteration)
+        loss_fn.iteration = iteration            # for schedules of lam
+        log = loop.step(state, task, loss_fn, iteration)
+        every eval_every: evaluate(state.images, state.labels); save a checkpoint
+
+A loop is a frozen dataclass of hyper-parameters; everything that changes is in its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sdc_ext.data import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.networks import create_network
+from sdc_ext.regularizer import SDCLoss
+from sdc_ext.training import place
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is distilled, into how many images, with which network, and where.
+
+    Raises:
+        InputError: if a class has fewer than ``ipc`` images.
+    """
+
+    data: RealData
+    ipc: int
+    network: str
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        if self.ipc < 1:
+            raise InputError(f"ipc must be at least 1, got {self.ipc}")
+        for name, index in zip(self.data.classes, self.class_indices, strict=True):
+            if len(index) < self.ipc:
+                raise InputError(
+                    f"ipc {self.ipc} is more than the {len(index)} training images of class "
+                    f"{name!r}: use at most {len(index)}"
+                )
+
+    @cached_property
+    def class_indices(self) -> list[Tensor]:
+        return self.data.indices_by_class()
+
+    @cached_property
+    def _images(self) -> Tensor:
+        return self.data.train.images.to(self.accelerator.device)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.data.classes)
+
+    def new_network(self) -> nn.Module:
+        """A fresh random network in training mode, on the device."""
+        network = create_network(
+            self.network, self.data.channels, self.num_classes, self.data.image_size
+        )
+        place(network, self.accelerator)
+        return network.train()
+
+    def draw_indices(self, label: int, n: int) -> Tensor:
+        """``n`` different training images of a class (all of them if it has fewer)."""
+        index = self.class_indices[label]
+        return index[torch.randperm(len(index))[:n]]
+
+    def real_images(self, index: Tensor) -> Tensor:
+        """Normalised images (len(index), C, H, W) on the device."""
+        return self.data.normalize(self._images[index.to(self._images.device)])
+
+
+class State(Protocol):
+    """What a loop changes: the engine evaluates, saves and restores it."""
+
+    images: Tensor
+    labels: Tensor
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Loop(Protocol):
+    """One of the two loops that serve all methods."""
+
+    def matching_loss(self) -> Callable[..., Tensor]:
+        """The loss that the correction wraps."""
+        ...
+
+    def start(self, task: Task) -> Any:
+        """The initial state; draws from torch's global generator."""
+        ...
+
+    def step(self, state: Any, task: Task, loss_fn: SDCLoss, iteration: int) -> dict[str, float]:
+        """One outer iteration, in place.
+
+        Returns:
+            What to log: at least ``loss``, ``matching`` and ``difficulty`` (GraDN).
+
+        Raises:
+            DivergenceError: before it changes the state, if the loss is not finite.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run needs beside its loop's hyper-parameters."""
+
+    iterations: int = field(default=1000, metadata={"help": "outer iterations"})
+    lam: float = field(default=0.002, metadata={"help": "weight of the correction; 0 is without"})
+    lam_ramp: tuple[float, float, int] | None = field(
+        default=None,
+        metadata={"help": "adaptive correction instead of lam: start, end, iterations between"},
+    )
+    norm: str = field(default="l2", metadata={"help": "penalised norm: l2 or l2_squared"})
+    network: str = field(
+        default="convnet", metadata={"help": "network to distil with, e.g. convnet:depth=4"}
+    )
+    eval_network: str = field(default="convnet", metadata={"help": "network to evaluate with"})
+    eval_every: int = field(default=500, metadata={"help": "iterations between evaluations"})
+    num_eval: int = field(default=20, metadata={"help": "networks an evaluation"})
+    epoch_eval_train: int = field(default=300, metadata={"help": "epochs an evaluation network"})
+    eval_augmentation: str = field(
+        default="none", metadata={"help": "augmentation of evaluation networks"}
+    )
+    statistics: str = field(
+        default="own", metadata={"help": "data set whose channel statistics normalise the images"}
+    )
+
+
+@dataclass(frozen=True)
+class Method:
+    """A distillation method: a loop and the choices that make it this method.
+
+    Attributes:
+        name: what the command line calls it.
+        reference: the paper.
+        loop: the loop's class, a dataclass.
+        choices: values of its fields, and of :class:`RunSettings`, that differ from their
+            defaults.
+        source: where the choices come from, e.g. a script of the original repository.
+        rules: further values for a data set and ipc, each with its source.
+        counts: which evaluation counts: ``"last"`` or ``"best"``.
+    """
+
+    name: str
+    reference: str
+    loop: Callable[..., Loop]
+    choices: Mapping[str, Any]
+    source: str
+    rules: Callable[[str, int], Mapping[str, tuple[Any, str]]]
+    counts: str

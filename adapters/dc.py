@@ -1,0 +1,15 @@
+"""DC: gradients matched class by class, from noise, without augmentation."""
+
+from sdc_ext.adapters.base import Method
+from sdc_ext.adapters.gradient import GradientMatching
+from sdc_ext.adapters.recipes import dc_rules
+
+DC = Method(
+    name="dc",
+    reference="Zhao, Mopuri, Bilen: Dataset Condensation with Gradient Matching, ICLR 2021",
+    loop=GradientMatching,
+    choices={"init": "noise"},
+    source="DatasetCondensation main.py",
+    rules=dc_rules,
+    counts="last",
+)

@@ -1,0 +1,17 @@
+"""DSA: DC under one augmentation drawn for real and synthetic images alike, from real images."""
+
+from sdc_ext.adapters.base import Method
+from sdc_ext.adapters.gradient import GradientMatching
+from sdc_ext.adapters.recipes import dsa_rules
+
+DSA = Method(
+    name="dsa",
+    reference=(
+        "Zhao, Bilen: Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021"
+    ),
+    loop=GradientMatching,
+    choices={"init": "real"},
+    source="DatasetCondensation README",
+    rules=dsa_rules,
+    counts="last",
+)

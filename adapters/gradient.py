@@ -1,0 +1,303 @@
+"""The gradient-matching loop, which serves DC, DSA, DCC and DSAC."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import SGD
+
+from sdc_ext.adapters.base import Task
+from sdc_ext.augment import Augmentation, Replay, parse_augmentation
+from sdc_ext.errors import DivergenceError, check_choice, check_positive
+from sdc_ext.matching import gradient_distance
+from sdc_ext.regularizer import SDCLoss
+from sdc_ext.synthetic import class_labels
+from sdc_ext.training import differentiable_gradient, mean_gradient, train_epoch
+
+# Real images a class from which batch norm takes its statistics before they are frozen.
+_BATCH_NORM_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class ClassBatch:
+    """One class's part in a matching step.
+
+    Attributes:
+        label: the class.
+        real: gives images (B, C, H, W), normalised, not yet augmented; called when it is the
+            class's turn, so that one class's images are in memory at a time.
+        rows: where the class's images lie in the synthetic set.
+        replay: the augmentation drawn for this class, for real and synthetic images alike.
+    """
+
+    label: int
+    real: Callable[[], Tensor]
+    rows: slice
+    replay: Replay
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Image gradient (N, C, H, W) of a matching step, and what it was the gradient of."""
+
+    image_gradient: Tensor
+    loss: Tensor
+    matching: Tensor
+    difficulty: Tensor
+
+
+def match_by_class(
+    network: nn.Module, images: Tensor, batches: Sequence[ClassBatch], loss_fn: SDCLoss
+) -> StepResult:
+    """Matches each class's gradient, and sums the losses (DC Eq. 8, SDC Eq. 11).
+
+    ``sum_c D(g_syn^c, g_real^c) + lam ||g_syn^c||_2``
+
+    Each class is differentiated at once, so that one class's graph is alive at a time.
+
+    Args:
+        network: parameters theta; batch norm, if any, frozen.
+        images: the synthetic set (N, C, H, W); not changed.
+        batches: the classes to match; rows of others get a zero gradient.
+        loss_fn: from (synthetic, real) gradients to a scalar.
+    """
+    gradient = torch.zeros_like(images)
+    losses = torch.zeros(3, device=images.device, dtype=images.dtype)
+    for batch in batches:
+        gw_real = _real_gradient(network, batch)
+        leaf = images[batch.rows].detach().requires_grad_()
+        labels = torch.full((len(leaf),), batch.label, device=images.device)
+        gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
+        loss = loss_fn(gw_syn, gw_real)
+        (gradient[batch.rows],) = torch.autograd.grad(loss, leaf)
+        losses += _losses(loss, loss_fn)
+    loss, matching, difficulty = losses
+    return StepResult(gradient, loss, matching, difficulty)
+
+
+def match_all_classes(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    batches: Sequence[ClassBatch],
+    loss_fn: SDCLoss,
+    *,
+    mine: Sequence[ClassBatch],
+    reduce: Callable[[Tensor], Tensor],
+) -> StepResult:
+    """Matches the mean of the classes' gradients at once (DCC; SDC paper, Eq. 3).
+
+    Args:
+        network: parameters theta; batch norm, if any, frozen.
+        images: the synthetic set (N, C, H, W); not changed.
+        labels: (N,) int64.
+        batches: all classes, for the augmentation of their synthetic images.
+        loss_fn: from (synthetic, real) gradients to a scalar.
+        mine: the classes whose real gradients this process computes.
+        reduce: sums a tensor over processes.
+    """
+    total = [torch.zeros_like(p) for p in network.parameters() if p.requires_grad]
+    for batch in mine:
+        torch._foreach_add_(total, _real_gradient(network, batch), alpha=1 / len(batches))
+    gw_real = [reduce(t) for t in total]
+    leaf = images.detach().requires_grad_()
+    augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
+    gw_syn = differentiable_gradient(network, augmented, labels)
+    loss = loss_fn(gw_syn, gw_real)
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    loss, matching, difficulty = _losses(loss, loss_fn)
+    return StepResult(gradient, loss, matching, difficulty)
+
+
+class GradientMatchingState:
+    """Synthetic images (N, C, H, W), labels (N,) sorted by class, and the image optimiser."""
+
+    def __init__(self, images: Tensor, labels: Tensor, optimizer: SGD) -> None:
+        self.images = images
+        self.labels = labels
+        self.optimizer = optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images.detach(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self.images.copy_(state["images"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass(frozen=True)
+class GradientMatching:
+    """Hyper-parameters of gradient matching, under the originals' names and defaults.
+
+    An outer iteration draws a network, then ``outer_loop`` times updates the images to match
+    gradients and, in between, trains the network on them for ``inner_loop`` epochs.
+
+    Raises:
+        InputError: for an unknown distance, initialisation or augmentation, or a count or rate
+            that is not positive.
+    """
+
+    outer_loop: int = field(default=1, metadata={"help": "image updates a network"})
+    inner_loop: int = field(default=1, metadata={"help": "network epochs between image updates"})
+    init: str = field(default="noise", metadata={"help": "initial images: noise or real"})
+    dsa_strategy: str = field(
+        default="none",
+        metadata={"help": "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"},
+    )
+    contrast: bool = field(default=False, metadata={"help": "match all classes at once (DCC)"})
+    outer_warmup: int = field(default=250, metadata={"help": "DCC: iterations by class at first"})
+    inner_warmup: int = field(default=10, metadata={"help": "DCC: image updates by class in them"})
+    dis_metric: str = field(default="ours", metadata={"help": "distance: ours, mse or cos"})
+    lr_img: float = field(default=0.1, metadata={"help": "learning rate of the images"})
+    lr_net: float = field(default=0.01, metadata={"help": "learning rate of the networks"})
+    batch_real: int = field(default=256, metadata={"help": "real images a class and update"})
+    batch_train: int = field(default=256, metadata={"help": "batch size of network training"})
+
+    def __post_init__(self) -> None:
+        check_choice("init", self.init, ("noise", "real"))
+        gradient_distance(self.dis_metric)
+        parse_augmentation(self.dsa_strategy)
+        check_positive(self, "outer_loop", "inner_loop", "lr_img", "lr_net")
+        check_positive(self, "batch_real", "batch_train")
+
+    def matching_loss(self) -> Callable[..., Tensor]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return gradient_distance(self.dis_metric)
+
+    def start(self, task: Task) -> GradientMatchingState:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        labels = class_labels(task.num_classes, task.ipc)
+        if self.init == "real":
+            index = torch.cat([task.draw_indices(c, task.ipc) for c in range(task.num_classes)])
+            images = task.real_images(index)
+        else:
+            images = torch.randn(len(labels), task.data.channels, *task.data.image_size)
+        images = images.to(task.accelerator.device).requires_grad_()
+        # The originals' momentum, which their command line does not offer.
+        optimizer = SGD([images], lr=self.lr_img, momentum=0.5)
+        return GradientMatchingState(images, labels.to(images.device), optimizer)
+
+    def step(
+        self, state: GradientMatchingState, task: Task, loss_fn: SDCLoss, iteration: int
+    ) -> dict[str, float]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        network = task.new_network()
+        optimizer = SGD(network.parameters(), lr=self.lr_net)
+        augmentation = parse_augmentation(self.dsa_strategy)
+        logs = []
+        for update in range(self.outer_loop):
+            if update > 0:
+                self._train(network, optimizer, state, augmentation)
+            freeze_batch_norm(network, task)
+            warm = iteration < self.outer_warmup and update < self.inner_warmup
+            result = self._match(network, state, task, loss_fn, augmentation, warm)
+            logs.append(_to_floats(result))
+            _check_finite(logs[-1], self.lr_img)
+            state.images.grad = result.image_gradient
+            state.optimizer.step()
+        return {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
+
+    def _match(
+        self,
+        network: nn.Module,
+        state: GradientMatchingState,
+        task: Task,
+        loss_fn: SDCLoss,
+        augmentation: Augmentation,
+        warm: bool,
+    ) -> StepResult:
+        accelerator = task.accelerator
+
+        def reduce(tensor: Tensor) -> Tensor:
+            reduced: Tensor = accelerator.reduce(tensor, "sum")
+            return reduced
+
+        batches = self._draw_batches(task, augmentation)
+        mine = batches[accelerator.process_index :: accelerator.num_processes]
+        if self.contrast and not warm:
+            return match_all_classes(
+                network, state.images, state.labels, batches, loss_fn, mine=mine, reduce=reduce
+            )
+        part = match_by_class(network, state.images, mine, loss_fn)
+        gradient = reduce(part.image_gradient)
+        losses = reduce(torch.stack([part.loss, part.matching, part.difficulty]))
+        # The difficulty is a mean over classes; the losses are sums, as in the original.
+        return StepResult(gradient, losses[0], losses[1], losses[2] / len(batches))
+
+    def _draw_batches(self, task: Task, augmentation: Augmentation) -> list[ClassBatch]:
+        # Every process draws for all classes, so that all draw the same.
+        return [
+            ClassBatch(
+                label,
+                partial(task.real_images, task.draw_indices(label, self.batch_real)),
+                slice(label * task.ipc, (label + 1) * task.ipc),
+                augmentation.draw(task.data.image_size),
+            )
+            for label in range(task.num_classes)
+        ]
+
+    def _train(
+        self,
+        network: nn.Module,
+        optimizer: SGD,
+        state: GradientMatchingState,
+        augmentation: Augmentation,
+    ) -> None:
+        network.train()
+        for _ in range(self.inner_loop):
+            train_epoch(
+                network,
+                optimizer,
+                state.images.detach(),
+                state.labels,
+                batch_size=self.batch_train,
+                augmentation=augmentation,
+            )
+
+
+def freeze_batch_norm(network: nn.Module, task: Task) -> None:
+    """Takes batch norm's statistics from real images of all classes, then freezes them.
+
+    A synthetic batch may be a single image, too small for statistics of its own.
+    """
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    if not layers:
+        return
+    network.train()
+    index = [task.draw_indices(c, _BATCH_NORM_IMAGES) for c in range(task.num_classes)]
+    with torch.no_grad():
+        network(task.real_images(torch.cat(index)))
+    for layer in layers:
+        layer.eval()
+
+
+def _real_gradient(network: nn.Module, batch: ClassBatch) -> tuple[Tensor, ...]:
+    images = batch.replay(batch.real())
+    labels = torch.full((len(images),), batch.label, device=images.device)
+    return mean_gradient(network, images, labels)
+
+
+def _losses(loss: Tensor, loss_fn: SDCLoss) -> Tensor:
+    return torch.stack([loss.detach(), loss_fn.matching, loss_fn.difficulty])
+
+
+def _to_floats(result: StepResult) -> dict[str, float]:
+    stacked = torch.stack([result.loss, result.matching, result.difficulty])
+    return dict(zip(("loss", "matching", "difficulty"), stacked.tolist(), strict=True))
+
+
+def _check_finite(log: dict[str, float], lr_img: float) -> None:
+    if not all(math.isfinite(value) for value in log.values()):
+        raise DivergenceError(
+            f"the loss became {log['loss']} (matching {log['matching']}, GraDN "
+            f"{log['difficulty']}): lower --lr-img (now {lr_img}) or --lam, and check that the "
+            "data are normalised"
+        )

@@ -1,0 +1,298 @@
+"""The command line: ``sdc-ext distill | evaluate | show | export``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from sdc_ext.errors import DivergenceError, InputError
+
+_BAD_INPUT = 2
+_DIVERGED = 3
+
+
+class _Parser(ArgumentParser):
+    """Reports bad usage as the rest of the program does: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 if it succeeded, 2 for bad input, 3 if a loss diverged.
+    """
+    try:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        options = _parser(given).parse_args(given)
+        options.run(options)
+    except InputError as error:
+        print(f"sdc-ext: {error}", file=sys.stderr)
+        return _BAD_INPUT
+    except DivergenceError as error:
+        print(f"sdc-ext: {error}", file=sys.stderr)
+        return _DIVERGED
+    except KeyboardInterrupt:
+        print("sdc-ext: interrupted; continue a distillation with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser(given: Sequence[str]) -> ArgumentParser:
+    from sdc_ext import __version__
+
+    parser = _Parser(prog="sdc-ext", description="Dataset distillation with SDC.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_distill(commands, given)
+    _add_evaluate(commands)
+    _add_show(commands)
+    _add_export(commands)
+    return parser
+
+
+# --- distill -------------------------------------------------------------------------------------
+
+
+def _add_distill(commands: Any, given: Sequence[str]) -> None:
+    parser = commands.add_parser("distill", help="distil a data set into few images")
+    parser.add_argument("method", metavar="METHOD", help="dc, dsa, dcc or dsac")
+    _add_data(parser)
+    parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--out", type=Path, help="folder of the distilled set")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
+    )
+    parser.add_argument("--tracker", help="log to it through Accelerate, e.g. tensorboard")
+    if given[:1] == ["distill"]:  # other commands need not import the methods
+        _add_settings(parser)
+    parser.set_defaults(run=_distill)
+
+
+def _add_data(parser: ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="digits", help="data set (default digits)")
+    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
+    parser.add_argument("--image-size", type=_image_size, help="resize a folder's images: 32, 32x48")
+    parser.add_argument("--download", action="store_true", help="let torchvision download the data")
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    size = int(height), int(width or height)
+    if min(size) < 1:
+        raise ValueError("an image has at least one pixel")
+    return size
+
+
+def _add_settings(parser: ArgumentParser) -> None:
+    """One option a setting of any method, named as in the originals."""
+    from sdc_ext.adapters import METHODS
+    from sdc_ext.adapters.base import RunSettings
+
+    group = parser.add_argument_group("settings, by default those of the originals and the paper")
+    known: set[str] = set()
+    for cls in (RunSettings, *(method.loop for method in METHODS.values())):
+        types = get_type_hints(cls)
+        for setting in fields(cls):  # type: ignore[arg-type]
+            if setting.name not in known:
+                _add_setting(group, setting, types[setting.name])
+                known.add(setting.name)
+
+
+def _add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
+    options: dict[str, Any] = {"default": SUPPRESS, "help": setting.metadata["help"]}
+    if kind is bool:
+        options["action"] = BooleanOptionalAction
+    elif setting.name == "lam_ramp":
+        options |= {"nargs": 3, "type": float, "metavar": ("START", "END", "ITERATIONS")}
+    else:
+        options |= {"type": kind, "metavar": kind.__name__.upper()}
+    group.add_argument("--" + setting.name.replace("_", "-"), dest=f"set_{setting.name}", **options)
+
+
+def _distill(options: Namespace) -> None:
+    from sdc_ext.adapters import get_method
+    from sdc_ext.adapters.base import Task
+    from sdc_ext.adapters.settings import resolve
+    from sdc_ext.data import load_data
+    from sdc_ext.engine import Engine
+    from sdc_ext.report import settings_table, summary
+
+    method = get_method(options.method)
+    overrides = {k[4:]: v for k, v in vars(options).items() if k.startswith("set_")}
+    if "lam_ramp" in overrides:
+        start, end, steps = overrides["lam_ramp"]
+        overrides["lam_ramp"] = (start, end, int(steps))
+    settings = resolve(method, options.dataset, options.ipc, overrides)
+    out = options.out or Path("runs") / f"{method.name}-{options.dataset}-ipc{options.ipc}"
+    accelerator = _accelerator(options.mixed_precision, options.tracker, out)
+    console = _console(accelerator)
+    statistics = settings.run.statistics
+    data = load_data(
+        options.dataset,
+        options.data_dir,
+        image_size=options.image_size,
+        download=options.download,
+        statistics=None if statistics == "own" else statistics,
+    )
+    task = Task(data, options.ipc, settings.run.network, accelerator)
+    engine = Engine(method, settings, task, options.seed, out, console)
+    console.print(data.describe())
+    console.print(settings_table(settings))
+    synthetic = engine.distill(resume=options.resume)
+    accelerator.end_training()
+    console.print(summary(synthetic, method.counts))
+    console.print(f"distilled set and picture: {out}")
+
+
+def _accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Any:
+    from accelerate import Accelerator
+
+    try:
+        accelerator = Accelerator(
+            mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs"
+        )
+        if tracker is not None:
+            accelerator.init_trackers("sdc-ext")
+    except (ValueError, ImportError) as error:
+        raise InputError(f"cannot use tracker {tracker!r}: {error}") from None
+    return accelerator
+
+
+def _console(accelerator: Any) -> Any:
+    from rich.console import Console
+
+    return Console(quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True)
+
+
+# --- evaluate ------------------------------------------------------------------------------------
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser("evaluate", help="train networks on a distilled set and test them")
+    parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set, or res_*.pt")
+    parser.add_argument("--dataset", help="data set to test on (default: the set's own)")
+    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
+    parser.add_argument("--image-size", type=_image_size, help="resize a folder's images: 32, 32x48")
+    parser.add_argument("--download", action="store_true", help="let torchvision download the data")
+    parser.add_argument("--networks", help="comma-separated (default: the set's own)")
+    parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
+    parser.add_argument("--epoch-eval-train", type=int, help="epochs (default: the set's own)")
+    parser.add_argument("--seed", type=int, default=0, help="of the networks (default 0)")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: Namespace) -> None:
+    from dataclasses import replace
+
+    from sdc_ext.data import load_data
+    from sdc_ext.errors import check_positive
+    from sdc_ext.evaluate import evaluate
+    from sdc_ext.originals import load_any
+    from sdc_ext.report import evaluation_table
+
+    check_positive(options, "num_eval")
+    synthetic = load_any(options.set)
+    info = synthetic.info
+    recipe = info.evaluation
+    if options.epoch_eval_train is not None:
+        check_positive(options, "epoch_eval_train")
+        recipe = replace(recipe, epochs=options.epoch_eval_train)
+    accelerator = _accelerator("no", None, options.set)
+    console = _console(accelerator)
+    data = synthetic.adopt(
+        load_data(
+            options.dataset or info.dataset,
+            options.data_dir,
+            image_size=options.image_size,
+            download=options.download,
+        )
+    )
+    evaluations = []
+    for network in (options.networks or info.network).split(","):
+        with console.status(f"training {options.num_eval} {network}"):
+            evaluations.append(
+                evaluate(
+                    synthetic.images,
+                    synthetic.labels,
+                    data,
+                    recipe,
+                    network=network,
+                    num_eval=options.num_eval,
+                    seed=options.seed,
+                    accelerator=accelerator,
+                )
+            )
+    console.print(evaluation_table(str(options.set), evaluations))
+
+
+# --- show and export -----------------------------------------------------------------------------
+
+
+def _add_show(commands: Any) -> None:
+    parser = commands.add_parser("show", help="draw a distilled set and print what is known of it")
+    parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set, or res_*.pt")
+    parser.add_argument("--out", type=Path, help="the picture (default: FOLDER/grid.png)")
+    parser.set_defaults(run=_show)
+
+
+def _show(options: Namespace) -> None:
+    import csv
+
+    from rich.console import Console
+
+    from sdc_ext.engine import HISTORY
+    from sdc_ext.files import write_whole
+    from sdc_ext.originals import load_any
+    from sdc_ext.pictures import draw_curves, draw_grid
+    from sdc_ext.report import summary
+    from sdc_ext.synthetic import GRID
+
+    synthetic = load_any(options.set)
+    folder = options.set if options.set.is_dir() else options.set.parent
+    grid = options.out or folder / GRID
+    write_whole(grid, lambda path: draw_grid(synthetic, path))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(summary(synthetic, "last"))
+    console.print(f"picture: {grid}")
+    history = folder / HISTORY
+    if options.set.is_dir() and history.is_file():
+        with history.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
+        curves = grid.with_name(f"{grid.stem}-curves.png")
+        write_whole(curves, lambda path: draw_curves(columns, path))
+        console.print(f"curves: {curves}")
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser("export", help="write a distilled set in the originals' format")
+    parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set")
+    parser.add_argument(
+        "file", type=Path, nargs="?", help="default: the originals' name, res_METHOD_..._IPCipc.pt"
+    )
+    parser.set_defaults(run=_export)
+
+
+def _export(options: Namespace) -> None:
+    from sdc_ext.originals import original_name, write_res
+    from sdc_ext.synthetic import SyntheticSet
+
+    synthetic = SyntheticSet.load(options.set)
+    file = options.file or Path(original_name(synthetic.info))
+    if file.exists():
+        raise InputError(f"{file} exists: name another file")
+    write_res(synthetic, file)
+    print(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Real data: the bundled digits, the public sets through torchvision, and image folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sdc_ext.errors import InputError, check_choice
+from sdc_ext.image_folder import read_image_folder, read_tiny_imagenet
+from sdc_ext.image_folder import stratified_split as stratified_split
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+_CIFAR10: Statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+# Channel means and standard deviations as the originals hard-code them.
+STATISTICS: dict[str, Statistics] = {
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashionmnist": ((0.2861,), (0.3530,)),
+    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "cifar10": _CIFAR10,
+    "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "tinyimagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+_TORCHVISION = {
+    "mnist": "MNIST",
+    "fashionmnist": "FashionMNIST",
+    "svhn": "SVHN",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+}
+DATASETS = ("digits", *_TORCHVISION, "tinyimagenet", "imagefolder")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W), uint8 or float in [0, 1], and labels (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class RealData:
+    """A labelled data set in memory, with what is needed to normalise it.
+
+    Attributes:
+        name: the name it was loaded under.
+        train: what may be distilled.
+        test: what accuracies are measured on.
+        classes: a name for each label.
+        mean: channel means, length C, of pixels in [0, 1].
+        std: channel standard deviations, likewise.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        return self.train.images.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.train.images.shape[2], self.train.images.shape[3]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Stored images (B, C, H, W) to float32 with the channel statistics taken out."""
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        mean, std = self._statistics(pixels)
+        return (pixels - mean) / std
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """The inverse of :meth:`normalize`: pixels in [0, 1], clipped."""
+        mean, std = self._statistics(images)
+        return (images * std + mean).clamp(0, 1)
+
+    def indices_by_class(self) -> list[Tensor]:
+        """For each class, the positions of its images in ``train``."""
+        return [(self.train.labels == c).nonzero()[:, 0] for c in range(len(self.classes))]
+
+    def describe(self) -> str:
+        """One line for a person: sizes and classes."""
+        height, width = self.image_size
+        return (
+            f"{self.name}: {len(self.train)} train and {len(self.test)} test images of "
+            f"{self.channels}x{height}x{width}, {len(self.classes)} classes"
+        )
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (
+            torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
+            for values in (self.mean, self.std)
+        )
+        return mean, std
+
+
+def load_data(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    image_size: tuple[int, int] | None = None,
+    download: bool = False,
+    statistics: str | None = None,
+) -> RealData:
+    """Loads a data set whole.
+
+    Args:
+        name: one of ``DATASETS``.
+        data_dir: where it lies; for ``imagefolder`` a folder with one folder a class, or with
+            ``train`` and ``test`` (or ``val``) folders of those. ``digits`` needs none.
+        image_size: resizes a folder's images to (height, width) pixels.
+        download: lets torchvision fetch what is missing.
+        statistics: the name of the set whose channel statistics are used instead of its own.
+
+    Raises:
+        InputError: if there is no such set, the folder is missing or incomplete, an image is
+            corrupt, a class is empty, or sizes differ.
+    """
+    check_choice("dataset", name, DATASETS)
+    if image_size is not None and name not in ("imagefolder", "tinyimagenet"):
+        raise InputError(f"--image-size resizes image folders, not {name}: leave it out")
+    if name == "digits":
+        data = _load_digits()
+    elif data_dir is None:
+        raise InputError(f"{name} needs its folder: pass --data-dir FOLDER")
+    elif name in _TORCHVISION:
+        data = _load_torchvision(name, data_dir, download)
+    else:
+        data = _load_folder(name, data_dir, image_size)
+    if statistics is not None:
+        mean, std = STATISTICS[check_choice("statistics", statistics, STATISTICS)]
+        data = replace(data, mean=mean, std=std)
+    _check(data)
+    return data
+
+
+def _load_digits() -> RealData:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
+    labels = torch.tensor(digits.target, dtype=torch.int64)
+    train, test = stratified_split(labels)
+    return _with_own_statistics(
+        "digits",
+        Split(images[train], labels[train]),
+        Split(images[test], labels[test]),
+        tuple(str(c) for c in range(10)),
+    )
+
+
+def _load_torchvision(name: str, data_dir: Path, download: bool) -> RealData:
+    from torchvision import datasets
+
+    cls: Callable[..., object] = getattr(datasets, _TORCHVISION[name])
+    choices = [{"split": s} for s in ("train", "test")] if name == "svhn" else None
+    splits = []
+    source: object = None
+    for choice in choices or [{"train": True}, {"train": False}]:
+        try:
+            source = cls(data_dir, download=download, **choice)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise InputError(
+                f"no {name} in {data_dir} that torchvision can read: pass --data-dir the folder "
+                "that torchvision made, or add --download to fetch it there"
+            ) from error
+        splits.append(_torchvision_split(source))
+    classes = getattr(source, "classes", [str(c) for c in range(10)])
+    mean, std = STATISTICS[name]
+    return RealData(name, splits[0], splits[1], tuple(classes), mean, std)
+
+
+def _torchvision_split(source: object) -> Split:
+    images = torch.as_tensor(source.data)  # type: ignore[attr-defined]
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[-1] == 3:  # CIFAR keeps channels last, SVHN does not
+        images = images.permute(0, 3, 1, 2).contiguous()
+    labels = getattr(source, "targets", None)
+    labels = source.labels if labels is None else labels  # type: ignore[attr-defined]
+    return Split(images, torch.as_tensor(labels).long())
+
+
+def _load_folder(name: str, data_dir: Path, image_size: tuple[int, int] | None) -> RealData:
+    read = read_image_folder if name == "imagefolder" else read_tiny_imagenet
+    (train, test), classes = read(data_dir, image_size)
+    data = _with_own_statistics(name, Split(*train), Split(*test), classes)
+    if name in STATISTICS:
+        mean, std = STATISTICS[name]
+        data = replace(data, mean=mean, std=std)
+    return data
+
+
+def _with_own_statistics(
+    name: str, train: Split, test: Split, classes: tuple[str, ...]
+) -> RealData:
+    channels = train.images.shape[1]
+    unit = RealData(name, train, test, classes, (0.0,) * channels, (1.0,) * channels)
+    total = torch.zeros(channels, dtype=torch.float64)
+    squares = torch.zeros(channels, dtype=torch.float64)
+    for images in train.images.split(1024):
+        pixels = unit.normalize(images).double()
+        total += pixels.mean((2, 3)).sum(0)
+        squares += pixels.square().mean((2, 3)).sum(0)
+    mean = total / len(train)
+    # A channel of one colour has no spread; a single grey level keeps the division finite.
+    std = (squares / len(train) - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
+    return replace(unit, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def _check(data: RealData) -> None:
+    if data.channels != len(data.mean):
+        raise InputError(
+            f"{data.name} has {data.channels} channels and the statistics have {len(data.mean)}: "
+            "leave --statistics out"
+        )
+    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    empty = [data.classes[c] for c in (counts == 0).nonzero()[:, 0].tolist()]
+    if empty:
+        raise InputError(f"{data.name} has no training images of class {empty[0]!r}: add some")

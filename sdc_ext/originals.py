@@ -1,0 +1,150 @@
+"""Files of the original repositories: ``res_<method>_<dataset>_<model>_<ipc>ipc.pt``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdc_ext.data import STATISTICS
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_whole
+from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe
+
+_DATASET_NAMES = {
+    "mnist": "MNIST",
+    "fashionmnist": "FashionMNIST",
+    "svhn": "SVHN",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "tinyimagenet": "TinyImageNet",
+}
+_NETWORK_NAMES = {
+    "convnet": "ConvNet",
+    "lenet": "LeNet",
+    "alexnet": "AlexNet",
+    "vgg11": "VGG11",
+    "resnet18": "ResNet18",
+    "mlp": "MLP",
+}
+_NAME = re.compile(r"res_(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+)_(?P<ipc>\d+)ipc")
+
+
+def load_any(path: Path) -> SyntheticSet:
+    """Reads a distilled set, from our folder or from a file of the originals.
+
+    Raises:
+        InputError: if it is neither, or damaged.
+    """
+    return read_res(path) if path.suffix == ".pt" else SyntheticSet.load(path)
+
+
+def read_res(path: Path) -> SyntheticSet:
+    """Reads the last run's images of a ``res_*.pt`` file; executes nothing in it.
+
+    The file itself holds images, labels and accuracies; the rest is told by its name, and the
+    normalisation is the originals' for that data set.
+
+    Raises:
+        InputError: if it cannot be read so.
+    """
+    told = _NAME.match(path.stem)
+    if told is None or told["dataset"].lower() not in STATISTICS:
+        raise InputError(
+            f"the name {path.name} does not tell the data set: keep the originals' "
+            "res_<method>_<dataset>_<model>_<ipc>ipc.pt"
+        )
+    images, labels, accuracies = _read_tensors(path)
+    dataset, method = told["dataset"].lower(), told["method"].lower()
+    mean, std = STATISTICS[dataset]
+    info = SetInfo(
+        method=method,
+        dataset=dataset,
+        classes=tuple(str(c) for c in range(int(labels.max()) + 1)),
+        mean=mean,
+        std=std,
+        ipc=int(told["ipc"]),
+        network=_network(told["model"]),
+        evaluation=_recipe(method, dataset),
+        accuracies=accuracies,
+    )
+    return SyntheticSet(images, labels, info)
+
+
+def write_res(synthetic: SyntheticSet, path: Path) -> None:
+    """Writes a set so that the originals' scripts can load it."""
+    info = synthetic.info
+    accuracies = {
+        _model(e["network"]): list(e["accuracies"]) for e in info.accuracies
+    }
+    content = {"data": [[synthetic.images, synthetic.labels]], "accs_all_exps": accuracies}
+    write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def original_name(info: SetInfo) -> str:
+    """The file name that the originals would give a set."""
+    dataset = _DATASET_NAMES.get(info.dataset, info.dataset)
+    return f"res_{info.method.upper()}_{dataset}_{_model(info.network)}_{info.ipc}ipc.pt"
+
+
+def _read_tensors(path: Path) -> tuple[Tensor, Tensor, tuple[dict[str, Any], ...]]:
+    # The originals' accuracies are numpy numbers, which weights_only refuses unless named.
+    numpy_scalar = [np.dtype, np.dtypes.Float64DType, np._core.multiarray.scalar]
+    try:
+        with torch.serialization.safe_globals(numpy_scalar):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        images, labels = content["data"][-1]
+        tested = content.get("accs_all_exps", {})
+        accuracies = tuple(
+            {
+                "iteration": 0,
+                "network": _network(model),
+                "mean": float(np.mean(values)),
+                "std": float(np.std(values)),
+                "accuracies": [float(v) for v in values],
+            }
+            for model, values in tested.items()
+            if len(values)
+        )
+        return images.detach().float(), labels.long(), accuracies
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except (UnpicklingError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise InputError(f"{path} is not a res_*.pt of the originals: {reason}") from None
+
+
+def _recipe(method: str, dataset: str) -> TrainingRecipe:
+    """The originals' evaluation of DC and DSA (``main.py``)."""
+    if method == "dsa":
+        digits = dataset in ("mnist", "svhn")
+        mirror = "" if digits else "_flip"
+        strategy = f"color_crop_cutout{mirror}_scale_rotate"
+        return TrainingRecipe(epochs=1000, augmentation=strategy)
+    if dataset == "mnist":
+        return TrainingRecipe(epochs=1000, augmentation="dc:crop_scale_rotate")
+    return TrainingRecipe(epochs=300)
+
+
+def _network(model: str) -> str:
+    """Our name of an original's model; ConvNetD4 is ``convnet:depth=4``."""
+    names = {theirs: ours for ours, theirs in _NETWORK_NAMES.items()}
+    if model in names:
+        return names[model]
+    variant = re.fullmatch(r"ConvNet([DW])(\d+)", model)
+    if variant is None:
+        return "convnet"
+    return f"convnet:{'depth' if variant[1] == 'D' else 'width'}={variant[2]}"
+
+
+def _model(network: str) -> str:
+    """The originals' name of a network; the inverse of :func:`_network`."""
+    variant = re.fullmatch(r"convnet:(depth|width)=(\d+)", network)
+    if variant is not None:
+        return f"ConvNet{variant[1][0].upper()}{variant[2]}"
+    return _NETWORK_NAMES.get(network, network.replace(":", "-"))

@@ -1,0 +1,74 @@
+"""Pictures of distilled sets and of runs, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from einops import rearrange
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from sdc_ext.synthetic import SyntheticSet
+
+_MOST_ROWS = 20
+_MOST_COLUMNS = 10
+
+
+def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
+    """Draws the distilled images, a row a class, up to 20 classes and 10 images of each."""
+    info = synthetic.info
+    classes = info.classes[:_MOST_ROWS]
+    pixels = rearrange(synthetic.pixels(), "n c h w -> n h w c")
+    columns = min(info.ipc, _MOST_COLUMNS)
+    tall = columns < 3 <= len(classes)
+    shape = (columns, len(classes)) if tall else (len(classes), columns)
+    figure = Figure(figsize=(0.8 * shape[1] + 1.2, 0.8 * shape[0] + 0.8), layout="constrained")
+    axes = figure.subplots(*shape, squeeze=False)
+    for row, name in enumerate(classes):
+        images = pixels[synthetic.labels == row][:columns]
+        for column in range(columns):
+            axis = axes[column, row] if tall else axes[row, column]
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if column < len(images):
+                axis.imshow(images[column].squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        if tall:
+            axes[0, row].set_title(name, fontsize=8)
+        else:
+            axes[row, 0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+    figure.suptitle(_title(synthetic), fontsize=9)
+    _save(figure, path)
+
+
+def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Draws the matching loss and the difficulty (GraDN) over iterations.
+
+    Args:
+        history: columns ``iteration``, ``matching`` and ``difficulty`` of equal length.
+        path: the picture to write.
+    """
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for axis, (name, label) in zip(
+        figure.subplots(1, 2),
+        (("matching", "matching loss"), ("difficulty", "GraDN (difficulty)")),
+        strict=True,
+    ):
+        axis.plot(history["iteration"], history[name], linewidth=1)
+        axis.set_xlabel("iteration")
+        axis.set_title(label, fontsize=10)
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _title(synthetic: SyntheticSet) -> str:
+    info = synthetic.info
+    title = f"{info.method} on {info.dataset}, ipc {info.ipc}"
+    return title if info.lam is None else f"{title}, lam {info.lam:g}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,62 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sdc_ext.adapters.settings import Settings
+    from sdc_ext.evaluate import Evaluation
+    from sdc_ext.synthetic import SyntheticSet
+
+
+def settings_table(settings: Settings) -> Table:
+    """Every setting of a run with its source."""
+    table = _table("settings", "setting", "value", "source")
+    for name, setting in settings.origin.items():
+        table.add_row(name, str(setting.value), setting.source)
+    return table
+
+
+def evaluation_table(title: str, evaluations: Sequence[Evaluation]) -> Table:
+    """Test accuracies by network, mean and standard deviation in percent."""
+    table = _table(title, "network", "accuracy %", "std", "n")
+    for e in evaluations:
+        count = str(len(e.accuracies))
+        table.add_row(e.network, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
+    return table
+
+
+def summary(synthetic: SyntheticSet, counts: str) -> Table:
+    """What is known of a set: origin, size and the last and best accuracies.
+
+    Args:
+        synthetic: the set.
+        counts: which evaluation counts for its method, ``"last"`` or ``"best"``.
+    """
+    info = synthetic.info
+    table = _table(f"{info.method} on {info.dataset}", "what", "value")
+    table.add_row("images", f"{len(synthetic.images)} of {tuple(synthetic.images.shape[1:])}")
+    table.add_row("images per class", str(info.ipc))
+    table.add_row("lam", "unknown" if info.lam is None else f"{info.lam:g}")
+    table.add_row("distilled with", info.network)
+    if info.accuracies:
+        best = max(info.accuracies, key=lambda e: e["mean"])
+        for name, e in (("last", info.accuracies[-1]), ("best", best)):
+            mark = " (counts)" if name == counts else ""
+            value = f"{100 * e['mean']:.2f} ± {100 * e['std']:.2f} %"
+            table.add_row(
+                f"accuracy, {name}{mark}",
+                f"{value} at iteration {e['iteration']}, {len(e['accuracies'])} {e['network']}",
+            )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table

@@ -1,0 +1,161 @@
+"""A distilled set and the folder that it lives in, which anyone can evaluate.
+
+A folder holds ``synthetic.safetensors`` (images, labels), ``meta.json`` (how it was made, how
+its images were normalised, how to train on it) and ``grid.png``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sdc_ext.data import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_whole
+
+FORMAT = 1
+TENSORS = "synthetic.safetensors"
+META = "meta.json"
+GRID = "grid.png"
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How the originals train a network on a distilled set before testing it.
+
+    Attributes:
+        epochs: E; there are E + 1 passes, and the rate drops tenfold after pass E // 2 + 1.
+        lr: learning rate of the first half.
+        momentum: of SGD; its memory is lost when the rate drops, as in the originals.
+        weight_decay: of SGD.
+        batch_size: images a step.
+        augmentation: see :func:`sdc_ext.augment.parse_augmentation`.
+    """
+
+    epochs: int
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    batch_size: int = 256
+    augmentation: str = "none"
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """Where a distilled set comes from and how to use it; the contents of ``meta.json``.
+
+    Attributes:
+        method: the distillation method.
+        dataset: the real data set's name.
+        classes: a name for each label.
+        mean: channel means that were taken out of the images.
+        std: channel standard deviations, likewise.
+        ipc: images per class.
+        network: the network it was distilled with.
+        evaluation: how to train on it.
+        settings: every setting of the run, as ``{"value": ..., "source": ...}``.
+        accuracies: evaluations so far, each with iteration, network and accuracies.
+        versions: of the libraries that made it.
+    """
+
+    method: str
+    dataset: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    ipc: int
+    network: str
+    evaluation: TrainingRecipe
+    settings: dict[str, Any] = field(default_factory=dict)
+    accuracies: tuple[dict[str, Any], ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lam(self) -> Any:
+        """The weight of the correction, or None where the set does not tell."""
+        return self.settings.get("lam", {}).get("value")
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Distilled images with labels.
+
+    Attributes:
+        images: (N, C, H, W) float32, normalised with ``info.mean`` and ``info.std``.
+        labels: (N,) int64.
+        info: how it was made and is to be used.
+    """
+
+    images: Tensor
+    labels: Tensor
+    info: SetInfo
+
+    def pixels(self) -> Tensor:
+        """The images as pixels in [0, 1], clipped, for looking at."""
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self.info.mean, self.info.std))
+        return (self.images * std + mean).clamp(0, 1)
+
+    def save(self, folder: Path) -> None:
+        """Writes the folder; ``meta.json`` comes last, so a folder with it is complete."""
+        from sdc_ext.pictures import draw_grid
+
+        tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
+        meta = {"format": FORMAT, **asdict(self.info)}
+        write_whole(folder / TENSORS, lambda path: save_file(tensors, path))
+        write_whole(folder / GRID, lambda path: draw_grid(self, path))
+        write_whole(folder / META, lambda path: path.write_text(json.dumps(meta, indent=1)))
+
+    @classmethod
+    def load(cls, folder: Path) -> SyntheticSet:
+        """Reads a folder that :meth:`save` wrote; executes nothing in it.
+
+        Raises:
+            InputError: if it is not such a folder, or is damaged.
+        """
+        if not (folder / META).is_file():
+            raise InputError(
+                f"{folder} is not a distilled set (it has no {META}): pass a folder that "
+                "sdc-ext distill wrote, or a res_*.pt file"
+            )
+        try:
+            meta = json.loads((folder / META).read_text())
+            if meta.pop("format") != FORMAT:
+                raise InputError(f"{folder} was written by a newer sdc-ext: upgrade to read it")
+            tensors = load_file(folder / TENSORS)
+            synthetic = cls(tensors["images"], tensors["labels"], _read_info(meta))
+        except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, OSError) as error:
+            raise InputError(f"the distilled set {folder} is damaged: {error!r}") from None
+        return synthetic
+
+    def adopt(self, data: RealData) -> RealData:
+        """The real data normalised as this set's images are, for testing on.
+
+        Raises:
+            InputError: if its images or classes do not fit.
+        """
+        ours = (tuple(self.images.shape[1:]), len(self.info.classes))
+        theirs = ((data.channels, *data.image_size), len(data.classes))
+        if ours != theirs:
+            raise InputError(
+                f"the distilled set has images of {ours[0]} and {ours[1]} classes, {data.name} has "
+                f"{theirs[0]} and {theirs[1]}: evaluate on the data set it was made from"
+            )
+        return replace(data, mean=self.info.mean, std=self.info.std)
+
+
+def _read_info(meta: dict[str, Any]) -> SetInfo:
+    for name in ("classes", "mean", "std", "accuracies"):
+        meta[name] = tuple(meta[name])
+    return SetInfo(**{**meta, "evaluation": TrainingRecipe(**meta["evaluation"])})
+
+
+def class_labels(num_classes: int, ipc: int) -> Tensor:
+    """Labels of a set with ``ipc`` images a class, sorted by class: (num_classes * ipc,)."""
+    return torch.arange(num_classes).repeat_interleave(ipc)

@@ -1,0 +1,142 @@
+"""Gradients and training on a set of images, a cache-sized chunk at a time.
+
+The gradient of a mean loss is the sum of its chunks' gradients. On CPUs a chunk that stays in
+cache is more than twice as fast as the whole batch; on accelerators the whole batch is best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sdc_ext.augment import Augmentation
+
+
+def default_chunk_size(images: Tensor) -> int:
+    """How many of these images to send through a network at once."""
+    if images.device.type != "cpu":
+        return len(images)
+    height, width = images.shape[2:]
+    return max(1, _CHUNK_PIXELS // (height * width))
+
+
+def place(network: nn.Module, accelerator: Accelerator) -> None:
+    """Moves a network to the device and lets it compute in the chosen precision.
+
+    Not ``accelerator.prepare``: it would synchronise parameter gradients, and matching needs
+    image gradients; it also keeps every network of a run alive.
+    """
+    network.to(accelerator.device)
+    if accelerator.mixed_precision != "no":
+        forward = network.forward
+
+        def autocast_forward(images: Tensor) -> Tensor:
+            with accelerator.autocast():
+                output: Tensor = forward(images)
+            return output.float()
+
+        network.forward = autocast_forward  # type: ignore[method-assign]
+
+
+def uses_batch_statistics(network: nn.Module) -> bool:
+    """Whether an image's output depends on the rest of its batch (training batch norm)."""
+    return any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in network.modules()
+    )
+
+
+def mean_gradient(
+    network: nn.Module, images: Tensor, labels: Tensor, *, chunk_size: int | None = None
+) -> tuple[Tensor, ...]:
+    """Gradient of the mean cross-entropy over a batch, detached.
+
+    ``grad_theta 1/B sum_i L(x_i, y_i; theta)``
+
+    Args:
+        network: its parameters that require gradients are differentiated.
+        images: (B, C, H, W), normalised.
+        labels: (B,) int64, or (B, classes) probabilities.
+        chunk_size: images at once; by default what suits the device. Networks that use batch
+            statistics always see the whole batch.
+
+    Returns:
+        One tensor a parameter, in the order of ``network.parameters()``; equal for any
+        ``chunk_size`` up to rounding.
+    """
+    if uses_batch_statistics(network):
+        chunk_size = len(images)
+    elif chunk_size is None:
+        chunk_size = default_chunk_size(images)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    total: list[Tensor] = []
+    for chunk, chunk_labels in zip(
+        images.split(chunk_size), labels.split(chunk_size), strict=True
+    ):
+        loss = F.cross_entropy(network(chunk), chunk_labels, reduction="sum") / len(images)
+        gradient = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        if total:
+            torch._foreach_add_(total, gradient)
+        else:
+            total = list(gradient)
+    return tuple(total)
+
+
+def differentiable_gradient(
+    network: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[Tensor, ...]:
+    """As :func:`mean_gradient`, in graph: it can be differentiated with respect to images."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    loss = F.cross_entropy(network(images), labels)
+    return torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+) -> None:
+    """One pass over a labelled set in random order, each image augmented on its own.
+
+    Args:
+        network: in training mode.
+        optimizer: over its parameters.
+        images: (N, C, H, W), normalised, on the network's device.
+        labels: (N,) int64, or (N, classes) probabilities.
+        batch_size: images a step.
+        augmentation: drawn anew for every batch.
+    """
+    height, width = images.shape[2:]
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    for index in torch.randperm(len(images)).to(images.device).split(batch_size):
+        batch = augmentation.draw((height, width), len(index))(images[index])
+        for parameter, gradient in zip(
+            parameters, mean_gradient(network, batch, labels[index]), strict=True
+        ):
+            parameter.grad = gradient
+        optimizer.step()
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Share of correctly classified images, in [0, 1].
+
+    Args:
+        network: put into evaluation mode by this call.
+        batches: (images (B, C, H, W), labels (B,)) pairs, normalised and on its device.
+    """
+    network.eval()
+    correct = sum(int((network(x).argmax(-1) == y).sum()) for x, y in batches)
+    return correct / sum(len(y) for _, y in batches)
+
+
+# 32 images of 28x28: what was fastest on the CPUs measured (benchmarks/gm_step.py).
+_CHUNK_PIXELS = 32 * 28 * 28
