@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from sdc_ext.data import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.networks import create_network
-from sdc_ext.regularizer import SDCLoss
+from sdc_ext.regularizer import Norm, SDCLoss
 from sdc_ext.training import place
 
 
@@ -127,7 +127,7 @@ class RunSettings:
         default=None,
         metadata={"help": "adaptive correction instead of lam: start, end, iterations between"},
     )
-    norm: str = field(default="l2", metadata={"help": "penalised norm: l2 or l2_squared"})
+    norm: Norm = field(default="l2", metadata={"help": "the norm that is penalised"})
     network: str = field(
         default="convnet", metadata={"help": "network to distil with, e.g. convnet:depth=4"}
     )
@@ -160,7 +160,7 @@ class Method:
 
     name: str
     reference: str
-    loop: Callable[..., Loop]
+    loop: type[Any]
     choices: Mapping[str, Any]
     source: str
     rules: Callable[[str, int], Mapping[str, tuple[Any, str]]]

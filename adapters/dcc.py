@@ -8,9 +8,7 @@ from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.gradient import GradientMatching
 from sdc_ext.adapters.recipes import dcc_rules, dsac_rules
 
-_REFERENCE = (
-    "Lee, Chun, Jung, Yun, Yoon: Dataset Condensation with Contrastive Signals, ICML 2022"
-)
+_REFERENCE = "Lee, Chun, Jung, Yun, Yoon: Dataset Condensation with Contrastive Signals, ICML 2022"
 _SOURCE = "DCC main.py --contrast"
 
 DCC = Method(

@@ -46,14 +46,14 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     Raises:
         InputError: for an unknown setting or a value that is out of range.
     """
-    loop_names = [f.name for f in fields(method.loop)]  # type: ignore[arg-type]
+    loop_names = [f.name for f in fields(method.loop)]
     run_names = [f.name for f in fields(RunSettings)]
     for name in overrides:
         check_choice("setting", name, [*loop_names, *run_names])
 
     origin = {
         f.name: Setting(f.default, "sdc-ext default" if f in fields(RunSettings) else method.source)
-        for f in (*fields(method.loop), *fields(RunSettings))  # type: ignore[arg-type]
+        for f in (*fields(method.loop), *fields(RunSettings))
     }
     origin |= {name: Setting(value, method.source) for name, value in method.choices.items()}
     origin |= {name: Setting(*rule) for name, rule in method.rules(dataset, ipc).items()}
@@ -86,13 +86,13 @@ def _derived(origin: Mapping[str, Setting]) -> dict[str, Setting]:
         derived["eval_network"] = Setting(without, "originals, batch norm replaced")
     iterations = origin["iterations"].value
     if "contrast" in origin and origin["contrast"].value and iterations != RunSettings.iterations:
-        derived["outer_warmup"] = Setting(iterations // 4, "a quarter, as the original's 250 of 1000")
+        warmup = Setting(iterations // 4, "a quarter, as the original's 250 of 1000")
+        derived["outer_warmup"] = warmup
     return derived
 
 
 def _check(run: RunSettings) -> None:
     check_positive(run, "iterations", "eval_every", "num_eval", "epoch_eval_train")
-    check_choice("norm", run.norm, ("l2", "l2_squared"))
     if not (math.isfinite(run.lam) and run.lam >= 0):
         raise InputError(
             f"lam must be finite and at least 0, got {run.lam}: the paper's default is 0.002, and "

@@ -169,4 +169,5 @@ def _spline_filter(length: int) -> Tensor:
         basis[i, i] += 4 / 6
         basis[i, abs(i - 1)] += 1 / 6
         basis[i, length - 1 - abs(length - 2 - i)] += 1 / 6
-    return torch.linalg.inv(basis)
+    inverse: Tensor = torch.linalg.inv(basis)
+    return inverse

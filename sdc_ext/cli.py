@@ -7,7 +7,7 @@ from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from sdc_ext.errors import DivergenceError, InputError
 
@@ -80,7 +80,9 @@ def _add_distill(commands: Any, given: Sequence[str]) -> None:
 def _add_data(parser: ArgumentParser) -> None:
     parser.add_argument("--dataset", default="digits", help="data set (default digits)")
     parser.add_argument("--data-dir", type=Path, help="folder of the data set")
-    parser.add_argument("--image-size", type=_image_size, help="resize a folder's images: 32, 32x48")
+    parser.add_argument(
+        "--image-size", type=_image_size, help="resize a folder's images, e.g. 32x48"
+    )
     parser.add_argument("--download", action="store_true", help="let torchvision download the data")
 
 
@@ -99,9 +101,10 @@ def _add_settings(parser: ArgumentParser) -> None:
 
     group = parser.add_argument_group("settings, by default those of the originals and the paper")
     known: set[str] = set()
-    for cls in (RunSettings, *(method.loop for method in METHODS.values())):
+    classes: list[type[Any]] = [RunSettings, *(method.loop for method in METHODS.values())]
+    for cls in classes:
         types = get_type_hints(cls)
-        for setting in fields(cls):  # type: ignore[arg-type]
+        for setting in fields(cls):
             if setting.name not in known:
                 _add_setting(group, setting, types[setting.name])
                 known.add(setting.name)
@@ -111,6 +114,8 @@ def _add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
     options: dict[str, Any] = {"default": SUPPRESS, "help": setting.metadata["help"]}
     if kind is bool:
         options["action"] = BooleanOptionalAction
+    elif get_origin(kind) is Literal:
+        options["choices"] = get_args(kind)
     elif setting.name == "lam_ramp":
         options |= {"nargs": 3, "type": float, "metavar": ("START", "END", "ITERATIONS")}
     else:
@@ -181,7 +186,9 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set, or res_*.pt")
     parser.add_argument("--dataset", help="data set to test on (default: the set's own)")
     parser.add_argument("--data-dir", type=Path, help="folder of the data set")
-    parser.add_argument("--image-size", type=_image_size, help="resize a folder's images: 32, 32x48")
+    parser.add_argument(
+        "--image-size", type=_image_size, help="resize a folder's images, e.g. 32x48"
+    )
     parser.add_argument("--download", action="store_true", help="let torchvision download the data")
     parser.add_argument("--networks", help="comma-separated (default: the set's own)")
     parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")

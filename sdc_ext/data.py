@@ -166,10 +166,10 @@ def _load_torchvision(name: str, data_dir: Path, download: bool) -> RealData:
     from torchvision import datasets
 
     cls: Callable[..., object] = getattr(datasets, _TORCHVISION[name])
-    choices = [{"split": s} for s in ("train", "test")] if name == "svhn" else None
     splits = []
     source: object = None
-    for choice in choices or [{"train": True}, {"train": False}]:
+    for which in ("train", "test"):
+        choice = {"split": which} if name == "svhn" else {"train": which == "train"}
         try:
             source = cls(data_dir, download=download, **choice)
         except (RuntimeError, OSError, ValueError) as error:
@@ -211,7 +211,7 @@ def _with_own_statistics(
     unit = RealData(name, train, test, classes, (0.0,) * channels, (1.0,) * channels)
     total = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
-    for images in train.images.split(1024):
+    for images in torch.split(train.images, 1024):
         pixels = unit.normalize(images).double()
         total += pixels.mean((2, 3)).sum(0)
         squares += pixels.square().mean((2, 3)).sum(0)

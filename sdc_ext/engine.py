@@ -188,11 +188,8 @@ class Engine:
                         f"{identity[name]}: resume with the same settings, or choose another --out"
                     )
         elif self.out.exists():
-            raise InputError(
-                f"{self.out} exists: choose another --out, or continue a run in it with --resume"
-                if not resume
-                else f"{self.out} holds no run to resume: leave --resume out and choose another --out"
-            )
+            problem = "holds no run to resume" if resume else "exists (--resume continues a run)"
+            raise InputError(f"{self.out} {problem}: choose another --out")
         self.task.accelerator.wait_for_everyone()
         if self.task.accelerator.is_main_process:
             write_whole(path, lambda p: p.write_text(json.dumps(identity, indent=1)))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+
 class InputError(ValueError):
     """Bad input: the message names the value, what is allowed and what to do."""
 

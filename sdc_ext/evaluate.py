@@ -16,7 +16,7 @@ from sdc_ext.data import RealData
 from sdc_ext.networks import create_network
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import TrainingRecipe
-from sdc_ext.training import accuracy, default_chunk_size, place, train_epoch
+from sdc_ext.training import accuracy, default_chunk_size, place, split_batch, train_epoch
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def evaluate(
     size = default_chunk_size(data.test.images.to(device)[:1024])
     test = [
         (data.normalize(x.to(device)), y.to(device))
-        for x, y in zip(data.test.images.split(size), data.test.labels.split(size), strict=True)
+        for x, y in split_batch(data.test.images, data.test.labels, size)
     ]
     accuracies = []
     with accelerator.split_between_processes(list(range(num_eval))) as mine:

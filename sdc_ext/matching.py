@@ -66,7 +66,7 @@ def gradient_distance(dis_metric: str) -> GradientDistance:
 
 
 def _cosine(syn: Tensor, real: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(syn, dim=-1) * torch.linalg.vector_norm(real, dim=-1)
+    norms: Tensor = torch.linalg.vector_norm(syn, dim=-1) * torch.linalg.vector_norm(real, dim=-1)
     return 1 - (syn * real).sum(-1) / (norms + _EPS)
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch.nn.functional as F
 from timm import create_model, is_model, list_models
-from timm.layers import set_fused_attn
+from timm.layers.config import set_fused_attn
 from timm.models import register_model
 from torch import Tensor, nn
 
@@ -360,7 +360,7 @@ def create_network(
     set_fused_attn(False)
     try:
         if ours:
-            return cast(nn.Module, create_model(f"dd_{name}", img_size=img_size, **options))
+            return create_model(f"dd_{name}", img_size=img_size, **options)
         return _create_timm(name, img_size, options)
     except TypeError as error:
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
@@ -368,9 +368,9 @@ def create_network(
 
 def _create_timm(name: str, img_size: ImageSize, options: dict[str, Any]) -> nn.Module:
     try:
-        return cast(nn.Module, create_model(name, img_size=img_size, **options))
+        return create_model(name, img_size=img_size, **options)
     except TypeError:  # convolutional networks take any size, and so no img_size
-        return cast(nn.Module, create_model(name, **options))
+        return create_model(name, **options)
 
 
 def _parse_option(spec: str, text: str) -> tuple[str, int | str]:

@@ -79,9 +79,7 @@ def read_res(path: Path) -> SyntheticSet:
 def write_res(synthetic: SyntheticSet, path: Path) -> None:
     """Writes a set so that the originals' scripts can load it."""
     info = synthetic.info
-    accuracies = {
-        _model(e["network"]): list(e["accuracies"]) for e in info.accuracies
-    }
+    accuracies = {_model(e["network"]): list(e["accuracies"]) for e in info.accuracies}
     content = {"data": [[synthetic.images, synthetic.labels]], "accs_all_exps": accuracies}
     write_whole(path, lambda temporary: torch.save(content, temporary))
 
@@ -94,7 +92,7 @@ def original_name(info: SetInfo) -> str:
 
 def _read_tensors(path: Path) -> tuple[Tensor, Tensor, tuple[dict[str, Any], ...]]:
     # The originals' accuracies are numpy numbers, which weights_only refuses unless named.
-    numpy_scalar = [np.dtype, np.dtypes.Float64DType, np._core.multiarray.scalar]
+    numpy_scalar: list[Any] = [np.dtype, np.dtypes.Float64DType, np.float64(0).__reduce__()[0]]
     try:
         with torch.serialization.safe_globals(numpy_scalar):
             content = torch.load(path, map_location="cpu", weights_only=True)

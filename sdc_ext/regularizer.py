@@ -13,13 +13,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | Mapping[str, Tensor | None]
 Schedule: TypeAlias = Callable[[int], float]
+Norm: TypeAlias = Literal["l2", "l2_squared"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def gradient_norm(gradients: Gradients) -> Tensor:
             "the synthetic batch, as torch.autograd.grad(..., create_graph=True) returns them"
         )
     norms = [torch.linalg.vector_norm(g, dtype=_wide(g.dtype)) for g in tensors]
-    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return total
 
 
 class SDCLoss:
@@ -100,7 +102,7 @@ class SDCLoss:
         loss_fn: Callable[..., Tensor],
         lam: float | Schedule,
         grads: int | str | None,
-        norm: Literal["l2", "l2_squared"],
+        norm: Norm,
     ) -> None:
         functools.update_wrapper(self, loss_fn, updated=())
         self._iteration = 0
@@ -190,7 +192,7 @@ def with_sdc(
     lam: float | Schedule = 0.002,
     *,
     grads: int | str | None = None,
-    norm: Literal["l2", "l2_squared"] = "l2",
+    norm: Norm = "l2",
 ) -> SDCLoss:
     """Wraps a matching loss so that it also penalises the difficulty of the synthetic batch.
 
@@ -226,20 +228,21 @@ def with_sdc(
             f"loss_fn must be callable, got {type(loss_fn).__name__}: pass the matching loss "
             "itself, not its value"
         )
-    if norm not in ("l2", "l2_squared"):
+    if norm not in get_args(Norm):
         raise ValueError(f"norm must be 'l2' or 'l2_squared', got {norm!r}")
     return SDCLoss(loss_fn, lam, grads, norm)
 
 
-def _check_lam(lam: float) -> float:
+def _check_lam(lam: object) -> float:
     if isinstance(lam, bool) or not isinstance(lam, Real):
         raise TypeError(f"lam must be a number or a schedule, got {type(lam).__name__}")
-    if not (math.isfinite(lam) and lam >= 0):
+    value = float(lam)
+    if not (math.isfinite(value) and value >= 0):
         raise ValueError(
             f"lam must be finite and at least 0, got {lam}: the paper's default is 0.002, "
             "and 0 switches the correction off"
         )
-    return float(lam)
+    return value
 
 
 def _tensors(gradients: Gradients) -> list[Tensor]:
@@ -274,6 +277,6 @@ def _argument(
     if which in given:
         return given[which]
     raise ValueError(
-        f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional arguments "
-        f"and {sorted(kwargs) or 'no'} keywords; name the synthetic gradients with grads="
+        f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
+        f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
     )

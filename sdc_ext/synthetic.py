@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from sdc_ext.data import RealData
@@ -108,7 +109,7 @@ class SyntheticSet:
 
         tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
         meta = {"format": FORMAT, **asdict(self.info)}
-        write_whole(folder / TENSORS, lambda path: save_file(tensors, path))
+        write_whole(folder / TENSORS, lambda path: path.write_bytes(to_safetensors(tensors)))
         write_whole(folder / GRID, lambda path: draw_grid(self, path))
         write_whole(folder / META, lambda path: path.write_text(json.dumps(meta, indent=1)))
 

@@ -6,7 +6,7 @@ cache is more than twice as fast as the whole batch; on accelerators the whole b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ def place(network: nn.Module, accelerator: Accelerator) -> None:
                 output: Tensor = forward(images)
             return output.float()
 
-        network.forward = autocast_forward  # type: ignore[method-assign]
+        network.forward = autocast_forward
 
 
 def uses_batch_statistics(network: nn.Module) -> bool:
@@ -48,6 +48,11 @@ def uses_batch_statistics(network: nn.Module) -> bool:
     return any(
         isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in network.modules()
     )
+
+
+def split_batch(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Parts of at most ``size`` images with their labels, in order."""
+    return zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
 
 def mean_gradient(
@@ -74,9 +79,7 @@ def mean_gradient(
         chunk_size = default_chunk_size(images)
     parameters = [p for p in network.parameters() if p.requires_grad]
     total: list[Tensor] = []
-    for chunk, chunk_labels in zip(
-        images.split(chunk_size), labels.split(chunk_size), strict=True
-    ):
+    for chunk, chunk_labels in split_batch(images, labels, chunk_size):
         loss = F.cross_entropy(network(chunk), chunk_labels, reduction="sum") / len(images)
         gradient = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if total:
@@ -116,7 +119,7 @@ def train_epoch(
     """
     height, width = images.shape[2:]
     parameters = [p for p in network.parameters() if p.requires_grad]
-    for index in torch.randperm(len(images)).to(images.device).split(batch_size):
+    for index in torch.split(torch.randperm(len(images)).to(images.device), batch_size):
         batch = augmentation.draw((height, width), len(index))(images[index])
         for parameter, gradient in zip(
             parameters, mean_gradient(network, batch, labels[index]), strict=True

@@ -47,9 +47,7 @@ class Golden:
         parameters = self.group("param")
         network = network.to(next(iter(parameters.values())).dtype)
         with torch.no_grad():
-            for ours, stored in zip(
-                network.parameters(), parameters.values(), strict=True
-            ):
+            for ours, stored in zip(network.parameters(), parameters.values(), strict=True):
                 ours.copy_(stored)
         return network
 
