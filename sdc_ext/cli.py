@@ -153,7 +153,6 @@ def _distill(options: Namespace) -> None:
     console.print(data.describe())
     console.print(settings_table(settings))
     synthetic = engine.distill(resume=options.resume)
-    accelerator.end_training()
     console.print(summary(synthetic, method.counts))
     console.print(f"distilled set and picture: {out}")
 
@@ -162,14 +161,11 @@ def _accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Any:
     from accelerate import Accelerator
 
     try:
-        accelerator = Accelerator(
+        return Accelerator(
             mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs"
         )
-        if tracker is not None:
-            accelerator.init_trackers("sdc-ext")
     except (ValueError, ImportError) as error:
         raise InputError(f"cannot use tracker {tracker!r}: {error}") from None
-    return accelerator
 
 
 def _console(accelerator: Any) -> Any:
@@ -203,6 +199,7 @@ def _evaluate(options: Namespace) -> None:
     from sdc_ext.data import load_data
     from sdc_ext.errors import check_positive
     from sdc_ext.evaluate import evaluate
+    from sdc_ext.networks import check_network
     from sdc_ext.originals import load_any
     from sdc_ext.report import evaluation_table
 
@@ -223,8 +220,11 @@ def _evaluate(options: Namespace) -> None:
             download=options.download,
         )
     )
+    networks = (options.networks or info.network).split(",")
+    for network in networks:
+        check_network(network, data.channels, len(data.classes), data.image_size)
     evaluations = []
-    for network in (options.networks or info.network).split(","):
+    for network in networks:
         with console.status(f"training {options.num_eval} {network}"):
             evaluations.append(
                 evaluate(
@@ -252,14 +252,12 @@ def _add_show(commands: Any) -> None:
 
 
 def _show(options: Namespace) -> None:
-    import csv
-
     from rich.console import Console
 
-    from sdc_ext.engine import HISTORY
     from sdc_ext.files import write_whole
     from sdc_ext.originals import load_any
     from sdc_ext.pictures import draw_curves, draw_grid
+    from sdc_ext.record import read_history
     from sdc_ext.report import summary
     from sdc_ext.synthetic import GRID
 
@@ -270,13 +268,10 @@ def _show(options: Namespace) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(summary(synthetic, "last"))
     console.print(f"picture: {grid}")
-    history = folder / HISTORY
-    if options.set.is_dir() and history.is_file():
-        with history.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    history = read_history(options.set)
+    if history:
         curves = grid.with_name(f"{grid.stem}-curves.png")
-        write_whole(curves, lambda path: draw_curves(columns, path))
+        write_whole(curves, lambda path: draw_curves(history, path))
         console.print(f"curves: {curves}")
 
 

@@ -2,88 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import platform
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from sdc_ext.adapters.base import Method, State, Task
+from sdc_ext.adapters.base import Method, Task
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.errors import DivergenceError, InputError
-from sdc_ext.evaluate import Evaluation, evaluate
+from sdc_ext.evaluate import evaluate
 from sdc_ext.files import write_whole
-from sdc_ext.regularizer import LogRamp, with_sdc
+from sdc_ext.networks import check_network
+from sdc_ext.record import Checkpoint, Record
+from sdc_ext.regularizer import LogRamp, SDCLoss, with_sdc
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe
 
-CHECKPOINT = "checkpoint.pt"
-HISTORY = "history.csv"
 RUN = "run.json"
-_SECONDS_BETWEEN_CHECKPOINTS = 60.0
-
-
-@dataclass
-class Record:
-    """What a run has done so far; it is what a checkpoint holds.
-
-    Attributes:
-        state: the loop's state.
-        counts: which evaluation counts, ``"last"`` or ``"best"``.
-        iteration: outer iterations done.
-        history: a row of logged values an iteration.
-        evaluations: iteration, network and accuracies of each evaluation.
-        kept: the images (N, C, H, W) of the evaluation that counts.
-    """
-
-    state: State
-    counts: str
-    iteration: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    kept: Tensor | None = None
-
-    def add(self, evaluation: Evaluation) -> None:
-        """Notes an evaluation of the present images, and keeps them if it counts."""
-        earlier = [e["mean"] for e in self.evaluations]
-        self.evaluations.append(
-            {
-                "iteration": self.iteration,
-                "network": evaluation.network,
-                "mean": evaluation.mean,
-                "std": evaluation.std,
-                "accuracies": list(evaluation.accuracies),
-            }
-        )
-        if self.counts == "last" or all(evaluation.mean > mean for mean in earlier):
-            self.kept = self.state.images.detach().clone()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "state": self.state.state_dict(),
-            "iteration": self.iteration,
-            "history": self.history,
-            "evaluations": self.evaluations,
-            "kept": self.kept,
-        }
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.state.load_state_dict(saved["state"])
-        self.iteration = saved["iteration"]
-        self.history = saved["history"]
-        self.evaluations = saved["evaluations"]
-        self.kept = saved["kept"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +48,11 @@ class Engine:
     seed: int
     out: Path
     console: Console
+
+    def __post_init__(self) -> None:
+        data = self.task.data
+        for network in (self.task.network, self.settings.run.eval_network):
+            check_network(network, data.channels, len(data.classes), data.image_size)
 
     @property
     def recipe(self) -> TrainingRecipe:
@@ -129,43 +77,74 @@ class Engine:
             DivergenceError: if a loss is not finite; the last good set is saved first.
         """
         self._claim_folder(resume)
-        loop, run = self.settings.loop, self.settings.run
+        accelerator, run = self.task.accelerator, self.settings.run
+        accelerator.init_trackers("sdc-ext")
         seed_torch(self.seed, "start")
-        record = Record(loop.start(self.task), self.method.counts)
-        if resume:
-            self._restore(record)
+        record = Record(self.settings.loop.start(self.task), self.method.counts)
+        checkpoint = Checkpoint(record, self.out, accelerator.device)
+        if resume and checkpoint.restore():
+            self.console.print(f"resumed at iteration {record.iteration}")
         lam = LogRamp(*run.lam_ramp) if run.lam_ramp else run.lam
-        loss_fn = with_sdc(loop.matching_loss(), lam, norm=run.norm)
-        good = record.state.images.detach().clone()
-        saved_at = time.monotonic()
+        loss_fn = with_sdc(self.settings.loop.matching_loss(), lam, norm=run.norm)
 
+        good = record.state.images.detach().clone()
         with self._progress(record.iteration) as show:
-            for iteration in range(record.iteration, run.iterations):
+            while record.iteration < run.iterations:
                 before = record.state.images.detach().clone()
-                seed_torch(self.seed, "iteration", iteration)
-                loss_fn.iteration = iteration
                 try:
-                    log = loop.step(record.state, self.task, loss_fn, iteration)
+                    log = self._step(record, loss_fn)
                 except DivergenceError as error:
                     self._save(record, good)
                     raise DivergenceError(
-                        f"iteration {iteration}: {error}; the last good set is in {self.out}"
+                        f"iteration {record.iteration}: {error}; the last good set is in {self.out}"
                     ) from None
                 # A step proves the images it began with: those after it may have no finite loss.
                 good = before
-                log["lam"] = loss_fn.lam
-                record.iteration = iteration + 1
-                record.history.append({"iteration": iteration, **log})
-                self.task.accelerator.log(log, step=iteration)
                 show(record.iteration, log)
-                if record.iteration % run.eval_every == 0 or record.iteration == run.iterations:
+                due = record.iteration % run.eval_every == 0 or record.iteration == run.iterations
+                if due:
                     self._evaluate(record)
                     self._save(record, record.kept)
-                    saved_at = -math.inf
-                if time.monotonic() - saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
-                    self._checkpoint(record)
-                    saved_at = time.monotonic()
+                if accelerator.is_main_process:
+                    checkpoint.save() if due else checkpoint.save_now_and_then()
+        accelerator.end_training()
         return self._save(record, record.kept)
+
+    def synthetic_set(
+        self, images: Tensor, labels: Tensor, evaluations: Sequence[dict[str, Any]] = ()
+    ) -> SyntheticSet:
+        """Images (N, C, H, W) and labels (N,) of this run with all that is known of them."""
+        data = self.task.data
+        settings = {name: asdict(setting) for name, setting in self.settings.origin.items()}
+        settings["seed"] = {"value": self.seed, "source": "your choice"}
+        info = SetInfo(
+            method=self.method.name,
+            dataset=data.name,
+            classes=data.classes,
+            mean=data.mean,
+            std=data.std,
+            ipc=self.task.ipc,
+            network=self.task.network,
+            evaluation=self.recipe,
+            settings=settings,
+            accuracies=tuple(evaluations),
+            versions={
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("sdc-ext", "torch", "timm")},
+            },
+        )
+        return SyntheticSet(images.detach().float().cpu(), labels.cpu(), info)
+
+    def _step(self, record: Record, loss_fn: SDCLoss) -> dict[str, float]:
+        iteration = record.iteration
+        seed_torch(self.seed, "iteration", iteration)
+        loss_fn.iteration = iteration
+        log = self.settings.loop.step(record.state, self.task, loss_fn, iteration)
+        log["lam"] = loss_fn.lam
+        self.task.accelerator.log(log, step=iteration)
+        record.history.append({"iteration": iteration, **log})
+        record.iteration += 1
+        return log
 
     def _claim_folder(self, resume: bool) -> None:
         """Takes ``out`` for this run, or checks that it is this run's."""
@@ -194,19 +173,6 @@ class Engine:
         if self.task.accelerator.is_main_process:
             write_whole(path, lambda p: p.write_text(json.dumps(identity, indent=1)))
 
-    def _checkpoint(self, record: Record) -> None:
-        # Not accelerator.save_state: it loads by unpickling, and there are no random states to
-        # keep, since every iteration is seeded on its own.
-        if self.task.accelerator.is_main_process:
-            write_whole(self.out / CHECKPOINT, lambda path: torch.save(record.state_dict(), path))
-
-    def _restore(self, record: Record) -> None:
-        path = self.out / CHECKPOINT
-        if path.is_file():
-            device = self.task.accelerator.device
-            record.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-            self.console.print(f"resumed at iteration {record.iteration}")
-
     def _evaluate(self, record: Record) -> None:
         run = self.settings.run
         evaluation = evaluate(
@@ -227,34 +193,11 @@ class Engine:
     def _save(self, record: Record, images: Tensor | None) -> SyntheticSet:
         """Writes the set with its history; nothing if the images are not finite."""
         images = record.state.images if images is None else images
-        synthetic = SyntheticSet(
-            images.detach().float().cpu(), record.state.labels.cpu(), self._info(record)
-        )
+        synthetic = self.synthetic_set(images, record.state.labels, record.evaluations)
         if self.task.accelerator.is_main_process and bool(images.isfinite().all()):
-            write_whole(self.out / HISTORY, lambda path: _write_csv(path, record.history))
+            record.write_history(self.out)
             synthetic.save(self.out)
         return synthetic
-
-    def _info(self, record: Record) -> SetInfo:
-        data = self.task.data
-        settings = {name: asdict(setting) for name, setting in self.settings.origin.items()}
-        settings["seed"] = {"value": self.seed, "source": "your choice"}
-        return SetInfo(
-            method=self.method.name,
-            dataset=data.name,
-            classes=data.classes,
-            mean=data.mean,
-            std=data.std,
-            ipc=self.task.ipc,
-            network=self.task.network,
-            evaluation=self.recipe,
-            settings=settings,
-            accuracies=tuple(record.evaluations),
-            versions={
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("sdc-ext", "torch", "timm")},
-            },
-        )
 
     @contextmanager
     def _progress(self, done: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
@@ -277,10 +220,3 @@ class Engine:
 
         with progress:
             yield show
-
-
-def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["iteration"])
-        writer.writeheader()
-        writer.writerows(rows)

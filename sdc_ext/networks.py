@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from timm import create_model, is_model, list_models
 from timm.layers.config import set_fused_attn
@@ -364,6 +365,21 @@ def create_network(
         return _create_timm(name, img_size, options)
     except TypeError as error:
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
+
+
+def check_network(spec: str, in_chans: int, num_classes: int, img_size: tuple[int, int]) -> None:
+    """Builds a network and runs it once, so that a bad choice fails before the work starts.
+
+    Raises:
+        InputError: as :func:`create_network`, or if it cannot take images of this size.
+    """
+    network = create_network(spec, in_chans, num_classes, img_size).eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, in_chans, *img_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        shape = "x".join(map(str, (in_chans, *img_size)))
+        raise InputError(f"network {spec!r} cannot take images of {shape}: {error}") from None
 
 
 def _create_timm(name: str, img_size: ImageSize, options: dict[str, Any]) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -32,6 +33,7 @@ _NETWORK_NAMES = {
     "resnet18": "ResNet18",
     "mlp": "MLP",
 }
+_OUR_KEY = "sdc_ext"
 _NAME = re.compile(r"res_(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+)_(?P<ipc>\d+)ipc")
 
 
@@ -47,22 +49,35 @@ def load_any(path: Path) -> SyntheticSet:
 def read_res(path: Path) -> SyntheticSet:
     """Reads the last run's images of a ``res_*.pt`` file; executes nothing in it.
 
-    The file itself holds images, labels and accuracies; the rest is told by its name, and the
-    normalisation is the originals' for that data set.
+    A file of the originals holds images, labels and accuracies; the rest is told by its name,
+    and the normalisation is the originals' for that data set. A file of :func:`write_res` also
+    holds what we know of the set.
 
     Raises:
         InputError: if it cannot be read so.
     """
+    content = _load(path)
+    try:
+        images, labels = content["data"][-1]
+        if _OUR_KEY in content:
+            info = SetInfo.from_json(content[_OUR_KEY])
+        else:
+            info = _told_by_name(path, content.get("accs_all_exps", {}), labels)
+        return SyntheticSet(images.detach().float(), labels.long(), info)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a res_*.pt of the originals: {error!r}") from None
+
+
+def _told_by_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo:
     told = _NAME.match(path.stem)
     if told is None or told["dataset"].lower() not in STATISTICS:
         raise InputError(
             f"the name {path.name} does not tell the data set: keep the originals' "
             "res_<method>_<dataset>_<model>_<ipc>ipc.pt"
         )
-    images, labels, accuracies = _read_tensors(path)
     dataset, method = told["dataset"].lower(), told["method"].lower()
     mean, std = STATISTICS[dataset]
-    info = SetInfo(
+    return SetInfo(
         method=method,
         dataset=dataset,
         classes=tuple(str(c) for c in range(int(labels.max()) + 1)),
@@ -71,16 +86,19 @@ def read_res(path: Path) -> SyntheticSet:
         ipc=int(told["ipc"]),
         network=_network(told["model"]),
         evaluation=_recipe(method, dataset),
-        accuracies=accuracies,
+        accuracies=tuple(_accuracies(tested)),
     )
-    return SyntheticSet(images, labels, info)
 
 
 def write_res(synthetic: SyntheticSet, path: Path) -> None:
     """Writes a set so that the originals' scripts can load it."""
     info = synthetic.info
     accuracies = {_model(e["network"]): list(e["accuracies"]) for e in info.accuracies}
-    content = {"data": [[synthetic.images, synthetic.labels]], "accs_all_exps": accuracies}
+    content = {
+        "data": [[synthetic.images, synthetic.labels]],
+        "accs_all_exps": accuracies,
+        _OUR_KEY: info.to_json(),
+    }
     write_whole(path, lambda temporary: torch.save(content, temporary))
 
 
@@ -90,31 +108,29 @@ def original_name(info: SetInfo) -> str:
     return f"res_{info.method.upper()}_{dataset}_{_model(info.network)}_{info.ipc}ipc.pt"
 
 
-def _read_tensors(path: Path) -> tuple[Tensor, Tensor, tuple[dict[str, Any], ...]]:
+def _load(path: Path) -> Any:
     # The originals' accuracies are numpy numbers, which weights_only refuses unless named.
     numpy_scalar: list[Any] = [np.dtype, np.dtypes.Float64DType, np.float64(0).__reduce__()[0]]
     try:
         with torch.serialization.safe_globals(numpy_scalar):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        images, labels = content["data"][-1]
-        tested = content.get("accs_all_exps", {})
-        accuracies = tuple(
-            {
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except (UnpicklingError, EOFError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise InputError(f"{path} is not a res_*.pt of the originals: {reason}") from None
+
+
+def _accuracies(tested: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for model, values in tested.items():
+        if values:
+            yield {
                 "iteration": 0,
                 "network": _network(model),
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values)),
                 "accuracies": [float(v) for v in values],
             }
-            for model, values in tested.items()
-            if len(values)
-        )
-        return images.detach().float(), labels.long(), accuracies
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except (UnpicklingError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise InputError(f"{path} is not a res_*.pt of the originals: {reason}") from None
 
 
 def _recipe(method: str, dataset: str) -> TrainingRecipe:

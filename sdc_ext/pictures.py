@@ -43,6 +43,23 @@ def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
     _save(figure, path)
 
 
+def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
+    """Draws the first image of each class of several sets, a row a set, under their titles."""
+    classes = next(iter(rows.values())).info.classes[:_MOST_COLUMNS]
+    figure = Figure(figsize=(0.9 * len(classes) + 3, len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), len(classes), squeeze=False)
+    for row, (title, synthetic) in enumerate(rows.items()):
+        pixels = rearrange(synthetic.pixels(), "n c h w -> n h w c")
+        axes[row, 0].set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
+        for column in range(len(classes)):
+            axis = axes[row, column]
+            axis.set_xticks([])
+            axis.set_yticks([])
+            image = pixels[synthetic.labels == column][0]
+            axis.imshow(image.squeeze(-1), cmap="gray", vmin=0, vmax=1)
+    _save(figure, path)
+
+
 def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draws the matching loss and the difficulty (GraDN) over iterations.
 

@@ -21,9 +21,9 @@ def settings_table(settings: Settings) -> Table:
     return table
 
 
-def evaluation_table(title: str, evaluations: Sequence[Evaluation]) -> Table:
-    """Test accuracies by network, mean and standard deviation in percent."""
-    table = _table(title, "network", "accuracy %", "std", "n")
+def evaluation_table(title: str, evaluations: Sequence[Evaluation], what: str = "network") -> Table:
+    """Test accuracies by network (or ``what``), mean and standard deviation in percent."""
+    table = _table(title, what, "accuracy %", "std", "n")
     for e in evaluations:
         count = str(len(e.accuracies))
         table.add_row(e.network, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)

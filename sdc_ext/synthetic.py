@@ -83,6 +83,24 @@ class SetInfo:
         """The weight of the correction, or None where the set does not tell."""
         return self.settings.get("lam", {}).get("value")
 
+    def to_json(self) -> str:
+        """The text of ``meta.json``."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> SetInfo:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: if it is something else.
+        """
+        meta = json.loads(text)
+        if meta.pop("format") != FORMAT:
+            raise ValueError("it was written by a newer sdc-ext; upgrade to read it")
+        for name in ("classes", "mean", "std", "accuracies"):
+            meta[name] = tuple(meta[name])
+        return cls(**{**meta, "evaluation": TrainingRecipe(**meta["evaluation"])})
+
 
 @dataclass(frozen=True)
 class SyntheticSet:
@@ -108,10 +126,9 @@ class SyntheticSet:
         from sdc_ext.pictures import draw_grid
 
         tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
-        meta = {"format": FORMAT, **asdict(self.info)}
         write_whole(folder / TENSORS, lambda path: path.write_bytes(to_safetensors(tensors)))
         write_whole(folder / GRID, lambda path: draw_grid(self, path))
-        write_whole(folder / META, lambda path: path.write_text(json.dumps(meta, indent=1)))
+        write_whole(folder / META, lambda path: path.write_text(self.info.to_json()))
 
     @classmethod
     def load(cls, folder: Path) -> SyntheticSet:
@@ -126,14 +143,11 @@ class SyntheticSet:
                 "sdc-ext distill wrote, or a res_*.pt file"
             )
         try:
-            meta = json.loads((folder / META).read_text())
-            if meta.pop("format") != FORMAT:
-                raise InputError(f"{folder} was written by a newer sdc-ext: upgrade to read it")
+            info = SetInfo.from_json((folder / META).read_text())
             tensors = load_file(folder / TENSORS)
-            synthetic = cls(tensors["images"], tensors["labels"], _read_info(meta))
-        except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, OSError) as error:
-            raise InputError(f"the distilled set {folder} is damaged: {error!r}") from None
-        return synthetic
+            return cls(tensors["images"], tensors["labels"], info)
+        except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
+            raise InputError(f"the distilled set {folder} is damaged: {error}") from None
 
     def adopt(self, data: RealData) -> RealData:
         """The real data normalised as this set's images are, for testing on.
@@ -149,12 +163,6 @@ class SyntheticSet:
                 f"{theirs[0]} and {theirs[1]}: evaluate on the data set it was made from"
             )
         return replace(data, mean=self.info.mean, std=self.info.std)
-
-
-def _read_info(meta: dict[str, Any]) -> SetInfo:
-    for name in ("classes", "mean", "std", "accuracies"):
-        meta[name] = tuple(meta[name])
-    return SetInfo(**{**meta, "evaluation": TrainingRecipe(**meta["evaluation"])})
 
 
 def class_labels(num_classes: int, ipc: int) -> Tensor:

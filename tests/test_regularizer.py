@@ -1,0 +1,538 @@
+"""The correction as a training loop meets it: value, derivative, bookkeeping and refusals."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import math
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from sdc_ext import LogRamp, with_sdc
+from sdc_ext.regularizer import gradient_norm
+
+LAM = 0.1
+
+
+def leaf(*values: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.tensor(values, dtype=dtype, requires_grad=True)
+
+
+def match_loss(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor], weight: float = 1.0) -> Tensor:
+    """A distance with the signature of the originals."""
+    return (
+        weight
+        * torch.stack([(s - r).square().sum() for s, r in zip(gw_syn, gw_real, strict=True)]).sum()
+    )
+
+
+def real_first(gw_real: Sequence[Tensor], gw_syn: Sequence[Tensor]) -> Tensor:
+    return match_loss(gw_syn, gw_real)
+
+
+def two(*_: Any, **__: Any) -> Tensor:
+    """A loss that does not depend on its arguments, so that only the term has a derivative."""
+    return torch.tensor(2.0, dtype=torch.float64)
+
+
+def param_loss(student: Tensor, target: Tensor) -> Tensor:
+    """A trajectory-matching loss: flat parameters, not gradients, come first."""
+    return (student - target).square().sum()
+
+
+class Distances:
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def match(self, gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
+        return match_loss(gw_syn, gw_real, self.weight)
+
+    __call__ = match
+
+
+# The synthetic gradients have norm 5, the real ones norm 1: a term of the wrong ones shows.
+def synthetic() -> list[Tensor]:
+    return [leaf(3.0, 0.0), leaf(4.0)]
+
+
+def real() -> list[Tensor]:
+    return [torch.tensor([0.0, 0.6], dtype=torch.float64), torch.tensor([0.8]).double()]
+
+
+def test_zero_lam_returns_what_the_loss_returns() -> None:
+    returned: list[Tensor] = []
+
+    def recorded(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
+        returned.append(match_loss(gw_syn, gw_real))
+        return returned[-1]
+
+    plain, wrapped = synthetic(), synthetic()
+    loss = with_sdc(recorded, lam=0)(wrapped, real())
+    reference = match_loss(plain, real())
+    assert loss is returned[0]
+    assert torch.equal(loss, reference)
+    for ours, expected in zip(
+        torch.autograd.grad(loss, wrapped), torch.autograd.grad(reference, plain), strict=True
+    ):
+        assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize(
+    "collect",
+    [
+        lambda a, b: [a, b],
+        lambda a, b: (a, b),
+        lambda a, b: {"weight": a, "bias": b},
+        lambda a, b: [None, a, None, b],
+        lambda a, b: {"weight": a, "unused": None, "bias": b},
+        lambda a, b: [a.reshape(2, 1, 1), b.reshape(())],
+    ],
+    ids=["list", "tuple", "dict", "list with None", "dict with None", "shapes"],
+)
+def test_term_is_one_norm_over_any_collection(collect: Callable[[Tensor, Tensor], Any]) -> None:
+    a, b = synthetic()
+    loss = with_sdc(two, LAM)(collect(a, b))
+    loss.backward()
+    assert loss.item() == pytest.approx(2 + LAM * 5, rel=1e-15)
+    torch.testing.assert_close(a.grad, LAM * a.detach() / 5)
+    torch.testing.assert_close(b.grad, LAM * b.detach() / 5)
+
+
+def test_flat_tensor_is_a_gradient_where_grads_says_so() -> None:
+    flat = leaf(3.0, 4.0)
+    loss = with_sdc(param_loss, LAM, grads=0)(flat, torch.zeros(2).double())
+    loss.backward()
+    assert loss.item() == pytest.approx(25 + LAM * 5)
+    torch.testing.assert_close(flat.grad, 2 * flat.detach() + LAM * flat.detach() / 5)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "grads", "order", "keywords"),
+    [
+        (match_loss, None, ("gw_syn", "gw_real"), ()),
+        (match_loss, None, ("gw_syn",), ("gw_real",)),
+        (match_loss, None, (), ("gw_syn", "gw_real")),
+        (match_loss, None, (), ("gw_real", "gw_syn")),
+        (match_loss, 0, (), ("gw_real", "gw_syn")),
+        (match_loss, "gw_syn", ("gw_syn", "gw_real"), ()),
+        (match_loss, "gw_syn", (), ("gw_real", "gw_syn")),
+        (real_first, 1, ("gw_real", "gw_syn"), ()),
+        (real_first, 1, ("gw_real",), ("gw_syn",)),
+        (real_first, 1, (), ("gw_syn", "gw_real")),
+        (real_first, "gw_syn", ("gw_real", "gw_syn"), ()),
+        (real_first, "gw_syn", (), ("gw_syn", "gw_real")),
+    ],
+)
+def test_gradients_are_found_however_they_are_passed(
+    loss_fn: Callable[..., Tensor],
+    grads: int | str | None,
+    order: tuple[str, ...],
+    keywords: tuple[str, ...],
+) -> None:
+    given_ = {"gw_syn": synthetic(), "gw_real": real()}
+    wrapped = with_sdc(loss_fn, LAM, grads=grads)
+    loss = wrapped(*(given_[name] for name in order), **{name: given_[name] for name in keywords})
+    assert loss.item() == pytest.approx(match_loss(**given_).item() + LAM * 5)
+
+
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        Distances(2.0).match,
+        Distances(2.0),
+        functools.partial(match_loss, weight=2.0),
+        lambda syn, real: match_loss(syn, real, 2.0),
+        lambda *both: match_loss(*both, weight=2.0),
+    ],
+    ids=["method", "object", "partial", "lambda", "varargs"],
+)
+def test_any_callable_can_be_wrapped(loss_fn: Callable[..., Tensor]) -> None:
+    gw_syn = synthetic()
+    loss = with_sdc(loss_fn, LAM)(gw_syn, real())
+    assert loss.item() == pytest.approx(match_loss(gw_syn, real(), 2.0).item() + LAM * 5)
+
+
+@pytest.mark.parametrize("loss_fn", [torch.dist, nn.MSELoss(reduction="sum")])
+def test_callables_without_a_signature_take_gradients_by_position(
+    loss_fn: Callable[..., Tensor],
+) -> None:
+    flat, target = leaf(3.0, 4.0), torch.ones(2, dtype=torch.float64)
+    wrapped = with_sdc(loss_fn, LAM, grads=0)
+    assert wrapped(flat, target).item() == pytest.approx(loss_fn(flat, target).item() + LAM * 5)
+
+
+def test_builtin_takes_gradients_by_the_keyword_they_are_passed_with() -> None:
+    flat, target = leaf(3.0, 4.0), torch.ones(2, dtype=torch.float64)
+    wrapped = with_sdc(torch.dist, LAM, grads="input")
+    expected = torch.dist(flat, target).item() + LAM * 5
+    assert wrapped(other=target, input=flat).item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="finds no argument 'input' in this call: it has 2 pos"):
+        wrapped(flat, target)
+
+
+def test_wrapper_keeps_name_doc_and_signature() -> None:
+    wrapped = with_sdc(match_loss, LAM)
+    assert inspect.signature(wrapped) == inspect.signature(match_loss)
+    assert (wrapped.__name__, wrapped.__doc__) == (match_loss.__name__, match_loss.__doc__)
+
+
+def test_observed_gradients_add_their_mean_norm() -> None:
+    student, target = leaf(1.0, 2.0), torch.zeros(2).double()
+    wrapped = with_sdc(param_loss, LAM)
+    steps = [[leaf(3.0), leaf(4.0)], {"weight": leaf(6.0, 8.0)}, leaf(0.0, 3.0)]
+    for gradients in steps:
+        wrapped.observe(gradients)
+    assert wrapped(student, target).item() == pytest.approx(5 + LAM * (5 + 10 + 3) / 3)
+
+
+def test_observed_norms_count_like_observed_gradients() -> None:
+    student, target = leaf(1.0, 2.0), torch.zeros(2).double()
+    wrapped = with_sdc(param_loss, LAM)
+    wrapped.observe([leaf(3.0, 4.0)])
+    wrapped.observe_norms(norm for norm in (leaf(10.0)[0], leaf(3.0)[0]))
+    loss = wrapped(student, target)
+    assert loss.item() == pytest.approx(5 + LAM * (5 + 10 + 3) / 3)
+    assert wrapped.difficulty.item() == pytest.approx(6)
+
+
+def test_observed_gradients_go_before_the_first_argument() -> None:
+    wrapped = with_sdc(two, LAM)
+    wrapped.observe([leaf(0.0, 7.0)])
+    assert wrapped(synthetic()).item() == pytest.approx(2 + LAM * 7)
+    assert wrapped(synthetic()).item() == pytest.approx(2 + LAM * 5)
+
+
+@pytest.mark.parametrize("lam", [0.0, LAM])
+def test_observations_are_forgotten_after_the_call(lam: float) -> None:
+    student = leaf(1.0, 2.0)
+    wrapped = with_sdc(param_loss, lam)
+    wrapped.observe([leaf(3.0, 4.0)])
+    wrapped(student, torch.zeros(2))
+    with pytest.raises(ValueError, match="single tensor in first place"):
+        wrapped(student, torch.zeros(2))
+
+
+def test_observations_are_forgotten_after_a_call_that_raised() -> None:
+    wrapped = with_sdc(param_loss, LAM)
+    wrapped.observe([leaf(30.0, 40.0)])
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        wrapped(leaf(1.0, 2.0), torch.zeros(3))
+    wrapped.observe([leaf(3.0, 4.0)])
+    loss = wrapped(leaf(1.0, 2.0), torch.zeros(2).double())
+    assert loss.item() == pytest.approx(5 + LAM * 5)
+
+
+def test_squared_norm_is_the_mean_of_squares() -> None:
+    wrapped = with_sdc(two, LAM, norm="l2_squared")
+    first, second = leaf(3.0, 4.0), leaf(1.0)
+    wrapped.observe([first])
+    wrapped.observe([second])
+    loss = wrapped()
+    loss.backward()
+    assert loss.item() == pytest.approx(2 + LAM * (25 + 1) / 2)
+    torch.testing.assert_close(first.grad, LAM * first.detach())
+    torch.testing.assert_close(second.grad, LAM * second.detach())
+    assert wrapped.difficulty.item() == pytest.approx(3)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l2_squared"])
+def test_image_gradient_agrees_with_finite_differences(norm: str) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    parameters = list(network.parameters())
+    labels = torch.tensor([0, 1])
+    gw_real = [torch.randn_like(p) for p in parameters]
+    wrapped = with_sdc(match_loss, 0.7, norm=norm)  # type: ignore[arg-type]
+
+    def loss_of(images: Tensor) -> Tensor:
+        loss = F.cross_entropy(network(images), labels)
+        return wrapped(torch.autograd.grad(loss, parameters, create_graph=True), gw_real)
+
+    images = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss_of, images)
+
+
+SHAPES = st.lists(st.lists(st.integers(0, 4), max_size=4).map(tuple), min_size=1, max_size=5)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(SHAPES, st.floats(1e-6, 1e3), st.integers(0, 2**31), st.sampled_from([list, tuple, dict]))
+def test_term_is_lam_times_the_norm_of_the_concatenation(
+    shapes: list[tuple[int, ...]], lam: float, seed: int, kind: type
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    gradients = [
+        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+        for shape in shapes
+    ]
+    named = {str(i): g for i, g in enumerate(gradients)}
+    term = with_sdc(two, lam)(named if kind is dict else kind(gradients)) - 2
+    norm = torch.cat([g.detach().flatten() for g in gradients]).norm()
+    torch.testing.assert_close(term.detach(), lam * norm, rtol=1e-10, atol=1e-14)
+    for g, derivative in zip(gradients, torch.autograd.grad(term, gradients), strict=True):
+        expected = lam * g.detach() / norm.clamp(min=1e-300)
+        torch.testing.assert_close(derivative, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l2_squared"])
+def test_zero_gradient_gives_zero_term_and_zero_derivative(norm: str) -> None:
+    zero, other_zero = leaf(0.0, 0.0), leaf(0.0)
+    loss = with_sdc(two, LAM, norm=norm)([zero, other_zero])  # type: ignore[arg-type]
+    loss.backward()
+    assert loss.item() == 2
+    assert torch.equal(zero.grad, torch.zeros(2).double())
+    assert torch.equal(other_zero.grad, torch.zeros(1).double())
+
+
+def test_zero_tensor_among_others_keeps_their_derivative() -> None:
+    zero, other = leaf(0.0, 0.0), leaf(3.0, 4.0)
+    with_sdc(two, LAM)([zero, other]).backward()
+    assert torch.equal(zero.grad, torch.zeros(2).double())
+    torch.testing.assert_close(other.grad, LAM * other.detach() / 5)
+
+
+# Squared in half precision, 60000 overflows float16, and 1e-4 falls to zero there.
+@pytest.mark.parametrize("value", [60_000.0, 1e-4])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gradients_neither_overflow_nor_vanish(
+    dtype: torch.dtype, value: float
+) -> None:
+    gradients = [torch.full((50, 50), value, dtype=dtype).requires_grad_() for _ in range(2)]
+    stored = gradients[0][0, 0].item()
+    wrapped = with_sdc(lambda gw_syn: torch.zeros(()), LAM)
+    wrapped(gradients).backward()
+    assert wrapped.difficulty.dtype == torch.float32
+    assert wrapped.difficulty.item() == pytest.approx(stored * math.sqrt(5000), rel=1e-5)
+    expected = torch.full((50, 50), LAM / math.sqrt(5000), dtype=dtype)
+    torch.testing.assert_close(gradients[0].grad, expected)
+
+
+def test_mixed_precisions_are_normed_together() -> None:
+    gradients = [leaf(3.0, dtype=torch.bfloat16), leaf(4.0, dtype=torch.float32)]
+    assert gradient_norm(gradients).item() == pytest.approx(5)
+
+
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad])
+def test_calls_for_logging_add_nothing(context: Callable[[], Any]) -> None:
+    gw_syn = [g if context is torch.no_grad else g.detach() for g in synthetic()]
+    wrapped = with_sdc(match_loss, lam=lambda iteration: LAM)
+    with context():
+        loss = wrapped(gw_syn, real())
+        assert torch.equal(loss, match_loss(gw_syn, real()))
+    assert wrapped.difficulty.item() == pytest.approx(5)
+    assert wrapped.iteration == 0
+
+
+def test_what_was_last_seen_can_be_logged() -> None:
+    wrapped = with_sdc(match_loss, LAM)
+    assert math.isnan(wrapped.matching) and math.isnan(wrapped.difficulty)
+    gw_syn = synthetic()
+    wrapped(gw_syn, real())
+    assert wrapped.matching.item() == pytest.approx(match_loss(gw_syn, real()).item())
+    assert wrapped.difficulty.item() == pytest.approx(5)
+    assert wrapped.lam == LAM
+    assert not wrapped.matching.requires_grad and not wrapped.difficulty.requires_grad
+    wrapped([leaf(1.0)], [torch.ones(1)])
+    assert (wrapped.matching.item(), wrapped.difficulty.item()) == (0, 1)
+
+
+def test_log_ramp_grows_geometrically_then_stays() -> None:
+    ramp = LogRamp(0.002, 0.032, steps=4)
+    assert [ramp(t) for t in range(5)] == pytest.approx([0.002, 0.004, 0.008, 0.016, 0.032])
+    assert ramp(5) == ramp(10_000) == pytest.approx(0.032)
+
+
+@pytest.mark.parametrize("schedule", [LogRamp(0.1, 0.4, steps=2), lambda t: 0.1 * 2 ** min(t, 2)])
+def test_schedule_advances_with_each_corrected_call(schedule: Callable[[int], float]) -> None:
+    wrapped = with_sdc(two, schedule)
+    assert wrapped.lam == pytest.approx(0.1)
+    terms = [wrapped(synthetic()).item() - 2 for _ in range(4)]
+    assert terms == pytest.approx([0.5, 1.0, 2.0, 2.0])
+    assert wrapped.lam == pytest.approx(0.4)
+    assert wrapped.iteration == 4
+
+
+def test_schedule_at_zero_counts_iterations_too() -> None:
+    wrapped = with_sdc(two, lambda t: 0.0 if t < 2 else LAM)
+    assert [wrapped(synthetic()).item() for _ in range(3)] == pytest.approx([2, 2, 2 + LAM * 5])
+
+
+def test_iteration_that_was_set_is_not_counted_on() -> None:
+    wrapped = with_sdc(two, lambda t: 0.1 * t)
+    wrapped(synthetic())
+    lams = []
+    for iteration in (3, 7):
+        wrapped.iteration = iteration
+        for _ in range(2):
+            wrapped(synthetic())
+            lams.append(wrapped.lam)
+    assert lams == pytest.approx([0.3, 0.3, 0.7, 0.7])
+    assert wrapped.iteration == 7
+
+
+class Traced(torch.autograd.Function):
+    """The identity; its node in the graph holds ``box``, whose end a weak reference tells."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, box: set[int]) -> Tensor:
+        ctx.box = box
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class Box:
+    pass
+
+
+def traced() -> tuple[list[Tensor], weakref.ref[Box]]:
+    box = Box()
+    return [Traced.apply(leaf(3.0, 4.0), box)], weakref.ref(box)
+
+
+def failing_loss(*_: Any) -> Tensor:
+    raise RuntimeError("lost")
+
+
+@pytest.mark.parametrize("observed", [False, True])
+@pytest.mark.parametrize("lam", [0.0, LAM])
+def test_no_graph_outlives_the_call(lam: float, observed: bool) -> None:
+    wrapped = with_sdc(lambda gw_syn: gw_syn[0].square().sum(), lam)
+    gradients, graph = traced()
+    if observed:
+        wrapped.observe(gradients)
+    loss = wrapped(gradients)
+    del gradients
+    gc.collect()
+    assert graph() is not None, "the loss itself needs the graph until it is dropped"
+    del loss
+    gc.collect()
+    assert graph() is None
+
+
+def test_no_graph_outlives_a_call_that_raised() -> None:
+    wrapped = with_sdc(failing_loss, LAM)
+    gradients, graph = traced()
+    wrapped.observe(gradients)
+    with pytest.raises(RuntimeError, match="lost"):
+        wrapped(torch.zeros(1))
+    del gradients
+    gc.collect()
+    assert graph() is None
+
+
+@pytest.mark.parametrize(
+    ("lam", "error", "message"),
+    [
+        (-0.1, ValueError, "lam must be finite and at least 0, got -0.1"),
+        (math.nan, ValueError, "lam must be finite and at least 0, got nan"),
+        (math.inf, ValueError, "lam must be finite and at least 0, got inf"),
+        (True, TypeError, "lam must be a number or a schedule, got bool"),
+        ("0.1", TypeError, "lam must be a number or a schedule, got str"),
+        (lambda t: -1.0, ValueError, "lam must be finite and at least 0, got -1.0"),
+    ],
+)
+def test_bad_lam_is_refused_at_once(lam: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        with_sdc(match_loss, lam)
+
+
+def test_schedule_that_turns_bad_is_refused_when_it_does() -> None:
+    wrapped = with_sdc(two, lambda t: math.nan if t else LAM)
+    wrapped(synthetic())
+    with pytest.raises(ValueError, match="got nan"):
+        wrapped(synthetic())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0, 1.0, 10), "LogRamp start must be finite and above 0, got 0.0"),
+        ((-1.0, 1.0, 10), "LogRamp start must be finite and above 0, got -1.0"),
+        ((0.1, math.inf, 10), "LogRamp end must be finite and above 0, got inf"),
+        ((0.1, math.nan, 10), "LogRamp end must be finite and above 0, got nan"),
+        ((0.1, 1.0, 0), "LogRamp steps must be at least 1, got 0"),
+    ],
+)
+def test_bad_ramp_is_refused(arguments: tuple[float, float, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LogRamp(*arguments)
+
+
+@pytest.mark.parametrize("not_a_loss", [torch.tensor(1.0), 3.0, None])
+def test_loss_that_cannot_be_called_is_refused(not_a_loss: Any) -> None:
+    name = type(not_a_loss).__name__
+    with pytest.raises(TypeError, match=f"loss_fn must be callable, got {name}"):
+        with_sdc(not_a_loss, LAM)
+
+
+def test_unknown_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match="norm must be 'l2' or 'l2_squared', got 'l1'"):
+        with_sdc(match_loss, LAM, norm="l1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("empty", [[], (), {}, [None], {"weight": None}])
+def test_no_gradients_at_all_are_refused(empty: Any) -> None:
+    with pytest.raises(ValueError, match="no gradients to penalise: got an empty collection"):
+        with_sdc(two, LAM)(empty)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((torch.zeros(2),), ValueError, r"call .observe\(gradients\) before .* or pass grads=0"),
+        ((), ValueError, "finds no argument .* in this call: it has 0 positional arguments"),
+        ((1.0,), TypeError, "found no gradients: the argument is a float"),
+        (("gw_syn",), TypeError, "found no gradients: the argument is a str"),
+        (([1.0],), TypeError, "gradients must be tensors, got a float among them"),
+    ],
+)
+def test_what_is_no_gradient_is_refused(
+    arguments: tuple[Any, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        with_sdc(two, LAM)(*arguments)
+
+
+@pytest.mark.parametrize("grads", ["gw_sin", 3])
+def test_gradients_that_are_not_in_the_call_are_refused(grads: int | str) -> None:
+    message = r"finds no argument .* it has 1 positional arguments and \['gw_real'\] keywords"
+    with pytest.raises(ValueError, match=message):
+        with_sdc(match_loss, LAM, grads=grads)(synthetic(), gw_real=real())
+
+
+@pytest.mark.parametrize("returned", [1.0, None, (torch.zeros(()),)])
+def test_loss_that_is_no_tensor_is_refused(returned: Any) -> None:
+    name = type(returned).__name__
+    with pytest.raises(TypeError, match=f"the wrapped loss returned a {name}"):
+        with_sdc(lambda gw_syn: returned, LAM)(synthetic())
+
+
+def test_observing_is_refused_where_grads_names_an_argument() -> None:
+    wrapped = with_sdc(match_loss, LAM, grads="gw_syn")
+    with pytest.raises(ValueError, match=r"drop grads= to use .observe\(\)"):
+        wrapped.observe(synthetic())
+    with pytest.raises(ValueError, match=r"drop grads= to use .observe\(\)"):
+        wrapped.observe_norms([leaf(1.0)[0]])
+
+
+def test_import_loads_nothing_but_torch(tmp_path: Path) -> None:
+    heavy = ("timm", "torchvision", "accelerate", "kornia", "sklearn", "scipy", "matplotlib")
+    code = f"import sys, sdc_ext; print([m for m in {heavy} if m in sys.modules])"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
