@@ -117,30 +117,30 @@ class Loop(Protocol):
         ...
 
 
+def _setting(default: Any, help_text: str, source: str = "sdc-ext default") -> Any:
+    return field(default=default, metadata={"help": help_text, "source": source})
+
+
+_ORIGINALS = "the originals"
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """What a run needs beside its loop's hyper-parameters."""
 
-    iterations: int = field(default=1000, metadata={"help": "outer iterations"})
-    lam: float = field(default=0.002, metadata={"help": "weight of the correction; 0 is without"})
-    lam_ramp: tuple[float, float, int] | None = field(
-        default=None,
-        metadata={"help": "adaptive correction instead of lam: start, end, iterations between"},
+    iterations: int = _setting(1000, "outer iterations", _ORIGINALS)
+    lam: float = _setting(0.002, "weight of the correction; 0 is without", "SDC paper, Section 4.3")
+    lam_ramp: tuple[float, float, int] | None = _setting(
+        None, "adaptive correction instead of lam: start, end, iterations between"
     )
-    norm: Norm = field(default="l2", metadata={"help": "the norm that is penalised"})
-    network: str = field(
-        default="convnet", metadata={"help": "network to distil with, e.g. convnet:depth=4"}
-    )
-    eval_network: str = field(default="convnet", metadata={"help": "network to evaluate with"})
-    eval_every: int = field(default=500, metadata={"help": "iterations between evaluations"})
-    num_eval: int = field(default=20, metadata={"help": "networks an evaluation"})
-    epoch_eval_train: int = field(default=300, metadata={"help": "epochs an evaluation network"})
-    eval_augmentation: str = field(
-        default="none", metadata={"help": "augmentation of evaluation networks"}
-    )
-    statistics: str = field(
-        default="own", metadata={"help": "data set whose channel statistics normalise the images"}
-    )
+    norm: Norm = _setting("l2", "the norm that is penalised", "SDC paper, Eq. 11 and 12")
+    network: str = _setting("convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS)
+    eval_network: str = _setting("convnet", "network to evaluate with")
+    eval_every: int = _setting(500, "iterations between evaluations", _ORIGINALS)
+    num_eval: int = _setting(20, "networks an evaluation", _ORIGINALS)
+    epoch_eval_train: int = _setting(300, "epochs an evaluation network", _ORIGINALS)
+    eval_augmentation: str = _setting("none", "augmentation of evaluation networks", _ORIGINALS)
+    statistics: str = _setting("own", "data set whose channel statistics normalise the images")
 
 
 @dataclass(frozen=True)

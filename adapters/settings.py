@@ -52,7 +52,7 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
         check_choice("setting", name, [*loop_names, *run_names])
 
     origin = {
-        f.name: Setting(f.default, "sdc-ext default" if f in fields(RunSettings) else method.source)
+        f.name: Setting(f.default, f.metadata.get("source", method.source))
         for f in (*fields(method.loop), *fields(RunSettings))
     }
     origin |= {name: Setting(value, method.source) for name, value in method.choices.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -112,7 +113,8 @@ def _load(path: Path) -> Any:
     # The originals' accuracies are numpy numbers, which weights_only refuses unless named.
     numpy_scalar: list[Any] = [np.dtype, np.dtypes.Float64DType, np.float64(0).__reduce__()[0]]
     try:
-        with torch.serialization.safe_globals(numpy_scalar):
+        with torch.serialization.safe_globals(numpy_scalar), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from einops import rearrange
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,14 +22,14 @@ def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
     """Draws the distilled images, a row a class, up to 20 classes and 10 images of each."""
     info = synthetic.info
     classes = info.classes[:_MOST_ROWS]
-    pixels = rearrange(synthetic.pixels(), "n c h w -> n h w c")
+    pixels = _drawable(synthetic)
     columns = min(info.ipc, _MOST_COLUMNS)
     tall = columns < 3 <= len(classes)
     shape = (columns, len(classes)) if tall else (len(classes), columns)
     figure = Figure(figsize=(0.8 * shape[1] + 1.2, 0.8 * shape[0] + 0.8), layout="constrained")
     axes = figure.subplots(*shape, squeeze=False)
     for row, name in enumerate(classes):
-        images = pixels[synthetic.labels == row][:columns]
+        images = pixels[synthetic.labels.numpy() == row][:columns]
         for column in range(columns):
             axis = axes[column, row] if tall else axes[row, column]
             axis.set_xticks([])
@@ -49,13 +50,13 @@ def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
     figure = Figure(figsize=(0.9 * len(classes) + 3, len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), len(classes), squeeze=False)
     for row, (title, synthetic) in enumerate(rows.items()):
-        pixels = rearrange(synthetic.pixels(), "n c h w -> n h w c")
+        pixels = _drawable(synthetic)
         axes[row, 0].set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
         for column in range(len(classes)):
             axis = axes[row, column]
             axis.set_xticks([])
             axis.set_yticks([])
-            image = pixels[synthetic.labels == column][0]
+            image = pixels[synthetic.labels.numpy() == column][0]
             axis.imshow(image.squeeze(-1), cmap="gray", vmin=0, vmax=1)
     _save(figure, path)
 
@@ -78,6 +79,10 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
         axis.set_title(label, fontsize=10)
         axis.grid(alpha=0.3)
     _save(figure, path)
+
+
+def _drawable(synthetic: SyntheticSet) -> np.ndarray:
+    return rearrange(synthetic.pixels().numpy(), "n c h w -> n h w c")
 
 
 def _title(synthetic: SyntheticSet) -> str:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from sdc_ext.errors import InputError
 from sdc_ext.networks import create_network, dd_networks
 
-FULL_SIZE: dict[str, dict[str, Any]] = json.loads(
-    (GOLDEN / "networks_fullsize.json").read_text()
-)["networks"]
+FULL_SIZE: dict[str, dict[str, Any]] = json.loads((GOLDEN / "networks_fullsize.json").read_text())[
+    "networks"
+]
 FORMULA_CASES = (
     "net_formula_ConvNet_3x32",
     "net_formula_LeNet_1x28",
@@ -41,7 +41,7 @@ def fill_by_formula(network: nn.Module, one_dimensional_weights: list[bool]) -> 
             zip(network.parameters(), one_dimensional_weights, strict=True)
         ):
             i = torch.arange(parameter.numel())
-            u = (i * 1103515245 + 12345 + k * 2654435) % 2**31 / 2**31 - 0.5
+            u = ((i * 1103515245 + 12345 + k * 2654435) % 2**31).double() / 2**31 - 0.5
             if parameter.ndim > 1:
                 u = u * math.sqrt(12 / math.prod(parameter.shape[1:]))
             else:
@@ -113,8 +113,9 @@ def test_network_runs_on_any_image_shape(name: str, shape: tuple[int, int, int])
 
 @pytest.mark.parametrize("name", dd_networks())
 def test_network_can_be_differentiated_twice(name: str) -> None:
-    network = create_network(name, 3, 4, (32, 32))
-    gradient = image_gradient_through_a_weight_gradient(network, torch.randn(2, 3, 32, 32))
+    side = 32 if name == "vgg11" else 16  # small, for time
+    network = create_network(name, 3, 4, (side, side))
+    gradient = image_gradient_through_a_weight_gradient(network, torch.randn(1, 3, side, side))
     assert bool(gradient.isfinite().all()) and bool(gradient.any())
 
 
@@ -190,9 +191,10 @@ def test_convnet_options_do_what_they_name(norm: str, act: str, pool: str, chann
 
 @pytest.mark.parametrize("name", ["convnet", "vgg11", "resnet18"])
 def test_only_batch_norm_sees_the_rest_of_the_batch(name: str) -> None:
-    images = torch.randn(4, 3, 32, 32)
+    side = 32 if name == "vgg11" else 8  # small, for time
+    images = torch.randn(3, 3, side, side)
     for norm in ("instance", "batch"):
-        network = create_network(f"{name}:norm={norm}", 3, 10, (32, 32))
+        network = create_network(f"{name}:norm={norm}", 3, 10, (side, side))
         with torch.no_grad():
             same = torch.allclose(network(images)[:2], network(images[:2]), atol=1e-4)
             network.eval()
@@ -201,7 +203,10 @@ def test_only_batch_norm_sees_the_rest_of_the_batch(name: str) -> None:
         assert same_in_eval
 
 
-@pytest.mark.parametrize(("spec", "depth", "width"), [("convnet", 3, 128), ("convnet:depth=1", 1, 128), ("convnet:depth=2:width=5", 2, 5)])
+@pytest.mark.parametrize(
+    ("spec", "depth", "width"),
+    [("convnet", 3, 128), ("convnet:depth=1", 1, 128), ("convnet:depth=2:width=5", 2, 5)],
+)
 def test_convnet_has_the_asked_depth_and_width(spec: str, depth: int, width: int) -> None:
     network = create_network(spec, 3, 10, (16, 16))
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
@@ -212,7 +217,7 @@ def test_convnet_has_the_asked_depth_and_width(spec: str, depth: int, width: int
     ("spec", "shape"),
     [
         ("test_resnet", (3, 32, 32)),
-        ("timm:resnet18", (1, 28, 28)),
+        ("timm:resnet18", (1, 20, 20)),
         ("vit_tiny_patch16_224", (3, 32, 32)),
         ("vit_tiny_patch16_224:depth=2", (3, 32, 48)),
     ],
@@ -246,6 +251,10 @@ def test_prefix_means_timms_network_of_that_name() -> None:
         ("resnt50", "unknown network 'resnt50': did you mean 'resnet50'?"),
         ("timm:resnt50", "unknown network 'resnt50': did you mean 'resnet50'?"),
         ("", "unknown network ''"),
+        pytest.param(
+            *("timm:convnet", "unknown network 'convnet'"),
+            marks=pytest.mark.xfail(strict=True, reason="timm's RuntimeError comes through"),
+        ),
         ("convnet:norm=instanc", "unknown norm 'instanc': did you mean 'instance'?"),
         ("convnet:act=gelu", "unknown act 'gelu'"),
         ("convnet:pool=mean", "unknown pool 'mean': choose from avg, max, none"),

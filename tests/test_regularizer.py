@@ -52,6 +52,12 @@ def param_loss(student: Tensor, target: Tensor) -> Tensor:
     return (student - target).square().sum()
 
 
+def weighted(
+    weight: float = 1.0, gw_syn: Sequence[Tensor] = (), gw_real: Sequence[Tensor] = ()
+) -> Tensor:
+    return match_loss(gw_syn, gw_real, weight)
+
+
 class Distances:
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -133,6 +139,10 @@ def test_flat_tensor_is_a_gradient_where_grads_says_so() -> None:
         (real_first, 1, (), ("gw_syn", "gw_real")),
         (real_first, "gw_syn", ("gw_real", "gw_syn"), ()),
         (real_first, "gw_syn", (), ("gw_syn", "gw_real")),
+        pytest.param(
+            *(weighted, 1, (), ("gw_syn", "gw_real")),
+            marks=pytest.mark.xfail(strict=True, reason="left-out defaults shift positions"),
+        ),
     ],
 )
 def test_gradients_are_found_however_they_are_passed(
@@ -180,6 +190,18 @@ def test_builtin_takes_gradients_by_the_keyword_they_are_passed_with() -> None:
     assert wrapped(other=target, input=flat).item() == pytest.approx(expected)
     with pytest.raises(ValueError, match="finds no argument 'input' in this call: it has 2 pos"):
         wrapped(flat, target)
+
+
+@pytest.mark.xfail(strict=True, reason="takes all keywords together for the gradients")
+def test_gradients_among_arbitrary_keywords_must_be_named() -> None:
+    def keyword_loss(**gradients: Tensor) -> Tensor:
+        return F.mse_loss(gradients["syn"], gradients["real"])
+
+    arguments = {"syn": leaf(3.0, 4.0), "real": torch.ones(2, dtype=torch.float64)}
+    expected = keyword_loss(**arguments).item() + LAM * 5
+    assert with_sdc(keyword_loss, LAM, grads="syn")(**arguments).item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="finds no argument"):
+        with_sdc(keyword_loss, LAM)(**arguments)
 
 
 def test_wrapper_keeps_name_doc_and_signature() -> None:
@@ -494,7 +516,10 @@ def test_no_gradients_at_all_are_refused(empty: Any) -> None:
     ("arguments", "error", "message"),
     [
         ((torch.zeros(2),), ValueError, r"call .observe\(gradients\) before .* or pass grads=0"),
-        ((), ValueError, "finds no argument .* in this call: it has 0 positional arguments"),
+        pytest.param(
+            *((), ValueError, "finds no argument 0 in this call: it has 0 positional arguments"),
+            marks=pytest.mark.xfail(strict=True, reason="says '' instead of 0"),
+        ),
         ((1.0,), TypeError, "found no gradients: the argument is a float"),
         (("gw_syn",), TypeError, "found no gradients: the argument is a str"),
         (([1.0],), TypeError, "gradients must be tensors, got a float among them"),
