@@ -69,8 +69,10 @@ class DCAugmentation:
                     out[which] = rotate(part, angles.expand(batch)[chosen], means.mean())
                 else:
                     generator = torch.Generator().manual_seed(noise_seed)
-                    noise = torch.randn(part.shape, generator=generator, dtype=images.dtype)
-                    out[which] = part + _NOISE * noise.to(images.device)
+                    shape = (n, *images.shape[1:])
+                    noise = torch.randn(shape, generator=generator, dtype=images.dtype)
+                    drawn_noise = noise.expand(images.shape)[chosen].to(images.device)
+                    out[which] = part + _NOISE * drawn_noise
             return out
 
         return replay
@@ -114,7 +116,8 @@ def rotate(x: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
 def _resized(length: int, target: Tensor, canvas: Tensor) -> Tensor:
     """Source rows (n, length) of an axis resized to ``target`` and centred on ``canvas``."""
     place = torch.arange(length) + ((canvas - length) // 2 - (canvas - target) // 2)[:, None]
-    source = (place * (length / target.float())[:, None]).floor().long().clamp(max=length - 1)
+    ratio = torch.tensor(float(length)) / target  # in float32, as torch's interpolation has it
+    source = (place * ratio[:, None]).floor().long().clamp(max=length - 1)
     return source.where((place >= 0) & (place < target[:, None]), torch.tensor(-1))
 
 

@@ -76,6 +76,8 @@ class ConvNet(nn.Module):
         pool: str = "avg",
     ) -> None:
         super().__init__()
+        if not (isinstance(width, int) and isinstance(depth, int) and min(width, depth) > 0):
+            raise InputError(f"convnet needs a width and depth above 0, got {width} and {depth}")
         make_norm = _NORMS[check_choice("norm", norm, _NORMS)]
         make_act = _ACTIVATIONS[check_choice("act", act, _ACTIVATIONS)]
         make_pool = _POOLINGS[check_choice("pool", pool, _POOLINGS)]
@@ -350,20 +352,25 @@ def create_network(
     Raises:
         InputError: if there is no such network or it does not take the options or the size.
     """
+    foreign = spec.startswith("timm:")
     name, *given = spec.removeprefix("timm:").split(":")
     options: dict[str, Any] = dict(_parse_option(spec, text) for text in given)
+    for taken in {"in_chans", "num_classes", "img_size"} & set(options):
+        raise InputError(f"network {spec!r} sets {taken}, which the data decide: leave it out")
     options |= {"in_chans": in_chans, "num_classes": num_classes}
-    ours = not spec.startswith("timm:") and name in dd_networks()
-    if not (ours or is_model(name)):
-        known = [*dd_networks(), *list_models(exclude_filters="dd_*")]
-        check_choice("network", name, known, listed=[*dd_networks(), "any timm name"])
+    ours = [] if foreign else dd_networks()
+    if not (name in ours or is_model(name)):
+        known = [*ours, *list_models(exclude_filters="dd_*")]
+        check_choice("network", name, known, listed=[*ours, "any timm name"])
     # timm's fused attention has no double backward, which matching needs.
     set_fused_attn(False)
     try:
-        if ours:
+        if name in ours:
             return create_model(f"dd_{name}", img_size=img_size, **options)
         return _create_timm(name, img_size, options)
-    except TypeError as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
 
 
@@ -389,8 +396,13 @@ def _create_timm(name: str, img_size: ImageSize, options: dict[str, Any]) -> nn.
         return create_model(name, **options)
 
 
-def _parse_option(spec: str, text: str) -> tuple[str, int | str]:
+def _parse_option(spec: str, text: str) -> tuple[str, int | float | str]:
     key, equals, value = text.partition("=")
     if not (key and equals and value):
         raise InputError(f"cannot read {text!r} in network {spec!r}: write options as key=value")
-    return key, int(value) if value.lstrip("-").isdigit() else value
+    for number in (int, float):
+        try:
+            return key, number(value)
+        except ValueError:
+            continue
+    return key, value

@@ -264,19 +264,28 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 def _argument(
     function: Callable[..., Any], which: int | str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    if isinstance(which, int) and which < len(args):
+    """The argument of a call at a position of the signature, or of that name."""
+    if isinstance(which, int) and 0 <= which < len(args):
         return args[which]
     if isinstance(which, str) and which in kwargs:
         return kwargs[which]
+    name, given = which, {}
     try:
-        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        signature = inspect.signature(function)
+        given = signature.bind(*args, **kwargs).arguments
     except (TypeError, ValueError):  # a builtin without a signature, or a call that will fail
-        given = {}
-    if isinstance(which, int):
-        which = next(iter(list(given)[which : which + 1]), "")
-    if which in given:
-        return given[which]
+        pass
+    else:
+        named = [n for n, p in signature.parameters.items() if p.kind not in _VARIADIC]
+        given = {n: value for n, value in given.items() if n in named}
+        if isinstance(which, int):
+            name = dict(enumerate(named)).get(which, which)
+    if name in given:
+        return given[name]
     raise ValueError(
         f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
         f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
     )
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

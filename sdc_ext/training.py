@@ -46,7 +46,8 @@ def place(network: nn.Module, accelerator: Accelerator) -> None:
 def uses_batch_statistics(network: nn.Module) -> bool:
     """Whether an image's output depends on the rest of its batch (training batch norm)."""
     return any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in network.modules()
+        isinstance(m, nn.modules.batchnorm._BatchNorm) and (m.training or m.running_mean is None)
+        for m in network.modules()
     )
 
 

@@ -62,6 +62,10 @@ def golden() -> Callable[[str], Golden]:
     return Golden
 
 
+# Two threads gain nothing on tensors this small, and lose much where cores are shared.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

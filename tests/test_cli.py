@@ -194,7 +194,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "set"
-    assert main(["distill", *options, "--out", str(out)]) == 2
+    assert main(["distill", *TINY, *options, "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
