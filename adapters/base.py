@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from sdc_ext.data import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.networks import create_network
-from sdc_ext.regularizer import Norm, SDCLoss
+from sdc_ext.regularizer import LogRamp, Norm, SDCLoss
 from sdc_ext.training import place
 
 
@@ -141,6 +141,11 @@ class RunSettings:
     epoch_eval_train: int = _setting(300, "epochs an evaluation network", _ORIGINALS)
     eval_augmentation: str = _setting("none", "augmentation of evaluation networks", _ORIGINALS)
     statistics: str = _setting("own", "data set whose channel statistics normalise the images")
+
+    @property
+    def schedule(self) -> float | LogRamp:
+        """lam, or the ramp that takes its place."""
+        return self.lam if self.lam_ramp is None else LogRamp(*self.lam_ramp)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from sdc_ext.adapters.base import Loop, Method, RunSettings
 from sdc_ext.errors import InputError, check_choice, check_positive
+from sdc_ext.regularizer import gradient_norm, with_sdc
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def _derived(origin: Mapping[str, Setting]) -> dict[str, Setting]:
 
 def _check(run: RunSettings) -> None:
     check_positive(run, "iterations", "eval_every", "num_eval", "epoch_eval_train")
-    if not (math.isfinite(run.lam) and run.lam >= 0):
-        raise InputError(
-            f"lam must be finite and at least 0, got {run.lam}: the paper's default is 0.002, and "
-            "0 switches the correction off"
-        )
+    try:
+        with_sdc(gradient_norm, run.schedule, norm=run.norm)
+    except ValueError as error:
+        raise InputError(str(error)) from None

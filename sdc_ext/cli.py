@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.errors import DivergenceError, InputError, check_choice
 
 _BAD_INPUT = 2
 _DIVERGED = 3
@@ -67,7 +67,7 @@ def _add_distill(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the distilled set")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out, if any")
     parser.add_argument(
         "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
     )
@@ -132,6 +132,8 @@ def _distill(options: Namespace) -> None:
     from sdc_ext.report import settings_table, summary
 
     method = get_method(options.method)
+    if options.seed < 0:
+        raise InputError(f"seed must be at least 0, got {options.seed}")
     overrides = {k[4:]: v for k, v in vars(options).items() if k.startswith("set_")}
     if "lam_ramp" in overrides:
         start, end, steps = overrides["lam_ramp"]
@@ -159,13 +161,14 @@ def _distill(options: Namespace) -> None:
 
 def _accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Any:
     from accelerate import Accelerator
+    from accelerate.tracking import get_available_trackers
 
-    try:
-        return Accelerator(
-            mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs"
+    if tracker is not None:
+        installed = [t.value for t in get_available_trackers()]
+        check_choice(
+            "tracker", tracker, installed, listed=installed or ["none, as none is installed"]
         )
-    except (ValueError, ImportError) as error:
-        raise InputError(f"cannot use tracker {tracker!r}: {error}") from None
+    return Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs")
 
 
 def _console(accelerator: Any) -> Any:

@@ -22,7 +22,7 @@ from sdc_ext.evaluate import evaluate
 from sdc_ext.files import write_whole
 from sdc_ext.networks import check_network
 from sdc_ext.record import Checkpoint, Record
-from sdc_ext.regularizer import LogRamp, SDCLoss, with_sdc
+from sdc_ext.regularizer import SDCLoss, with_sdc
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe
 
@@ -67,7 +67,8 @@ class Engine:
         """Runs all iterations and writes the distilled set to ``out``.
 
         Args:
-            resume: continue a run that was stopped; it ends as if it had not been.
+            resume: continue the run in ``out``, if there is one; it ends as if it had not been
+                stopped.
 
         Returns:
             The set that counts: the last for gradient matching.
@@ -84,8 +85,7 @@ class Engine:
         checkpoint = Checkpoint(record, self.out, accelerator.device)
         if resume and checkpoint.restore():
             self.console.print(f"resumed at iteration {record.iteration}")
-        lam = LogRamp(*run.lam_ramp) if run.lam_ramp else run.lam
-        loss_fn = with_sdc(self.settings.loop.matching_loss(), lam, norm=run.norm)
+        loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
 
         good = record.state.images.detach().clone()
         with self._progress(record.iteration) as show:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parent.parent
@@ -67,5 +68,7 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _fresh() -> None:
+    """The same random numbers for every test, and no Accelerator of an earlier one."""
     torch.manual_seed(0)
+    AcceleratorState._reset_state(reset_partial_state=True)
