@@ -27,7 +27,7 @@ from sdc_ext.data import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.networks import create_network
 from sdc_ext.regularizer import LogRamp, Norm, SDCLoss
-from sdc_ext.training import place
+from sdc_ext.training import BatchLoss
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Task:
     ipc: int
     network: str
     accelerator: Accelerator
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.ipc < 1:
@@ -52,6 +53,11 @@ class Task:
                     f"ipc {self.ipc} is more than the {len(index)} training images of class "
                     f"{name!r}: use at most {len(index)}"
                 )
+
+    @cached_property
+    def batch_loss(self) -> BatchLoss:
+        """How to compute losses whose gradient is not differentiated again."""
+        return BatchLoss(bf16=self.accelerator.mixed_precision == "bf16", compile=self.compile)
 
     @cached_property
     def class_indices(self) -> list[Tensor]:
@@ -70,8 +76,7 @@ class Task:
         network = create_network(
             self.network, self.data.channels, self.num_classes, self.data.image_size
         )
-        place(network, self.accelerator)
-        return network.train()
+        return network.to(self.accelerator.device).train()
 
     def draw_indices(self, label: int, n: int) -> Tensor:
         """``n`` different training images of a class (all of them if it has fewer)."""

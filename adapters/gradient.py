@@ -19,7 +19,7 @@ from sdc_ext.errors import DivergenceError, check_choice, check_positive
 from sdc_ext.matching import gradient_distance
 from sdc_ext.regularizer import SDCLoss
 from sdc_ext.synthetic import class_labels
-from sdc_ext.training import differentiable_gradient, mean_gradient, train_epoch
+from sdc_ext.training import BatchLoss, differentiable_gradient, mean_gradient, train_epoch
 
 # Real images a class from which batch norm takes its statistics before they are frozen.
 _BATCH_NORM_IMAGES = 16
@@ -54,7 +54,12 @@ class StepResult:
 
 
 def match_by_class(
-    network: nn.Module, images: Tensor, batches: Sequence[ClassBatch], loss_fn: SDCLoss
+    network: nn.Module,
+    images: Tensor,
+    batches: Sequence[ClassBatch],
+    loss_fn: SDCLoss,
+    *,
+    batch_loss: BatchLoss,
 ) -> StepResult:
     """Matches each class's gradient, and sums the losses (DC Eq. 8, SDC Eq. 11).
 
@@ -67,11 +72,12 @@ def match_by_class(
         images: the synthetic set (N, C, H, W); not changed.
         batches: the classes to match; rows of others get a zero gradient.
         loss_fn: from (synthetic, real) gradients to a scalar.
+        batch_loss: how to compute the real gradients.
     """
     gradient = torch.zeros_like(images)
     losses = torch.zeros(3, device=images.device, dtype=images.dtype)
     for batch in batches:
-        gw_real = _real_gradient(network, batch)
+        gw_real = _real_gradient(network, batch, batch_loss)
         leaf = images[batch.rows].detach().requires_grad_()
         labels = torch.full((len(leaf),), batch.label, device=images.device)
         gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
@@ -89,6 +95,7 @@ def match_all_classes(
     batches: Sequence[ClassBatch],
     loss_fn: SDCLoss,
     *,
+    batch_loss: BatchLoss,
     mine: Sequence[ClassBatch],
     reduce: Callable[[Tensor], Tensor],
 ) -> StepResult:
@@ -100,20 +107,22 @@ def match_all_classes(
         labels: (N,) int64.
         batches: all classes, for the augmentation of their synthetic images.
         loss_fn: from (synthetic, real) gradients to a scalar.
+        batch_loss: how to compute the real gradients.
         mine: the classes whose real gradients this process computes.
         reduce: sums a tensor over processes.
     """
     total = [torch.zeros_like(p) for p in network.parameters() if p.requires_grad]
     for batch in mine:
-        torch._foreach_add_(total, _real_gradient(network, batch), alpha=1 / len(batches))
+        gradient = _real_gradient(network, batch, batch_loss)
+        torch._foreach_add_(total, gradient, alpha=1 / len(batches))
     gw_real = [reduce(t) for t in total]
     leaf = images.detach().requires_grad_()
     augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
     gw_syn = differentiable_gradient(network, augmented, labels)
     loss = loss_fn(gw_syn, gw_real)
-    (gradient,) = torch.autograd.grad(loss, leaf)
+    (image_gradient,) = torch.autograd.grad(loss, leaf)
     loss, matching, difficulty = _losses(loss, loss_fn)
-    return StepResult(gradient, loss, matching, difficulty)
+    return StepResult(image_gradient, loss, matching, difficulty)
 
 
 class GradientMatchingState:
@@ -195,7 +204,7 @@ class GradientMatching:
         logs = []
         for update in range(self.outer_loop):
             if update > 0:
-                self._train(network, optimizer, state, augmentation)
+                self._train(network, optimizer, state, task, augmentation)
             freeze_batch_norm(network, task)
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             result = self._match(network, state, task, loss_fn, augmentation, warm)
@@ -224,9 +233,16 @@ class GradientMatching:
         mine = batches[accelerator.process_index :: accelerator.num_processes]
         if self.contrast and not warm:
             return match_all_classes(
-                network, state.images, state.labels, batches, loss_fn, mine=mine, reduce=reduce
+                network,
+                state.images,
+                state.labels,
+                batches,
+                loss_fn,
+                batch_loss=task.batch_loss,
+                mine=mine,
+                reduce=reduce,
             )
-        part = match_by_class(network, state.images, mine, loss_fn)
+        part = match_by_class(network, state.images, mine, loss_fn, batch_loss=task.batch_loss)
         gradient = reduce(part.image_gradient)
         losses = reduce(torch.stack([part.loss, part.matching, part.difficulty]))
         # The difficulty is a mean over classes; the losses are sums, as in the original.
@@ -249,6 +265,7 @@ class GradientMatching:
         network: nn.Module,
         optimizer: SGD,
         state: GradientMatchingState,
+        task: Task,
         augmentation: Augmentation,
     ) -> None:
         network.train()
@@ -260,6 +277,7 @@ class GradientMatching:
                 state.labels,
                 batch_size=self.batch_train,
                 augmentation=augmentation,
+                batch_loss=task.batch_loss,
             )
 
 
@@ -279,10 +297,12 @@ def freeze_batch_norm(network: nn.Module, task: Task) -> None:
         layer.eval()
 
 
-def _real_gradient(network: nn.Module, batch: ClassBatch) -> tuple[Tensor, ...]:
+def _real_gradient(
+    network: nn.Module, batch: ClassBatch, batch_loss: BatchLoss
+) -> tuple[Tensor, ...]:
     images = batch.replay(batch.real())
     labels = torch.full((len(images),), batch.label, device=images.device)
-    return mean_gradient(network, images, labels)
+    return mean_gradient(network, images, labels, batch_loss=batch_loss)
 
 
 def _losses(loss: Tensor, loss_fn: SDCLoss) -> Tensor:

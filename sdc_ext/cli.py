@@ -9,7 +9,8 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from sdc_ext.errors import DivergenceError, InputError, check_choice
+from sdc_ext.errors import DivergenceError, InputError, check_choice, check_positive
+from sdc_ext.memory import keep_freed_memory
 
 _BAD_INPUT = 2
 _DIVERGED = 3
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
         options = _parser(given).parse_args(given)
+        keep_freed_memory()
         options.run(options)
     except InputError as error:
         print(f"sdc-ext: {error}", file=sys.stderr)
@@ -71,6 +73,7 @@ def _add_distill(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument(
         "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
     )
+    parser.add_argument("--compile", action="store_true", help="compile it (needs a C++ compiler)")
     parser.add_argument("--tracker", help="log to it through Accelerate, e.g. tensorboard")
     if given[:1] == ["distill"]:  # other commands need not import the methods
         _add_settings(parser)
@@ -150,7 +153,7 @@ def _distill(options: Namespace) -> None:
         download=options.download,
         statistics=None if statistics == "own" else statistics,
     )
-    task = Task(data, options.ipc, settings.run.network, accelerator)
+    task = Task(data, options.ipc, settings.run.network, accelerator, options.compile)
     engine = Engine(method, settings, task, options.seed, out, console)
     console.print(data.describe())
     console.print(settings_table(settings))
@@ -200,7 +203,6 @@ def _evaluate(options: Namespace) -> None:
     from dataclasses import replace
 
     from sdc_ext.data import load_data
-    from sdc_ext.errors import check_positive
     from sdc_ext.evaluate import evaluate
     from sdc_ext.networks import check_network
     from sdc_ext.originals import load_any

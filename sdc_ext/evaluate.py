@@ -16,7 +16,7 @@ from sdc_ext.data import RealData
 from sdc_ext.networks import create_network
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import TrainingRecipe
-from sdc_ext.training import accuracy, default_chunk_size, place, split_batch, train_epoch
+from sdc_ext.training import BatchLoss, accuracy, default_chunk_size, split_batch, train_epoch
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class Evaluation:
 
 
 def train_from_scratch(
-    network: nn.Module, images: Tensor, labels: Tensor, recipe: TrainingRecipe
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: TrainingRecipe,
+    batch_loss: BatchLoss,
 ) -> None:
     """Trains a network on a distilled set by the originals' schedule.
 
@@ -54,6 +58,7 @@ def train_from_scratch(
         images: (N, C, H, W), normalised, on its device.
         labels: (N,) int64, or (N, classes) probabilities.
         recipe: see :class:`~sdc_ext.synthetic.TrainingRecipe`.
+        batch_loss: how to compute a batch.
     """
     augmentation = parse_augmentation(recipe.augmentation)
 
@@ -77,6 +82,7 @@ def train_from_scratch(
             labels,
             batch_size=recipe.batch_size,
             augmentation=augmentation,
+            batch_loss=batch_loss,
         )
 
 
@@ -115,13 +121,14 @@ def evaluate(
         (data.normalize(x.to(device)), y.to(device))
         for x, y in split_batch(data.test.images, data.test.labels, size)
     ]
+    batch_loss = BatchLoss(bf16=accelerator.mixed_precision == "bf16")
     accuracies = []
     with accelerator.split_between_processes(list(range(num_eval))) as mine:
         for k in mine:
             seed_torch(seed, "evaluation", k)
             model = create_network(network, data.channels, len(data.classes), data.image_size)
-            place(model, accelerator)
-            train_from_scratch(model, images, labels, recipe)
+            model.to(device)
+            train_from_scratch(model, images, labels, recipe, batch_loss)
             accuracies.append(accuracy(model, test))
             on_network()
     return Evaluation(network, tuple(gather_object(accuracies)))

@@ -15,6 +15,7 @@ from torch.optim import SGD
 from sdc_ext.augment import DSA, NoAugmentation
 from sdc_ext.networks import create_network
 from sdc_ext.training import (
+    BatchLoss,
     accuracy,
     default_chunk_size,
     differentiable_gradient,
@@ -60,9 +61,9 @@ def test_mean_gradient_is_the_same_for_any_chunk_size(
 
 
 def test_mean_gradient_in_default_chunks_is_the_whole_batchs() -> None:
-    network = small_network(size=(64, 64))
-    images, labels = batch(9, side=64)
-    assert default_chunk_size(images) < 9
+    network = small_network(size=(96, 96))
+    images, labels = batch(9, side=96)
+    assert default_chunk_size(images) < len(images)
     ours = mean_gradient(network, images, labels)
     assert_equal(ours, plain_gradient(network, images, labels))
 
@@ -132,7 +133,7 @@ def test_differentiable_gradient_agrees_with_finite_differences() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((256, 1, 28, 28), 32), ((256, 3, 32, 32), 24), ((10, 3, 56, 14), 32), ((4, 3, 900, 900), 1)],
+    [((256, 1, 28, 28), 64), ((256, 3, 32, 32), 49), ((10, 3, 56, 14), 64), ((4, 3, 900, 900), 1)],
 )
 def test_default_chunk_holds_the_same_number_of_pixels(
     shape: tuple[int, ...], expected: int
@@ -146,8 +147,8 @@ def test_default_chunk_is_the_whole_batch_away_from_the_cpu() -> None:
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_epoch_equals_a_plain_loop(soft: bool) -> None:
-    images, labels = batch(15, soft=soft, side=64)
-    network = small_network(size=(64, 64))
+    images, labels = batch(15, soft=soft, side=96)
+    network = small_network(size=(96, 96))
     reference = copy.deepcopy(network)
     ours, theirs = (
         SGD(n.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01) for n in (network, reference)
@@ -233,3 +234,27 @@ def test_accuracy_is_the_share_of_images_over_uneven_batches() -> None:
     batches = [(images[:4], labels[:4]), (images[4:], labels[4:])]
     assert accuracy(network, batches) == pytest.approx(4 / 5)
     assert not network.training
+
+
+@pytest.mark.slow
+def test_compiled_gradient_equals_the_plain_one() -> None:
+    compiled = BatchLoss(compile=True)
+    for _ in range(2):  # a fresh network uses the code of the first
+        network = small_network()
+        images, labels = batch(6)
+        ours = mean_gradient(network, images, labels, chunk_size=4, batch_loss=compiled)
+        assert_equal(ours, plain_gradient(network, images, labels))
+
+
+def test_bfloat16_gradient_is_near_the_plain_one() -> None:
+    network = small_network().float()
+    images, labels = batch(6)
+    plain, half = (
+        torch.cat(
+            [g.flatten() for g in mean_gradient(network, images.float(), labels, batch_loss=loss)]
+        )
+        for loss in (BatchLoss(), BatchLoss(bf16=True))
+    )
+    assert half.dtype == torch.float32
+    error = (half - plain).norm() / plain.norm()
+    assert 0 < error < 0.05

@@ -24,6 +24,7 @@ from sdc_ext.adapters.gradient import (
 from sdc_ext.augment import DSA, Replay
 from sdc_ext.matching import gradient_distance
 from sdc_ext.synthetic import class_labels
+from sdc_ext.training import BatchLoss
 
 DC_CASES = (
     "dc_step_ours_3x16_w8_d2",
@@ -65,7 +66,8 @@ def step(case: Golden, lam: float, norm: str = "l2") -> StepResult:
     loss_fn = with_sdc(gradient_distance(case.meta["dis_metric"]), lam, norm=norm)
     images = case["images_syn"]
     if case.meta["kind"] != "dcc_step":
-        return match_by_class(case.network(), images, batches(case), loss_fn)
+        network = case.network()
+        return match_by_class(network, images, batches(case), loss_fn, batch_loss=BatchLoss())
     labels = class_labels(case.meta["num_classes"], case.meta["ipc"])
     all_batches = batches(case)
     return match_all_classes(
@@ -74,6 +76,7 @@ def step(case: Golden, lam: float, norm: str = "l2") -> StepResult:
         labels,
         all_batches,
         loss_fn,
+        batch_loss=BatchLoss(),
         mine=all_batches,
         reduce=identity,
     )
@@ -130,6 +133,7 @@ class RecordedTask:
         self.data = SimpleNamespace(image_size=tuple(case.meta["im_size"]))
         self.accelerator = Accelerator(cpu=True)
         self.network = case.network()
+        self.batch_loss = BatchLoss()
         self._real = case["images_real"]
         self._drawn = 0
 

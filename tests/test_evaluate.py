@@ -1,0 +1,75 @@
+"""Evaluation: the originals' schedule, paired seeds, honest statistics."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import GOLDEN
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sdc_ext import evaluate as module
+from sdc_ext.data import RealData, load_data
+from sdc_ext.evaluate import Evaluation, evaluate, train_from_scratch
+from sdc_ext.synthetic import TrainingRecipe
+from sdc_ext.training import BatchLoss
+
+SCHEDULES = json.loads((GOLDEN / "facts.json").read_text())["evaluate_synset_schedule"]["measured"]
+
+
+@pytest.mark.parametrize("epochs", [4, 5, 10])
+def test_schedule_is_the_originals(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[dict[str, float]] = []
+    optimizers: list[Optimizer] = []
+
+    def train_epoch(network: nn.Module, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+        group = optimizer.param_groups[0]
+        if not optimizers or optimizers[-1] is not optimizer:
+            optimizers.append(optimizer)
+            names = ("lr", "momentum", "weight_decay")
+            passes.append({**{name: group[name] for name in names}, "epochs": 0})
+        passes[-1]["epochs"] += 1
+
+    monkeypatch.setattr(module, "train_epoch", train_epoch)
+    images, labels = torch.zeros(2, 1, 2, 2), torch.tensor([0, 1])
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    train_from_scratch(network, images, labels, TrainingRecipe(epochs), BatchLoss())
+    assert passes == [
+        {**expected, "lr": pytest.approx(expected["lr"])}
+        for expected in SCHEDULES["DatasetCondensation"][f"epoch_eval_train={epochs}"]
+    ]
+
+
+def run(images: Tensor, labels: Tensor, data: RealData, **changes: Any) -> Evaluation:
+    options = {"network": "mlp", "num_eval": 3, "seed": 0, **changes}
+    recipe = TrainingRecipe(epochs=60)
+    return evaluate(images, labels, data, recipe, accelerator=Accelerator(cpu=True), **options)
+
+
+@pytest.fixture(scope="module")
+def data() -> RealData:
+    return load_data("digits")
+
+
+def test_more_images_teach_more(data: RealData) -> None:
+    images, labels = data.normalize(data.train.images), data.train.labels
+    few, many = (run(images[:n], labels[:n], data).mean for n in (10, 400))
+    assert 0.2 < few < many - 0.1
+
+
+def test_networks_are_paired_across_sets(data: RealData) -> None:
+    images, labels = data.normalize(data.train.images[:50]), data.train.labels[:50]
+    first = run(images, labels, data)
+    assert run(images, labels, data) == first
+    assert run(images, labels, data, num_eval=2).accuracies == first.accuracies[:2]
+    assert run(images, labels, data, seed=1).accuracies != first.accuracies
+
+
+def test_mean_and_population_deviation() -> None:
+    evaluation = Evaluation("mlp", (0.5, 0.7))
+    assert (evaluation.mean, evaluation.std) == pytest.approx((0.6, 0.1))
+    assert str(evaluation) == "60.00 ± 10.00 %"

@@ -1,0 +1,44 @@
+"""The wheel holds both packages, and the examples run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from conftest import ROOT
+from PIL import Image
+
+
+def test_wheel_holds_the_library_and_the_adapters(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("sdc_ext", "adapters", "pyproject.toml", "README.md", "LICENSE"):
+        subprocess.run(["cp", "-r", ROOT / name, tree / name], check=True)
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
+    subprocess.run([*pip, "-w", tmp_path, tree], check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info" not in name}
+    expected = {f"sdc_ext/{p.name}" for p in (ROOT / "sdc_ext").glob("*.py")}
+    expected |= {f"sdc_ext/adapters/{p.name}" for p in (ROOT / "adapters").glob("*.py")}
+    assert packed == expected | {"sdc_ext/py.typed"}
+
+
+def test_demo_prints_a_table_and_leaves_a_picture(tmp_path: Path) -> None:
+    options = ["--seeds", "1", "--num-eval", "1", "--iterations", "1"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "demo.py", *options],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    for row in ("random images", "DC", "DC + SDC"):
+        assert row in done.stdout
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.width > 300
