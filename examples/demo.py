@@ -27,13 +27,19 @@ from sdc_ext.report import evaluation_table
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import SyntheticSet
 
-NETWORK = "convnet:depth=2"
+NETWORK = "convnet:depth=2:width=64"
 
 
 def make_engine(task: Task, iterations: int, num_eval: int, lam: float, seed: int) -> Engine:
     """DC at ipc 1 with one evaluation at the end, in a folder of its own."""
     method = get_method("dc")
-    chosen = {"iterations": iterations, "eval_every": iterations, "num_eval": num_eval, "lam": lam}
+    chosen = {
+        "network": NETWORK,
+        "iterations": iterations,
+        "eval_every": iterations,
+        "num_eval": num_eval,
+        "lam": lam,
+    }
     settings = resolve(method, task.data.name, task.ipc, chosen)
     out = Path(tempfile.mkdtemp(prefix="sdc-demo-")) / "set"
     return Engine(method, settings, task, seed, out, Console(quiet=True))
@@ -67,7 +73,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--num-eval", type=int, default=5, help="networks a seed")
-    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--iterations", type=int, default=50)
     parser.add_argument("--lam", type=float, default=0.02)
     options = parser.parse_args()
 
