@@ -53,14 +53,13 @@ class KorniaAugmentation:
 
     def _module(self, same_on_batch: bool) -> torch.nn.Module:
         import kornia.augmentation
-        from kornia.core.exceptions import BaseError
 
         name, arguments = _parse_call(self.expression)
         known = [n for n in dir(kornia.augmentation) if n.startswith(("Random", "Color"))]
         cls = getattr(kornia.augmentation, check_choice("kornia augmentation", name, known))
         try:
             module: torch.nn.Module = cls(**arguments, same_on_batch=same_on_batch)
-        except (TypeError, ValueError, BaseError) as error:
+        except Exception as error:  # kornia has several kinds for it
             raise InputError(f"kornia:{name} does not take these arguments: {error}") from None
         return module
 

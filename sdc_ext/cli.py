@@ -14,6 +14,7 @@ from sdc_ext.memory import keep_freed_memory
 
 _BAD_INPUT = 2
 _DIVERGED = 3
+_INTERRUPTED = 130
 
 
 class _Parser(ArgumentParser):
@@ -34,16 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser(given).parse_args(given)
         keep_freed_memory()
         options.run(options)
-    except InputError as error:
-        print(f"sdc-ext: {error}", file=sys.stderr)
-        return _BAD_INPUT
+    except (InputError, OSError) as error:
+        return _report(error, _BAD_INPUT)
     except DivergenceError as error:
-        print(f"sdc-ext: {error}", file=sys.stderr)
-        return _DIVERGED
+        return _report(error, _DIVERGED)
     except KeyboardInterrupt:
-        print("sdc-ext: interrupted; continue a distillation with --resume", file=sys.stderr)
-        return 130
+        return _report("interrupted; continue a distillation with --resume", _INTERRUPTED)
     return 0
+
+
+def _report(problem: object, status: int) -> int:
+    print("sdc-ext:", " ".join(str(problem).split()), file=sys.stderr)
+    return status
 
 
 def _parser(given: Sequence[str]) -> ArgumentParser:
