@@ -235,7 +235,7 @@ def test_any_timm_network_can_be_differentiated_twice(
 def test_prefix_means_timms_network_of_that_name() -> None:
     ours = create_network("resnet18", 3, 10, (32, 32))
     theirs = create_network("timm:resnet18", 3, 10, (32, 32))
-    assert type(ours).__module__ == "sdc_ext.networks"
+    assert type(ours).__module__ == "sdc_ext.architectures"
     assert type(theirs).__module__.startswith("timm.")
 
 
