@@ -1,4 +1,4 @@
-"""The methods of the field, each a page of choices on one of two loops."""
+"""The methods of the field, each a page of choices on a shared loop."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class State(Protocol):
 
 
 class Loop(Protocol):
-    """One of the two loops that serve all methods."""
+    """A loop that serves several methods."""
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """The loss that the correction wraps."""
@@ -117,35 +117,44 @@ class Loop(Protocol):
             What to log: at least ``loss``, ``matching`` and ``difficulty`` (GraDN).
 
         Raises:
-            DivergenceError: before it changes the state, if the loss is not finite.
+            DivergenceError: before it would change the images, if the loss is not finite.
         """
         ...
 
 
-def _setting(default: Any, help_text: str, source: str = "sdc-ext default") -> Any:
+def setting(default: Any, help_text: str, source: str | None = None) -> Any:
+    """A dataclass field that the command line offers.
+
+    Args:
+        default: its value where no rule and no user says otherwise.
+        help_text: for ``--help``.
+        source: where the default comes from; left out, it is the method's source.
+    """
     return field(default=default, metadata={"help": help_text, "source": source})
 
 
 _ORIGINALS = "the originals"
+_OURS = "sdc-ext default"
 
 
 @dataclass(frozen=True)
 class RunSettings:
     """What a run needs beside its loop's hyper-parameters."""
 
-    iterations: int = _setting(1000, "outer iterations", _ORIGINALS)
-    lam: float = _setting(0.002, "weight of the correction; 0 is without", "SDC paper, Section 4.3")
-    lam_ramp: tuple[float, float, int] | None = _setting(
-        None, "adaptive correction instead of lam: start, end, iterations between"
+    iterations: int = setting(1000, "outer iterations", _ORIGINALS)
+    lam: float = setting(0.002, "weight of the correction; 0 is without", "SDC paper, Section 4.3")
+    lam_ramp: tuple[float, float, int] | None = setting(
+        None, "adaptive correction instead of lam: start, end, iterations between", _OURS
     )
-    norm: Norm = _setting("l2", "the norm that is penalised", "SDC paper, Eq. 11 and 12")
-    network: str = _setting("convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS)
-    eval_network: str = _setting("convnet", "network to evaluate with")
-    eval_every: int = _setting(500, "iterations between evaluations", _ORIGINALS)
-    num_eval: int = _setting(20, "networks an evaluation", _ORIGINALS)
-    epoch_eval_train: int = _setting(300, "epochs an evaluation network", _ORIGINALS)
-    eval_augmentation: str = _setting("none", "augmentation of evaluation networks", _ORIGINALS)
-    statistics: str = _setting("own", "data set whose channel statistics normalise the images")
+    norm: Norm = setting("l2", "the norm that is penalised", "SDC paper, Eq. 11 and 12")
+    network: str = setting("convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS)
+    eval_network: str = setting("convnet", "network to evaluate with", _OURS)
+    eval_every: int = setting(500, "iterations between evaluations", _ORIGINALS)
+    num_eval: int = setting(20, "networks an evaluation", _ORIGINALS)
+    epoch_eval_train: int = setting(300, "epochs an evaluation network", _ORIGINALS)
+    lr_eval: float = setting(0.01, "learning rate of evaluation networks", _ORIGINALS)
+    eval_augmentation: str = setting("none", "augmentation of evaluation networks", _ORIGINALS)
+    statistics: str = setting("own", "data set whose channel statistics normalise", _OURS)
 
     @property
     def schedule(self) -> float | LogRamp:

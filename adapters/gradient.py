@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
-from sdc_ext.adapters.base import Task
+from sdc_ext.adapters.base import Task, setting
 from sdc_ext.augment import Augmentation, Replay, parse_augmentation
 from sdc_ext.errors import DivergenceError, check_choice, check_positive
 from sdc_ext.matching import gradient_distance
@@ -154,21 +155,20 @@ class GradientMatching:
             that is not positive.
     """
 
-    outer_loop: int = field(default=1, metadata={"help": "image updates a network"})
-    inner_loop: int = field(default=1, metadata={"help": "network epochs between image updates"})
-    init: str = field(default="noise", metadata={"help": "initial images: noise or real"})
-    dsa_strategy: str = field(
-        default="none",
-        metadata={"help": "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"},
+    outer_loop: int = setting(1, "image updates a network")
+    inner_loop: int = setting(1, "network epochs between image updates")
+    init: str = setting("noise", "initial images: noise or real")
+    dsa_strategy: str = setting(
+        "none", "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
     )
-    contrast: bool = field(default=False, metadata={"help": "match all classes at once (DCC)"})
-    outer_warmup: int = field(default=250, metadata={"help": "DCC: iterations by class at first"})
-    inner_warmup: int = field(default=10, metadata={"help": "DCC: image updates by class in them"})
-    dis_metric: str = field(default="ours", metadata={"help": "distance: ours, mse or cos"})
-    lr_img: float = field(default=0.1, metadata={"help": "learning rate of the images"})
-    lr_net: float = field(default=0.01, metadata={"help": "learning rate of the networks"})
-    batch_real: int = field(default=256, metadata={"help": "real images a class and update"})
-    batch_train: int = field(default=256, metadata={"help": "batch size of network training"})
+    contrast: bool = setting(False, "match all classes at once (DCC)")
+    outer_warmup: int = setting(250, "DCC: iterations by class at first")
+    inner_warmup: int = setting(10, "DCC: image updates by class in them")
+    dis_metric: str = setting("ours", "distance: ours, mse or cos")
+    lr_img: float = setting(0.1, "learning rate of the images")
+    lr_net: float = setting(0.01, "learning rate of the networks")
+    batch_real: int = setting(256, "real images a class and update")
+    batch_train: int = setting(256, "batch size of network training")
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))
@@ -209,7 +209,7 @@ class GradientMatching:
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             result = self._match(network, state, task, loss_fn, augmentation, warm)
             logs.append(_to_floats(result))
-            _check_finite(logs[-1], self.lr_img)
+            _check_finite(result, logs[-1], self.lr_img)
             state.images.grad = result.image_gradient
             state.optimizer.step()
         return {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
@@ -232,7 +232,7 @@ class GradientMatching:
         batches = self._draw_batches(task, augmentation)
         mine = batches[accelerator.process_index :: accelerator.num_processes]
         if self.contrast and not warm:
-            return match_all_classes(
+            whole = match_all_classes(
                 network,
                 state.images,
                 state.labels,
@@ -242,6 +242,9 @@ class GradientMatching:
                 mine=mine,
                 reduce=reduce,
             )
+            # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
+            losses = broadcast(torch.stack([whole.loss, whole.matching, whole.difficulty]))
+            return StepResult(broadcast(whole.image_gradient), losses[0], losses[1], losses[2])
         part = match_by_class(network, state.images, mine, loss_fn, batch_loss=task.batch_loss)
         gradient = reduce(part.image_gradient)
         losses = reduce(torch.stack([part.loss, part.matching, part.difficulty]))
@@ -314,8 +317,9 @@ def _to_floats(result: StepResult) -> dict[str, float]:
     return dict(zip(("loss", "matching", "difficulty"), stacked.tolist(), strict=True))
 
 
-def _check_finite(log: dict[str, float], lr_img: float) -> None:
-    if not all(math.isfinite(value) for value in log.values()):
+def _check_finite(result: StepResult, log: dict[str, float], lr_img: float) -> None:
+    finite = bool(result.image_gradient.isfinite().all())
+    if not (finite and all(math.isfinite(value) for value in log.values())):
         raise DivergenceError(
             f"the loss became {log['loss']} (matching {log['matching']}, GraDN "
             f"{log['difficulty']}): lower --lr-img (now {lr_img}) or --lam, and check that the "

@@ -110,7 +110,7 @@ _CROP_PAD = 0.125
 
 
 @dataclass(frozen=True)
-class DSA:
+class SiameseAugmentation:
     """Differentiable siamese augmentation: one operation a batch, drawn from ``strategy``.
 
     Args:
@@ -203,13 +203,13 @@ def parse_augmentation(spec: str, *, align_corners: bool = False) -> Augmentatio
         spec: ``"none"``; a DSA strategy such as ``"color_crop_cutout_flip_scale_rotate"``;
             ``"dc:crop_scale_rotate"`` for the evaluation augmentation of plain DC; or
             ``"kornia:RandomAffine(degrees=15)"``.
-        align_corners: see :class:`DSA`.
+        align_corners: see :class:`SiameseAugmentation`.
 
     Raises:
         InputError: if it names none.
     """
     kind, _, rest = spec.partition(":")
-    if spec in ("none", ""):
+    if spec == "none":
         return NoAugmentation()
     if kind == "kornia":
         from sdc_ext.augment_kornia import KorniaAugmentation
@@ -219,4 +219,13 @@ def parse_augmentation(spec: str, *, align_corners: bool = False) -> Augmentatio
         from sdc_ext.augment_dc import DCAugmentation
 
         return DCAugmentation(rest)
-    return DSA(spec, align_corners)
+    return SiameseAugmentation(spec, align_corners)
+
+
+def check_augmentation(spec: str, channels: int, image_size: tuple[int, int]) -> None:
+    """Tries an augmentation on two images, so that a bad choice fails before the work starts.
+
+    Raises:
+        InputError: if it cannot take images of this shape.
+    """
+    parse_augmentation(spec).draw(image_size)(torch.zeros(2, channels, *image_size))

@@ -39,9 +39,16 @@ class KorniaAugmentation:
         module = self._module(same_on_batch=n == 1)
 
         def replay(images: Tensor) -> Tensor:
-            with torch.random.fork_rng():
+            devices = [images.device] if images.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed)
-                augmented: Tensor = module(images)
+                try:
+                    augmented: Tensor = module(images)
+                except Exception as error:
+                    shape = "x".join(map(str, images.shape[1:]))
+                    raise InputError(
+                        f"kornia:{self.expression} cannot augment images of {shape}: {error}"
+                    ) from None
             if augmented.shape != images.shape:
                 raise InputError(
                     f"kornia:{self.expression} turned images of shape {tuple(images.shape)} into "

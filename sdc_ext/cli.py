@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from pathlib import Path
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 if it succeeded, 2 for bad input, 3 if a loss diverged.
+        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted.
     """
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
@@ -68,7 +68,7 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
 def _add_distill(commands: Any, given: Sequence[str]) -> None:
     parser = commands.add_parser("distill", help="distil a data set into few images")
     parser.add_argument("method", metavar="METHOD", help="dc, dsa, dcc or dsac")
-    _add_data(parser)
+    _add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the distilled set")
@@ -83,8 +83,8 @@ def _add_distill(commands: Any, given: Sequence[str]) -> None:
     parser.set_defaults(run=_distill)
 
 
-def _add_data(parser: ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="digits", help="data set (default digits)")
+def _add_data(parser: ArgumentParser, default: str | None, default_help: str) -> None:
+    parser.add_argument("--dataset", default=default, help=f"data set (default: {default_help})")
     parser.add_argument("--data-dir", type=Path, help="folder of the data set")
     parser.add_argument(
         "--image-size", type=_image_size, help="resize a folder's images, e.g. 32x48"
@@ -93,11 +93,10 @@ def _add_data(parser: ArgumentParser) -> None:
 
 
 def _image_size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    size = int(height), int(width or height)
-    if min(size) < 1:
-        raise ValueError("an image has at least one pixel")
-    return size
+    sides = text.split("x")
+    if len(sides) in (1, 2) and all(side.isdigit() and int(side) > 0 for side in sides):
+        return int(sides[0]), int(sides[-1])
+    raise ArgumentTypeError(f"{text!r} is no size: write pixels as 32 or HEIGHTxWIDTH, e.g. 32x48")
 
 
 def _add_settings(parser: ArgumentParser) -> None:
@@ -133,7 +132,6 @@ def _distill(options: Namespace) -> None:
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.base import Task
     from sdc_ext.adapters.settings import resolve
-    from sdc_ext.data import load_data
     from sdc_ext.engine import Engine
     from sdc_ext.report import settings_table, summary
 
@@ -143,19 +141,15 @@ def _distill(options: Namespace) -> None:
     overrides = {k[4:]: v for k, v in vars(options).items() if k.startswith("set_")}
     if "lam_ramp" in overrides:
         start, end, steps = overrides["lam_ramp"]
+        if not steps.is_integer():
+            raise InputError(f"lam_ramp needs a whole number of iterations, got {steps:g}")
         overrides["lam_ramp"] = (start, end, int(steps))
     settings = resolve(method, options.dataset, options.ipc, overrides)
     out = options.out or Path("runs") / f"{method.name}-{options.dataset}-ipc{options.ipc}"
     accelerator = _accelerator(options.mixed_precision, options.tracker, out)
     console = _console(accelerator)
     statistics = settings.run.statistics
-    data = load_data(
-        options.dataset,
-        options.data_dir,
-        image_size=options.image_size,
-        download=options.download,
-        statistics=None if statistics == "own" else statistics,
-    )
+    data = _load(options, accelerator, None if statistics == "own" else statistics)
     task = Task(data, options.ipc, settings.run.network, accelerator, options.compile)
     engine = Engine(method, settings, task, options.seed, out, console)
     console.print(data.describe())
@@ -163,6 +157,19 @@ def _distill(options: Namespace) -> None:
     synthetic = engine.distill(resume=options.resume)
     console.print(summary(synthetic, method.counts))
     console.print(f"distilled set and picture: {out}")
+
+
+def _load(options: Namespace, accelerator: Any, statistics: str | None = None) -> Any:
+    from sdc_ext.data import load_data
+
+    with accelerator.local_main_process_first():  # one process downloads, the others find it
+        return load_data(
+            options.dataset,
+            options.data_dir,
+            image_size=options.image_size,
+            download=options.download,
+            statistics=statistics,
+        )
 
 
 def _accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Any:
@@ -174,7 +181,12 @@ def _accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Any:
         check_choice(
             "tracker", tracker, installed, listed=installed or ["none, as none is installed"]
         )
-    return Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs")
+    try:
+        return Accelerator(
+            mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs"
+        )
+    except ValueError as error:
+        raise InputError(f"mixed precision {mixed_precision}: {error}") from None
 
 
 def _console(accelerator: Any) -> Any:
@@ -189,12 +201,7 @@ def _console(accelerator: Any) -> Any:
 def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="train networks on a distilled set and test them")
     parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set, or res_*.pt")
-    parser.add_argument("--dataset", help="data set to test on (default: the set's own)")
-    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
-    parser.add_argument(
-        "--image-size", type=_image_size, help="resize a folder's images, e.g. 32x48"
-    )
-    parser.add_argument("--download", action="store_true", help="let torchvision download the data")
+    _add_data(parser, None, "the set's own")
     parser.add_argument("--networks", help="comma-separated (default: the set's own)")
     parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
     parser.add_argument("--epoch-eval-train", type=int, help="epochs (default: the set's own)")
@@ -205,7 +212,6 @@ def _add_evaluate(commands: Any) -> None:
 def _evaluate(options: Namespace) -> None:
     from dataclasses import replace
 
-    from sdc_ext.data import load_data
     from sdc_ext.evaluate import evaluate
     from sdc_ext.networks import check_network
     from sdc_ext.originals import load_any
@@ -220,15 +226,9 @@ def _evaluate(options: Namespace) -> None:
         recipe = replace(recipe, epochs=options.epoch_eval_train)
     accelerator = _accelerator("no", None, options.set)
     console = _console(accelerator)
-    data = synthetic.adopt(
-        load_data(
-            options.dataset or info.dataset,
-            options.data_dir,
-            image_size=options.image_size,
-            download=options.download,
-        )
-    )
-    networks = (options.networks or info.network).split(",")
+    options.dataset = options.dataset or info.dataset
+    data = synthetic.adopt(_load(options, accelerator))
+    networks = (options.networks or info.eval_network).split(",")
     for network in networks:
         check_network(network, data.channels, len(data.classes), data.image_size)
     evaluations = []
@@ -262,6 +262,7 @@ def _add_show(commands: Any) -> None:
 def _show(options: Namespace) -> None:
     from rich.console import Console
 
+    from sdc_ext.adapters import METHODS
     from sdc_ext.files import write_whole
     from sdc_ext.originals import load_any
     from sdc_ext.pictures import draw_curves, draw_grid
@@ -269,12 +270,15 @@ def _show(options: Namespace) -> None:
     from sdc_ext.report import summary
     from sdc_ext.synthetic import GRID
 
+    if options.out is not None and options.out.suffix not in (".png", ".pdf", ".svg"):
+        raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
     synthetic = load_any(options.set)
+    method = METHODS.get(synthetic.info.method)
     folder = options.set if options.set.is_dir() else options.set.parent
     grid = options.out or folder / GRID
     write_whole(grid, lambda path: draw_grid(synthetic, path))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(summary(synthetic, "last"))
+    console.print(summary(synthetic, "last" if method is None else method.counts))
     console.print(f"picture: {grid}")
     history = read_history(options.set)
     if history:

@@ -82,11 +82,6 @@ class RealData:
         mean, std = self._statistics(pixels)
         return (pixels - mean) / std
 
-    def denormalize(self, images: Tensor) -> Tensor:
-        """The inverse of :meth:`normalize`: pixels in [0, 1], clipped."""
-        mean, std = self._statistics(images)
-        return (images * std + mean).clamp(0, 1)
-
     def indices_by_class(self) -> list[Tensor]:
         """For each class, the positions of its images in ``train``."""
         return [(self.train.labels == c).nonzero()[:, 0] for c in range(len(self.classes))]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sdc_ext.adapters.base import Method, Task
 from sdc_ext.adapters.settings import Settings
+from sdc_ext.augment import check_augmentation
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluate import evaluate
 from sdc_ext.files import write_whole
@@ -37,7 +38,7 @@ class Engine:
         method: which loop, and which evaluation counts.
         settings: resolved hyper-parameters.
         task: the real data, ipc, network and accelerator.
-        seed: of everything random; the same seed gives the same bits on one machine.
+        seed: of everything random; the same seed gives the same bits on one machine's CPU.
         out: folder for the distilled set, its history and checkpoints.
         console: where to report; only the main process's speaks.
     """
@@ -51,16 +52,18 @@ class Engine:
 
     def __post_init__(self) -> None:
         data = self.task.data
-        for network in (self.task.network, self.settings.run.eval_network):
+        run, origin = self.settings.run, self.settings.origin
+        for network in (self.task.network, run.eval_network):
             check_network(network, data.channels, len(data.classes), data.image_size)
+        for augmentation in (origin["dsa_strategy"].value, run.eval_augmentation):
+            check_augmentation(augmentation, data.channels, data.image_size)
 
     @property
     def recipe(self) -> TrainingRecipe:
         """How networks are trained on the set."""
         run = self.settings.run
-        lr_net = self.settings.origin["lr_net"].value
         return TrainingRecipe(
-            epochs=run.epoch_eval_train, lr=lr_net, augmentation=run.eval_augmentation
+            epochs=run.epoch_eval_train, lr=run.lr_eval, augmentation=run.eval_augmentation
         )
 
     def distill(self, *, resume: bool = False) -> SyntheticSet:
@@ -78,11 +81,17 @@ class Engine:
             DivergenceError: if a loss is not finite; the last good set is saved first.
         """
         self._claim_folder(resume)
-        accelerator, run = self.task.accelerator, self.settings.run
-        accelerator.init_trackers("sdc-ext")
+        self.task.accelerator.init_trackers("sdc-ext")
+        try:
+            return self._run(resume)
+        finally:
+            self.task.accelerator.end_training()
+
+    def _run(self, resume: bool) -> SyntheticSet:
+        run = self.settings.run
         seed_torch(self.seed, "start")
         record = Record(self.settings.loop.start(self.task), self.method.counts)
-        checkpoint = Checkpoint(record, self.out, accelerator.device)
+        checkpoint = Checkpoint(record, self.out, self.task.accelerator.device)
         if resume and checkpoint.restore():
             self.console.print(f"resumed at iteration {record.iteration}")
         loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
@@ -104,10 +113,10 @@ class Engine:
                 due = record.iteration % run.eval_every == 0 or record.iteration == run.iterations
                 if due:
                     self._evaluate(record)
-                    self._save(record, record.kept)
-                if accelerator.is_main_process:
+                if self.task.accelerator.is_main_process:
                     checkpoint.save() if due else checkpoint.save_now_and_then()
-        accelerator.end_training()
+                if due:
+                    self._save(record, record.kept)
         return self._save(record, record.kept)
 
     def synthetic_set(
@@ -140,6 +149,8 @@ class Engine:
         seed_torch(self.seed, "iteration", iteration)
         loss_fn.iteration = iteration
         log = self.settings.loop.step(record.state, self.task, loss_fn, iteration)
+        if not bool(record.state.images.isfinite().all()):
+            raise DivergenceError("the images are not finite after their update: lower --lr-img")
         log["lam"] = loss_fn.lam
         self.task.accelerator.log(log, step=iteration)
         record.history.append({"iteration": iteration, **log})
@@ -148,18 +159,13 @@ class Engine:
 
     def _claim_folder(self, resume: bool) -> None:
         """Takes ``out`` for this run, or checks that it is this run's."""
-        identity = {
-            "method": self.method.name,
-            "dataset": self.task.data.name,
-            "ipc": self.task.ipc,
-            "seed": self.seed,
-            **{name: setting.value for name, setting in self.settings.origin.items()},
-        }
-        # As JSON has it: tuples become lists.
-        identity = json.loads(json.dumps(identity))
+        identity = self._identity()
         path = self.out / RUN
         if resume and path.is_file():
-            earlier = json.loads(path.read_text())
+            try:
+                earlier = dict(json.loads(path.read_text()))
+            except ValueError:
+                raise InputError(f"{path} is damaged: choose another --out") from None
             for name in identity:
                 if earlier.get(name) != identity[name]:
                     raise InputError(
@@ -172,6 +178,24 @@ class Engine:
         self.task.accelerator.wait_for_everyone()
         if self.task.accelerator.is_main_process:
             write_whole(path, lambda p: p.write_text(json.dumps(identity, indent=1)))
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for a run to be resumed, as JSON has it."""
+        data, accelerator = self.task.data, self.task.accelerator
+        identity = {
+            "method": self.method.name,
+            "dataset": data.name,
+            "images": data.train.images.shape,
+            "mean": data.mean,
+            "std": data.std,
+            "classes": data.classes,
+            "ipc": self.task.ipc,
+            "seed": self.seed,
+            "mixed_precision": accelerator.mixed_precision,
+            "compile": self.task.compile,
+            **{name: setting.value for name, setting in self.settings.origin.items()},
+        }
+        return dict(json.loads(json.dumps(identity)))
 
     def _evaluate(self, record: Record) -> None:
         run = self.settings.run
@@ -186,15 +210,17 @@ class Engine:
             accelerator=self.task.accelerator,
         )
         record.add(evaluation)
+        log = {"accuracy": evaluation.mean, "accuracy_std": evaluation.std}
+        self.task.accelerator.log(log, step=record.iteration - 1)
         self.console.print(
             f"iteration {record.iteration}: {evaluation} ({run.num_eval} {evaluation.network})"
         )
 
     def _save(self, record: Record, images: Tensor | None) -> SyntheticSet:
-        """Writes the set with its history; nothing if the images are not finite."""
+        """Writes the set with its history."""
         images = record.state.images if images is None else images
         synthetic = self.synthetic_set(images, record.state.labels, record.evaluations)
-        if self.task.accelerator.is_main_process and bool(images.isfinite().all()):
+        if self.task.accelerator.is_main_process:
             record.write_history(self.out)
             synthetic.save(self.out)
         return synthetic

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,9 @@ from sdc_ext.networks import create_network
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import TrainingRecipe
 from sdc_ext.training import BatchLoss, accuracy, default_chunk_size, split_batch, train_epoch
+
+# Test images at once away from CPUs, where whole batches are best but must fit.
+_TEST_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,6 @@ def evaluate(
     num_eval: int,
     seed: int,
     accelerator: Accelerator,
-    on_network: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Trains ``num_eval`` networks on a set and tests them; processes share the work.
 
@@ -112,23 +113,20 @@ def evaluate(
         num_eval: how many networks.
         seed: their initialisations and augmentations.
         accelerator: where to run.
-        on_network: called after each network, for progress.
     """
     device = accelerator.device
     images, labels = images.detach().to(device), labels.to(device)
-    size = default_chunk_size(data.test.images.to(device)[:1024])
+    size = default_chunk_size(data.test.images[:_TEST_BATCH].to(device))
     test = [
         (data.normalize(x.to(device)), y.to(device))
         for x, y in split_batch(data.test.images, data.test.labels, size)
     ]
     batch_loss = BatchLoss(bf16=accelerator.mixed_precision == "bf16")
-    accuracies = []
-    with accelerator.split_between_processes(list(range(num_eval))) as mine:
-        for k in mine:
-            seed_torch(seed, "evaluation", k)
-            model = create_network(network, data.channels, len(data.classes), data.image_size)
-            model.to(device)
-            train_from_scratch(model, images, labels, recipe, batch_loss)
-            accuracies.append(accuracy(model, test))
-            on_network()
-    return Evaluation(network, tuple(gather_object(accuracies)))
+    tested = []
+    for k in range(num_eval)[accelerator.process_index :: accelerator.num_processes]:
+        seed_torch(seed, "evaluation", k)
+        model = create_network(network, data.channels, len(data.classes), data.image_size)
+        model.to(device)
+        train_from_scratch(model, images, labels, recipe, batch_loss)
+        tested.append((k, accuracy(model, test)))
+    return Evaluation(network, tuple(a for _, a in sorted(gather_object(tested))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,8 +99,9 @@ def stratified_split(labels: Tensor) -> tuple[Tensor, Tensor]:
             f"class {int((counts < 2).nonzero()[0])} has fewer than 2 images, which cannot be "
             "split into training and test parts: add images or a test folder"
         )
+    held_out = max(len(counts), math.ceil(_TEST_SHARE * len(labels)))
     train, test = train_test_split(
-        np.arange(len(labels)), test_size=_TEST_SHARE, stratify=labels.numpy(), random_state=0
+        np.arange(len(labels)), test_size=held_out, stratify=labels.numpy(), random_state=0
     )
     return torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(test))
 

@@ -112,7 +112,7 @@ def create_network(
         return _create_timm(name, img_size, options)
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
 
 

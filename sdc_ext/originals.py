@@ -33,6 +33,17 @@ _NETWORK_NAMES = {
     "vgg11": "VGG11",
     "resnet18": "ResNet18",
     "mlp": "MLP",
+    "convnet:norm=batch": "ConvNetBN",
+    "convnet:norm=layer": "ConvNetLN",
+    "convnet:norm=group": "ConvNetGN",
+    "convnet:norm=none": "ConvNetNN",
+    "convnet:act=sigmoid": "ConvNetAS",
+    "convnet:act=leakyrelu": "ConvNetAL",
+    "convnet:act=swish": "ConvNetASwish",
+    "convnet:pool=none": "ConvNetNP",
+    "convnet:pool=max": "ConvNetMP",
+    "vgg11:norm=batch": "VGG11BN",
+    "resnet18:norm=batch": "ResNet18BN",
 }
 _OUR_KEY = "sdc_ext"
 _NAME = re.compile(r"res_(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+)_(?P<ipc>\d+)ipc")
@@ -65,7 +76,9 @@ def read_res(path: Path) -> SyntheticSet:
         else:
             info = _told_by_name(path, content.get("accs_all_exps", {}), labels)
         return SyntheticSet(images.detach().float(), labels.long(), info)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a res_*.pt of the originals: {error!r}") from None
 
 
@@ -104,9 +117,10 @@ def write_res(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def original_name(info: SetInfo) -> str:
-    """The file name that the originals would give a set."""
+    """The file name that the originals would give a set; theirs call DCC DC and DSAC DSA."""
     dataset = _DATASET_NAMES.get(info.dataset, info.dataset)
-    return f"res_{info.method.upper()}_{dataset}_{_model(info.network)}_{info.ipc}ipc.pt"
+    method = {"dcc": "DC", "dsac": "DSA"}.get(info.method, info.method.upper())
+    return f"res_{method}_{dataset}_{_model(info.network)}_{info.ipc}ipc.pt"
 
 
 def _load(path: Path) -> Any:
@@ -128,7 +142,7 @@ def _accuracies(tested: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if values:
             yield {
                 "iteration": 0,
-                "network": _network(model),
+                "network": model,
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values)),
                 "accuracies": [float(v) for v in values],
@@ -136,8 +150,8 @@ def _accuracies(tested: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _recipe(method: str, dataset: str) -> TrainingRecipe:
-    """The originals' evaluation of DC and DSA (``main.py``)."""
-    if method == "dsa":
+    """The originals' evaluation of DC, DSA and DM (``main.py``, ``main_DM.py``)."""
+    if method in ("dsa", "dm"):
         digits = dataset in ("mnist", "svhn")
         mirror = "" if digits else "_flip"
         strategy = f"color_crop_cutout{mirror}_scale_rotate"
@@ -148,18 +162,18 @@ def _recipe(method: str, dataset: str) -> TrainingRecipe:
 
 
 def _network(model: str) -> str:
-    """Our name of an original's model; ConvNetD4 is ``convnet:depth=4``."""
+    """Our name of an original's model, e.g. ``convnet:depth=4`` of ConvNetD4."""
     names = {theirs: ours for ours, theirs in _NETWORK_NAMES.items()}
-    if model in names:
-        return names[model]
     variant = re.fullmatch(r"ConvNet([DW])(\d+)", model)
-    if variant is None:
-        return "convnet"
-    return f"convnet:{'depth' if variant[1] == 'D' else 'width'}={variant[2]}"
+    if variant is not None:
+        return f"convnet:{'depth' if variant[1] == 'D' else 'width'}={variant[2]}"
+    if model not in names:
+        raise InputError(f"unknown model {model!r} of the originals: known are {', '.join(names)}")
+    return names[model]
 
 
 def _model(network: str) -> str:
-    """The originals' name of a network; the inverse of :func:`_network`."""
+    """The originals' name of a network, or our own where they have none."""
     variant = re.fullmatch(r"convnet:(depth|width)=(\d+)", network)
     if variant is not None:
         return f"ConvNet{variant[1][0].upper()}{variant[2]}"

@@ -35,7 +35,7 @@ def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
             axis.set_xticks([])
             axis.set_yticks([])
             if column < len(images):
-                axis.imshow(images[column].squeeze(-1), cmap="gray", vmin=0, vmax=1)
+                axis.imshow(images[column], cmap="gray", vmin=0, vmax=1)
         if tall:
             axes[0, row].set_title(name, fontsize=8)
         else:
@@ -57,7 +57,7 @@ def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
             axis.set_xticks([])
             axis.set_yticks([])
             image = pixels[synthetic.labels.numpy() == column][0]
-            axis.imshow(image.squeeze(-1), cmap="gray", vmin=0, vmax=1)
+            axis.imshow(image, cmap="gray", vmin=0, vmax=1)
     _save(figure, path)
 
 
@@ -87,8 +87,7 @@ def _drawable(synthetic: SyntheticSet) -> np.ndarray:
 
 def _title(synthetic: SyntheticSet) -> str:
     info = synthetic.info
-    title = f"{info.method} on {info.dataset}, ipc {info.ipc}"
-    return title if info.lam is None else f"{title}, lam {info.lam:g}"
+    return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -6,12 +6,14 @@ import csv
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdc_ext.adapters.base import State
+from sdc_ext.errors import InputError
 from sdc_ext.evaluate import Evaluation
 from sdc_ext.files import write_whole
 
@@ -118,9 +120,16 @@ class Checkpoint:
             self.save()
 
     def restore(self) -> bool:
-        """Loads what was saved into the record; False if nothing was."""
+        """Loads what was saved into the record; False if nothing was.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
         if not self._path.is_file():
             return False
-        saved = torch.load(self._path, map_location=self._device, weights_only=True)
-        self._record.load_state_dict(saved)
+        try:
+            saved = torch.load(self._path, map_location=self._device, weights_only=True)
+            self._record.load_state_dict(saved)
+        except (UnpicklingError, EOFError, KeyError, ValueError, RuntimeError) as error:
+            raise InputError(f"the checkpoint {self._path} is damaged: {error}") from None
         return True

@@ -22,6 +22,8 @@ Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | Mapping[str, Tensor | 
 Schedule: TypeAlias = Callable[[int], float]
 Norm: TypeAlias = Literal["l2", "l2_squared"]
 
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 @dataclass(frozen=True)
 class LogRamp:
@@ -286,6 +288,3 @@ def _argument(
         f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
         f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
     )
-
-
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

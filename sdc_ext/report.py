@@ -41,7 +41,7 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
     table = _table(f"{info.method} on {info.dataset}", "what", "value")
     table.add_row("images", f"{len(synthetic.images)} of {tuple(synthetic.images.shape[1:])}")
     table.add_row("images per class", str(info.ipc))
-    table.add_row("lam", "unknown" if info.lam is None else f"{info.lam:g}")
+    table.add_row("correction", info.correction)
     table.add_row("distilled with", info.network)
     if info.accuracies:
         best = max(info.accuracies, key=lambda e: e["mean"])

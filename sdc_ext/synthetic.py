@@ -79,9 +79,21 @@ class SetInfo:
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
-    def lam(self) -> Any:
-        """The weight of the correction, or None where the set does not tell."""
-        return self.settings.get("lam", {}).get("value")
+    def correction(self) -> str:
+        """The weight of the correction, in words."""
+        ramp = self._value("lam_ramp")
+        if ramp is not None:
+            return f"lam {ramp[0]:g} to {ramp[1]:g} in {ramp[2]}"
+        lam = self._value("lam")
+        return "lam unknown" if lam is None else f"lam {lam:g}"
+
+    @property
+    def eval_network(self) -> str:
+        """The network that the run evaluated with."""
+        return str(self._value("eval_network") or self.network)
+
+    def _value(self, name: str) -> Any:
+        return self.settings.get(name, {}).get("value")
 
     def to_json(self) -> str:
         """The text of ``meta.json``."""

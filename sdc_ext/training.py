@@ -18,6 +18,9 @@ from torch.optim import Optimizer
 
 from sdc_ext.augment import Augmentation
 
+# 64 images of 28x28: what was fastest on the CPUs measured (benchmarks/gm_step.py).
+_CHUNK_PIXELS = 64 * 28 * 28
+
 
 def default_chunk_size(images: Tensor) -> int:
     """How many of these images to send through a network at once."""
@@ -174,7 +177,3 @@ def accuracy(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> fl
     network.eval()
     correct = sum(int((network(x).argmax(-1) == y).sum()) for x, y in batches)
     return correct / sum(len(y) for _, y in batches)
-
-
-# 64 images of 28x28: what was fastest on the CPUs measured (benchmarks/gm_step.py).
-_CHUNK_PIXELS = 64 * 28 * 28

@@ -181,7 +181,11 @@ def test_divergence_stops_the_run_and_keeps_what_was_good(
         (["dc", "--data-dir", "x", "--dataset", "mnist"], "no mnist in x"),
         (["dc", "--tracker", "nosuch"], "nosuch"),
         (["dc", "--seed", "-1"], "seed must be at least 0, got -1"),
-        (["dc", "--image-size", "0"], "invalid _image_size value"),
+        (["dc", "--lam-ramp", "0.1", "0.2", "nan"], "whole number of iterations, got nan"),
+        (["dc", "--lam", "1", "--lam-ramp", "0.1", "0.2", "3"], "exclude each other"),
+        (["dc", "--eval-augmentation", "blur"], "unknown DSA operation 'blur'"),
+        (["dc", "--dsa-strategy", "kornia:ColorJitter(hue=0.1)"], "cannot augment images of 1x8x8"),
+        (["dc", "--image-size", "0"], "'0' is no size: write pixels as 32"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(
@@ -238,6 +242,19 @@ def test_ramp_of_the_correction(tmp_path: Path) -> None:
 def test_variants_run(options: list[str], tmp_path: Path) -> None:
     images = distill(tmp_path / "set", "dc", *options).images
     assert bool(images.isfinite().all())
+
+
+def test_colour_folder_is_distilled(tmp_path: Path) -> None:
+    for label in ("red", "green"):
+        for i in range(4):
+            path = tmp_path / "photos" / label / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (10, 8), label).save(path)
+    source = ["--dataset", "imagefolder", "--data-dir", str(tmp_path / "photos")]
+    synthetic = distill(tmp_path / "set", "dsa", *source)
+    assert synthetic.images.shape == (2, 3, 8, 10)
+    options = [str(tmp_path / "set"), "--data-dir", str(tmp_path / "photos"), "--num-eval", "1"]
+    assert main(["evaluate", *options]) == 0
 
 
 def test_batch_norm_is_replaced_in_evaluation(tmp_path: Path) -> None:

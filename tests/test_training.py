@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from sdc_ext.augment import DSA, NoAugmentation
+from sdc_ext.augment import NoAugmentation, SiameseAugmentation
 from sdc_ext.networks import create_network
 from sdc_ext.training import (
     BatchLoss,
@@ -211,7 +211,7 @@ def test_epoch_augments_each_image_on_its_own() -> None:
         images,
         torch.zeros(16, dtype=torch.long),
         batch_size=16,
-        augmentation=DSA("color"),
+        augmentation=SiameseAugmentation("color"),
     )
     assert len(network.seen[0].unique(dim=0)) == 16
 

@@ -21,7 +21,7 @@ from sdc_ext.adapters.gradient import (
     match_all_classes,
     match_by_class,
 )
-from sdc_ext.augment import DSA, Replay
+from sdc_ext.augment import Replay, SiameseAugmentation
 from sdc_ext.matching import gradient_distance
 from sdc_ext.synthetic import class_labels
 from sdc_ext.training import BatchLoss
@@ -59,7 +59,7 @@ def replay_of(case: Golden, label: int) -> Replay:
     parameters = {n: values[i].reshape(1).float() for i, n in enumerate(names)}
     if operation in ("crop", "cutout"):
         parameters = {n: p.long() for n, p in parameters.items()}
-    return DSA(operation).replay(operation, parameters)
+    return SiameseAugmentation(operation).replay(operation, parameters)
 
 
 def step(case: Golden, lam: float, norm: str = "l2") -> StepResult:
