@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from sdc_ext.errors import DivergenceError, InputError, check_choice, check_positive
+from sdc_ext.errors import DivergenceError, InputError, check_positive
 from sdc_ext.memory import keep_freed_memory
 
 _BAD_INPUT = 2
@@ -35,8 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser(given).parse_args(given)
         keep_freed_memory()
         options.run(options)
-    except (InputError, OSError) as error:
+    except InputError as error:
         return _report(error, _BAD_INPUT)
+    except OSError as error:
+        return _report(f"cannot use {error.filename}: {error.strerror}", _BAD_INPUT)
     except DivergenceError as error:
         return _report(error, _DIVERGED)
     except KeyboardInterrupt:
@@ -70,7 +72,7 @@ def _add_distill(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument("method", metavar="METHOD", help="dc, dsa, dcc or dsac")
     _add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of everything random (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the distilled set")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out, if any")
     parser.add_argument(
@@ -90,6 +92,12 @@ def _add_data(parser: ArgumentParser, default: str | None, default_help: str) ->
         "--image-size", type=_image_size, help="resize a folder's images, e.g. 32x48"
     )
     parser.add_argument("--download", action="store_true", help="let torchvision download the data")
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise ArgumentTypeError(f"{text!r} is no seed: write a whole number, 0 or above")
+    return int(text)
 
 
 def _image_size(text: str) -> tuple[int, int]:
@@ -136,8 +144,6 @@ def _distill(options: Namespace) -> None:
     from sdc_ext.report import settings_table, summary
 
     method = get_method(options.method)
-    if options.seed < 0:
-        raise InputError(f"seed must be at least 0, got {options.seed}")
     overrides = {k[4:]: v for k, v in vars(options).items() if k.startswith("set_")}
     if "lam_ramp" in overrides:
         start, end, steps = overrides["lam_ramp"]
@@ -152,6 +158,7 @@ def _distill(options: Namespace) -> None:
     data = _load(options, accelerator, None if statistics == "own" else statistics)
     task = Task(data, options.ipc, settings.run.network, accelerator, options.compile)
     engine = Engine(method, settings, task, options.seed, out, console)
+    engine.check_folder(options.resume)
     console.print(data.describe())
     console.print(settings_table(settings))
     synthetic = engine.distill(resume=options.resume)
@@ -178,9 +185,11 @@ def _accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Any:
 
     if tracker is not None:
         installed = [t.value for t in get_available_trackers()]
-        check_choice(
-            "tracker", tracker, installed, listed=installed or ["none, as none is installed"]
-        )
+        if tracker not in installed:
+            names = ", ".join(installed) or "none"
+            raise InputError(
+                f"tracker {tracker!r} is not installed (there is {names}): pip install it first"
+            )
     try:
         return Accelerator(
             mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs"
@@ -205,7 +214,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--networks", help="comma-separated (default: the set's own)")
     parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
     parser.add_argument("--epoch-eval-train", type=int, help="epochs (default: the set's own)")
-    parser.add_argument("--seed", type=int, default=0, help="of the networks (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the networks (default 0)")
     parser.set_defaults(run=_evaluate)
 
 
@@ -227,8 +236,11 @@ def _evaluate(options: Namespace) -> None:
     accelerator = _accelerator("no", None, options.set)
     console = _console(accelerator)
     options.dataset = options.dataset or info.dataset
+    if options.dataset == "imagefolder" and options.image_size is None:
+        options.image_size = tuple(synthetic.images.shape[2:])
     data = synthetic.adopt(_load(options, accelerator))
-    networks = (options.networks or info.eval_network).split(",")
+    named = info.eval_network if options.networks is None else options.networks
+    networks = [name.strip() for name in named.split(",")]
     for network in networks:
         check_network(network, data.channels, len(data.classes), data.image_size)
     evaluations = []
@@ -255,7 +267,7 @@ def _evaluate(options: Namespace) -> None:
 def _add_show(commands: Any) -> None:
     parser = commands.add_parser("show", help="draw a distilled set and print what is known of it")
     parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set, or res_*.pt")
-    parser.add_argument("--out", type=Path, help="the picture (default: FOLDER/grid.png)")
+    parser.add_argument("--out", type=Path, help="the picture (default: grid.png in the folder)")
     parser.set_defaults(run=_show)
 
 
@@ -274,8 +286,8 @@ def _show(options: Namespace) -> None:
         raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
     synthetic = load_any(options.set)
     method = METHODS.get(synthetic.info.method)
-    folder = options.set if options.set.is_dir() else options.set.parent
-    grid = options.out or folder / GRID
+    own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")
+    grid = options.out or own
     write_whole(grid, lambda path: draw_grid(synthetic, path))
     console = Console(highlight=False, soft_wrap=True)
     console.print(summary(synthetic, "last" if method is None else method.counts))
@@ -297,10 +309,9 @@ def _add_export(commands: Any) -> None:
 
 
 def _export(options: Namespace) -> None:
-    from sdc_ext.originals import original_name, write_res
-    from sdc_ext.synthetic import SyntheticSet
+    from sdc_ext.originals import load_any, original_name, write_res
 
-    synthetic = SyntheticSet.load(options.set)
+    synthetic = load_any(options.set)
     file = options.file or Path(original_name(synthetic.info))
     if file.exists():
         raise InputError(f"{file} exists: name another file")

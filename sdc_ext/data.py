@@ -127,6 +127,10 @@ def load_data(
     check_choice("dataset", name, DATASETS)
     if image_size is not None and name not in ("imagefolder", "tinyimagenet"):
         raise InputError(f"--image-size resizes image folders, not {name}: leave it out")
+    if name == "digits" and data_dir is not None:
+        raise InputError("digits come with scikit-learn and have no folder: leave --data-dir out")
+    if download and name not in _TORCHVISION:
+        raise InputError(f"--download is for torchvision's data sets, not {name}: leave it out")
     if name == "digits":
         data = _load_digits()
     elif data_dir is None:
@@ -148,12 +152,13 @@ def _load_digits() -> RealData:
     digits = load_digits()
     images = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
     labels = torch.tensor(digits.target, dtype=torch.int64)
-    train, test = stratified_split(labels)
+    classes = tuple(str(c) for c in range(10))
+    train, test = stratified_split(labels, classes)
     return _with_own_statistics(
         "digits",
         Split(images[train], labels[train]),
         Split(images[test], labels[test]),
-        tuple(str(c) for c in range(10)),
+        classes,
     )
 
 
@@ -222,6 +227,8 @@ def _check(data: RealData) -> None:
             f"{data.name} has {data.channels} channels and the statistics have {len(data.mean)}: "
             "leave --statistics out"
         )
+    if len(data.classes) < 2:
+        raise InputError(f"{data.name} has one class only, {data.classes[0]!r}: add another")
     counts = torch.bincount(data.train.labels, minlength=len(data.classes))
     empty = [data.classes[c] for c in (counts == 0).nonzero()[:, 0].tolist()]
     if empty:

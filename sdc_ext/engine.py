@@ -80,12 +80,17 @@ class Engine:
             InputError: if ``out`` exists and is not to be resumed, or holds another run.
             DivergenceError: if a loss is not finite; the last good set is saved first.
         """
-        self._claim_folder(resume)
-        self.task.accelerator.init_trackers("sdc-ext")
+        self.check_folder(resume)
+        accelerator = self.task.accelerator
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            identity = json.dumps(self._identity(), indent=1)
+            write_whole(self.out / RUN, lambda path: path.write_text(identity))
+        accelerator.init_trackers("sdc-ext")
         try:
             return self._run(resume)
         finally:
-            self.task.accelerator.end_training()
+            accelerator.end_training()
 
     def _run(self, resume: bool) -> SyntheticSet:
         run = self.settings.run
@@ -157,8 +162,8 @@ class Engine:
         record.iteration += 1
         return log
 
-    def _claim_folder(self, resume: bool) -> None:
-        """Takes ``out`` for this run, or checks that it is this run's."""
+    def check_folder(self, resume: bool) -> None:
+        """Raises InputError unless ``out`` is free, or this run's and to be resumed."""
         identity = self._identity()
         path = self.out / RUN
         if resume and path.is_file():
@@ -167,17 +172,16 @@ class Engine:
             except ValueError:
                 raise InputError(f"{path} is damaged: choose another --out") from None
             for name in identity:
-                if earlier.get(name) != identity[name]:
+                if name not in earlier:
+                    raise InputError(f"{self.out} holds a run of another version of sdc-ext")
+                if earlier[name] != identity[name]:
                     raise InputError(
-                        f"{self.out} holds a run with {name} {earlier.get(name)}, not "
+                        f"{self.out} holds a run with {name} {earlier[name]}, not "
                         f"{identity[name]}: resume with the same settings, or choose another --out"
                     )
         elif self.out.exists():
             problem = "holds no run to resume" if resume else "exists (--resume continues a run)"
             raise InputError(f"{self.out} {problem}: choose another --out")
-        self.task.accelerator.wait_for_everyone()
-        if self.task.accelerator.is_main_process:
-            write_whole(path, lambda p: p.write_text(json.dumps(identity, indent=1)))
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a run to be resumed, as JSON has it."""

@@ -41,7 +41,7 @@ def read_image_folder(
     if not (folder / "train").is_dir():
         files, classes = _list_classes(folder)
         images, labels = _read(files, image_size)
-        train, test = stratified_split(labels)
+        train, test = stratified_split(labels, classes)
         return ((images[train], labels[train]), (images[test], labels[test])), classes
     test_folder = next((folder / n for n in _TEST_NAMES if (folder / n).is_dir()), None)
     if test_folder is None:
@@ -85,7 +85,7 @@ def read_tiny_imagenet(
     return _read_two(files, test_files, image_size), classes
 
 
-def stratified_split(labels: Tensor) -> tuple[Tensor, Tensor]:
+def stratified_split(labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Positions of a training and a test part, a quarter of each class; always the same.
 
     Raises:
@@ -95,9 +95,10 @@ def stratified_split(labels: Tensor) -> tuple[Tensor, Tensor]:
 
     counts = torch.bincount(labels)
     if bool((counts < 2).any()):
+        few = classes[int((counts < 2).nonzero()[0])]
         raise InputError(
-            f"class {int((counts < 2).nonzero()[0])} has fewer than 2 images, which cannot be "
-            "split into training and test parts: add images or a test folder"
+            f"class {few!r} has fewer than 2 images, which cannot be split into training and test "
+            "parts: add images or a test folder"
         )
     held_out = max(len(counts), math.ceil(_TEST_SHARE * len(labels)))
     train, test = train_test_split(

@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -105,7 +104,11 @@ def _told_by_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo
 
 
 def write_res(synthetic: SyntheticSet, path: Path) -> None:
-    """Writes a set so that the originals' scripts can load it."""
+    """Writes a set so that the originals' scripts can load it.
+
+    Raises:
+        InputError: if the folder of ``path`` does not exist.
+    """
     info = synthetic.info
     accuracies = {_model(e["network"]): list(e["accuracies"]) for e in info.accuracies}
     content = {
@@ -113,6 +116,8 @@ def write_res(synthetic: SyntheticSet, path: Path) -> None:
         "accs_all_exps": accuracies,
         _OUR_KEY: info.to_json(),
     }
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} to write {path.name} to")
     write_whole(path, lambda temporary: torch.save(content, temporary))
 
 
@@ -132,9 +137,12 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
-    except (UnpicklingError, EOFError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        raise InputError(f"{path} is not a res_*.pt of the originals: {reason}") from None
+    except OSError:
+        raise
+    except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
+        raise InputError(
+            f"{path} is not a res_*.pt of the originals, or is damaged: it holds no plain tensors"
+        ) from error
 
 
 def _accuracies(tested: dict[str, Any]) -> Iterator[dict[str, Any]]:

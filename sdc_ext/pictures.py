@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 20
 _MOST_COLUMNS = 10
+_LEAST_WIDTH = 4.5  # inches, for the title
 
 
 def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
@@ -26,7 +28,8 @@ def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
     columns = min(info.ipc, _MOST_COLUMNS)
     tall = columns < 3 <= len(classes)
     shape = (columns, len(classes)) if tall else (len(classes), columns)
-    figure = Figure(figsize=(0.8 * shape[1] + 1.2, 0.8 * shape[0] + 0.8), layout="constrained")
+    size = max(0.8 * shape[1] + 1.2, _LEAST_WIDTH), 0.8 * shape[0] + 0.8
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(*shape, squeeze=False)
     for row, name in enumerate(classes):
         images = pixels[synthetic.labels.numpy() == row][:columns]
@@ -92,4 +95,6 @@ def _title(synthetic: SyntheticSet) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=150)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # class names in scripts that the font lacks
+        figure.savefig(path, dpi=150)

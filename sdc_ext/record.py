@@ -6,7 +6,6 @@ import csv
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -130,6 +129,8 @@ class Checkpoint:
         try:
             saved = torch.load(self._path, map_location=self._device, weights_only=True)
             self._record.load_state_dict(saved)
-        except (UnpicklingError, EOFError, KeyError, ValueError, RuntimeError) as error:
-            raise InputError(f"the checkpoint {self._path} is damaged: {error}") from None
+        except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
+            raise InputError(
+                f"the checkpoint {self._path} is damaged: choose another --out"
+            ) from error
         return True

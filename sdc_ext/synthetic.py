@@ -158,7 +158,9 @@ class SyntheticSet:
             info = SetInfo.from_json((folder / META).read_text())
             tensors = load_file(folder / TENSORS)
             return cls(tensors["images"], tensors["labels"], info)
-        except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
+        except KeyError as error:
+            raise InputError(f"the distilled set {folder} is damaged: it lacks {error}") from None
+        except (TypeError, ValueError, SafetensorError, OSError) as error:
             raise InputError(f"the distilled set {folder} is damaged: {error}") from None
 
     def adopt(self, data: RealData) -> RealData:
@@ -173,6 +175,13 @@ class SyntheticSet:
             raise InputError(
                 f"the distilled set has images of {ours[0]} and {ours[1]} classes, {data.name} has "
                 f"{theirs[0]} and {theirs[1]}: evaluate on the data set it was made from"
+            )
+        # Files of the originals do not name the classes, but they are of the public sets.
+        if data.name == "imagefolder" and self.info.classes != data.classes:
+            odd = sorted(set(self.info.classes) ^ set(data.classes))[0]
+            raise InputError(
+                f"class {odd!r} is only in one of the distilled set and the folder: evaluate on "
+                "the data set it was made from"
             )
         return replace(data, mean=self.info.mean, std=self.info.std)
 

@@ -179,8 +179,9 @@ def test_divergence_stops_the_run_and_keeps_what_was_good(
         (["dc", "--init", "zeros"], "unknown init 'zeros'"),
         (["dc", "--norm", "l1"], "invalid choice: 'l1'"),
         (["dc", "--data-dir", "x", "--dataset", "mnist"], "no mnist in x"),
-        (["dc", "--tracker", "nosuch"], "nosuch"),
-        (["dc", "--seed", "-1"], "seed must be at least 0, got -1"),
+        (["dc", "--tracker", "nosuch"], "tracker 'nosuch' is not installed"),
+        (["dc", "--data-dir", "x"], "digits come with scikit-learn"),
+        (["dc", "--seed", "-1"], "'-1' is no seed: write a whole number"),
         (["dc", "--lam-ramp", "0.1", "0.2", "nan"], "whole number of iterations, got nan"),
         (["dc", "--lam", "1", "--lam-ramp", "0.1", "0.2", "3"], "exclude each other"),
         (["dc", "--eval-augmentation", "blur"], "unknown DSA operation 'blur'"),
@@ -288,6 +289,8 @@ def test_evaluate_repeats_the_runs_own_evaluation(
         (["show", "nothing"], "nothing is not a distilled set"),
         (["export", "nothing"], "nothing is not a distilled set"),
         (["evaluate", "nothing.pt"], "there is no file nothing.pt"),
+        (["evaluate", "junk.pt"], "junk.pt is not a res_*.pt"),
+        (["evaluate", "nothing", "--seed", "-1"], "'-1' is no seed"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         ([], "the following arguments are required: COMMAND"),
     ],
@@ -300,6 +303,7 @@ def test_other_commands_refuse_bad_input(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "junk.pt").write_text("junk")
     assert main(command) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
