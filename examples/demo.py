@@ -74,7 +74,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--num-eval", type=int, default=5, help="networks a seed")
-    parser.add_argument("--iterations", type=int, default=50)
+    parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--lam", type=float, default=0.02)
     options = parser.parse_args()
 
