@@ -36,7 +36,7 @@ _STRATEGY = "color_crop_cutout_flip_scale_rotate"
 _STRATEGY_DIGITS = "color_crop_cutout_scale_rotate"
 _DIGIT_SETS = ("digits", "mnist", "svhn")
 
-# The originals' loop counts, for the ipc that they know.
+# The originals' loop counts, for the ipc that they know; DC's image updates equal the ipc.
 _KNOWN_IPC = (1, 10, 20, 30, 40, 50)
 _DC_INNER = (1, 50, 25, 20, 15, 10)
 _DCC_UPDATES = (10, 10, 20, 30, 40, 50)
@@ -45,33 +45,37 @@ _DCC_EPOCHS = (5, 50, 25, 20, 15, 10)
 
 def dc_rules(dataset: str, ipc: int) -> Rule:
     """DC: loops by ipc; MNIST's evaluation networks are trained with augmentation."""
-    rule = {**_common("dc", dataset, ipc), **_loops(ipc, (1, *_KNOWN_IPC[1:]), _DC_INNER, "DC")}
-    if dataset == "mnist":
-        rule["eval_augmentation"] = ("dc:crop_scale_rotate", "DC get_daparam")
-    return rule
+    loops = _loops(ipc, _KNOWN_IPC, _DC_INNER, "DC")
+    return {**_common("dc", dataset, ipc), **loops, **_evaluation(dataset)}
 
 
 def dsa_rules(dataset: str, ipc: int) -> Rule:
     """DSA: as DC, with a strategy that mirrors no digits."""
-    loops = _loops(ipc, (1, *_KNOWN_IPC[1:]), _DC_INNER, "DC")
+    loops = _loops(ipc, _KNOWN_IPC, _DC_INNER, "DC")
     return {**_common("dsa", dataset, ipc), **loops, **_strategy(dataset)}
 
 
 def dcc_rules(dataset: str, ipc: int) -> Rule:
     """DCC: more image updates at low ipc than DC, else as DC."""
-    rule = {**_common("dcc", dataset, ipc), **_loops(ipc, _DCC_UPDATES, _DCC_EPOCHS, "DCC")}
-    if dataset == "mnist":
-        rule["eval_augmentation"] = ("dc:crop_scale_rotate", "DCC get_daparam")
+    return {**_contrast("dcc", dataset, ipc), **_evaluation(dataset)}
+
+
+def dsac_rules(dataset: str, ipc: int) -> Rule:
+    """DSAC: DCC with DSA's strategy."""
+    return {**_contrast("dsac", dataset, ipc), **_strategy(dataset)}
+
+
+def _contrast(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
+    rule = _common(method, dataset, ipc) | _loops(ipc, _DCC_UPDATES, _DCC_EPOCHS, "DCC")
     if dataset == "cifar100":
         rule["statistics"] = ("cifar10", "DCC get_dataset")
     return rule
 
 
-def dsac_rules(dataset: str, ipc: int) -> Rule:
-    """DSAC: DCC with DSA's strategy."""
-    rule = {**dcc_rules(dataset, ipc), **_common("dsac", dataset, ipc), **_strategy(dataset)}
-    rule.pop("eval_augmentation", None)
-    return rule
+def _evaluation(dataset: str) -> dict[str, tuple[Any, str]]:
+    if dataset == "mnist":
+        return {"eval_augmentation": ("dc:crop_scale_rotate", "DC and DCC get_daparam")}
+    return {}
 
 
 def _common(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:

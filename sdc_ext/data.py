@@ -197,11 +197,9 @@ def _torchvision_split(source: object) -> Split:
 def _load_folder(name: str, data_dir: Path, image_size: tuple[int, int] | None) -> RealData:
     read = read_image_folder if name == "imagefolder" else read_tiny_imagenet
     (train, test), classes = read(data_dir, image_size)
-    data = _with_own_statistics(name, Split(*train), Split(*test), classes)
     if name in STATISTICS:
-        mean, std = STATISTICS[name]
-        data = replace(data, mean=mean, std=std)
-    return data
+        return RealData(name, Split(*train), Split(*test), classes, *STATISTICS[name])
+    return _with_own_statistics(name, Split(*train), Split(*test), classes)
 
 
 def _with_own_statistics(

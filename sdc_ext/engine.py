@@ -120,7 +120,7 @@ class Engine:
                     self._evaluate(record)
                 if self.task.accelerator.is_main_process:
                     checkpoint.save() if due else checkpoint.save_now_and_then()
-                if due:
+                if due and record.iteration < run.iterations:
                     self._save(record, record.kept)
         return self._save(record, record.kept)
 

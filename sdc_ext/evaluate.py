@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -41,6 +42,16 @@ class Evaluation:
     def std(self) -> float:
         """Population standard deviation over the networks, as the originals report it."""
         return float(torch.tensor(self.accuracies, dtype=torch.float64).std(correction=0))
+
+    def row(self, iteration: int) -> dict[str, Any]:
+        """Its entry in ``meta.json``: the set after ``iteration`` outer iterations."""
+        return {
+            "iteration": iteration,
+            "network": self.network,
+            "mean": self.mean,
+            "std": self.std,
+            "accuracies": list(self.accuracies),
+        }
 
     def __str__(self) -> str:
         return f"{100 * self.mean:.2f} ± {100 * self.std:.2f} %"

@@ -100,14 +100,15 @@ def create_network(
     for taken in {"in_chans", "num_classes", "img_size"} & set(options):
         raise InputError(f"network {spec!r} sets {taken}, which the data decide: leave it out")
     options |= {"in_chans": in_chans, "num_classes": num_classes}
-    ours = [] if foreign else dd_networks()
-    if not (name in ours or is_model(name)):
+    is_ours = not foreign and is_model(f"dd_{name}")
+    if not (is_ours or is_model(name)):
+        ours = [] if foreign else dd_networks()
         known = [*ours, *list_models(exclude_filters="dd_*")]
         check_choice("network", name, known, listed=[*ours, "any timm name"])
     # timm's fused attention has no double backward, which matching needs.
     set_fused_attn(False)
     try:
-        if name in ours:
+        if is_ours:
             return create_model(f"dd_{name}", img_size=img_size, **options)
         return _create_timm(name, img_size, options)
     except InputError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from sdc_ext.data import STATISTICS
 from sdc_ext.errors import InputError
+from sdc_ext.evaluate import Evaluation
 from sdc_ext.files import write_whole
 from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe
 
@@ -99,7 +99,11 @@ def _told_by_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo
         ipc=int(told["ipc"]),
         network=_network(told["model"]),
         evaluation=_recipe(method, dataset),
-        accuracies=tuple(_accuracies(tested)),
+        accuracies=tuple(
+            Evaluation(model, tuple(map(float, accuracies))).row(0)
+            for model, accuracies in tested.items()
+            if accuracies
+        ),
     )
 
 
@@ -143,18 +147,6 @@ def _load(path: Path) -> Any:
         raise InputError(
             f"{path} is not a res_*.pt of the originals, or is damaged: it holds no plain tensors"
         ) from error
-
-
-def _accuracies(tested: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for model, values in tested.items():
-        if values:
-            yield {
-                "iteration": 0,
-                "network": model,
-                "mean": float(np.mean(values)),
-                "std": float(np.std(values)),
-                "accuracies": [float(v) for v in values],
-            }
 
 
 def _recipe(method: str, dataset: str) -> TrainingRecipe:

@@ -43,15 +43,7 @@ class Record:
     def add(self, evaluation: Evaluation) -> None:
         """Notes an evaluation of the present images, and keeps them if it counts."""
         earlier = [e["mean"] for e in self.evaluations]
-        self.evaluations.append(
-            {
-                "iteration": self.iteration,
-                "network": evaluation.network,
-                "mean": evaluation.mean,
-                "std": evaluation.std,
-                "accuracies": list(evaluation.accuracies),
-            }
-        )
+        self.evaluations.append(evaluation.row(self.iteration))
         if self.counts == "last" or all(evaluation.mean > mean for mean in earlier):
             self.kept = self.state.images.detach().clone()
 

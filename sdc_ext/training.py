@@ -1,7 +1,7 @@
 """Gradients and training on a set of images, a cache-sized chunk at a time.
 
-The gradient of a mean loss is the sum of its chunks' gradients. On CPUs a chunk that stays in
-cache is more than twice as fast as the whole batch; on accelerators the whole batch is best.
+The gradient of a mean loss is the sum of its chunks' gradients. On CPUs chunks take less memory
+and are faster than the whole batch; on accelerators the whole batch is the default.
 """
 
 from __future__ import annotations
