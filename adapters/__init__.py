@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from sdc_ext.adapters.base import Method as Method
+from sdc_ext.adapters.datm import DATM
 from sdc_ext.adapters.dc import DC
 from sdc_ext.adapters.dcc import DCC, DSAC
 from sdc_ext.adapters.dsa import DSA
+from sdc_ext.adapters.ftd import FTD
+from sdc_ext.adapters.mtt import MTT
+from sdc_ext.adapters.tesla import TESLA
 from sdc_ext.errors import check_choice
 
-METHODS: dict[str, Method] = {method.name: method for method in (DC, DSA, DCC, DSAC)}
+_METHODS = (DC, DSA, DCC, DSAC, MTT, FTD, TESLA, DATM)
+METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
 
 
 def get_method(name: str) -> Method:

@@ -7,32 +7,36 @@ A run is this loop, and an adapter is what stands in it::
         seed_torch(seed, "iteration", iteration)
         loss_fn.iteration = iteration            # for schedules of lam
         log = loop.step(state, task, loss_fn, iteration)
-        every eval_every: evaluate(state.images, state.labels); save a checkpoint
+        every eval_every: evaluate(state.candidates()); save a checkpoint
 
 A loop is a frozen dataclass of hyper-parameters; everything that changes is in its state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sdc_ext.data import RealData
-from sdc_ext.errors import InputError
+from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.expert_store import Experts
+from sdc_ext.experts import ExpertRecipe
 from sdc_ext.networks import create_network
+from sdc_ext.options import setting
 from sdc_ext.regularizer import LogRamp, Norm, SDCLoss
+from sdc_ext.synthetic import Distilled
 from sdc_ext.training import BatchLoss
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is distilled, into how many images, with which network, and where.
+    """What is distilled, into how many images, with which network and experts, and where.
 
     Raises:
         InputError: if a class has fewer than ``ipc`` images.
@@ -43,6 +47,7 @@ class Task:
     network: str
     accelerator: Accelerator
     compile: bool = False
+    experts: Experts | None = None
 
     def __post_init__(self) -> None:
         if self.ipc < 1:
@@ -92,7 +97,10 @@ class State(Protocol):
     """What a loop changes: the engine evaluates, saves and restores it."""
 
     images: Tensor
-    labels: Tensor
+
+    def candidates(self) -> dict[str, Distilled]:
+        """What may be evaluated and kept, by name; the first is what is being optimised."""
+        ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -100,7 +108,23 @@ class State(Protocol):
 
 
 class Loop(Protocol):
-    """A loop that serves several methods."""
+    """A loop that serves several methods.
+
+    Attributes:
+        align_corners: of its augmentation's scale and rotate.
+        epochs_needed: how long experts must have been trained; 0 if it matches none.
+    """
+
+    @property
+    def align_corners(self) -> bool: ...
+
+    @property
+    def epochs_needed(self) -> int: ...
+
+    @classmethod
+    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+        """Settings that follow from others; those that the user has chosen are left alone."""
+        ...
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """The loss that the correction wraps."""
@@ -122,15 +146,12 @@ class Loop(Protocol):
         ...
 
 
-def setting(default: Any, help_text: str, source: str | None = None) -> Any:
-    """A dataclass field that the command line offers.
+@dataclass(frozen=True)
+class Setting:
+    """A value and its source."""
 
-    Args:
-        default: its value where no rule and no user says otherwise.
-        help_text: for ``--help``.
-        source: where the default comes from; left out, it is the method's source.
-    """
-    return field(default=default, metadata={"help": help_text, "source": source})
+    value: Any
+    source: str
 
 
 _ORIGINALS = "the originals"
@@ -153,7 +174,12 @@ class RunSettings:
     num_eval: int = setting(20, "networks an evaluation", _ORIGINALS)
     epoch_eval_train: int = setting(300, "epochs an evaluation network", _ORIGINALS)
     lr_eval: float = setting(0.01, "learning rate of evaluation networks", _ORIGINALS)
+    batch_eval: int = setting(256, "batch size of evaluation networks", _ORIGINALS)
     eval_augmentation: str = setting("none", "augmentation of evaluation networks", _ORIGINALS)
+    zca: bool = setting(False, "ZCA-whiten the images", _ORIGINALS)
+    on_divergence: Literal["stop", "skip"] = setting(
+        "stop", "at a loss that is not finite: stop, or skip the update", _OURS
+    )
     statistics: str = setting("own", "data set whose channel statistics normalise", _OURS)
 
     @property
@@ -175,6 +201,7 @@ class Method:
         source: where the choices come from, e.g. a script of the original repository.
         rules: further values for a data set and ipc, each with its source.
         counts: which evaluation counts: ``"last"`` or ``"best"``.
+        experts: how its expert trajectories are trained, if it matches any.
     """
 
     name: str
@@ -184,3 +211,26 @@ class Method:
     source: str
     rules: Callable[[str, int], Mapping[str, tuple[Any, str]]]
     counts: str
+    experts: ExpertRecipe | None = None
+
+
+def evaluation_as_distillation(
+    origin: Mapping[str, Setting], chosen: Container[str]
+) -> dict[str, Setting]:
+    """Evaluation settings that follow from the distillation's, as they do in the originals."""
+    derived = {}
+    augmentation, network = origin["dsa_strategy"].value, origin["network"].value
+    if augmentation != "none" and "eval_augmentation" not in chosen:
+        derived["eval_augmentation"] = Setting(augmentation, "as in distillation")
+    derived["eval_network"] = Setting(network, "as in distillation")
+    if ":norm=batch" in network:
+        # A synthetic set is too small for batch norm's statistics.
+        without = network.replace(":norm=batch", "")
+        derived["eval_network"] = Setting(without, "originals, batch norm replaced")
+    return derived
+
+
+def check_images(images: Tensor) -> None:
+    """Raises DivergenceError if an update has made an image NaN or infinite."""
+    if not bool(images.isfinite().all()):
+        raise DivergenceError("the images are not finite after their update: lower --lr-img")

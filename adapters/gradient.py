@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import broadcast
@@ -14,12 +14,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
-from sdc_ext.adapters.base import Task, setting
+from sdc_ext.adapters.base import (
+    RunSettings,
+    Setting,
+    Task,
+    check_images,
+    evaluation_as_distillation,
+)
 from sdc_ext.augment import Augmentation, Replay, parse_augmentation
 from sdc_ext.errors import DivergenceError, check_choice, check_positive
 from sdc_ext.matching import gradient_distance
+from sdc_ext.options import setting
 from sdc_ext.regularizer import SDCLoss
-from sdc_ext.synthetic import class_labels
+from sdc_ext.synthetic import Distilled, class_labels
 from sdc_ext.training import BatchLoss, differentiable_gradient, mean_gradient, train_epoch
 
 # Real images a class from which batch norm takes its statistics before they are frozen.
@@ -134,6 +141,9 @@ class GradientMatchingState:
         self.labels = labels
         self.optimizer = optimizer
 
+    def candidates(self) -> dict[str, Distilled]:
+        return {"images": Distilled(self.images, self.labels)}
+
     def state_dict(self) -> dict[str, Any]:
         return {"images": self.images.detach(), "optimizer": self.optimizer.state_dict()}
 
@@ -170,12 +180,29 @@ class GradientMatching:
     batch_real: int = setting(256, "real images a class and update")
     batch_train: int = setting(256, "batch size of network training")
 
+    align_corners: ClassVar[bool] = False
+    epochs_needed: ClassVar[int] = 0
+
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))
         gradient_distance(self.dis_metric)
         parse_augmentation(self.dsa_strategy)
         check_positive(self, "outer_loop", "inner_loop", "lr_img", "lr_net")
         check_positive(self, "batch_real", "batch_train")
+
+    @classmethod
+    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        derived = evaluation_as_distillation(origin, chosen)
+        augmentation = derived.get("eval_augmentation", origin["eval_augmentation"])
+        if augmentation.value != "none":
+            derived["epoch_eval_train"] = Setting(1000, "originals, with augmentation")
+        derived["lr_eval"] = Setting(origin["lr_net"].value, "as in distillation")
+        iterations = origin["iterations"].value
+        if origin["contrast"].value and iterations != RunSettings.iterations:
+            warmup = Setting(iterations // 4, "sdc-ext: a quarter, as 250 of 1000")
+            derived["outer_warmup"] = warmup
+        return derived
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
@@ -212,6 +239,7 @@ class GradientMatching:
             _check_finite(result, logs[-1], self.lr_img)
             state.images.grad = result.image_gradient
             state.optimizer.step()
+            check_images(state.images)
         return {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
 
     def _match(

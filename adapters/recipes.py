@@ -52,7 +52,7 @@ def dc_rules(dataset: str, ipc: int) -> Rule:
 def dsa_rules(dataset: str, ipc: int) -> Rule:
     """DSA: as DC, with a strategy that mirrors no digits."""
     loops = _loops(ipc, _KNOWN_IPC, _DC_INNER, "DC")
-    return {**_common("dsa", dataset, ipc), **loops, **_strategy(dataset)}
+    return {**_common("dsa", dataset, ipc), **loops, **strategy_rule(dataset)}
 
 
 def dcc_rules(dataset: str, ipc: int) -> Rule:
@@ -62,7 +62,7 @@ def dcc_rules(dataset: str, ipc: int) -> Rule:
 
 def dsac_rules(dataset: str, ipc: int) -> Rule:
     """DSAC: DCC with DSA's strategy."""
-    return {**_contrast("dsac", dataset, ipc), **_strategy(dataset)}
+    return {**_contrast("dsac", dataset, ipc), **strategy_rule(dataset)}
 
 
 def _contrast(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
@@ -83,14 +83,20 @@ def _common(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
     lam = TABLE_4.get(method, {}).get(dataset, {}).get(ipc)
     if lam is not None:
         rule["lam"] = (lam, "SDC paper, Table 4")
+    return rule | network_rule(dataset)
+
+
+def network_rule(dataset: str) -> dict[str, tuple[Any, str]]:
+    """The depth that suits the image size, where it is not three."""
     if dataset == "tinyimagenet":
-        rule["network"] = ("convnet:depth=4", "SDC paper, Section 4.1")
+        return {"network": ("convnet:depth=4", "SDC paper, Section 4.1")}
     if dataset == "digits":
-        rule["network"] = ("convnet:depth=2", "sdc-ext, for 8x8 images")
-    return rule
+        return {"network": ("convnet:depth=2", "sdc-ext, for 8x8 images")}
+    return {}
 
 
-def _strategy(dataset: str) -> dict[str, tuple[Any, str]]:
+def strategy_rule(dataset: str) -> dict[str, tuple[Any, str]]:
+    """DSA's strategy, without mirroring for digits."""
     if dataset in _DIGIT_SETS:
         return {"dsa_strategy": (_STRATEGY_DIGITS, "DSA README, digits are not mirrored")}
     return {"dsa_strategy": (_STRATEGY, "DSA README")}

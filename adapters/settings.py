@@ -6,18 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sdc_ext.adapters.base import Loop, Method, RunSettings
+from sdc_ext.adapters.base import Loop, Method, RunSettings, Setting
 from sdc_ext.augment import parse_augmentation
 from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.regularizer import gradient_norm, with_sdc
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A value and its source."""
-
-    value: Any
-    source: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     origin |= {name: Setting(value, method.source) for name, value in method.choices.items()}
     origin |= {name: Setting(*rule) for name, rule in method.rules(dataset, ipc).items()}
     origin |= {name: Setting(value, "your choice") for name, value in overrides.items()}
-    for name, setting in _derived(origin, overrides).items():
+    for name, setting in method.loop.derived(origin, overrides).items():
         if name not in overrides:
             origin[name] = setting
 
@@ -71,31 +63,9 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     return Settings(loop, run, origin)
 
 
-def _derived(origin: Mapping[str, Setting], overrides: Mapping[str, Any]) -> dict[str, Setting]:
-    """Values that follow from others, as they do in the originals."""
-    derived = {}
-    augmentation = origin["eval_augmentation"]
-    if "eval_augmentation" not in overrides and origin["dsa_strategy"].value != "none":
-        augmentation = Setting(origin["dsa_strategy"].value, "as in distillation")
-        derived["eval_augmentation"] = augmentation
-    if augmentation.value != "none":
-        derived["epoch_eval_train"] = Setting(1000, "originals, with augmentation")
-    network = origin["network"].value
-    derived["eval_network"] = Setting(network, "as in distillation")
-    derived["lr_eval"] = Setting(origin["lr_net"].value, "as in distillation")
-    if ":norm=batch" in network:
-        # A synthetic set is too small for batch norm's statistics.
-        without = network.replace(":norm=batch", "")
-        derived["eval_network"] = Setting(without, "originals, batch norm replaced")
-    iterations = origin["iterations"].value
-    if origin["contrast"].value and iterations != RunSettings.iterations:
-        warmup = Setting(iterations // 4, "sdc-ext: a quarter, as 250 of 1000")
-        derived["outer_warmup"] = warmup
-    return derived
-
-
 def _check(run: RunSettings) -> None:
-    check_positive(run, "iterations", "eval_every", "num_eval", "epoch_eval_train", "lr_eval")
+    check_positive(run, "iterations", "eval_every", "num_eval", "epoch_eval_train")
+    check_positive(run, "lr_eval", "batch_eval")
     parse_augmentation(run.eval_augmentation)
     try:
         with_sdc(gradient_norm, run.schedule, norm=run.norm)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.image_folder import read_image_folder, read_tiny_imagenet
 from sdc_ext.image_folder import stratified_split as stratified_split
+from sdc_ext.whitening import Whitening
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -58,6 +59,7 @@ class RealData:
         classes: a name for each label.
         mean: channel means, length C, of pixels in [0, 1].
         std: channel standard deviations, likewise.
+        whitening: takes the place of mean and std, which are then 0 and 1.
     """
 
     name: str
@@ -66,6 +68,7 @@ class RealData:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    whitening: Whitening | None = None
 
     @property
     def channels(self) -> int:
@@ -77,10 +80,18 @@ class RealData:
         return self.train.images.shape[2], self.train.images.shape[3]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Stored images (B, C, H, W) to float32 with the channel statistics taken out."""
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        """Stored images (B, C, H, W) to float32, whitened or with the statistics taken out."""
+        pixels = _pixels(images)
+        if self.whitening is not None:
+            return self.whitening.apply(pixels)
         mean, std = self._statistics(pixels)
         return (pixels - mean) / std
+
+    def whitened(self) -> RealData:
+        """The same data under ZCA whitening, fitted to the training images once."""
+        zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels
+        whitening = Whitening.fit_once(_pixels(self.train.images))
+        return replace(self, mean=zeros, std=ones, whitening=whitening)
 
     def indices_by_class(self) -> list[Tensor]:
         """For each class, the positions of its images in ``train``."""
@@ -100,6 +111,11 @@ class RealData:
             for values in (self.mean, self.std)
         )
         return mean, std
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Stored images as float32 in [0, 1]."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def load_data(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,9 +14,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
-from sdc_ext.adapters.base import Method, Task
+from sdc_ext.adapters.base import Method, State, Task
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.augment import check_augmentation
 from sdc_ext.errors import DivergenceError, InputError
@@ -25,9 +25,12 @@ from sdc_ext.networks import check_network
 from sdc_ext.record import Checkpoint, Record
 from sdc_ext.regularizer import SDCLoss, with_sdc
 from sdc_ext.seeds import seed_torch
-from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe
+from sdc_ext.synthetic import Distilled, SetInfo, SyntheticSet, TrainingRecipe
 
 RUN = "run.json"
+
+# Divergences in a row after which skipping them is hopeless.
+_MOST_SKIPPED = 100
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,15 @@ class Engine:
         for augmentation in (origin["dsa_strategy"].value, run.eval_augmentation):
             check_augmentation(augmentation, data.channels, data.image_size)
 
-    @property
-    def recipe(self) -> TrainingRecipe:
-        """How networks are trained on the set."""
+    def recipe(self, lr: float | None = None) -> TrainingRecipe:
+        """How networks are trained on the set, at the rate that was learnt, if one was."""
         run = self.settings.run
         return TrainingRecipe(
-            epochs=run.epoch_eval_train, lr=run.lr_eval, augmentation=run.eval_augmentation
+            epochs=run.epoch_eval_train,
+            lr=run.lr_eval if lr is None else lr,
+            batch_size=run.batch_eval,
+            augmentation=run.eval_augmentation,
+            align_corners=self.settings.loop.align_corners,
         )
 
     def distill(self, *, resume: bool = False) -> SyntheticSet:
@@ -74,7 +80,7 @@ class Engine:
                 stopped.
 
         Returns:
-            The set that counts: the last for gradient matching.
+            The set that counts: the last for gradient matching, the best for trajectories.
 
         Raises:
             InputError: if ``out`` exists and is not to be resumed, or holds another run.
@@ -101,19 +107,26 @@ class Engine:
             self.console.print(f"resumed at iteration {record.iteration}")
         loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
 
-        good = record.state.images.detach().clone()
+        good = _present(record.state).copy()
+        skipped = 0
         with self._progress(record.iteration) as show:
             while record.iteration < run.iterations:
-                before = record.state.images.detach().clone()
+                before = _present(record.state).copy()
                 try:
                     log = self._step(record, loss_fn)
+                    skipped = 0
+                    # A step proves the images it began with: those after it may have no finite
+                    # loss.
+                    good = before
                 except DivergenceError as error:
-                    self._save(record, good)
-                    raise DivergenceError(
-                        f"iteration {record.iteration}: {error}; the last good set is in {self.out}"
-                    ) from None
-                # A step proves the images it began with: those after it may have no finite loss.
-                good = before
+                    skipped += 1
+                    if run.on_divergence == "stop" or skipped > _MOST_SKIPPED:
+                        self._save(record, good)
+                        raise DivergenceError(
+                            f"iteration {record.iteration}: {error}; the last good set is in "
+                            f"{self.out}"
+                        ) from None
+                    log = self._skip(record, error)
                 show(record.iteration, log)
                 due = record.iteration % run.eval_every == 0 or record.iteration == run.iterations
                 if due:
@@ -125,9 +138,9 @@ class Engine:
         return self._save(record, record.kept)
 
     def synthetic_set(
-        self, images: Tensor, labels: Tensor, evaluations: Sequence[dict[str, Any]] = ()
+        self, distilled: Distilled, evaluations: Sequence[dict[str, Any]] = ()
     ) -> SyntheticSet:
-        """Images (N, C, H, W) and labels (N,) of this run with all that is known of them."""
+        """What this run has distilled with all that is known of it."""
         data = self.task.data
         settings = {name: asdict(setting) for name, setting in self.settings.origin.items()}
         settings["seed"] = {"value": self.seed, "source": "your choice"}
@@ -139,31 +152,45 @@ class Engine:
             std=data.std,
             ipc=self.task.ipc,
             network=self.task.network,
-            evaluation=self.recipe,
+            evaluation=self.recipe(distilled.lr),
             settings=settings,
             accuracies=tuple(evaluations),
+            whitening=None if data.whitening is None else data.whitening.fingerprint,
             versions={
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("sdc-ext", "torch", "timm")},
             },
         )
-        return SyntheticSet(images.detach().float().cpu(), labels.cpu(), info)
+        images = distilled.images.detach().float().cpu()
+        pixels = None if data.whitening is None else data.whitening.undo(images)
+        return SyntheticSet(images, distilled.labels.detach().cpu(), info, pixels)
 
     def _step(self, record: Record, loss_fn: SDCLoss) -> dict[str, float]:
         iteration = record.iteration
         seed_torch(self.seed, "iteration", iteration)
         loss_fn.iteration = iteration
         log = self.settings.loop.step(record.state, self.task, loss_fn, iteration)
-        if not bool(record.state.images.isfinite().all()):
-            raise DivergenceError("the images are not finite after their update: lower --lr-img")
         log["lam"] = loss_fn.lam
-        self.task.accelerator.log(log, step=iteration)
-        record.history.append({"iteration": iteration, **log})
-        record.iteration += 1
+        self._note(record, log)
         return log
 
+    def _skip(self, record: Record, error: DivergenceError) -> dict[str, float]:
+        """Goes on without the update, as DATM does above its threshold."""
+        self.console.print(f"iteration {record.iteration} skipped: {error}")
+        log = {"loss": math.nan, "matching": math.nan, "difficulty": math.nan}
+        self._note(record, log)
+        return log
+
+    def _note(self, record: Record, log: dict[str, float]) -> None:
+        self.task.accelerator.log(log, step=record.iteration)
+        record.history.append({"iteration": record.iteration, **log})
+        record.iteration += 1
+
     def check_folder(self, resume: bool) -> None:
-        """Raises InputError unless ``out`` is free, or this run's and to be resumed."""
+        """Raises InputError unless ``out`` is free, or this run's and to be resumed.
+
+        What is not known yet (experts, before they are trained) is not compared.
+        """
         identity = self._identity()
         path = self.out / RUN
         if resume and path.is_file():
@@ -174,7 +201,7 @@ class Engine:
             for name in identity:
                 if name not in earlier:
                     raise InputError(f"{self.out} holds a run of another version of sdc-ext")
-                if earlier[name] != identity[name]:
+                if identity[name] is not None and earlier[name] != identity[name]:
                     raise InputError(
                         f"{self.out} holds a run with {name} {earlier[name]}, not "
                         f"{identity[name]}: resume with the same settings, or choose another --out"
@@ -185,7 +212,7 @@ class Engine:
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a run to be resumed, as JSON has it."""
-        data, accelerator = self.task.data, self.task.accelerator
+        data, accelerator, experts = self.task.data, self.task.accelerator, self.task.experts
         identity = {
             "method": self.method.name,
             "dataset": data.name,
@@ -197,33 +224,40 @@ class Engine:
             "seed": self.seed,
             "mixed_precision": accelerator.mixed_precision,
             "compile": self.task.compile,
+            "whitening": None if data.whitening is None else data.whitening.fingerprint,
+            "experts": None if experts is None else [len(experts), experts.epochs],
             **{name: setting.value for name, setting in self.settings.origin.items()},
         }
         return dict(json.loads(json.dumps(identity)))
 
     def _evaluate(self, record: Record) -> None:
         run = self.settings.run
-        evaluation = evaluate(
-            record.state.images,
-            record.state.labels,
-            self.task.data,
-            self.recipe,
-            network=run.eval_network,
-            num_eval=run.num_eval,
-            seed=self.seed,
-            accelerator=self.task.accelerator,
-        )
-        record.add(evaluation)
-        log = {"accuracy": evaluation.mean, "accuracy_std": evaluation.std}
-        self.task.accelerator.log(log, step=record.iteration - 1)
-        self.console.print(
-            f"iteration {record.iteration}: {evaluation} ({run.num_eval} {evaluation.network})"
-        )
+        candidates = record.state.candidates()
+        for name, distilled in candidates.items():
+            evaluation = evaluate(
+                distilled.images,
+                distilled.labels,
+                self.task.data,
+                self.recipe(distilled.lr),
+                network=run.eval_network,
+                num_eval=run.num_eval,
+                seed=self.seed,
+                accelerator=self.task.accelerator,
+            )
+            record.add(evaluation, name)
+            suffix = "" if name == next(iter(candidates)) else f"_{name}"
+            log = {f"accuracy{suffix}": evaluation.mean, f"accuracy_std{suffix}": evaluation.std}
+            self.task.accelerator.log(log, step=record.iteration - 1)
+            of = f", {name}" if len(candidates) > 1 else ""
+            self.console.print(
+                f"iteration {record.iteration}{of}: {evaluation} "
+                f"({run.num_eval} {evaluation.network})"
+            )
 
-    def _save(self, record: Record, images: Tensor | None) -> SyntheticSet:
+    def _save(self, record: Record, distilled: Distilled | None) -> SyntheticSet:
         """Writes the set with its history."""
-        images = record.state.images if images is None else images
-        synthetic = self.synthetic_set(images, record.state.labels, record.evaluations)
+        distilled = _present(record.state) if distilled is None else distilled
+        synthetic = self.synthetic_set(distilled, record.evaluations)
         if self.task.accelerator.is_main_process:
             record.write_history(self.out)
             synthetic.save(self.out)
@@ -250,3 +284,8 @@ class Engine:
 
         with progress:
             yield show
+
+
+def _present(state: State) -> Distilled:
+    """What is being optimised, as it is now."""
+    return next(iter(state.candidates().values()))

@@ -43,10 +43,11 @@ class Evaluation:
         """Population standard deviation over the networks, as the originals report it."""
         return float(torch.tensor(self.accuracies, dtype=torch.float64).std(correction=0))
 
-    def row(self, iteration: int) -> dict[str, Any]:
-        """Its entry in ``meta.json``: the set after ``iteration`` outer iterations."""
+    def row(self, iteration: int, what: str = "images") -> dict[str, Any]:
+        """Its entry in ``meta.json``: of ``what`` after ``iteration`` outer iterations."""
         return {
             "iteration": iteration,
+            "of": what,
             "network": self.network,
             "mean": self.mean,
             "std": self.std,
@@ -73,7 +74,7 @@ def train_from_scratch(
         recipe: see :class:`~sdc_ext.synthetic.TrainingRecipe`.
         batch_loss: how to compute a batch.
     """
-    augmentation = parse_augmentation(recipe.augmentation)
+    augmentation = parse_augmentation(recipe.augmentation, align_corners=recipe.align_corners)
 
     def sgd(lr: float) -> SGD:
         return SGD(
@@ -117,7 +118,7 @@ def evaluate(
 
     Args:
         images: (N, C, H, W), normalised as ``data`` normalises.
-        labels: (N,) int64.
+        labels: (N,) int64, or (N, classes) probabilities.
         data: its test split is used.
         recipe: how to train.
         network: what to train; see :func:`~sdc_ext.networks.create_network`.

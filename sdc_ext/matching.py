@@ -49,6 +49,20 @@ def cosine(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
     return _cosine(_flat(gw_syn), _flat(gw_real))
 
 
+def parameter_distance(params: Tensor, target: Tensor, start: Tensor) -> Tensor:
+    """``||theta_N - theta_target||^2 / ||theta_start - theta_target||^2``, a scalar.
+
+    Args:
+        params: the student's parameters (P,) after the inner loop.
+        target: the expert's (P,), some epochs later.
+        start: where both began (P,).
+
+    Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories",
+    Eq. 2; the SDC paper, Eq. 4.
+    """
+    return (params - target).square().sum() / (start - target).square().sum()
+
+
 DISTANCES: dict[str, GradientDistance] = {
     "ours": layerwise_cosine,
     "mse": squared_error,

@@ -32,7 +32,7 @@ def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(*shape, squeeze=False)
     for row, name in enumerate(classes):
-        images = pixels[synthetic.labels.numpy() == row][:columns]
+        images = pixels[synthetic.hard_labels.numpy() == row][:columns]
         for column in range(columns):
             axis = axes[column, row] if tall else axes[row, column]
             axis.set_xticks([])
@@ -59,7 +59,7 @@ def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
             axis = axes[row, column]
             axis.set_xticks([])
             axis.set_yticks([])
-            image = pixels[synthetic.labels.numpy() == column][0]
+            image = pixels[synthetic.hard_labels.numpy() == column][0]
             axis.imshow(image, cmap="gray", vmin=0, vmax=1)
     _save(figure, path)
 

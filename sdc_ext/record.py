@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sdc_ext.adapters.base import State
 from sdc_ext.errors import InputError
 from sdc_ext.evaluate import Evaluation
 from sdc_ext.files import write_whole
+from sdc_ext.synthetic import Distilled
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.csv"
@@ -30,7 +30,7 @@ class Record:
         iteration: outer iterations done.
         history: a row of logged values an iteration.
         evaluations: iteration, network and accuracies of each evaluation.
-        kept: the images (N, C, H, W) of the evaluation that counts.
+        kept: what was distilled at the evaluation that counts.
     """
 
     state: State
@@ -38,14 +38,14 @@ class Record:
     iteration: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-    kept: Tensor | None = None
+    kept: Distilled | None = None
 
-    def add(self, evaluation: Evaluation) -> None:
-        """Notes an evaluation of the present images, and keeps them if it counts."""
+    def add(self, evaluation: Evaluation, of: str) -> None:
+        """Notes an evaluation of one of the state's candidates, and keeps that if it counts."""
         earlier = [e["mean"] for e in self.evaluations]
-        self.evaluations.append(evaluation.row(self.iteration))
+        self.evaluations.append(evaluation.row(self.iteration, of))
         if self.counts == "last" or all(evaluation.mean > mean for mean in earlier):
-            self.kept = self.state.images.detach().clone()
+            self.kept = self.state.candidates()[of].copy()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -53,7 +53,7 @@ class Record:
             "iteration": self.iteration,
             "history": self.history,
             "evaluations": self.evaluations,
-            "kept": self.kept,
+            "kept": None if self.kept is None else vars(self.kept),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Record:
         self.iteration = saved["iteration"]
         self.history = saved["history"]
         self.evaluations = saved["evaluations"]
-        self.kept = saved["kept"]
+        self.kept = None if saved["kept"] is None else Distilled(**saved["kept"])
 
     def write_history(self, folder: Path) -> None:
         """Writes the logged values as a table."""

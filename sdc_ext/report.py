@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from sdc_ext.evaluate import Evaluation
+
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
-    from sdc_ext.evaluate import Evaluation
+    from sdc_ext.expert_store import ExpertStore
     from sdc_ext.synthetic import SyntheticSet
 
 
@@ -27,6 +29,19 @@ def evaluation_table(title: str, evaluations: Sequence[Evaluation], what: str = 
     for e in evaluations:
         count = str(len(e.accuracies))
         table.add_row(e.network, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
+    return table
+
+
+def expert_table(store: ExpertStore) -> Table:
+    """What is known of a store: how many experts, how they were trained, how good they are."""
+    accuracies = Evaluation(store.info.network, tuple(store.accuracies()))
+    table = _table(f"experts in {store.folder}", "what", "value")
+    table.add_row("trajectories", f"{len(store)} of {store.epochs} epochs")
+    table.add_row("network", store.info.network)
+    table.add_row("whitened", "no" if store.info.whitening is None else "ZCA")
+    for name, value in store.info.recipe.items():
+        table.add_row(name, str(value))
+    table.add_row("test accuracy", str(accuracies))
     return table
 
 

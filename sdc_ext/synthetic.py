@@ -1,7 +1,7 @@
 """A distilled set and the folder that it lives in, which anyone can evaluate.
 
 A folder holds ``synthetic.safetensors`` (images, labels), ``meta.json`` (how it was made, how
-its images were normalised, how to train on it) and ``grid.png``.
+its images were normalised, how to train on it, at which learning rate) and ``grid.png``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class TrainingRecipe:
         weight_decay: of SGD.
         batch_size: images a step.
         augmentation: see :func:`sdc_ext.augment.parse_augmentation`.
+        align_corners: of its scale and rotate.
     """
 
     epochs: int
@@ -46,6 +47,7 @@ class TrainingRecipe:
     weight_decay: float = 0.0005
     batch_size: int = 256
     augmentation: str = "none"
+    align_corners: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class SetInfo:
         evaluation: how to train on it.
         settings: every setting of the run, as ``{"value": ..., "source": ...}``.
         accuracies: evaluations so far, each with iteration, network and accuracies.
+        whitening: fingerprint of the real images whose ZCA whitening the images are under.
         versions: of the libraries that made it.
     """
 
@@ -76,6 +79,7 @@ class SetInfo:
     evaluation: TrainingRecipe
     settings: dict[str, Any] = field(default_factory=dict)
     accuracies: tuple[dict[str, Any], ...] = ()
+    whitening: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -115,21 +119,49 @@ class SetInfo:
 
 
 @dataclass(frozen=True)
+class Distilled:
+    """What a method has distilled, at some point of a run.
+
+    Attributes:
+        images: (N, C, H, W), normalised.
+        labels: (N,) int64, or (N, classes) probabilities.
+        lr: the learnt learning rate to train with, if one is learnt.
+    """
+
+    images: Tensor
+    labels: Tensor
+    lr: float | None = None
+
+    def copy(self) -> Distilled:
+        """One that later updates of a run do not touch."""
+        return Distilled(self.images.detach().clone(), self.labels.detach().clone(), self.lr)
+
+
+@dataclass(frozen=True)
 class SyntheticSet:
     """Distilled images with labels.
 
     Attributes:
-        images: (N, C, H, W) float32, normalised with ``info.mean`` and ``info.std``.
-        labels: (N,) int64.
+        images: (N, C, H, W) float32, normalised with ``info.mean`` and ``info.std``, or whitened.
+        labels: (N,) int64, or (N, classes) probabilities.
         info: how it was made and is to be used.
+        unwhitened: the images as pixels, where they are whitened.
     """
 
     images: Tensor
     labels: Tensor
     info: SetInfo
+    unwhitened: Tensor | None = None
+
+    @property
+    def hard_labels(self) -> Tensor:
+        """The most probable class of each image (N,)."""
+        return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels
 
     def pixels(self) -> Tensor:
         """The images as pixels in [0, 1], clipped, for looking at."""
+        if self.unwhitened is not None:
+            return self.unwhitened.clamp(0, 1)
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.info.mean, self.info.std))
         return (self.images * std + mean).clamp(0, 1)
 
@@ -138,6 +170,8 @@ class SyntheticSet:
         from sdc_ext.pictures import draw_grid
 
         tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
+        if self.unwhitened is not None:
+            tensors["pixels"] = self.unwhitened.contiguous()
         write_whole(folder / TENSORS, lambda path: path.write_bytes(to_safetensors(tensors)))
         write_whole(folder / GRID, lambda path: draw_grid(self, path))
         write_whole(folder / META, lambda path: path.write_text(self.info.to_json()))
@@ -157,7 +191,7 @@ class SyntheticSet:
         try:
             info = SetInfo.from_json((folder / META).read_text())
             tensors = load_file(folder / TENSORS)
-            return cls(tensors["images"], tensors["labels"], info)
+            return cls(tensors["images"], tensors["labels"], info, tensors.get("pixels"))
         except KeyError as error:
             raise InputError(f"the distilled set {folder} is damaged: it lacks {error}") from None
         except (TypeError, ValueError, SafetensorError, OSError) as error:
@@ -183,7 +217,15 @@ class SyntheticSet:
                 f"class {odd!r} is only in one of the distilled set and the folder: evaluate on "
                 "the data set it was made from"
             )
-        return replace(data, mean=self.info.mean, std=self.info.std)
+        if self.info.whitening is None:
+            return replace(data, mean=self.info.mean, std=self.info.std, whitening=None)
+        whitened = data.whitened()
+        if whitened.whitening is None or whitened.whitening.fingerprint != self.info.whitening:
+            raise InputError(
+                f"the distilled set is ZCA-whitened by other training images than those of "
+                f"{data.name} here: evaluate on the data it was made from"
+            )
+        return whitened
 
 
 def class_labels(num_classes: int, ipc: int) -> Tensor:

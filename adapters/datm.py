@@ -1,0 +1,33 @@
+"""DATM: MTT whose trajectories grow harder, with learned soft labels."""
+
+from sdc_ext.adapters.base import Method
+from sdc_ext.adapters.trajectory import TrajectoryMatching
+from sdc_ext.adapters.trajectory_recipes import datm_rules
+from sdc_ext.experts import ExpertRecipe
+
+DATM = Method(
+    name="datm",
+    reference=(
+        "Guo, Wang, Cazenavette, Li, Zhang, You: Towards Lossless Dataset Distillation via "
+        "Difficulty-Aligned Trajectory Matching, ICLR 2024"
+    ),
+    loop=TrajectoryMatching,
+    choices={
+        "iterations": 10_000,
+        "eval_every": 500,
+        "num_eval": 1,
+        "epoch_eval_train": 1000,
+        "batch_eval": 128,
+        "labels": "learned",
+        "pix_init": "samples_predicted_correctly",
+        "syn_steps": 80,
+        "expert_epochs": 2,
+        "threshold": 1.0,
+        "current_max_start_epoch": 20,
+        "expansion_end_epoch": 3000,
+    },
+    source="DATM configs and cfg.py",
+    rules=datm_rules,
+    counts="best",
+    experts=ExpertRecipe(optimizer="gsam", alpha=0.3, train_epochs=100),
+)

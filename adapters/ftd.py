@@ -1,0 +1,26 @@
+"""FTD: MTT with experts in flat minima and a moving average of the images."""
+
+from sdc_ext.adapters.base import Method
+from sdc_ext.adapters.trajectory import TrajectoryMatching
+from sdc_ext.adapters.trajectory_recipes import ftd_rules
+from sdc_ext.experts import ExpertRecipe
+
+FTD = Method(
+    name="ftd",
+    reference=(
+        "Du, Jiang, Tan, Zhou, Li: Minimizing the Accumulated Trajectory Error to Improve "
+        "Dataset Distillation, CVPR 2023"
+    ),
+    loop=TrajectoryMatching,
+    choices={
+        "iterations": 5000,
+        "eval_every": 100,
+        "num_eval": 5,
+        "epoch_eval_train": 1000,
+        "ema_decay": 0.999,
+    },
+    source="FTD-distillation distill_FTD.py",
+    rules=ftd_rules,
+    counts="best",
+    experts=ExpertRecipe(optimizer="gsam", alpha=0.4),
+)

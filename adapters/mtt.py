@@ -1,0 +1,20 @@
+"""MTT: a student trained on the synthetic images shall end where an expert went."""
+
+from sdc_ext.adapters.base import Method
+from sdc_ext.adapters.trajectory import TrajectoryMatching
+from sdc_ext.adapters.trajectory_recipes import mtt_rules
+from sdc_ext.experts import ExpertRecipe
+
+MTT = Method(
+    name="mtt",
+    reference=(
+        "Cazenavette, Wang, Torralba, Efros, Zhu: Dataset Distillation by Matching Training "
+        "Trajectories, CVPR 2022"
+    ),
+    loop=TrajectoryMatching,
+    choices={"iterations": 5000, "eval_every": 100, "num_eval": 5, "epoch_eval_train": 1000},
+    source="mtt-distillation distill.py",
+    rules=mtt_rules,
+    counts="best",
+    experts=ExpertRecipe(),
+)

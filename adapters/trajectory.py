@@ -1,0 +1,352 @@
+"""The trajectory-matching loop, which serves MTT, FTD, TESLA and DATM."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from sdc_ext.adapters.base import (
+    Setting,
+    Task,
+    check_images,
+    evaluation_as_distillation,
+)
+from sdc_ext.augment import NoAugmentation, parse_augmentation
+from sdc_ext.errors import DivergenceError, InputError, check_choice, check_positive
+from sdc_ext.expert_labels import first_correct, mean_correct_logits
+from sdc_ext.expert_store import Experts
+from sdc_ext.functional import FunctionalNetwork
+from sdc_ext.matching import parameter_distance
+from sdc_ext.options import setting
+from sdc_ext.regularizer import SDCLoss
+from sdc_ext.synthetic import Distilled, class_labels
+from sdc_ext.unroll import Adjoint, Minibatch, Share, draw_minibatches, unroll
+
+PixInit = Literal["noise", "real", "samples_predicted_correctly"]
+Labels = Literal["hard", "teacher", "learned"]
+DifficultyAt = Literal["steps", "final"]
+
+
+class TrajectoryState:
+    """What is learnt, with its optimisers.
+
+    Attributes:
+        images: (n, C, H, W), a leaf.
+        syn_lr: scalar, a leaf.
+        labels: (n,) int64; the teacher's probabilities (n, classes); or learnt logits, a leaf.
+        ema: moving average of the images, or None.
+        student: the network that is unrolled.
+    """
+
+    def __init__(
+        self, loop: TrajectoryMatching, images: Tensor, labels: Tensor, student: FunctionalNetwork
+    ) -> None:
+        self.images = images.requires_grad_()
+        self.syn_lr = torch.tensor(loop.lr_teacher, device=images.device).requires_grad_()
+        self.learns_labels = loop.labels == "learned"
+        self.labels = labels.requires_grad_() if self.learns_labels else labels
+        self.ema = images.detach().clone() if loop.ema_decay > 0 else None
+        self.student = student
+        # The originals' momenta, of which their command lines offer the labels' only.
+        self.optimizers = {
+            "images": SGD([self.images], lr=loop.lr_img, momentum=0.5),
+            "syn_lr": SGD([self.syn_lr], lr=loop.lr_lr, momentum=0.5),
+        }
+        if self.learns_labels:
+            self.optimizers["labels"] = SGD([self.labels], lr=loop.lr_y, momentum=loop.momentum_y)
+
+    @property
+    def targets(self) -> Tensor:
+        """What the student is trained on: labels (n,), or probabilities (n, classes)."""
+        return self.labels.softmax(-1) if self.learns_labels else self.labels
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """What is learnt, in the order of the optimisers."""
+        learnt = [self.images, self.syn_lr]
+        return [*learnt, self.labels] if self.learns_labels else learnt
+
+    def candidates(self) -> dict[str, Distilled]:
+        labels, lr = self.targets.detach(), float(self.syn_lr)
+        found = {"images": Distilled(self.images, labels, lr)}
+        if self.ema is not None:
+            found["ema"] = Distilled(self.ema, labels, lr)
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "images": self.images.detach(),
+            "syn_lr": self.syn_lr.detach(),
+            "labels": self.labels.detach(),
+            "ema": self.ema,
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self.images.copy_(state["images"])
+            self.syn_lr.copy_(state["syn_lr"])
+            if self.learns_labels:
+                self.labels.copy_(state["labels"])
+            else:  # a teacher's are of another shape than the first ones
+                self.labels = state["labels"]
+        self.ema = state["ema"]
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+
+@dataclass(frozen=True)
+class TrajectoryMatching:
+    """Hyper-parameters of trajectory matching, under the originals' names and defaults.
+
+    An outer iteration draws an expert and a start epoch, trains a student from there on the
+    synthetic images, and updates these so that it ends where the expert was some epochs later.
+
+    Raises:
+        InputError: for an unknown choice, or a count or rate that is out of range.
+    """
+
+    syn_steps: int = setting(20, "inner steps of the student (N)")
+    expert_epochs: int = setting(3, "epochs from the start to the target (M)")
+    min_start_epoch: int = setting(0, "earliest start epoch")
+    max_start_epoch: int = setting(25, "start epochs are below it (T+)")
+    current_max_start_epoch: int = setting(0, "the same at first, if it grows (DATM)")
+    expansion_end_epoch: int = setting(0, "iterations of its growth; 0 is none (DATM)")
+    batch_syn: int = setting(0, "synthetic images an inner step; 0 is all")
+    pix_init: PixInit = setting("real", "initial images")
+    labels: Labels = setting("hard", "hard, the target expert's (TESLA), or learned (DATM)")
+    dsa_strategy: str = setting(
+        "color_crop_cutout_flip_scale_rotate", "augmentation of inner steps, or none"
+    )
+    adjoint: Adjoint = setting("recompute", "how the inner loop is differentiated")
+    difficulty_at: DifficultyAt = setting(
+        "steps", "GraDN: mean over inner steps, or of the whole set at the final parameters"
+    )
+    threshold: float = setting(math.inf, "no update above this matching loss (DATM)")
+    ema_decay: float = setting(0.0, "of the images' moving average; 0 is none (FTD)")
+    lr_img: float = setting(1000.0, "learning rate of the images")
+    lr_lr: float = setting(1e-5, "learning rate of the step size")
+    lr_teacher: float = setting(0.01, "initial step size (syn_lr)")
+    lr_y: float = setting(2.0, "learning rate of learned labels")
+    momentum_y: float = setting(0.9, "momentum of learned labels")
+
+    align_corners: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_choice("pix_init", self.pix_init, get_args(PixInit))
+        check_choice("labels", self.labels, get_args(Labels))
+        check_choice("adjoint", self.adjoint, get_args(Adjoint))
+        check_choice("difficulty_at", self.difficulty_at, get_args(DifficultyAt))
+        parse_augmentation(self.dsa_strategy)
+        check_positive(self, "syn_steps", "expert_epochs", "max_start_epoch")
+        check_positive(self, "lr_img", "lr_lr", "lr_teacher", "lr_y")
+        if self.min_start_epoch < 0 or self.batch_syn < 0:
+            raise InputError("min_start_epoch and batch_syn must not be below 0")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if not self.threshold > 0:
+            raise InputError(f"threshold must be above 0, got {self.threshold}")
+        first = self.upper_bound(0)
+        if first <= self.min_start_epoch:
+            raise InputError(
+                f"start epochs are drawn from {self.min_start_epoch} to below {first}, which are "
+                "none: lower min_start_epoch, or raise max_start_epoch"
+            )
+
+    @classmethod
+    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        derived = evaluation_as_distillation(origin, chosen)
+        derived["lr_eval"] = Setting(origin["lr_teacher"].value, "the step size, as it is learnt")
+        return derived
+
+    @property
+    def epochs_needed(self) -> int:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return self.max_start_epoch - 1 + self.expert_epochs
+
+    def upper_bound(self, iteration: int) -> int:
+        """Start epochs are drawn below it; it grows linearly to ``max_start_epoch``.
+
+        Reference: DATM's code (the paper's Section 3.3, growing difficulty).
+        """
+        first, last = self.current_max_start_epoch, self.max_start_epoch
+        if self.expansion_end_epoch == 0:
+            return last
+        return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
+
+    def matching_loss(self) -> Callable[..., Tensor]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return parameter_distance
+
+    def start(self, task: Task) -> TrajectoryState:
+        """See :class:`~sdc_ext.adapters.base.Loop`.
+
+        Raises:
+            InputError: if the experts were not trained for long enough.
+        """
+        experts = _experts(task)
+        if experts.epochs < self.epochs_needed:
+            raise InputError(
+                f"the experts have {experts.epochs} epochs, and max_start_epoch "
+                f"{self.max_start_epoch} with expert_epochs {self.expert_epochs} needs "
+                f"{self.epochs_needed}: train them for longer, or lower one of these"
+            )
+        device = task.accelerator.device
+        student = FunctionalNetwork(task.new_network(), compile=task.compile)
+        hard = class_labels(task.num_classes, task.ipc).to(device)
+        if self.pix_init == "noise":
+            images = torch.randn(
+                len(hard), task.data.channels, *task.data.image_size, device=device
+            )
+        elif self.pix_init == "real":
+            index = [task.draw_indices(c, task.ipc) for c in range(task.num_classes)]
+            images = task.real_images(torch.cat(index))
+        else:
+            index = [
+                _correctly_classified(student, experts, task, c) for c in range(task.num_classes)
+            ]
+            images = task.real_images(torch.cat(index))
+        labels = hard
+        if self.labels == "learned":
+            ends = (experts.parameters(k, -1).to(device) for k in range(len(experts)))
+            with torch.no_grad():
+                logits = torch.stack([student(end, images) for end in ends])
+            labels = mean_correct_logits(logits, hard)
+        return TrajectoryState(self, images, labels, student)
+
+    def step(
+        self, state: TrajectoryState, task: Task, loss_fn: SDCLoss, iteration: int
+    ) -> dict[str, float]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        experts = _experts(task)
+        device = state.images.device
+        expert = int(torch.randint(len(experts), ()))
+        epoch = int(torch.randint(self.min_start_epoch, self.upper_bound(iteration), ()))
+        start = experts.parameters(expert, epoch).to(device)
+        target = experts.parameters(expert, epoch + self.expert_epochs).to(device)
+        if torch.equal(start, target):
+            raise InputError(
+                f"expert {expert} is the same at epochs {epoch} and {epoch + self.expert_epochs}: "
+                "the originals' buffer scripts write such files on machines without a GPU; train "
+                "experts with sdc-ext experts"
+            )
+        if self.labels == "teacher":
+            with torch.no_grad():
+                state.labels = state.student(target, state.images).softmax(-1)
+        loss = self._match(state, task, loss_fn, start, target)
+        gradients = torch.autograd.grad(loss, state.leaves)
+        _check_finite(loss, gradients, self.lr_img, float(state.syn_lr))
+        skipped = float(loss_fn.matching) > self.threshold
+        if not skipped:
+            self._update(state, gradients)
+        return {
+            "loss": float(loss),
+            "matching": float(loss_fn.matching),
+            "difficulty": float(loss_fn.difficulty),
+            "syn_lr": float(state.syn_lr),
+            "start_epoch": epoch,
+            "skipped": int(skipped),
+        }
+
+    def _match(
+        self,
+        state: TrajectoryState,
+        task: Task,
+        loss_fn: SDCLoss,
+        start: Tensor,
+        target: Tensor,
+    ) -> Tensor:
+        def reduce(tensor: Tensor) -> Tensor:
+            reduced: Tensor = task.accelerator.reduce(tensor, "sum")
+            return reduced
+
+        share = Share(task.accelerator.process_index, task.accelerator.num_processes, reduce)
+        size = len(state.images)
+        batches = draw_minibatches(
+            size,
+            min(self.batch_syn or size, size),
+            self.syn_steps,
+            parse_augmentation(self.dsa_strategy, align_corners=self.align_corners),
+            task.data.image_size,
+        )
+        labels = state.targets
+
+        def student(params: Tensor, batches: list[Minibatch]) -> tuple[Tensor, Tensor]:
+            return unroll(
+                state.student,
+                params,
+                state.images,
+                labels,
+                state.syn_lr,
+                batches,
+                adjoint=self.adjoint,
+                share=share,
+            )
+
+        final, norms = student(start, batches)
+        if self.difficulty_at == "final":
+            whole = NoAugmentation().draw(task.data.image_size)
+            _, norms = student(final, [Minibatch(torch.arange(size), whole)])
+        loss_fn.observe_norms(norms)
+        return loss_fn(final, target, start)
+
+    def _update(self, state: TrajectoryState, gradients: tuple[Tensor, ...]) -> None:
+        """One step of all optimisers, or none if the step size left (0, inf)."""
+        before = float(state.syn_lr)
+        for leaf, gradient in zip(state.leaves, gradients, strict=True):
+            leaf.grad = gradient
+        momentum = copy.deepcopy(state.optimizers["syn_lr"].state_dict())
+        state.optimizers["syn_lr"].step()
+        after = float(state.syn_lr)
+        if not 0 < after < math.inf:
+            with torch.no_grad():
+                state.syn_lr.fill_(before)
+            state.optimizers["syn_lr"].load_state_dict(momentum)
+            raise DivergenceError(
+                f"syn_lr went from {before:g} to {after:g}: lower --lr-lr (now {self.lr_lr:g})"
+            )
+        for name, optimizer in state.optimizers.items():
+            if name != "syn_lr":
+                optimizer.step()
+        check_images(state.images)
+        if state.ema is not None:
+            state.ema.lerp_(state.images.detach(), 1 - self.ema_decay)
+
+
+def _experts(task: Task) -> Experts:
+    if task.experts is None:
+        raise InputError("trajectory matching needs experts: train them with sdc-ext experts")
+    return task.experts
+
+
+def _correctly_classified(
+    student: FunctionalNetwork, experts: Experts, task: Task, label: int
+) -> Tensor:
+    def classify(expert: int, index: Tensor) -> Tensor:
+        theta = experts.parameters(expert, -1).to(task.accelerator.device)
+        with torch.no_grad():
+            return student(theta, task.real_images(index)).argmax(-1)
+
+    index = task.draw_indices(label, len(task.class_indices[label]))
+    predict = (partial(classify, expert) for expert in range(len(experts)))
+    return first_correct(predict, index, label, task.ipc)
+
+
+def _check_finite(
+    loss: Tensor, gradients: tuple[Tensor, ...], lr_img: float, syn_lr: float
+) -> None:
+    if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
+        raise DivergenceError(
+            f"the loss became {float(loss)}, or its gradient is not finite: the student diverged; "
+            f"lower --lr-img (now {lr_img:g}), --lr-lr or --lr-teacher (syn_lr is now {syn_lr:g}), "
+            "or check --zca, whose images need other rates"
+        )

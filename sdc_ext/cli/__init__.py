@@ -1,0 +1,66 @@
+"""The command line: ``sdc-ext distill | experts | evaluate | show | export``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import NoReturn
+
+from sdc_ext.cli.distill import add_distill
+from sdc_ext.cli.experts import add_experts
+from sdc_ext.cli.sets import add_evaluate, add_export, add_show
+from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.memory import keep_freed_memory
+
+_BAD_INPUT = 2
+_DIVERGED = 3
+_INTERRUPTED = 130
+
+
+class _Parser(ArgumentParser):
+    """Reports bad usage as the rest of the program does: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted.
+    """
+    try:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        options = _parser(given).parse_args(given)
+        keep_freed_memory()
+        options.run(options)
+    except InputError as error:
+        return _report(error, _BAD_INPUT)
+    except OSError as error:
+        return _report(f"cannot use {error.filename}: {error.strerror}", _BAD_INPUT)
+    except DivergenceError as error:
+        return _report(error, _DIVERGED)
+    except KeyboardInterrupt:
+        return _report("interrupted; continue a distillation with --resume", _INTERRUPTED)
+    return 0
+
+
+def _report(problem: object, status: int) -> int:
+    print("sdc-ext:", " ".join(str(problem).split()), file=sys.stderr)
+    return status
+
+
+def _parser(given: Sequence[str]) -> ArgumentParser:
+    from sdc_ext import __version__
+
+    parser = _Parser(prog="sdc-ext", description="Dataset distillation with SDC.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    add_distill(commands, given)
+    add_experts(commands, given)
+    add_evaluate(commands)
+    add_show(commands)
+    add_export(commands)
+    return parser

@@ -1,0 +1,7 @@
+"""For launchers: ``torchrun -m sdc_ext.cli``."""
+
+import sys
+
+from sdc_ext.cli import main
+
+sys.exit(main())

@@ -1,0 +1,95 @@
+"""What the commands share: options, data, devices and the console."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
+from dataclasses import Field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from sdc_ext.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from rich.console import Console
+
+    from sdc_ext.adapters.base import RunSettings
+    from sdc_ext.data import RealData
+
+
+def add_data(parser: ArgumentParser, default: str | None, default_help: str) -> None:
+    parser.add_argument("--dataset", default=default, help=f"data set (default: {default_help})")
+    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
+    parser.add_argument(
+        "--image-size", type=parse_image_size, help="resize a folder's images, e.g. 32x48"
+    )
+    parser.add_argument("--download", action="store_true", help="let torchvision download the data")
+
+
+def parse_seed(text: str) -> int:
+    if not text.isdigit():
+        raise ArgumentTypeError(f"{text!r} is no seed: write a whole number, 0 or above")
+    return int(text)
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    sides = text.split("x")
+    if len(sides) in (1, 2) and all(side.isdigit() and int(side) > 0 for side in sides):
+        return int(sides[0]), int(sides[-1])
+    raise ArgumentTypeError(f"{text!r} is no size: write pixels as 32 or HEIGHTxWIDTH, e.g. 32x48")
+
+
+def add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
+    options: dict[str, Any] = {"default": SUPPRESS, "help": setting.metadata["help"]}
+    if kind is bool:
+        options["action"] = BooleanOptionalAction
+    elif get_origin(kind) is Literal:
+        options["choices"] = get_args(kind)
+    elif setting.name == "lam_ramp":
+        options |= {"nargs": 3, "type": float, "metavar": ("START", "END", "ITERATIONS")}
+    else:
+        options |= {"type": kind, "metavar": kind.__name__.upper()}
+    group.add_argument("--" + setting.name.replace("_", "-"), dest=f"set_{setting.name}", **options)
+
+
+def load_chosen_data(
+    options: Namespace, accelerator: Accelerator, run: RunSettings | None = None
+) -> RealData:
+    """The real data, normalised as ``run`` says, or as they usually are."""
+    from sdc_ext.data import load_data
+
+    named = run is not None and run.statistics != "own"
+    with accelerator.local_main_process_first():  # one process downloads, the others find it
+        data = load_data(
+            options.dataset,
+            options.data_dir,
+            image_size=options.image_size,
+            download=options.download,
+            statistics=run.statistics if run is not None and named else None,
+        )
+        return data.whitened() if run is not None and run.zca else data
+
+
+def make_accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.tracking import get_available_trackers
+
+    if tracker is not None:
+        installed = [t.value for t in get_available_trackers()]
+        if tracker not in installed:
+            names = ", ".join(installed) or "none"
+            raise InputError(
+                f"tracker {tracker!r} is not installed (there is {names}): pip install it first"
+            )
+    try:
+        return Accelerator(
+            mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs"
+        )
+    except ValueError as error:
+        raise InputError(f"mixed precision {mixed_precision}: {error}") from None
+
+
+def make_console(accelerator: Accelerator) -> Console:
+    from rich.console import Console
+
+    return Console(quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True)

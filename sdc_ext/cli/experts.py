@@ -1,0 +1,175 @@
+"""``sdc-ext experts``, and the experts of a distillation."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from sdc_ext.cli.common import (
+    add_data,
+    add_setting,
+    load_chosen_data,
+    make_accelerator,
+    make_console,
+    parse_seed,
+)
+from sdc_ext.errors import InputError, check_choice, check_positive
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from rich.console import Console
+
+    from sdc_ext.adapters.base import Method, Task
+    from sdc_ext.adapters.settings import Settings
+    from sdc_ext.data import RealData
+    from sdc_ext.expert_store import Experts, ExpertStore
+    from sdc_ext.experts import ExpertRecipe
+
+# What a distillation trains where there are none.
+_FEW_EXPERTS = 5
+
+
+def add_experts(commands: Any, given: Sequence[str]) -> None:
+    parser = commands.add_parser("experts", help="train and store expert trajectories")
+    parser.add_argument("method", metavar="METHOD", help="whose: mtt, ftd, tesla or datm")
+    add_data(parser, "digits", "digits")
+    parser.add_argument("--num-experts", type=int, default=100, help="how many (default 100)")
+    parser.add_argument("--network", help="default: the method's for these data")
+    parser.add_argument(
+        "--ipc", type=int, default=1, help="whose recipe decides on ZCA (default 1)"
+    )
+    parser.add_argument("--zca", action="store_true", default=None, help="ZCA-whiten the images")
+    parser.add_argument("--no-zca", action="store_false", dest="zca", help="do not")
+    parser.add_argument("--seed", type=parse_seed, default=0, help="of everything random")
+    parser.add_argument("--out", type=Path, help="folder (default: where distill looks for them)")
+    parser.add_argument("--export", type=Path, help="folder for the originals' replay_buffer_*.pt")
+    parser.add_argument("--compile", action="store_true", help="compile (needs a C++ compiler)")
+    if given[:1] == ["experts"]:
+        from sdc_ext.experts import ExpertRecipe
+
+        group = parser.add_argument_group("training, by default the method's original's")
+        types = get_type_hints(ExpertRecipe)
+        for setting in fields(ExpertRecipe):
+            add_setting(group, setting, types[setting.name])
+    parser.set_defaults(run=_run)
+
+
+def _run(options: Namespace) -> None:
+    from sdc_ext.adapters import METHODS, get_method
+    from sdc_ext.adapters.settings import resolve
+    from sdc_ext.report import expert_table
+
+    method = get_method(options.method)
+    if method.experts is None:
+        matching = [name for name, m in METHODS.items() if m.experts is not None]
+        check_choice("method with experts", method.name, matching)
+    check_positive(options, "num_experts")
+    chosen = {"network": options.network, "zca": options.zca}
+    overrides = {name: value for name, value in chosen.items() if value is not None}
+    run = resolve(method, options.dataset, options.ipc, overrides).run
+    accelerator = make_accelerator("no", None, Path("."))
+    console = make_console(accelerator)
+    data = load_chosen_data(options, accelerator, run)
+    console.print(data.describe())
+    recipe = _recipe(method, options.dataset)
+    recipe = replace(recipe, **{k[4:]: v for k, v in vars(options).items() if k[:4] == "set_"})
+    folder = options.out or _folder(options.dataset, run.network, run.zca, recipe)
+    store = _train(
+        folder, data, run.network, recipe, options.num_experts, options, accelerator, console
+    )
+    console.print(expert_table(store))
+    if options.export is not None and accelerator.is_main_process:
+        shapes = [p.shape for p in _model(data, run.network).parameters()]
+        for path in store.export(options.export, shapes):
+            console.print(str(path))
+
+
+def experts_for_run(
+    options: Namespace, method: Method, settings: Settings, task: Task, console: Console
+) -> Experts:
+    """The experts in ``--experts``, or in their usual folder; a few are trained if it is empty.
+
+    Raises:
+        InputError: if they were made for something else.
+    """
+    from sdc_ext.expert_store import INFO, ExpertInfo, ExpertStore, open_experts
+
+    network = settings.run.network
+    model = _model(task.data, network)
+    recipe = replace(_recipe(method, options.dataset), train_epochs=settings.loop.epochs_needed)
+    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), options.seed)
+    folder = options.experts
+    if folder is None:
+        folder = _folder(options.dataset, network, settings.run.zca, recipe)
+        begun = (folder / INFO).is_file() and ExpertStore.open(folder).info == wanted
+        if begun or not folder.exists():
+            console.print(
+                f"training {_FEW_EXPERTS} experts in {folder}; sdc-ext experts {method.name} "
+                "trains more, and for longer"
+            )
+            accelerator = task.accelerator
+            _train(folder, task.data, network, recipe, _FEW_EXPERTS, options, accelerator, console)
+    experts = open_experts(folder, wanted, model)
+    console.print(experts.description)
+    return experts
+
+
+def _train(
+    folder: Path,
+    data: RealData,
+    network: str,
+    recipe: ExpertRecipe,
+    num_experts: int,
+    options: Namespace,
+    accelerator: Accelerator,
+    console: Console,
+) -> ExpertStore:
+    from rich.progress import Progress
+
+    from sdc_ext.expert_store import ExpertInfo, ExpertStore
+    from sdc_ext.experts import train_experts
+
+    info = ExpertInfo.of(data, network, _model(data, network), asdict(recipe), options.seed)
+    with accelerator.main_process_first():
+        store = ExpertStore.create(folder, info)
+    share = -(-num_experts // accelerator.num_processes)
+    with Progress(console=console, disable=not accelerator.is_main_process) as progress:
+        done = min(len(store), num_experts) // accelerator.num_processes
+        bar = progress.add_task("expert epochs", total=share * recipe.train_epochs)
+        progress.advance(bar, done * recipe.train_epochs)
+        train_experts(
+            store,
+            data,
+            network,
+            recipe,
+            num_experts=num_experts,
+            seed=options.seed,
+            accelerator=accelerator,
+            compile=options.compile,
+            on_epoch=lambda: progress.advance(bar),
+        )
+    return store
+
+
+def _recipe(method: Method, dataset: str) -> ExpertRecipe:
+    """The method's, with the augmentation that suits the data."""
+    if method.experts is None:
+        raise InputError(f"{method.name} matches no experts")
+    strategy = method.rules(dataset, 1).get("dsa_strategy")
+    if strategy is None:
+        return method.experts
+    return replace(method.experts, augmentation=strategy[0])
+
+
+def _model(data: RealData, network: str) -> Any:
+    from sdc_ext.networks import create_network
+
+    return create_network(network, data.channels, len(data.classes), data.image_size)
+
+
+def _folder(dataset: str, network: str, zca: bool, recipe: ExpertRecipe) -> Path:
+    parts = [dataset, *network.replace("=", "").split(":"), *["zca"] * zca, recipe.label]
+    return Path("experts") / "-".join(parts)

@@ -1,0 +1,302 @@
+"""Expert trajectories on disk: one file each, read a row at a time; and the originals' buffers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from sdc_ext.data import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_whole
+
+INFO = "experts.json"
+_TRAJECTORY = "trajectory"
+_EXPERT = re.compile(r"expert-(\d+)\.safetensors")
+_BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
+# Trajectories a file of the originals.
+_BUFFER_LENGTH = 10
+
+
+class Experts(Protocol):
+    """Trajectories to draw from.
+
+    Attributes:
+        epochs: of training; a trajectory has one entry more.
+        description: of what they are, for a person.
+    """
+
+    epochs: int
+
+    @property
+    def description(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def parameters(self, expert: int, epoch: int) -> Tensor:
+        """One entry (P,); epoch 0 is the initial parameters, -1 the last."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExpertInfo:
+    """What a store's experts were trained on; the contents of ``experts.json``.
+
+    Attributes:
+        dataset: name.
+        images: shape of the training images.
+        classes: a name for each label.
+        mean: channel means that were taken out.
+        std: channel standard deviations, likewise.
+        whitening: fingerprint of the ZCA fit, or None.
+        network: which network.
+        num_parameters: P.
+        recipe: how they were trained, by name.
+        seed: of their training.
+    """
+
+    dataset: str
+    images: tuple[int, ...]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    whitening: str | None
+    network: str
+    num_parameters: int
+    recipe: dict[str, Any]
+    seed: int
+
+    @classmethod
+    def of(
+        cls, data: RealData, network: str, model: nn.Module, recipe: dict[str, Any], seed: int
+    ) -> ExpertInfo:
+        """What experts for these data and this network would be."""
+        return cls(
+            dataset=data.name,
+            images=tuple(data.train.images.shape),
+            classes=data.classes,
+            mean=data.mean,
+            std=data.std,
+            whitening=None if data.whitening is None else data.whitening.fingerprint,
+            network=network,
+            num_parameters=sum(p.numel() for p in model.parameters()),
+            recipe=recipe,
+            seed=seed,
+        )
+
+    def check_fits(self, wanted: ExpertInfo, folder: Path, *, same_recipe: bool) -> None:
+        """Raises InputError, which names the difference, unless a run may use these experts."""
+        ours, theirs = _plain(self), _plain(wanted)
+        if not same_recipe:  # any recipe's trajectories can be matched
+            for name in ("recipe", "seed"):
+                ours.pop(name), theirs.pop(name)
+        for name, value in theirs.items():
+            if ours[name] != value:
+                what = "ZCA whitening" if name == "whitening" else name
+                raise InputError(
+                    f"the experts in {folder} were made for {what} {_short(ours[name])}, not "
+                    f"{_short(value)}: choose another folder, or the settings they were made for"
+                )
+
+
+class ExpertStore:
+    """A folder with ``experts.json`` and one file ``expert-NNN.safetensors`` a trajectory.
+
+    Each file is written whole or not at all, and only the rows that are asked for are read.
+    """
+
+    def __init__(self, folder: Path, info: ExpertInfo) -> None:
+        self.folder = folder
+        self.info = info
+        self.epochs = int(info.recipe["train_epochs"])
+
+    @property
+    def description(self) -> str:
+        recipe = self.info.recipe
+        return (
+            f"{len(self)} experts of {self.epochs} epochs ({recipe['optimizer']}, rate "
+            f"{recipe['lr_teacher']:g}) in {self.folder}"
+        )
+
+    @classmethod
+    def create(cls, folder: Path, info: ExpertInfo) -> ExpertStore:
+        """A new store, or the one that is there, if it was made for the same.
+
+        Raises:
+            InputError: if it was made for something else; names the difference.
+        """
+        if (folder / INFO).is_file():
+            store = cls.open(folder)
+            store.info.check_fits(info, folder, same_recipe=True)
+            return store
+        text = json.dumps(asdict(info), indent=1)
+        write_whole(folder / INFO, lambda path: path.write_text(text))
+        return cls(folder, info)
+
+    @classmethod
+    def open(cls, folder: Path) -> ExpertStore:
+        """The store in a folder.
+
+        Raises:
+            InputError: if there is none, or it is damaged.
+        """
+        try:
+            content = json.loads((folder / INFO).read_text())
+            for name in ("images", "classes", "mean", "std"):
+                content[name] = tuple(content[name])
+            return cls(folder, ExpertInfo(**content))
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder} holds no experts: train them with sdc-ext experts, or name a folder "
+                "with replay_buffer_*.pt"
+            ) from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{folder / INFO} is damaged: {error}") from None
+
+    def __len__(self) -> int:
+        return len(self._files())
+
+    def has(self, expert: int) -> bool:
+        """Whether that expert has been trained."""
+        return self._path(expert).is_file()
+
+    def add(self, expert: int, trajectory: Tensor, accuracy: float) -> None:
+        """Writes a trajectory (epochs + 1, P), with the test accuracy of its end."""
+        tensors = {_TRAJECTORY: trajectory.cpu().contiguous()}
+        content = to_safetensors(tensors, {"accuracy": str(accuracy)})
+        write_whole(self._path(expert), lambda path: path.write_bytes(content))
+
+    def parameters(self, expert: int, epoch: int) -> Tensor:
+        """See :class:`Experts`."""
+        path = self._files()[expert]
+        try:
+            with safe_open(path, "pt") as file:
+                row: Tensor = file.get_slice(_TRAJECTORY)[epoch % (self.epochs + 1)]
+        except (SafetensorError, IndexError) as error:
+            raise InputError(f"{path} is damaged ({error}): delete it and train it again") from None
+        return row
+
+    def accuracies(self) -> list[float]:
+        """Test accuracy of each expert's last parameters, in [0, 1]."""
+        found = []
+        for path in self._files():
+            with safe_open(path, "pt") as file:
+                found.append(float(file.metadata()["accuracy"]))
+        return found
+
+    def export(self, folder: Path, shapes: Sequence[torch.Size]) -> list[Path]:
+        """Writes the originals' ``replay_buffer_*.pt``, ten trajectories a file.
+
+        Args:
+            folder: where to.
+            shapes: of the network's parameters, in order.
+        """
+        sizes = [shape.numel() for shape in shapes]
+        written = []
+        for first in range(0, len(self), _BUFFER_LENGTH):
+            trajectories = []
+            for expert in range(first, min(first + _BUFFER_LENGTH, len(self))):
+                rows = [self.parameters(expert, epoch) for epoch in range(self.epochs + 1)]
+                trajectories.append([_split(row, sizes, shapes) for row in rows])
+            path = folder / f"replay_buffer_{first // _BUFFER_LENGTH}.pt"
+            write_whole(path, partial(torch.save, trajectories))
+            written.append(path)
+        return written
+
+    def _path(self, expert: int) -> Path:
+        return self.folder / f"expert-{expert:03}.safetensors"
+
+    def _files(self) -> list[Path]:
+        found = [p for p in self.folder.iterdir() if _EXPERT.fullmatch(p.name)]
+        return sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
+
+
+class ReplayBuffers:
+    """The originals' ``replay_buffer_*.pt``, mapped rather than loaded; nothing is executed.
+
+    They do not say what they were trained on; only the parameters' shapes can be checked.
+
+    Args:
+        folder: where they lie.
+        shapes: of the network's parameters, in order.
+
+    Raises:
+        InputError: if a file is damaged or of another network.
+    """
+
+    def __init__(self, folder: Path, shapes: Sequence[torch.Size]) -> None:
+        self._trajectories: list[list[list[Tensor]]] = []
+        paths = [p for p in folder.iterdir() if _BUFFER.fullmatch(p.name)]
+        for path in sorted(paths, key=lambda p: int(p.stem.rpartition("_")[2])):
+            self._trajectories += _load_buffer(path, list(shapes))
+        self.epochs = min(len(t) for t in self._trajectories) - 1
+        self._folder = folder
+
+    @property
+    def description(self) -> str:
+        return (
+            f"{len(self)} experts of {self.epochs} epochs in the originals' files in "
+            f"{self._folder}, which do not tell their data set and preprocessing"
+        )
+
+    def __len__(self) -> int:
+        return len(self._trajectories)
+
+    def parameters(self, expert: int, epoch: int) -> Tensor:
+        """See :class:`Experts`."""
+        tensors = self._trajectories[expert][epoch % (self.epochs + 1)]
+        return torch.cat([t.detach().flatten() for t in tensors])
+
+
+def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
+    """Our store or the originals' files in a folder, checked against what a run wants.
+
+    Raises:
+        InputError: if there are no experts, or they were made for something else.
+    """
+    if folder.is_dir() and any(_BUFFER.fullmatch(p.name) for p in folder.iterdir()):
+        return ReplayBuffers(folder, [p.shape for p in model.parameters()])
+    store = ExpertStore.open(folder)
+    store.info.check_fits(wanted, folder, same_recipe=False)
+    if len(store) == 0:
+        raise InputError(f"{folder} has no trained expert yet: run sdc-ext experts again")
+    return store
+
+
+def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = [[t.shape for t in trajectory[0]] for trajectory in content]
+    except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
+        raise InputError(
+            f"{path} is not a replay buffer of the originals, or is damaged"
+        ) from error
+    if any(theirs != shapes for theirs in found):
+        raise InputError(
+            f"{path} holds experts of another network: its parameters are not those of the "
+            "network that you distil with; choose it with --network"
+        )
+    return list(content)
+
+
+def _split(row: Tensor, sizes: list[int], shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = torch.split(row, sizes)
+    return [part.view(shape).clone() for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _plain(info: ExpertInfo) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(asdict(info))))
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,180 @@
+"""Expert trajectories: networks trained on the real data, with their parameters every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sdc_ext.augment import Augmentation, parse_augmentation
+from sdc_ext.data import RealData
+from sdc_ext.errors import DivergenceError, check_choice, check_positive
+from sdc_ext.expert_store import ExpertStore
+from sdc_ext.functional import FunctionalNetwork
+from sdc_ext.gsam import gsam_direction
+from sdc_ext.networks import create_network
+from sdc_ext.options import setting
+from sdc_ext.seeds import seed_torch
+from sdc_ext.training import accuracy, default_chunk_size, split_batch
+
+ExpertOptimizer = Literal["sgd", "gsam"]
+
+
+@dataclass(frozen=True)
+class ExpertRecipe:
+    """How the originals train experts: by SGD without momentum and weight decay (MTT, TESLA), or
+    by GSAM around it (FTD, DATM), at a constant rate, with one augmentation a batch whose
+    parameters are drawn an image.
+
+    A trajectory has one entry more than epochs, the initial parameters first.
+
+    Raises:
+        InputError: for an unknown optimiser or augmentation, or a number that is not above 0.
+    """
+
+    optimizer: ExpertOptimizer = setting("sgd", "plain SGD, or GSAM around it")
+    train_epochs: int = setting(50, "epochs of real data")
+    lr_teacher: float = setting(0.01, "learning rate")
+    batch_train: int = setting(256, "real images a step")
+    rho: float = setting(0.01, "GSAM's perturbation")
+    alpha: float = setting(0.4, "GSAM's weight of the surrogate gap")
+    augmentation: str = setting("color_crop_cutout_flip_scale_rotate", "of real images, or none")
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, get_args(ExpertOptimizer))
+        check_positive(self, "train_epochs", "lr_teacher", "batch_train", "rho", "alpha")
+        parse_augmentation(self.augmentation, align_corners=True)
+
+    @property
+    def label(self) -> str:
+        """A short name that tells recipes of the originals apart."""
+        return f"gsam{self.alpha:g}" if self.optimizer == "gsam" else self.optimizer
+
+
+def train_expert(
+    student: FunctionalNetwork,
+    theta: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    recipe: ExpertRecipe,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> Tensor:
+    """Trains one expert.
+
+    Args:
+        student: the network.
+        theta: initial parameters (P,).
+        images: (N, C, H, W), normalised.
+        labels: (N,) int64.
+        recipe: how.
+        on_epoch: called after every epoch.
+
+    Returns:
+        Its trajectory (train_epochs + 1, P).
+
+    Raises:
+        DivergenceError: if parameters become NaN or infinite.
+    """
+    augmentation = parse_augmentation(recipe.augmentation, align_corners=True)
+    trajectory = [theta]
+    for epoch in range(recipe.train_epochs):
+        theta = _train_epoch(student, theta, images, labels, recipe, augmentation)
+        if not bool(theta.isfinite().all()):
+            raise DivergenceError(
+                f"an expert's parameters are not finite after epoch {epoch}: lower --lr-teacher "
+                f"(now {recipe.lr_teacher}) and check that the data are normalised"
+            )
+        trajectory.append(theta)
+        on_epoch()
+    return torch.stack(trajectory)
+
+
+def _train_epoch(
+    student: FunctionalNetwork,
+    theta: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    recipe: ExpertRecipe,
+    augmentation: Augmentation,
+) -> Tensor:
+    height, width = images.shape[2:]
+    order = torch.randperm(len(images)).to(images.device)
+    for index in torch.split(order, recipe.batch_train):
+        batch = augmentation.draw((height, width), len(index))(images[index])
+        batch_labels = labels[index]
+
+        def gradient(at: Tensor, batch: Tensor = batch, y: Tensor = batch_labels) -> Tensor:
+            return student.mean_gradient(at, batch, y)
+
+        if recipe.optimizer == "gsam":
+            direction = gsam_direction(gradient, theta, rho=recipe.rho, alpha=recipe.alpha)
+        else:
+            direction = gradient(theta)
+        theta = theta - recipe.lr_teacher * direction
+    return theta
+
+
+def train_experts(
+    store: ExpertStore,
+    data: RealData,
+    network: str,
+    recipe: ExpertRecipe,
+    *,
+    num_experts: int,
+    seed: int,
+    accelerator: Accelerator,
+    compile: bool = False,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> None:
+    """Trains the experts that a store still lacks; processes share the work.
+
+    Expert k is the same whoever trains it and whenever, so that a killed run is continued by
+    running it again.
+
+    Args:
+        store: where to put them.
+        data: its training split is learnt, its test split measures accuracies.
+        network: see :func:`~sdc_ext.networks.create_network`.
+        recipe: how to train.
+        num_experts: how many the store shall have.
+        seed: of initialisations, orders and augmentations.
+        accelerator: where to run.
+        compile: compile the networks.
+        on_epoch: called after every epoch of this process.
+
+    Raises:
+        DivergenceError: if parameters become NaN or infinite.
+    """
+    missing = [k for k in range(num_experts) if not store.has(k)]
+    mine = missing[accelerator.process_index :: accelerator.num_processes]
+    if mine:
+        device = accelerator.device
+        images = _normalized(data, data.train.images, device)
+        labels = data.train.labels.to(device)
+        student: FunctionalNetwork | None = None
+        for k in mine:
+            seed_torch(seed, "expert", k)
+            model = create_network(network, data.channels, len(data.classes), data.image_size)
+            fresh = FunctionalNetwork(model.to(device).train(), compile=compile)
+            student = student or fresh  # compiled once
+            trajectory = train_expert(
+                student, fresh.initial_parameters(), images, labels, recipe, on_epoch
+            )
+            store.add(k, trajectory, _accuracy(model, trajectory[-1], data, device))
+    accelerator.wait_for_everyone()
+
+
+def _normalized(data: RealData, images: Tensor, device: torch.device) -> Tensor:
+    return torch.cat([data.normalize(part.to(device)) for part in torch.split(images, 1024)])
+
+
+def _accuracy(model: nn.Module, theta: Tensor, data: RealData, device: torch.device) -> float:
+    torch.nn.utils.vector_to_parameters(theta, model.parameters())
+    size = default_chunk_size(data.test.images[:1024].to(device))
+    parts = split_batch(data.test.images, data.test.labels, size)
+    batches: list[Any] = [(data.normalize(x.to(device)), y.to(device)) for x, y in parts]
+    return accuracy(model, batches)
