@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.optim import SGD
 
@@ -19,7 +20,7 @@ from sdc_ext.adapters.base import (
     check_images,
     evaluation_as_distillation,
 )
-from sdc_ext.augment import NoAugmentation, parse_augmentation
+from sdc_ext.augment import parse_augmentation
 from sdc_ext.errors import DivergenceError, InputError, check_choice, check_positive
 from sdc_ext.expert_labels import first_correct, mean_correct_logits
 from sdc_ext.expert_store import Experts
@@ -33,6 +34,65 @@ from sdc_ext.unroll import Adjoint, Minibatch, Share, draw_minibatches, unroll
 PixInit = Literal["noise", "real", "samples_predicted_correctly"]
 Labels = Literal["hard", "teacher", "learned"]
 DifficultyAt = Literal["steps", "final"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What a student is trained with in the inner loop.
+
+    Attributes:
+        student: the network.
+        images: the synthetic set (n, C, H, W).
+        labels: (n,) int64, or (n, classes) probabilities.
+        lr: the step size, a scalar tensor.
+    """
+
+    student: FunctionalNetwork
+    images: Tensor
+    labels: Tensor
+    lr: Tensor
+
+
+def match_trajectory(
+    inner: Inner,
+    start: Tensor,
+    target: Tensor,
+    batches: Sequence[Minibatch],
+    loss_fn: SDCLoss,
+    *,
+    adjoint: Adjoint = "recompute",
+    difficulty_at: DifficultyAt = "steps",
+    share: Share | None = None,
+) -> Tensor:
+    """Trains a student from ``start`` and measures how far from ``target`` it ends.
+
+    ``||theta_N - target||^2 / ||start - target||^2 + lam * mean_n ||g_n||_2`` (SDC Eq. 12)
+
+    Args:
+        inner: what the student is trained with; the loss is differentiable with respect to it.
+        start: parameters (P,).
+        target: parameters (P,).
+        batches: one an inner step.
+        loss_fn: :func:`~sdc_ext.matching.parameter_distance`, corrected.
+        adjoint: see :mod:`sdc_ext.unroll`.
+        difficulty_at: which gradients are penalised: those of the inner ``"steps"``, or that of
+            the whole set, not augmented, at the ``"final"`` parameters.
+        share: this process's part of the work.
+
+    Returns:
+        A scalar tensor.
+    """
+
+    def train(params: Tensor, batches: Sequence[Minibatch]) -> tuple[Tensor, Tensor]:
+        tensors = (inner.images, inner.labels, inner.lr)
+        return unroll(inner.student, params, *tensors, batches, adjoint=adjoint, share=share)
+
+    final, norms = train(start, batches)
+    if difficulty_at == "final":
+        rows = torch.arange(len(inner.images))
+        _, norms = train(final, [Minibatch(rows, lambda images: images)])
+    loss_fn.observe_norms(norms)
+    return loss_fn(final, target, start)
 
 
 class TrajectoryState:
@@ -75,7 +135,7 @@ class TrajectoryState:
         return [*learnt, self.labels] if self.learns_labels else learnt
 
     def candidates(self) -> dict[str, Distilled]:
-        labels, lr = self.targets.detach(), float(self.syn_lr)
+        labels, lr = self.targets.detach(), float(self.syn_lr.detach())
         found = {"images": Distilled(self.images, labels, lr)}
         if self.ema is not None:
             found["ema"] = Distilled(self.ema, labels, lr)
@@ -242,34 +302,6 @@ class TrajectoryMatching:
         if self.labels == "teacher":
             with torch.no_grad():
                 state.labels = state.student(target, state.images).softmax(-1)
-        loss = self._match(state, task, loss_fn, start, target)
-        gradients = torch.autograd.grad(loss, state.leaves)
-        _check_finite(loss, gradients, self.lr_img, float(state.syn_lr))
-        skipped = float(loss_fn.matching) > self.threshold
-        if not skipped:
-            self._update(state, gradients)
-        return {
-            "loss": float(loss),
-            "matching": float(loss_fn.matching),
-            "difficulty": float(loss_fn.difficulty),
-            "syn_lr": float(state.syn_lr),
-            "start_epoch": epoch,
-            "skipped": int(skipped),
-        }
-
-    def _match(
-        self,
-        state: TrajectoryState,
-        task: Task,
-        loss_fn: SDCLoss,
-        start: Tensor,
-        target: Tensor,
-    ) -> Tensor:
-        def reduce(tensor: Tensor) -> Tensor:
-            reduced: Tensor = task.accelerator.reduce(tensor, "sum")
-            return reduced
-
-        share = Share(task.accelerator.process_index, task.accelerator.num_processes, reduce)
         size = len(state.images)
         batches = draw_minibatches(
             size,
@@ -278,35 +310,38 @@ class TrajectoryMatching:
             parse_augmentation(self.dsa_strategy, align_corners=self.align_corners),
             task.data.image_size,
         )
-        labels = state.targets
-
-        def student(params: Tensor, batches: list[Minibatch]) -> tuple[Tensor, Tensor]:
-            return unroll(
-                state.student,
-                params,
-                state.images,
-                labels,
-                state.syn_lr,
-                batches,
-                adjoint=self.adjoint,
-                share=share,
-            )
-
-        final, norms = student(start, batches)
-        if self.difficulty_at == "final":
-            whole = NoAugmentation().draw(task.data.image_size)
-            _, norms = student(final, [Minibatch(torch.arange(size), whole)])
-        loss_fn.observe_norms(norms)
-        return loss_fn(final, target, start)
+        loss = match_trajectory(
+            Inner(state.student, state.images, state.targets, state.syn_lr),
+            start,
+            target,
+            batches,
+            loss_fn,
+            adjoint=self.adjoint,
+            difficulty_at=self.difficulty_at,
+            share=_share(task.accelerator),
+        )
+        gradients = torch.autograd.grad(loss, state.leaves)
+        _check_finite(loss, gradients, self.lr_img, float(state.syn_lr.detach()))
+        skipped = float(loss_fn.matching) > self.threshold
+        if not skipped:
+            self._update(state, gradients)
+        return {
+            "loss": float(loss.detach()),
+            "matching": float(loss_fn.matching),
+            "difficulty": float(loss_fn.difficulty),
+            "syn_lr": float(state.syn_lr.detach()),
+            "start_epoch": epoch,
+            "skipped": int(skipped),
+        }
 
     def _update(self, state: TrajectoryState, gradients: tuple[Tensor, ...]) -> None:
         """One step of all optimisers, or none if the step size left (0, inf)."""
-        before = float(state.syn_lr)
+        before = float(state.syn_lr.detach())
         for leaf, gradient in zip(state.leaves, gradients, strict=True):
             leaf.grad = gradient
         momentum = copy.deepcopy(state.optimizers["syn_lr"].state_dict())
         state.optimizers["syn_lr"].step()
-        after = float(state.syn_lr)
+        after = float(state.syn_lr.detach())
         if not 0 < after < math.inf:
             with torch.no_grad():
                 state.syn_lr.fill_(before)
@@ -320,6 +355,14 @@ class TrajectoryMatching:
         check_images(state.images)
         if state.ema is not None:
             state.ema.lerp_(state.images.detach(), 1 - self.ema_decay)
+
+
+def _share(accelerator: Accelerator) -> Share:
+    def reduce(tensor: Tensor) -> Tensor:
+        reduced: Tensor = accelerator.reduce(tensor, "sum")
+        return reduced
+
+    return Share(accelerator.process_index, accelerator.num_processes, reduce)
 
 
 def _experts(task: Task) -> Experts:
@@ -346,7 +389,7 @@ def _check_finite(
 ) -> None:
     if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
         raise DivergenceError(
-            f"the loss became {float(loss)}, or its gradient is not finite: the student diverged; "
-            f"lower --lr-img (now {lr_img:g}), --lr-lr or --lr-teacher (syn_lr is now {syn_lr:g}), "
+            f"the loss became {float(loss.detach())}, or its gradient is not finite: the student "
+            f"diverged; lower --lr-img (now {lr_img:g}), --lr-lr or --lr-teacher (syn_lr is now {syn_lr:g}), "
             "or check --zca, whose images need other rates"
         )

@@ -62,10 +62,11 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
         best = max(info.accuracies, key=lambda e: e["mean"])
         for name, e in (("last", info.accuracies[-1]), ("best", best)):
             mark = " (counts)" if name == counts else ""
+            of = " of their moving average" if e.get("of") == "ema" else ""
             value = f"{100 * e['mean']:.2f} ± {100 * e['std']:.2f} %"
             table.add_row(
                 f"accuracy, {name}{mark}",
-                f"{value} at iteration {e['iteration']}, {len(e['accuracies'])} {e['network']}",
+                f"{value} at iteration {e['iteration']}{of}, {len(e['accuracies'])} {e['network']}",
             )
     return table
 

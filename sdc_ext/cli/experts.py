@@ -95,20 +95,19 @@ def experts_for_run(
     Raises:
         InputError: if they were made for something else.
     """
-    from sdc_ext.expert_store import INFO, ExpertInfo, ExpertStore, open_experts
+    from sdc_ext.expert_store import ExpertInfo, ExpertStore, open_experts
 
     network = settings.run.network
     model = _model(task.data, network)
     recipe = replace(_recipe(method, options.dataset), train_epochs=settings.loop.epochs_needed)
     wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), options.seed)
-    folder = options.experts
-    if folder is None:
-        folder = _folder(options.dataset, network, settings.run.zca, recipe)
-        begun = (folder / INFO).is_file() and ExpertStore.open(folder).info == wanted
-        if begun or not folder.exists():
+    folder = options.experts or _folder(options.dataset, network, settings.run.zca, recipe)
+    if options.experts is None and not folder.exists():
+        folder = folder.with_name(f"{folder.name}-{recipe.train_epochs}epochs")
+        if not folder.exists() or ExpertStore.open(folder).info == wanted:
             console.print(
-                f"training {_FEW_EXPERTS} experts in {folder}; sdc-ext experts {method.name} "
-                "trains more, and for longer"
+                f"training {_FEW_EXPERTS} experts in {folder}, if they are not there; sdc-ext "
+                f"experts {method.name} trains more, and for longer"
             )
             accelerator = task.accelerator
             _train(folder, task.data, network, recipe, _FEW_EXPERTS, options, accelerator, console)
