@@ -390,6 +390,6 @@ def _check_finite(
     if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
         raise DivergenceError(
             f"the loss became {float(loss.detach())}, or its gradient is not finite: the student "
-            f"diverged; lower --lr-img (now {lr_img:g}), --lr-lr or --lr-teacher (syn_lr is now {syn_lr:g}), "
-            "or check --zca, whose images need other rates"
+            f"diverged; lower --lr-img (now {lr_img:g}), --lr-lr or --lr-teacher (syn_lr is now "
+            f"{syn_lr:g}), or check --zca, whose images need other rates"
         )

@@ -69,8 +69,9 @@ class Record:
 
     def _write_csv(self, path: Path) -> None:
         with path.open("w", newline="") as file:
-            columns = list(self.history[0]) if self.history else ["iteration"]
-            writer = csv.DictWriter(file, fieldnames=columns)
+            # Skipped iterations have fewer columns.
+            columns = dict.fromkeys(name for row in self.history for name in row)
+            writer = csv.DictWriter(file, fieldnames=list(columns) or ["iteration"], restval="nan")
             writer.writeheader()
             writer.writerows(self.history)
 

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, Golden
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdc_ext.adapters import METHODS, get_method
 from sdc_ext.adapters.settings import Settings, resolve
+from sdc_ext.adapters.trajectory import TrajectoryMatching
 from sdc_ext.errors import InputError
 
 FACTS: dict[str, Any] = json.loads((GOLDEN / "facts.json").read_text())
@@ -25,8 +26,8 @@ def value(settings: Settings, name: str) -> Any:
     return settings.origin[name].value
 
 
-def test_gradient_matching_family_is_there() -> None:
-    assert {"dc", "dsa", "dcc", "dsac"} <= set(METHODS)
+def test_both_families_are_there() -> None:
+    assert set(METHODS) == {"dc", "dsa", "dcc", "dsac", "mtt", "ftd", "tesla", "datm"}
 
 
 @pytest.mark.parametrize("ipc", [1, 10, 20, 30, 40, 50])
@@ -38,7 +39,7 @@ def test_loop_counts_are_the_originals(method: str, script: str, ipc: int) -> No
     assert settings.origin["outer_loop"].source == f"{script} get_loops"
 
 
-@given(ipc=st.integers(1, 300), method=st.sampled_from(sorted(METHODS)))
+@given(ipc=st.integers(1, 300), method=st.sampled_from(["dc", "dsa", "dcc", "dsac"]))
 def test_any_ipc_has_loop_counts_between_its_neighbours(ipc: int, method: str) -> None:
     settings, more = settle(method, ipc=ipc), settle(method, ipc=ipc + 1)
     assert 1 <= value(settings, "outer_loop") <= value(more, "outer_loop") <= max(10, ipc + 1)
@@ -116,6 +117,62 @@ def test_overrides_win_and_say_so() -> None:
     settings = settle("dc", "mnist", lam=0.5, lr_img=2.0)
     assert settings.run.lam == 0.5
     assert settings.origin["lam"].source == settings.origin["lr_img"].source == "your choice"
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "ipc", "expected", "source"),
+    [
+        ("mtt", "cifar10", 10, {"lr_lr": 1e-4, "zca": True, "lam": 0.02}, "SDC paper, Table 5"),
+        ("mtt", "cifar100", 50, {"batch_syn": 125, "syn_steps": 80}, "SDC paper, Table 5"),
+        ("mtt", "tinyimagenet", 10, {"num_eval": 3, "eval_every": 200}, "SDC paper, Table 5"),
+        ("tesla", "cifar10", 50, {"expert_epochs": 3, "zca": False}, "SDC paper, Table 6"),
+        ("ftd", "cifar10", 1, {"ema_decay": 0.9999, "max_start_epoch": 2}, "SDC paper, Table 7"),
+        ("datm", "tinyimagenet", 1, {"syn_steps": 60, "lr_img": 1e4}, "SDC paper, Table 8"),
+        ("datm", "cifar10", 1, {"threshold": 1.1, "lr_lr": 1e-7}, "DATM configs"),
+    ],
+)
+def test_trajectory_recipes_are_the_papers(
+    method: str, dataset: str, ipc: int, expected: dict[str, Any], source: str
+) -> None:
+    origin = settle(method, dataset, ipc).origin
+    for name, wanted in expected.items():
+        assert (origin[name].value, origin[name].source) == (wanted, source)
+
+
+def test_teslas_image_rate_is_the_tables_for_a_halved_gradient() -> None:
+    setting = settle("tesla", "cifar10", 1).origin["lr_img"]
+    assert setting.value == 50
+    assert setting.source == "SDC paper, Table 6, halved as the original's gradient"
+
+
+def test_datms_start_epochs_grow_as_in_the_original() -> None:
+    case = Golden("datm_upper_bound")
+    for config, bounds in zip(case["configs"].tolist(), case["upper_bound"].tolist(), strict=True):
+        sequential, first, last, end, least = config
+        loop = TrajectoryMatching(
+            min_start_epoch=least,
+            current_max_start_epoch=first,
+            max_start_epoch=last,
+            expansion_end_epoch=end if sequential else 0,
+        )
+        assert [loop.upper_bound(t) for t in case["iterations"].tolist()] == bounds
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"min_start_epoch": 9, "max_start_epoch": 9}, "start epochs are drawn from 9 to below 9"),
+        ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), got 1.0"),
+        ({"syn_steps": 0}, "syn_steps must be above 0, got 0"),
+        ({"adjoint": "exact"}, "unknown adjoint 'exact'"),
+        ({"labels": "soft"}, "unknown labels 'soft'"),
+        ({"batch_syn": -1}, "must not be below 0"),
+        ({"threshold": 0.0}, "threshold must be above 0, got 0.0"),
+    ],
+)
+def test_bad_trajectory_settings_are_refused(choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settle("mtt", **choice)
 
 
 def test_unknown_setting_is_refused() -> None:
