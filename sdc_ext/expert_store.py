@@ -55,9 +55,9 @@ class ExpertInfo:
         dataset: name.
         images: shape of the training images.
         classes: a name for each label.
+        whitening: fingerprint of the ZCA fit, or "none".
         mean: channel means that were taken out.
         std: channel standard deviations, likewise.
-        whitening: fingerprint of the ZCA fit, or None.
         network: which network.
         num_parameters: P.
         recipe: how they were trained, by name.
@@ -67,9 +67,9 @@ class ExpertInfo:
     dataset: str
     images: tuple[int, ...]
     classes: tuple[str, ...]
+    whitening: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    whitening: str | None
     network: str
     num_parameters: int
     recipe: dict[str, Any]
@@ -84,9 +84,9 @@ class ExpertInfo:
             dataset=data.name,
             images=tuple(data.train.images.shape),
             classes=data.classes,
+            whitening="none" if data.whitening is None else data.whitening.fingerprint,
             mean=data.mean,
             std=data.std,
-            whitening=None if data.whitening is None else data.whitening.fingerprint,
             network=network,
             num_parameters=sum(p.numel() for p in model.parameters()),
             recipe=recipe,

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from sdc_ext import record, training
-from sdc_ext.adapters import METHODS
 from sdc_ext.adapters.gradient import GradientMatching
 from sdc_ext.cli import main
 from sdc_ext.synthetic import SyntheticSet
@@ -35,7 +34,7 @@ def settings(synthetic: SyntheticSet) -> dict[str, Any]:
     return {name: setting["value"] for name, setting in synthetic.info.settings.items()}
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", ["dc", "dsa", "dcc", "dsac"])
 def test_every_method_leaves_a_distilled_set(
     method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -159,7 +159,7 @@ def test_experts_differ_and_move(tmp_path: Path) -> None:
     [
         ({"network": "mlp"}, "were made for network convnet:width=4:depth=1, not mlp"),
         ({"dataset": "mnist"}, "were made for dataset toy, not mnist"),
-        ({"whitening": "abc"}, "were made for ZCA whitening None, not abc"),
+        ({"whitening": "abc"}, "were made for ZCA whitening none, not abc"),
         ({"mean": (0.1,)}, r"were made for mean \[0.5\], not \[0.1\]"),
         ({"images": (60, 1, 6, 6)}, r"images \[24, 1, 6, 6\], not \[60, 1, 6, 6\]"),
     ],

@@ -56,8 +56,7 @@ def test_whitened_data_are_white_and_come_back() -> None:
     spread = torch.linalg.eigvalsh(covariance)
     assert float(white.mean().abs()) < 1e-4
     # Eigenvalues s become s / (s + 0.1): below one, and much closer to each other than before.
-    assert 0 <= float(spread.min()) + 1e-5 and float(spread.max()) < 1
+    assert float(spread.min()) > -1e-5
+    assert float(spread.max()) < 1
     assert data.whitening is not None
-    torch.testing.assert_close(
-        data.whitening.undo(white), data.train.images, rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(data.whitening.undo(white), data.train.images, rtol=1e-4, atol=1e-4)
