@@ -32,6 +32,7 @@ from sdc_ext.options import setting
 from sdc_ext.regularizer import LogRamp, Norm, SDCLoss
 from sdc_ext.synthetic import Distilled
 from sdc_ext.training import BatchLoss
+from sdc_ext.unroll import Share
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,16 @@ class Task:
     def num_classes(self) -> int:
         return len(self.data.classes)
 
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """Sums a tensor over processes."""
+        reduced: Tensor = self.accelerator.reduce(tensor, "sum")
+        return reduced
+
+    @property
+    def share(self) -> Share:
+        """This process's part of inner loops."""
+        return Share(self.accelerator.process_index, self.accelerator.num_processes, self.reduce)
+
     def new_network(self) -> nn.Module:
         """A fresh random network in training mode, on the device."""
         network = create_network(
@@ -113,6 +124,7 @@ class Loop(Protocol):
     Attributes:
         align_corners: of its augmentation's scale and rotate.
         epochs_needed: how long experts must have been trained; 0 if it matches none.
+        unused: settings that other settings make meaningless.
     """
 
     @property
@@ -120,6 +132,9 @@ class Loop(Protocol):
 
     @property
     def epochs_needed(self) -> int: ...
+
+    @property
+    def unused(self) -> set[str]: ...
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
@@ -201,7 +216,8 @@ class Method:
         source: where the choices come from, e.g. a script of the original repository.
         rules: further values for a data set and ipc, each with its source.
         counts: which evaluation counts: ``"last"`` or ``"best"``.
-        experts: how its expert trajectories are trained, if it matches any.
+        experts: how its expert trajectories are trained for a data set and ipc, if it matches
+            any.
     """
 
     name: str
@@ -211,7 +227,7 @@ class Method:
     source: str
     rules: Callable[[str, int], Mapping[str, tuple[Any, str]]]
     counts: str
-    experts: ExpertRecipe | None = None
+    experts: Callable[[str, int], ExpertRecipe] | None = None
 
 
 def evaluation_as_distillation(

@@ -2,8 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import datm_rules
-from sdc_ext.experts import ExpertRecipe
+from sdc_ext.adapters.trajectory_recipes import datm_experts, datm_rules
 
 DATM = Method(
     name="datm",
@@ -23,11 +22,12 @@ DATM = Method(
         "syn_steps": 80,
         "expert_epochs": 2,
         "threshold": 1.0,
+        "on_divergence": "skip",
         "current_max_start_epoch": 20,
         "expansion_end_epoch": 3000,
     },
     source="DATM configs and cfg.py",
     rules=datm_rules,
     counts="best",
-    experts=ExpertRecipe(optimizer="gsam", alpha=0.3, train_epochs=100),
+    experts=datm_experts,
 )

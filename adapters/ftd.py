@@ -2,8 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import ftd_rules
-from sdc_ext.experts import ExpertRecipe
+from sdc_ext.adapters.trajectory_recipes import ftd_experts, ftd_rules
 
 FTD = Method(
     name="ftd",
@@ -22,5 +21,5 @@ FTD = Method(
     source="FTD-distillation distill_FTD.py",
     rules=ftd_rules,
     counts="best",
-    experts=ExpertRecipe(optimizer="gsam", alpha=0.4),
+    experts=ftd_experts,
 )

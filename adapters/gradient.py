@@ -204,6 +204,11 @@ class GradientMatching:
             derived["outer_warmup"] = warmup
         return derived
 
+    @property
+    def unused(self) -> set[str]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return set() if self.contrast else {"outer_warmup", "inner_warmup"}
+
     def matching_loss(self) -> Callable[..., Tensor]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         return gradient_distance(self.dis_metric)
@@ -252,11 +257,6 @@ class GradientMatching:
         warm: bool,
     ) -> StepResult:
         accelerator = task.accelerator
-
-        def reduce(tensor: Tensor) -> Tensor:
-            reduced: Tensor = accelerator.reduce(tensor, "sum")
-            return reduced
-
         batches = self._draw_batches(task, augmentation)
         mine = batches[accelerator.process_index :: accelerator.num_processes]
         if self.contrast and not warm:
@@ -268,14 +268,14 @@ class GradientMatching:
                 loss_fn,
                 batch_loss=task.batch_loss,
                 mine=mine,
-                reduce=reduce,
+                reduce=task.reduce,
             )
             # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
             losses = broadcast(torch.stack([whole.loss, whole.matching, whole.difficulty]))
             return StepResult(broadcast(whole.image_gradient), losses[0], losses[1], losses[2])
         part = match_by_class(network, state.images, mine, loss_fn, batch_loss=task.batch_loss)
-        gradient = reduce(part.image_gradient)
-        losses = reduce(torch.stack([part.loss, part.matching, part.difficulty]))
+        gradient = task.reduce(part.image_gradient)
+        losses = task.reduce(torch.stack([part.loss, part.matching, part.difficulty]))
         # The difficulty is a mean over classes; the losses are sums, as in the original.
         return StepResult(gradient, losses[0], losses[1], losses[2] / len(batches))
 

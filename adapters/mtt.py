@@ -2,8 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import mtt_rules
-from sdc_ext.experts import ExpertRecipe
+from sdc_ext.adapters.trajectory_recipes import mtt_rules, sgd_experts
 
 MTT = Method(
     name="mtt",
@@ -16,5 +15,5 @@ MTT = Method(
     source="mtt-distillation distill.py",
     rules=mtt_rules,
     counts="best",
-    experts=ExpertRecipe(),
+    experts=sgd_experts,
 )

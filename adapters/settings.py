@@ -11,6 +11,8 @@ from sdc_ext.augment import parse_augmentation
 from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.regularizer import gradient_norm, with_sdc
 
+YOUR_CHOICE = "your choice"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -52,7 +54,7 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     }
     origin |= {name: Setting(value, method.source) for name, value in method.choices.items()}
     origin |= {name: Setting(*rule) for name, rule in method.rules(dataset, ipc).items()}
-    origin |= {name: Setting(value, "your choice") for name, value in overrides.items()}
+    origin |= {name: Setting(value, YOUR_CHOICE) for name, value in overrides.items()}
     for name, setting in method.loop.derived(origin, overrides).items():
         if name not in overrides:
             origin[name] = setting
@@ -60,6 +62,8 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     run = RunSettings(**{name: origin[name].value for name in run_names})
     _check(run)
     loop = method.loop(**{name: origin[name].value for name in loop_names})
+    for name in sorted(loop.unused & set(overrides)):
+        raise InputError(f"{name} has no effect with these settings of {method.name}: leave it out")
     return Settings(loop, run, origin)
 
 

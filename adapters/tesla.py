@@ -1,12 +1,12 @@
 """TESLA: MTT with every inner weight held constant in the gradient.
 
 The original's image gradient is half of this one, which is the true one: ``2 * grads`` repeats a
-tuple there. Rates that were chosen with it are halved in the recipes."""
+tuple there. Rates that were chosen with it are halved in the recipes, which at equal lam also
+halves the correction's part of an update; your own ``--lr-img`` is taken as it is."""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import tesla_rules
-from sdc_ext.experts import ExpertRecipe
+from sdc_ext.adapters.trajectory_recipes import sgd_experts, tesla_rules
 
 TESLA = Method(
     name="tesla",
@@ -25,5 +25,5 @@ TESLA = Method(
     source="tesla distill.py",
     rules=tesla_rules,
     counts="best",
-    experts=ExpertRecipe(),
+    experts=sgd_experts,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
-from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from sdc_ext.adapters.base import (
@@ -21,7 +20,13 @@ from sdc_ext.adapters.base import (
 )
 from sdc_ext.adapters.trajectory_state import TrajectoryState
 from sdc_ext.augment import parse_augmentation
-from sdc_ext.errors import DivergenceError, InputError, check_choice, check_positive
+from sdc_ext.errors import (
+    DivergenceError,
+    InputError,
+    check_choice,
+    check_not_negative,
+    check_positive,
+)
 from sdc_ext.expert_labels import first_correct, mean_correct_logits
 from sdc_ext.expert_store import Experts
 from sdc_ext.functional import FunctionalNetwork
@@ -29,7 +34,11 @@ from sdc_ext.matching import parameter_distance
 from sdc_ext.options import setting
 from sdc_ext.regularizer import SDCLoss
 from sdc_ext.synthetic import class_labels
-from sdc_ext.unroll import Adjoint, Minibatch, Share, draw_minibatches, unroll
+from sdc_ext.training import default_chunk_size
+from sdc_ext.unroll import Adjoint, Minibatch, Share, draw_minibatches, unroll, whole_set
+
+# Images that an expert classifies at once, away from CPUs, where fewer are the default.
+_MOST_AT_ONCE = 256
 
 PixInit = Literal["noise", "real", "samples_predicted_correctly"]
 Labels = Literal["hard", "teacher", "learned"]
@@ -62,6 +71,7 @@ def match_trajectory(
     *,
     adjoint: Adjoint = "recompute",
     difficulty_at: DifficultyAt = "steps",
+    chunk_size: int | None = None,
     share: Share | None = None,
 ) -> Tensor:
     """Trains a student from ``start`` and measures how far from ``target`` it ends.
@@ -77,20 +87,29 @@ def match_trajectory(
         adjoint: see :mod:`sdc_ext.unroll`.
         difficulty_at: which gradients are penalised: those of the inner ``"steps"``, or that of
             the whole set, not augmented, at the ``"final"`` parameters.
+        chunk_size: images at once; None is what suits the device.
         share: this process's part of the work.
 
     Returns:
         A scalar tensor.
     """
 
-    def train(params: Tensor, batches: Sequence[Minibatch]) -> tuple[Tensor, Tensor]:
-        tensors = (inner.images, inner.labels, inner.lr)
-        return unroll(inner.student, params, *tensors, batches, adjoint=adjoint, share=share)
+    def train(params: Tensor, minibatches: Sequence[Minibatch]) -> tuple[Tensor, Tensor]:
+        return unroll(
+            inner.student,
+            params,
+            inner.images,
+            inner.labels,
+            inner.lr,
+            minibatches,
+            adjoint=adjoint,
+            chunk_size=chunk_size,
+            share=share,
+        )
 
     final, norms = train(start, batches)
     if difficulty_at == "final":
-        rows = torch.arange(len(inner.images))
-        _, norms = train(final, [Minibatch(rows, lambda images: images)])
+        _, norms = train(final, [whole_set(len(inner.images))])
     loss_fn.observe_norms(norms)
     return loss_fn(final, target, start)
 
@@ -110,7 +129,7 @@ class TrajectoryMatching:
     expert_epochs: int = setting(3, "epochs from the start to the target (M)")
     min_start_epoch: int = setting(0, "earliest start epoch")
     max_start_epoch: int = setting(25, "start epochs are below it (T+)")
-    current_max_start_epoch: int = setting(0, "the same at first, if it grows (DATM)")
+    current_max_start_epoch: int = setting(0, "the same at iteration 0, if it grows (DATM)")
     expansion_end_epoch: int = setting(0, "iterations of its growth; 0 is none (DATM)")
     batch_syn: int = setting(0, "synthetic images an inner step; 0 is all")
     pix_init: PixInit = setting("real", "initial images")
@@ -122,7 +141,8 @@ class TrajectoryMatching:
     difficulty_at: DifficultyAt = setting(
         "steps", "GraDN: mean over inner steps, or of the whole set at the final parameters"
     )
-    threshold: float = setting(math.inf, "no update above this matching loss (DATM)")
+    chunk_size: int = setting(0, "images at once; 0 is what suits the device", "sdc-ext default")
+    threshold: float = setting(0.0, "no update above this matching loss; 0 is none (DATM)")
     ema_decay: float = setting(0.0, "of the images' moving average; 0 is none (FTD)")
     lr_img: float = setting(1000.0, "learning rate of the images")
     lr_lr: float = setting(1e-5, "learning rate of the step size")
@@ -140,12 +160,11 @@ class TrajectoryMatching:
         parse_augmentation(self.dsa_strategy)
         check_positive(self, "syn_steps", "expert_epochs", "max_start_epoch")
         check_positive(self, "lr_img", "lr_lr", "lr_teacher", "lr_y")
-        if self.min_start_epoch < 0 or self.batch_syn < 0:
-            raise InputError("min_start_epoch and batch_syn must not be below 0")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
-        if not self.threshold > 0:
-            raise InputError(f"threshold must be above 0, got {self.threshold}")
+        check_not_negative(self, "min_start_epoch", "current_max_start_epoch", "threshold")
+        check_not_negative(self, "expansion_end_epoch", "batch_syn", "chunk_size")
+        for name in ("ema_decay", "momentum_y"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         first = self.upper_bound(0)
         if first <= self.min_start_epoch:
             raise InputError(
@@ -161,6 +180,12 @@ class TrajectoryMatching:
         return derived
 
     @property
+    def unused(self) -> set[str]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        unused = set() if self.labels == "learned" else {"lr_y", "momentum_y"}
+        return unused if self.expansion_end_epoch else unused | {"current_max_start_epoch"}
+
+    @property
     def epochs_needed(self) -> int:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         return self.max_start_epoch - 1 + self.expert_epochs
@@ -170,9 +195,10 @@ class TrajectoryMatching:
 
         Reference: DATM's code (the paper's Section 3.3, growing difficulty).
         """
-        first, last = self.current_max_start_epoch, self.max_start_epoch
+        last = self.max_start_epoch
         if self.expansion_end_epoch == 0:
             return last
+        first = min(self.current_max_start_epoch, last)
         return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
 
     def matching_loss(self) -> Callable[..., Tensor]:
@@ -192,48 +218,32 @@ class TrajectoryMatching:
                 f"{self.max_start_epoch} with expert_epochs {self.expert_epochs} needs "
                 f"{self.epochs_needed}: train them for longer, or lower one of these"
             )
-        device = task.accelerator.device
         student = FunctionalNetwork(task.new_network(), compile=task.compile)
-        hard = class_labels(task.num_classes, task.ipc).to(device)
-        if self.pix_init == "noise":
-            images = torch.randn(
-                len(hard), task.data.channels, *task.data.image_size, device=device
-            )
-        elif self.pix_init == "real":
-            index = [task.draw_indices(c, task.ipc) for c in range(task.num_classes)]
-            images = task.real_images(torch.cat(index))
-        else:
-            index = [
-                _correctly_classified(student, experts, task, c) for c in range(task.num_classes)
-            ]
-            images = task.real_images(torch.cat(index))
-        labels = hard
+        images = self._initial_images(student, task)
+        labels = class_labels(task.num_classes, task.ipc).to(images.device)
         if self.labels == "learned":
-            ends = (experts.parameters(k, -1).to(device) for k in range(len(experts)))
-            with torch.no_grad():
-                logits = torch.stack([student(end, images) for end in ends])
-            labels = mean_correct_logits(logits, hard)
+            ends = (experts.parameters(k, -1).to(images.device) for k in range(len(experts)))
+            logits = torch.stack([_logits(student, end, images) for end in ends])
+            labels = mean_correct_logits(logits, labels)
         return TrajectoryState(self, images, labels, student)
+
+    def _initial_images(self, student: FunctionalNetwork, task: Task) -> Tensor:
+        if self.pix_init == "noise":
+            shape = (task.num_classes * task.ipc, task.data.channels, *task.data.image_size)
+            return torch.randn(shape).to(task.accelerator.device)
+        if self.pix_init == "real":
+            index = [task.draw_indices(c, task.ipc) for c in range(task.num_classes)]
+        else:
+            index = [_correctly_classified(student, task, c) for c in range(task.num_classes)]
+        return task.real_images(torch.cat(index))
 
     def step(
         self, state: TrajectoryState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
-        experts = _experts(task)
-        device = state.images.device
-        expert = int(torch.randint(len(experts), ()))
-        epoch = int(torch.randint(self.min_start_epoch, self.upper_bound(iteration), ()))
-        start = experts.parameters(expert, epoch).to(device)
-        target = experts.parameters(expert, epoch + self.expert_epochs).to(device)
-        if torch.equal(start, target):
-            raise InputError(
-                f"expert {expert} is the same at epochs {epoch} and {epoch + self.expert_epochs}: "
-                "the originals' buffer scripts write such files on machines without a GPU; train "
-                "experts with sdc-ext experts"
-            )
+        epoch, start, target = self._draw_segment(task, iteration)
         if self.labels == "teacher":
-            with torch.no_grad():
-                state.labels = state.student(target, state.images).softmax(-1)
+            state.labels = _logits(state.student, target, state.images).softmax(-1)
         size = len(state.images)
         batches = draw_minibatches(
             size,
@@ -250,11 +260,13 @@ class TrajectoryMatching:
             loss_fn,
             adjoint=self.adjoint,
             difficulty_at=self.difficulty_at,
-            share=_share(task.accelerator),
+            chunk_size=self.chunk_size or None,
+            share=task.share,
         )
-        gradients = torch.autograd.grad(loss, state.leaves)
-        _check_finite(loss, gradients, self.lr_img, float(state.syn_lr.detach()))
-        skipped = float(loss_fn.matching) > self.threshold
+        # On GPUs the processes may differ in rounding, and would drift apart.
+        gradients = [broadcast(g) for g in torch.autograd.grad(loss, state.leaves)]
+        self._check_finite(loss, gradients, state)
+        skipped = 0 < self.threshold < float(loss_fn.matching)
         if not skipped:
             self._update(state, gradients)
         return {
@@ -266,35 +278,42 @@ class TrajectoryMatching:
             "skipped": int(skipped),
         }
 
-    def _update(self, state: TrajectoryState, gradients: tuple[Tensor, ...]) -> None:
-        """One step of all optimisers, or none if the step size left (0, inf)."""
+    def _draw_segment(self, task: Task, iteration: int) -> tuple[int, Tensor, Tensor]:
+        """A start epoch, and an expert's parameters there and ``expert_epochs`` later."""
+        experts = _experts(task)
+        expert = int(torch.randint(len(experts), ()))
+        epoch = int(torch.randint(self.min_start_epoch, self.upper_bound(iteration), ()))
+        start, target = (
+            experts.parameters(expert, at).to(task.accelerator.device)
+            for at in (epoch, epoch + self.expert_epochs)
+        )
+        return epoch, start, target
+
+    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor]) -> None:
         before = float(state.syn_lr.detach())
         for leaf, gradient in zip(state.leaves, gradients, strict=True):
             leaf.grad = gradient
-        momentum = copy.deepcopy(state.optimizers["syn_lr"].state_dict())
-        state.optimizers["syn_lr"].step()
+        for optimizer in state.optimizers.values():
+            optimizer.step()
         after = float(state.syn_lr.detach())
         if not 0 < after < math.inf:
-            with torch.no_grad():
-                state.syn_lr.fill_(before)
-            state.optimizers["syn_lr"].load_state_dict(momentum)
             raise DivergenceError(
                 f"syn_lr went from {before:g} to {after:g}: lower --lr-lr (now {self.lr_lr:g})"
             )
-        for name, optimizer in state.optimizers.items():
-            if name != "syn_lr":
-                optimizer.step()
         check_images(state.images)
         if state.ema is not None:
             state.ema.lerp_(state.images.detach(), 1 - self.ema_decay)
 
-
-def _share(accelerator: Accelerator) -> Share:
-    def reduce(tensor: Tensor) -> Tensor:
-        reduced: Tensor = accelerator.reduce(tensor, "sum")
-        return reduced
-
-    return Share(accelerator.process_index, accelerator.num_processes, reduce)
+    def _check_finite(
+        self, loss: Tensor, gradients: Sequence[Tensor], state: TrajectoryState
+    ) -> None:
+        if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
+            raise DivergenceError(
+                f"the loss became {float(loss.detach())}, or its gradient is not finite: the "
+                f"student diverged; lower --lr-img (now {self.lr_img:g}), --lr-lr or --lr-teacher "
+                f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check --zca, whose images "
+                "need other rates"
+            )
 
 
 def _experts(task: Task) -> Experts:
@@ -303,25 +322,19 @@ def _experts(task: Task) -> Experts:
     return task.experts
 
 
-def _correctly_classified(
-    student: FunctionalNetwork, experts: Experts, task: Task, label: int
-) -> Tensor:
+def _correctly_classified(student: FunctionalNetwork, task: Task, label: int) -> Tensor:
+    experts = _experts(task)
+
     def classify(expert: int, index: Tensor) -> Tensor:
         theta = experts.parameters(expert, -1).to(task.accelerator.device)
-        with torch.no_grad():
-            return student(theta, task.real_images(index)).argmax(-1)
+        return _logits(student, theta, task.real_images(index)).argmax(-1)
 
     index = task.draw_indices(label, len(task.class_indices[label]))
     predict = (partial(classify, expert) for expert in range(len(experts)))
     return first_correct(predict, index, label, task.ipc)
 
 
-def _check_finite(
-    loss: Tensor, gradients: tuple[Tensor, ...], lr_img: float, syn_lr: float
-) -> None:
-    if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
-        raise DivergenceError(
-            f"the loss became {float(loss.detach())}, or its gradient is not finite: the student "
-            f"diverged; lower --lr-img (now {lr_img:g}), --lr-lr or --lr-teacher (syn_lr is now "
-            f"{syn_lr:g}), or check --zca, whose images need other rates"
-        )
+def _logits(student: FunctionalNetwork, theta: Tensor, images: Tensor) -> Tensor:
+    parts = torch.split(images, default_chunk_size(images[:_MOST_AT_ONCE]))
+    with torch.no_grad():
+        return torch.cat([student(theta, part) for part in parts])

@@ -1,6 +1,5 @@
 """The paper's Tables 5 to 8 as data: hyper-parameters of the trajectory-matching methods.
 
-Table 7 gives 0.3 or 1 as FTD's balance coefficient; the experts' command takes it as ``--alpha``.
 Where these tables differ from the originals' own files, the tables win, and the row says so.
 """
 
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from sdc_ext.adapters.recipes import Rule, network_rule, strategy_rule
+from sdc_ext.experts import ExpertRecipe
 
 # (data set, ipc): a value for each of the table's columns, None where it has none.
 Table: TypeAlias = Mapping[tuple[str, int], tuple[Any, ...]]
@@ -79,6 +79,11 @@ TABLE_8: Table = {
     ("tinyimagenet", 10): (60, 2, 10, 50, 50, 250, 10.0, 100.0, 3, 500, 0.002),
     ("tinyimagenet", 50): (80, 2, 40, 70, 70, 250, 10.0, 100.0, 3, 500, 0.002),
 }
+# FTD's balance coefficient, which is GSAM's alpha and of its experts; its code's default is 0.4.
+TABLE_7_ALPHA = {
+    **{("cifar10", 1): 0.3, ("cifar10", 10): 0.3, ("cifar10", 50): 1.0},
+    **{("cifar100", 1): 1.0, ("cifar100", 10): 1.0, ("cifar100", 50): 1.0},
+}
 # What Table 8 leaves out, from DATM's configs: growth of the start epochs, the step size's rate.
 DATM_CONFIG_COLUMNS = ("expansion_end_epoch", "lr_lr", "threshold")
 DATM_CONFIGS: Table = {
@@ -86,9 +91,20 @@ DATM_CONFIGS: Table = {
     ("cifar10", 10): (1000, 1e-5, 1.0),
     ("cifar10", 50): (2000, 1e-5, 1.0),
     ("cifar100", 1): (1000, 1e-5, 1.0),
+    ("cifar100", 10): (2000, 1e-5, 1.0),
+    ("cifar100", 50): (0, 1e-5, 1.0),
     ("tinyimagenet", 1): (2000, 1e-4, 1.0),
     ("tinyimagenet", 10): (0, 1e-4, 1.0),
     ("tinyimagenet", 50): (0, 1e-4, 1.0),
+}
+# What DATM's configs have beyond Table 8.
+DATM_MORE_COLUMNS = (
+    *("syn_steps", "min_start_epoch", "current_max_start_epoch", "max_start_epoch"),
+    *("batch_syn", "lr_y", "lr_img", "pix_init"),
+)
+DATM_MORE: Table = {
+    ("cifar100", 10): (80, 0, 30, 50, 1000, 10.0, 1000.0, "samples_predicted_correctly"),
+    ("cifar100", 50): (80, 20, 70, 70, 1000, 10.0, 1000.0, "real"),
 }
 
 
@@ -117,9 +133,33 @@ def datm_rules(dataset: str, ipc: int) -> Rule:
     """DATM: Table 8, and its configs for what the table leaves out."""
     rule = _common(dataset) | _row(TABLE_8, TABLE_8_COLUMNS, dataset, ipc, "SDC paper, Table 8")
     rule |= _row(DATM_CONFIGS, DATM_CONFIG_COLUMNS, dataset, ipc, "DATM configs")
+    rule |= _row(DATM_MORE, DATM_MORE_COLUMNS, dataset, ipc, "DATM configs")
     if dataset in ("cifar10", "cifar100", "tinyimagenet"):
         rule["zca"] = (True, "DATM configs")
     return rule
+
+
+def sgd_experts(dataset: str, ipc: int) -> ExpertRecipe:
+    """MTT's and TESLA's."""
+    del ipc
+    return ExpertRecipe(augmentation=_strategy(dataset))
+
+
+def ftd_experts(dataset: str, ipc: int) -> ExpertRecipe:
+    """GSAM, with Table 7's balance coefficient."""
+    alpha = TABLE_7_ALPHA.get((dataset, ipc), 0.4)
+    return ExpertRecipe(optimizer="gsam", alpha=alpha, augmentation=_strategy(dataset))
+
+
+def datm_experts(dataset: str, ipc: int) -> ExpertRecipe:
+    """GSAM for 100 epochs, with DATM's alpha."""
+    del ipc
+    strategy = _strategy(dataset)
+    return ExpertRecipe(optimizer="gsam", alpha=0.3, train_epochs=100, augmentation=strategy)
+
+
+def _strategy(dataset: str) -> str:
+    return str(strategy_rule(dataset)["dsa_strategy"][0])
 
 
 def _common(dataset: str) -> dict[str, tuple[Any, str]]:
@@ -132,5 +172,7 @@ def _common(dataset: str) -> dict[str, tuple[Any, str]]:
 def _row(
     table: Table, columns: tuple[str, ...], dataset: str, ipc: int, source: str
 ) -> dict[str, tuple[Any, str]]:
-    values = table.get((dataset, ipc), ())
-    return {name: (value, source) for name, value in zip(columns, values, strict=False)}
+    if (dataset, ipc) not in table:
+        return {}
+    values = table[dataset, ipc]
+    return {name: (value, source) for name, value in zip(columns, values, strict=True)}

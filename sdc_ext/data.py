@@ -12,7 +12,11 @@ from torch import Tensor
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.image_folder import read_image_folder, read_tiny_imagenet
 from sdc_ext.image_folder import stratified_split as stratified_split
+from sdc_ext.training import default_chunk_size, split_batch
 from sdc_ext.whitening import Whitening
+
+# Images at once away from CPUs, where whole batches are best but must fit.
+_AT_ONCE = 1024
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -111,6 +115,17 @@ class RealData:
             for values in (self.mean, self.std)
         )
         return mean, std
+
+
+def normalized_batches(
+    data: RealData, split: Split, device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """A split as (images (B, C, H, W), labels (B,)) pairs, normalised and on the device."""
+    size = default_chunk_size(split.images[:_AT_ONCE].to(device))
+    return [
+        (data.normalize(x.to(device)), y.to(device))
+        for x, y in split_batch(split.images, split.labels, size)
+    ]
 
 
 def _pixels(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import platform
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sdc_ext.adapters.base import Method, State, Task
-from sdc_ext.adapters.settings import Settings
+from sdc_ext.adapters.settings import YOUR_CHOICE, Settings
 from sdc_ext.augment import check_augmentation
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluate import evaluate
@@ -66,7 +67,7 @@ class Engine:
         run = self.settings.run
         return TrainingRecipe(
             epochs=run.epoch_eval_train,
-            lr=run.lr_eval if lr is None else lr,
+            lr=run.lr_eval if lr is None or self._chose("lr_eval") else lr,
             batch_size=run.batch_eval,
             augmentation=run.eval_augmentation,
             align_corners=self.settings.loop.align_corners,
@@ -98,6 +99,9 @@ class Engine:
         finally:
             accelerator.end_training()
 
+    def _chose(self, name: str) -> bool:
+        return self.settings.origin[name].source == YOUR_CHOICE
+
     def _run(self, resume: bool) -> SyntheticSet:
         run = self.settings.run
         seed_torch(self.seed, "start")
@@ -112,6 +116,7 @@ class Engine:
         with self._progress(record.iteration) as show:
             while record.iteration < run.iterations:
                 before = _present(record.state).copy()
+                undo = copy.deepcopy(record.state.state_dict())
                 try:
                     log = self._step(record, loss_fn)
                     skipped = 0
@@ -119,9 +124,11 @@ class Engine:
                     # loss.
                     good = before
                 except DivergenceError as error:
+                    record.state.load_state_dict(undo)
                     skipped += 1
                     if run.on_divergence == "stop" or skipped > _MOST_SKIPPED:
-                        self._save(record, good)
+                        best = record.kept if self.method.counts == "best" else None
+                        self._save(record, best or good)
                         raise DivergenceError(
                             f"iteration {record.iteration}: {error}; the last good set is in "
                             f"{self.out}"
@@ -143,7 +150,9 @@ class Engine:
         """What this run has distilled with all that is known of it."""
         data = self.task.data
         settings = {name: asdict(setting) for name, setting in self.settings.origin.items()}
-        settings["seed"] = {"value": self.seed, "source": "your choice"}
+        settings["seed"] = {"value": self.seed, "source": YOUR_CHOICE}
+        if self.task.experts is not None:
+            settings["experts"] = {"value": self.task.experts.identity, "source": "their folder"}
         info = SetInfo(
             method=self.method.name,
             dataset=data.name,
@@ -225,7 +234,7 @@ class Engine:
             "mixed_precision": accelerator.mixed_precision,
             "compile": self.task.compile,
             "whitening": None if data.whitening is None else data.whitening.fingerprint,
-            "experts": None if experts is None else [len(experts), experts.epochs],
+            "experts": None if experts is None else experts.identity,
             **{name: setting.value for name, setting in self.settings.origin.items()},
         }
         return dict(json.loads(json.dumps(identity)))

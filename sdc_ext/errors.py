@@ -32,6 +32,14 @@ def check_choice(
     raise InputError(f"unknown {what} {value!r}: {hint}choose from {names}")
 
 
+def check_not_negative(settings: object, *names: str) -> None:
+    """Raises InputError unless every named attribute is finite and at least 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name} must be at least 0, got {value}")
+
+
 def check_positive(settings: object, *names: str) -> None:
     """Raises InputError unless every named attribute is finite and above 0."""
     for name in names:

@@ -12,14 +12,11 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from sdc_ext.augment import parse_augmentation
-from sdc_ext.data import RealData
+from sdc_ext.data import RealData, normalized_batches
 from sdc_ext.networks import create_network
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import TrainingRecipe
-from sdc_ext.training import BatchLoss, accuracy, default_chunk_size, split_batch, train_epoch
-
-# Test images at once away from CPUs, where whole batches are best but must fit.
-_TEST_BATCH = 1024
+from sdc_ext.training import BatchLoss, accuracy, train_epoch
 
 
 @dataclass(frozen=True)
@@ -128,11 +125,7 @@ def evaluate(
     """
     device = accelerator.device
     images, labels = images.detach().to(device), labels.to(device)
-    size = default_chunk_size(data.test.images[:_TEST_BATCH].to(device))
-    test = [
-        (data.normalize(x.to(device)), y.to(device))
-        for x, y in split_batch(data.test.images, data.test.labels, size)
-    ]
+    test = normalized_batches(data, data.test, device)
     batch_loss = BatchLoss(bf16=accelerator.mixed_precision == "bf16")
     tested = []
     for k in range(num_eval)[accelerator.process_index :: accelerator.num_processes]:

@@ -33,12 +33,16 @@ class Experts(Protocol):
     Attributes:
         epochs: of training; a trajectory has one entry more.
         description: of what they are, for a person.
+        identity: what tells them from others, as JSON has it.
     """
 
     epochs: int
 
     @property
     def description(self) -> str: ...
+
+    @property
+    def identity(self) -> dict[str, Any]: ...
 
     def __len__(self) -> int: ...
 
@@ -55,7 +59,7 @@ class ExpertInfo:
         dataset: name.
         images: shape of the training images.
         classes: a name for each label.
-        whitening: fingerprint of the ZCA fit, or "none".
+        whitening: fingerprint of the ZCA fit, or None.
         mean: channel means that were taken out.
         std: channel standard deviations, likewise.
         network: which network.
@@ -67,7 +71,7 @@ class ExpertInfo:
     dataset: str
     images: tuple[int, ...]
     classes: tuple[str, ...]
-    whitening: str
+    whitening: str | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     network: str
@@ -84,7 +88,7 @@ class ExpertInfo:
             dataset=data.name,
             images=tuple(data.train.images.shape),
             classes=data.classes,
-            whitening="none" if data.whitening is None else data.whitening.fingerprint,
+            whitening=None if data.whitening is None else data.whitening.fingerprint,
             mean=data.mean,
             std=data.std,
             network=network,
@@ -95,16 +99,17 @@ class ExpertInfo:
 
     def check_fits(self, wanted: ExpertInfo, folder: Path, *, same_recipe: bool) -> None:
         """Raises InputError, which names the difference, unless a run may use these experts."""
-        ours, theirs = _plain(self), _plain(wanted)
-        if not same_recipe:  # any recipe's trajectories can be matched
-            for name in ("recipe", "seed"):
-                ours.pop(name), theirs.pop(name)
-        for name, value in theirs.items():
+        ours = _plain(self)
+        for name, value in _plain(wanted).items():
+            if name in ("recipe", "seed") and not same_recipe:
+                continue  # any recipe's trajectories can be matched
             if ours[name] != value:
                 what = "ZCA whitening" if name == "whitening" else name
+                theirs, wanted_value = _difference(ours[name], value)
                 raise InputError(
-                    f"the experts in {folder} were made for {what} {_short(ours[name])}, not "
-                    f"{_short(value)}: choose another folder, or the settings they were made for"
+                    f"the experts in {folder} were made for {what} {theirs}, not {wanted_value}: "
+                    "name another folder with --experts (or --out), or take the settings they "
+                    "were made for"
                 )
 
 
@@ -117,6 +122,7 @@ class ExpertStore:
     def __init__(self, folder: Path, info: ExpertInfo) -> None:
         self.folder = folder
         self.info = info
+        self._paths: list[Path] | None = None
         self.epochs = int(info.recipe["train_epochs"])
 
     @property
@@ -126,6 +132,11 @@ class ExpertStore:
             f"{len(self)} experts of {self.epochs} epochs ({recipe['optimizer']}, rate "
             f"{recipe['lr_teacher']:g}) in {self.folder}"
         )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See :class:`Experts`."""
+        return {"count": len(self), "seed": self.info.seed, **self.info.recipe}
 
     @classmethod
     def create(cls, folder: Path, info: ExpertInfo) -> ExpertStore:
@@ -174,6 +185,7 @@ class ExpertStore:
         tensors = {_TRAJECTORY: trajectory.cpu().contiguous()}
         content = to_safetensors(tensors, {"accuracy": str(accuracy)})
         write_whole(self._path(expert), lambda path: path.write_bytes(content))
+        self._paths = None
 
     def parameters(self, expert: int, epoch: int) -> Tensor:
         """See :class:`Experts`."""
@@ -216,8 +228,11 @@ class ExpertStore:
         return self.folder / f"expert-{expert:03}.safetensors"
 
     def _files(self) -> list[Path]:
-        found = [p for p in self.folder.iterdir() if _EXPERT.fullmatch(p.name)]
-        return sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
+        # Listed once: experts that another program adds during a run would change its draws.
+        if self._paths is None:
+            found = [p for p in self.folder.iterdir() if _EXPERT.fullmatch(p.name)]
+            self._paths = sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
+        return self._paths
 
 
 class ReplayBuffers:
@@ -238,8 +253,20 @@ class ReplayBuffers:
         paths = [p for p in folder.iterdir() if _BUFFER.fullmatch(p.name)]
         for path in sorted(paths, key=lambda p: int(p.stem.rpartition("_")[2])):
             self._trajectories += _load_buffer(path, list(shapes))
-        self.epochs = min(len(t) for t in self._trajectories) - 1
+        lengths = {len(trajectory) for trajectory in self._trajectories}
+        if len(lengths) != 1:
+            found = ", ".join(map(str, sorted(lengths))) or "none"
+            raise InputError(
+                f"the trajectories in {folder} must be of one length, found {found}: keep those "
+                "of one training"
+            )
+        self.epochs = lengths.pop() - 1
         self._folder = folder
+        if torch.equal(self.parameters(0, 0), self.parameters(0, -1)):
+            raise InputError(
+                f"the experts in {folder} are the same at all epochs: the originals' scripts "
+                "write such files on machines without a GPU; train experts with sdc-ext experts"
+            )
 
     @property
     def description(self) -> str:
@@ -247,6 +274,12 @@ class ReplayBuffers:
             f"{len(self)} experts of {self.epochs} epochs in the originals' files in "
             f"{self._folder}, which do not tell their data set and preprocessing"
         )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See :class:`Experts`."""
+        last = self.parameters(len(self) - 1, -1)
+        return {"count": len(self), "epochs": self.epochs, "norm": float(last.norm())}
 
     def __len__(self) -> int:
         return len(self._trajectories)
@@ -275,7 +308,7 @@ def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
 def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        found = [[t.shape for t in trajectory[0]] for trajectory in content]
+        found = [[t.shape for t in entry] for trajectory in content for entry in trajectory]
     except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
         raise InputError(
             f"{path} is not a replay buffer of the originals, or is damaged"
@@ -297,6 +330,12 @@ def _plain(info: ExpertInfo) -> dict[str, Any]:
     return dict(json.loads(json.dumps(asdict(info))))
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _difference(ours: object, wanted: object) -> tuple[str, str]:
+    """Two unequal values as text, or of two mappings or lists the first entries that differ."""
+    if isinstance(ours, dict) and isinstance(wanted, dict):
+        for key in wanted:
+            if ours.get(key) != wanted[key]:
+                return f"{key} {ours.get(key)}", f"{key} {wanted[key]}"
+    if isinstance(ours, list) and isinstance(wanted, list) and len(ours) == len(wanted) > 4:
+        return next((str(a), str(b)) for a, b in zip(ours, wanted, strict=True) if a != b)
+    return str("none" if ours is None else ours), str("none" if wanted is None else wanted)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.nn.utils import vector_to_parameters
 
 from sdc_ext.augment import Augmentation, parse_augmentation
-from sdc_ext.data import RealData
-from sdc_ext.errors import DivergenceError, check_choice, check_positive
+from sdc_ext.data import RealData, normalized_batches
+from sdc_ext.errors import DivergenceError, check_choice, check_not_negative, check_positive
 from sdc_ext.expert_store import ExpertStore
 from sdc_ext.functional import FunctionalNetwork
 from sdc_ext.gsam import gsam_direction
 from sdc_ext.networks import create_network
 from sdc_ext.options import setting
 from sdc_ext.seeds import seed_torch
-from sdc_ext.training import accuracy, default_chunk_size, split_batch
+from sdc_ext.training import accuracy
 
 ExpertOptimizer = Literal["sgd", "gsam"]
 
@@ -46,7 +48,8 @@ class ExpertRecipe:
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, get_args(ExpertOptimizer))
-        check_positive(self, "train_epochs", "lr_teacher", "batch_train", "rho", "alpha")
+        check_positive(self, "train_epochs", "lr_teacher", "batch_train", "rho")
+        check_not_negative(self, "alpha")
         parse_augmentation(self.augmentation, align_corners=True)
 
     @property
@@ -127,7 +130,6 @@ def train_experts(
     num_experts: int,
     seed: int,
     accelerator: Accelerator,
-    compile: bool = False,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> None:
     """Trains the experts that a store still lacks; processes share the work.
@@ -143,38 +145,43 @@ def train_experts(
         num_experts: how many the store shall have.
         seed: of initialisations, orders and augmentations.
         accelerator: where to run.
-        compile: compile the networks.
         on_epoch: called after every epoch of this process.
 
     Raises:
         DivergenceError: if parameters become NaN or infinite.
     """
-    missing = [k for k in range(num_experts) if not store.has(k)]
-    mine = missing[accelerator.process_index :: accelerator.num_processes]
-    if mine:
-        device = accelerator.device
-        images = _normalized(data, data.train.images, device)
-        labels = data.train.labels.to(device)
-        student: FunctionalNetwork | None = None
-        for k in mine:
-            seed_torch(seed, "expert", k)
-            model = create_network(network, data.channels, len(data.classes), data.image_size)
-            fresh = FunctionalNetwork(model.to(device).train(), compile=compile)
-            student = student or fresh  # compiled once
-            trajectory = train_expert(
-                student, fresh.initial_parameters(), images, labels, recipe, on_epoch
-            )
-            store.add(k, trajectory, _accuracy(model, trajectory[-1], data, device))
-    accelerator.wait_for_everyone()
+    mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
+    failures: list[str] = []
+    try:
+        missing = [k for k in mine if not store.has(k)]
+        if missing:
+            _train_missing(store, data, network, recipe, missing, seed, accelerator, on_epoch)
+    except DivergenceError as error:
+        failures.append(str(error))
+    for failure in gather_object(failures):  # on all processes, so that none waits for another
+        raise DivergenceError(failure)
 
 
-def _normalized(data: RealData, images: Tensor, device: torch.device) -> Tensor:
-    return torch.cat([data.normalize(part.to(device)) for part in torch.split(images, 1024)])
-
-
-def _accuracy(model: nn.Module, theta: Tensor, data: RealData, device: torch.device) -> float:
-    torch.nn.utils.vector_to_parameters(theta, model.parameters())
-    size = default_chunk_size(data.test.images[:1024].to(device))
-    parts = split_batch(data.test.images, data.test.labels, size)
-    batches: list[Any] = [(data.normalize(x.to(device)), y.to(device)) for x, y in parts]
-    return accuracy(model, batches)
+def _train_missing(
+    store: ExpertStore,
+    data: RealData,
+    network: str,
+    recipe: ExpertRecipe,
+    missing: list[int],
+    seed: int,
+    accelerator: Accelerator,
+    on_epoch: Callable[[], object],
+) -> None:
+    device = accelerator.device
+    train = normalized_batches(data, data.train, device)
+    images, labels = (torch.cat(parts) for parts in zip(*train, strict=True))
+    test = normalized_batches(data, data.test, device)
+    for k in missing:
+        seed_torch(seed, "expert", k)
+        model = create_network(network, data.channels, len(data.classes), data.image_size)
+        student = FunctionalNetwork(model.to(device).train())
+        trajectory = train_expert(
+            student, student.initial_parameters(), images, labels, recipe, on_epoch
+        )
+        vector_to_parameters(trajectory[-1], model.parameters())
+        store.add(k, trajectory, accuracy(model, test))

@@ -15,6 +15,8 @@ from torch.nn.utils import parameters_to_vector
 
 from sdc_ext.training import default_chunk_size, split_batch, uses_batch_statistics
 
+_MOST_SHAPES = 4
+
 
 class FunctionalNetwork:
     """``network`` at parameters theta (P,), concatenated in ``named_parameters()`` order.
@@ -23,8 +25,9 @@ class FunctionalNetwork:
 
     Args:
         network: the architecture, in training mode or not; its own parameters are not used.
-        compile: compile the derivatives for the first two batch shapes (an even cut of a batch
-            has no more); others run as they are, and so do networks with batch norm.
+        compile: compile the derivatives for the first four batch shapes (an even cut of a full
+            and of a short minibatch has no more); others run as they are, and so do networks
+            with batch norm.
 
     Attributes:
         network: the architecture.
@@ -142,7 +145,7 @@ class FunctionalNetwork:
 
     def _may_compile(self, kind: str, images: Tensor) -> bool:
         known = [key for key in self._compiled if key[0] == kind]
-        return self._compile and ((kind, images.shape) in known or len(known) < 2)
+        return self._compile and ((kind, images.shape) in known or len(known) < _MOST_SHAPES)
 
     def _compiled_for(
         self, key: tuple[str, torch.Size], function: Callable[..., Any]

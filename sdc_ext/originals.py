@@ -111,7 +111,8 @@ def write_res(synthetic: SyntheticSet, path: Path) -> None:
     """Writes a set so that the originals' scripts can load it.
 
     Raises:
-        InputError: if the folder of ``path`` does not exist.
+        InputError: if the folder of ``path`` does not exist, or the set has soft labels or is
+            whitened.
     """
     info = synthetic.info
     accuracies = {_model(e["network"]): list(e["accuracies"]) for e in info.accuracies}
@@ -120,6 +121,10 @@ def write_res(synthetic: SyntheticSet, path: Path) -> None:
         "accs_all_exps": accuracies,
         _OUR_KEY: info.to_json(),
     }
+    if synthetic.labels.ndim == 2 or synthetic.unwhitened is not None:
+        raise InputError(
+            "soft labels and ZCA whitening have no place in a res_*.pt: pass on the folder itself"
+        )
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
     write_whole(path, lambda temporary: torch.save(content, temporary))

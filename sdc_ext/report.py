@@ -38,7 +38,7 @@ def expert_table(store: ExpertStore) -> Table:
     table = _table(f"experts in {store.folder}", "what", "value")
     table.add_row("trajectories", f"{len(store)} of {store.epochs} epochs")
     table.add_row("network", store.info.network)
-    table.add_row("whitened", "no" if store.info.whitening == "none" else "ZCA")
+    table.add_row("whitened", "no" if store.info.whitening is None else "ZCA")
     for name, value in store.info.recipe.items():
         table.add_row(name, str(value))
     table.add_row("test accuracy", str(accuracies))

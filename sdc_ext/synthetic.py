@@ -155,8 +155,10 @@ class SyntheticSet:
 
     @property
     def hard_labels(self) -> Tensor:
-        """The most probable class of each image (N,)."""
-        return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels
+        """The class of each image (N,); of learnt labels, the one that it started in."""
+        if self.labels.ndim == 1:
+            return self.labels
+        return class_labels(len(self.info.classes), len(self.labels) // len(self.info.classes))
 
     def pixels(self) -> Tensor:
         """The images as pixels in [0, 1], clipped, for looking at."""

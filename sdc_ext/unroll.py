@@ -23,7 +23,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -67,6 +67,11 @@ class Share:
     index: int = 0
     count: int = 1
     reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+
+def whole_set(size: int) -> Minibatch:
+    """All ``size`` images, not augmented."""
+    return Minibatch(torch.arange(size), lambda images: images)
 
 
 def draw_minibatches(
@@ -115,8 +120,8 @@ def unroll(
         batches: one an inner step.
         adjoint: see the module; it changes gradients only where it is ``"tesla"``.
         chunk_size: images at once; by default 16 of 32x32 pixels on CPUs and all elsewhere.
-            Networks that use batch statistics always see the whole minibatch.
-        share: this process's part of the work; alone, all of it.
+            Networks that use batch statistics, and ``direct``, see the whole minibatch.
+        share: this process's part of the work; alone, and with ``direct``, all of it.
 
     Returns:
         theta_N (P,) and the gradient norms (N,), ``||g_n||_2``. Both are differentiable once
@@ -198,7 +203,7 @@ class _Sweep:
         self, params: Tensor, images: Tensor, labels: Tensor, lr: Tensor
     ) -> tuple[Tensor, Tensor, _Trail]:
         trail = _Trail(params)
-        theta, norms = params, []
+        theta, norms = params.detach(), []
         for batch in self.batches:
             g = torch.zeros_like(theta)
             for x, y in self._chunks(batch.replay(images[batch.rows]), labels[batch.rows]):
@@ -277,7 +282,9 @@ class _Sweep:
             parts = [(images, labels)]
         else:
             size = self.chunk_size or _default_chunk_size(images)
-            count = max(-(-len(images) // size), min(self.share.count, len(images)))
+            count = -(-len(images) // size)
+            # As many for every process, if there are enough images.
+            count = min(-(-count // self.share.count) * self.share.count, len(images))
             pieces = (torch.tensor_split(t, count) for t in (images, labels))
             parts = list(zip(*pieces, strict=True))
         return parts[self.share.index :: self.share.count]
@@ -291,25 +298,35 @@ def _default_chunk_size(images: Tensor) -> int:
 
 
 class _Trail:
-    """theta_n and g_n of all steps, in a temporary file rather than in memory."""
+    """theta_n and g_n of all steps.
+
+    On CPUs they lie in a temporary file, which takes no measurable time and keeps memory flat in
+    N; elsewhere in the device's memory, since copying would hold the device up.
+    """
 
     def __init__(self, like: Tensor) -> None:
-        self._like = like.new_empty(0)
+        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._file: IO[bytes] | None = None
         self._count = like.numel()
-        self._file = tempfile.TemporaryFile(buffering=0, prefix="sdc-ext-")  # noqa: SIM115
+        self._dtype = torch.empty(0, dtype=like.dtype).numpy().dtype
+        if like.device.type == "cpu":
+            self._file = tempfile.TemporaryFile(buffering=0, prefix="sdc-ext-")  # noqa: SIM115
 
     def append(self, theta: Tensor, g: Tensor) -> None:
-        for tensor in (theta, g):
-            tensor.detach().cpu().numpy().tofile(self._file)
+        if self._file is None:
+            self._kept.append((theta, g))
+        else:
+            for tensor in (theta, g):
+                tensor.numpy().tofile(self._file)
 
     def read(self, n: int) -> tuple[Tensor, Tensor]:
-        """theta_n and g_n, on the device that they came from."""
-        like = self._like
+        if self._file is None:
+            return self._kept[n]
         row = 2 * self._count
-        self._file.seek(n * row * like.element_size())
-        dtype = torch.empty(0, dtype=like.dtype).numpy().dtype
-        both = torch.from_numpy(np.fromfile(self._file, dtype, row)).to(like.device)
+        self._file.seek(n * row * self._dtype.itemsize)
+        both = torch.from_numpy(np.fromfile(self._file, self._dtype, row))
         return both[: self._count], both[self._count :]
 
     def __del__(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _report(error, _BAD_INPUT)
     except OSError as error:
-        return _report(f"cannot use {error.filename}: {error.strerror}", _BAD_INPUT)
+        what = error.filename or "a temporary file"
+        return _report(f"cannot use {what}: {error.strerror or error}", _BAD_INPUT)
     except DivergenceError as error:
         return _report(error, _DIVERGED)
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from dataclasses import Field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -52,6 +53,11 @@ def add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
     group.add_argument("--" + setting.name.replace("_", "-"), dest=f"set_{setting.name}", **options)
 
 
+def chosen_settings(options: Namespace) -> dict[str, Any]:
+    """What the user has set of the options that :func:`add_setting` added."""
+    return {name[4:]: value for name, value in vars(options).items() if name.startswith("set_")}
+
+
 def load_chosen_data(
     options: Namespace, accelerator: Accelerator, run: RunSettings | None = None
 ) -> RealData:
@@ -73,6 +79,7 @@ def load_chosen_data(
 def make_accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.tracking import get_available_trackers
+    from accelerate.utils import InitProcessGroupKwargs
 
     if tracker is not None:
         installed = [t.value for t in get_available_trackers()]
@@ -83,7 +90,11 @@ def make_accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Ac
             )
     try:
         return Accelerator(
-            mixed_precision=mixed_precision, log_with=tracker, project_dir=out / "logs"
+            mixed_precision=mixed_precision,
+            log_with=tracker,
+            project_dir=out / "logs",
+            # Processes wait for each other's experts and evaluations.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
         )
     except ValueError as error:
         raise InputError(f"mixed precision {mixed_precision}: {error}") from None

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from sdc_ext.cli.common import (
     add_data,
     add_setting,
+    chosen_settings,
     load_chosen_data,
     make_accelerator,
     make_console,
@@ -36,7 +37,10 @@ def add_distill(commands: Any, given: Sequence[str]) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out, if any")
     parser.add_argument(
-        "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
+        "--mixed-precision",
+        choices=("no", "bf16"),
+        default="no",
+        help="of networks that are trained and of real gradients",
     )
     parser.add_argument("--compile", action="store_true", help="compile it (needs a C++ compiler)")
     parser.add_argument("--tracker", help="log to it through Accelerate, e.g. tensorboard")
@@ -69,7 +73,7 @@ def _distill(options: Namespace) -> None:
     from sdc_ext.report import settings_table, summary
 
     method = get_method(options.method)
-    overrides = {k[4:]: v for k, v in vars(options).items() if k.startswith("set_")}
+    overrides = chosen_settings(options)
     if "lam_ramp" in overrides:
         start, end, steps = overrides["lam_ramp"]
         if not steps.is_integer():
@@ -85,11 +89,9 @@ def _distill(options: Namespace) -> None:
     engine.check_folder(options.resume)
     console.print(data.describe())
     console.print(settings_table(settings))
-    if method.experts is not None:
-        experts = experts_for_run(options, method, settings, task, console)
+    if method.experts is not None or options.experts is not None:
+        experts = experts_for_run(options.experts, method, settings, task, options.seed, console)
         engine = replace(engine, task=replace(task, experts=experts))
-    elif options.experts is not None:
-        raise InputError(f"{method.name} matches no experts: leave --experts out")
     synthetic = engine.distill(resume=options.resume)
     console.print(summary(synthetic, method.counts))
     console.print(f"distilled set and picture: {out}")

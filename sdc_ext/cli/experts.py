@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from sdc_ext.cli.common import (
     add_data,
     add_setting,
+    chosen_settings,
     load_chosen_data,
     make_accelerator,
     make_console,
     parse_seed,
 )
-from sdc_ext.errors import InputError, check_choice, check_positive
+from sdc_ext.errors import InputError, check_positive
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from rich.console import Console
+    from torch import nn
 
     from sdc_ext.adapters.base import Method, Task
     from sdc_ext.adapters.settings import Settings
     from sdc_ext.data import RealData
-    from sdc_ext.expert_store import Experts, ExpertStore
+    from sdc_ext.expert_store import ExpertInfo, Experts, ExpertStore
     from sdc_ext.experts import ExpertRecipe
 
 # What a distillation trains where there are none.
@@ -39,14 +41,13 @@ def add_experts(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument("--num-experts", type=int, default=100, help="how many (default 100)")
     parser.add_argument("--network", help="default: the method's for these data")
     parser.add_argument(
-        "--ipc", type=int, default=1, help="whose recipe decides on ZCA (default 1)"
+        "--ipc", type=int, default=1, help="of their distillation: recipes differ by it (default 1)"
     )
     parser.add_argument("--zca", action="store_true", default=None, help="ZCA-whiten the images")
     parser.add_argument("--no-zca", action="store_false", dest="zca", help="do not")
     parser.add_argument("--seed", type=parse_seed, default=0, help="of everything random")
     parser.add_argument("--out", type=Path, help="folder (default: where distill looks for them)")
     parser.add_argument("--export", type=Path, help="folder for the originals' replay_buffer_*.pt")
-    parser.add_argument("--compile", action="store_true", help="compile (needs a C++ compiler)")
     if given[:1] == ["experts"]:
         from sdc_ext.experts import ExpertRecipe
 
@@ -60,57 +61,66 @@ def add_experts(commands: Any, given: Sequence[str]) -> None:
 def _run(options: Namespace) -> None:
     from sdc_ext.adapters import METHODS, get_method
     from sdc_ext.adapters.settings import resolve
+    from sdc_ext.expert_store import ExpertInfo
     from sdc_ext.report import expert_table
 
     method = get_method(options.method)
     if method.experts is None:
-        matching = [name for name, m in METHODS.items() if m.experts is not None]
-        check_choice("method with experts", method.name, matching)
+        matching = ", ".join(name for name, m in METHODS.items() if m.experts is not None)
+        raise InputError(f"{method.name} matches no experts: choose from {matching}")
     check_positive(options, "num_experts")
     chosen = {"network": options.network, "zca": options.zca}
     overrides = {name: value for name, value in chosen.items() if value is not None}
     run = resolve(method, options.dataset, options.ipc, overrides).run
+    recipe = replace(method.experts(options.dataset, options.ipc), **chosen_settings(options))
     accelerator = make_accelerator("no", None, Path("."))
     console = make_console(accelerator)
     data = load_chosen_data(options, accelerator, run)
     console.print(data.describe())
-    recipe = _recipe(method, options.dataset)
-    recipe = replace(recipe, **{k[4:]: v for k, v in vars(options).items() if k[:4] == "set_"})
+    model = _model(data, run.network)
+    info = ExpertInfo.of(data, run.network, model, asdict(recipe), options.seed)
     folder = options.out or _folder(options.dataset, run.network, run.zca, recipe)
-    store = _train(
-        folder, data, run.network, recipe, options.num_experts, options, accelerator, console
-    )
+    store = _train(folder, info, data, recipe, options.num_experts, accelerator, console)
     console.print(expert_table(store))
     if options.export is not None and accelerator.is_main_process:
-        shapes = [p.shape for p in _model(data, run.network).parameters()]
-        for path in store.export(options.export, shapes):
+        for path in store.export(options.export, [p.shape for p in model.parameters()]):
             console.print(str(path))
 
 
 def experts_for_run(
-    options: Namespace, method: Method, settings: Settings, task: Task, console: Console
+    given: Path | None, method: Method, settings: Settings, task: Task, seed: int, console: Console
 ) -> Experts:
-    """The experts in ``--experts``, or in their usual folder; a few are trained if it is empty.
+    """The experts in the given or their usual folder; a few are trained if there are none.
+
+    Args:
+        given: the user's folder, if any.
+        method: one that matches experts.
+        settings: of the run.
+        task: of the run.
+        seed: of the training, if need be.
+        console: where to report.
 
     Raises:
         InputError: if they were made for something else.
     """
-    from sdc_ext.expert_store import ExpertInfo, ExpertStore, open_experts
+    from sdc_ext.expert_store import ExpertInfo, open_experts
 
+    if method.experts is None:
+        raise InputError(f"{method.name} matches no experts: leave --experts out")
     network = settings.run.network
     model = _model(task.data, network)
-    recipe = replace(_recipe(method, options.dataset), train_epochs=settings.loop.epochs_needed)
-    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), options.seed)
-    folder = options.experts or _folder(options.dataset, network, settings.run.zca, recipe)
-    if options.experts is None and not folder.exists():
-        folder = folder.with_name(f"{folder.name}-{recipe.train_epochs}epochs")
-        if not folder.exists() or ExpertStore.open(folder).info == wanted:
-            console.print(
-                f"training {_FEW_EXPERTS} experts in {folder}, if they are not there; sdc-ext "
-                f"experts {method.name} trains more, and for longer"
-            )
-            accelerator = task.accelerator
-            _train(folder, task.data, network, recipe, _FEW_EXPERTS, options, accelerator, console)
+    recipe = replace(
+        method.experts(task.data.name, task.ipc), train_epochs=settings.loop.epochs_needed
+    )
+    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
+    folder = given or _folder(task.data.name, network, settings.run.zca, recipe)
+    if given is None and not folder.exists():
+        folder = folder.with_name(f"{folder.name}-{recipe.train_epochs}epochs-seed{seed}")
+        console.print(
+            f"training {_FEW_EXPERTS} experts in {folder}, if they are not there; sdc-ext "
+            f"experts {method.name} trains more, and for longer"
+        )
+        _train(folder, wanted, task.data, recipe, _FEW_EXPERTS, task.accelerator, console)
     experts = open_experts(folder, wanted, model)
     console.print(experts.description)
     return experts
@@ -118,52 +128,40 @@ def experts_for_run(
 
 def _train(
     folder: Path,
+    info: ExpertInfo,
     data: RealData,
-    network: str,
     recipe: ExpertRecipe,
     num_experts: int,
-    options: Namespace,
     accelerator: Accelerator,
     console: Console,
 ) -> ExpertStore:
     from rich.progress import Progress
 
-    from sdc_ext.expert_store import ExpertInfo, ExpertStore
+    from sdc_ext.expert_store import ExpertStore
     from sdc_ext.experts import train_experts
 
-    info = ExpertInfo.of(data, network, _model(data, network), asdict(recipe), options.seed)
+    accelerator.wait_for_everyone()  # nobody may still be looking whether there is a folder
     with accelerator.main_process_first():
         store = ExpertStore.create(folder, info)
-    share = -(-num_experts // accelerator.num_processes)
+    mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
+    done = sum(store.has(k) for k in mine)
     with Progress(console=console, disable=not accelerator.is_main_process) as progress:
-        done = min(len(store), num_experts) // accelerator.num_processes
-        bar = progress.add_task("expert epochs", total=share * recipe.train_epochs)
+        bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
         progress.advance(bar, done * recipe.train_epochs)
         train_experts(
             store,
             data,
-            network,
+            info.network,
             recipe,
             num_experts=num_experts,
-            seed=options.seed,
+            seed=info.seed,
             accelerator=accelerator,
-            compile=options.compile,
             on_epoch=lambda: progress.advance(bar),
         )
-    return store
+    return ExpertStore.open(folder)
 
 
-def _recipe(method: Method, dataset: str) -> ExpertRecipe:
-    """The method's, with the augmentation that suits the data."""
-    if method.experts is None:
-        raise InputError(f"{method.name} matches no experts")
-    strategy = method.rules(dataset, 1).get("dsa_strategy")
-    if strategy is None:
-        return method.experts
-    return replace(method.experts, augmentation=strategy[0])
-
-
-def _model(data: RealData, network: str) -> Any:
+def _model(data: RealData, network: str) -> nn.Module:
     from sdc_ext.networks import create_network
 
     return create_network(network, data.channels, len(data.classes), data.image_size)
