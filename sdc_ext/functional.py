@@ -110,11 +110,8 @@ class FunctionalNetwork:
         """
         soft = labels.is_floating_point()
         theta, images, labels = theta.detach(), images.detach(), labels.detach()
-        kind = f"product {hessian}"
-        if self._may_compile(kind, images):
-            compiled = self._compiled_for((kind, images.shape), _product(self._loss, soft, hessian))
-            found = list(compiled(self._copies(theta), images, labels, self._copies(u)))
-            by_theta = _flat(found.pop()) if hessian else None
+        if self._may_compile(f"product {hessian}", images):
+            found = self._compiled_product(theta, images, labels, u, hessian)
         else:
             with torch.enable_grad():
                 wanted = [images.requires_grad_()]
@@ -125,8 +122,20 @@ class FunctionalNetwork:
             if hessian:
                 wanted.append(leaf)
             found = list(torch.autograd.grad(g, wanted, u, materialize_grads=True))
-            by_theta = found.pop() if hessian else None
+        by_theta = found.pop() if hessian else None
         return found[0], found[1] if soft else None, by_theta
+
+    def _compiled_product(
+        self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, hessian: bool
+    ) -> list[Tensor]:
+        # Forward derivatives round at the scale of theta, so u is brought to it.
+        length = torch.linalg.vector_norm(u)
+        scale = torch.linalg.vector_norm(theta) / length if length > 0 else torch.ones_like(length)
+        product = _product(self._loss, labels.is_floating_point(), hessian)
+        compiled = self._compiled_for((f"product {hessian}", images.shape), product)
+        found = compiled(self._copies(theta), images, labels, self._copies(u * scale))
+        tensors = [*found[:-1], _flat(found[-1])] if hessian else list(found)
+        return [tensor / scale for tensor in tensors]
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, ...]:
         parts = torch.split(theta, self._sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdc_ext import record
 from sdc_ext.adapters.trajectory import TrajectoryMatching
 from sdc_ext.cli import main
 from sdc_ext.expert_store import ExpertStore
@@ -82,13 +82,28 @@ def test_from_nothing_a_few_experts_are_trained_and_kept(
     assert main(["distill", "datm", *TINY]) == 0
     assert "training 5 experts in experts/" in capsys.readouterr().out
     (folder,) = (tmp_path / "experts").iterdir()
-    assert folder.name == "digits-convnet-width4-depth1-gsam0.3-2epochs"
+    assert folder.name == "digits-convnet-width4-depth1-gsam0.3-2epochs-seed0"
     assert len(ExpertStore.open(folder)) == 5
     written = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert main(["distill", "datm", *TINY, "--out", "again"]) == 0
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == written
     again, first = (SyntheticSet.load(Path(p)) for p in ("again", "runs/datm-digits-ipc1"))
     assert torch.equal(again.images, first.images)
+
+
+def test_soft_labels_do_not_fit_into_the_originals_file(
+    tmp_path: Path, experts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distill(tmp_path / "set", experts, "datm")
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "set"), str(tmp_path / "res.pt")]) == 2
+    assert "soft labels and ZCA whitening have no place in a res_*.pt" in capsys.readouterr().err
+    assert main(["show", str(tmp_path / "set")]) == 0
+
+
+def test_learnt_rate_is_used_unless_another_is_chosen(tmp_path: Path, experts: Path) -> None:
+    chosen = distill(tmp_path / "chosen", experts, "mtt", "--lr-eval", "0.3")
+    assert chosen.info.evaluation.lr == 0.3
 
 
 def test_teacher_labels_are_the_target_experts(tmp_path: Path, experts: Path) -> None:
@@ -120,6 +135,7 @@ def test_threshold_skips_every_update(tmp_path: Path, experts: Path) -> None:
     distill(out, experts, "mtt", "--threshold", "1e-9", "--pix-init", "real")
     history = columns(out)
     assert history["skipped"] == [1.0] * 4
+    assert json.loads((out / "meta.json").read_text())["settings"]["threshold"]["value"] == 1e-9
     assert set(history["syn_lr"]) == {history["syn_lr"][0]}
 
 
@@ -221,23 +237,23 @@ def test_divergence_names_the_likely_causes(
 def test_divergence_may_be_skipped(
     tmp_path: Path, experts: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(record.Checkpoint, "_SECONDS_BETWEEN", 0.0)
     step = TrajectoryMatching._update
+    seen: list[Tensor] = []
 
-    def sometimes(self: TrajectoryMatching, state: Any, gradients: tuple[Tensor, ...]) -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            gradients = (gradients[0], gradients[1] + 1e12, *gradients[2:])
+    def sometimes(self: TrajectoryMatching, state: Any, gradients: list[Tensor]) -> None:
+        seen.append(state.images.detach().clone())
+        if len(seen) == 2:
+            gradients = [gradients[0], gradients[1] + 1e12, *gradients[2:]]
         step(self, state, gradients)
 
-    calls: list[int] = []
     monkeypatch.setattr(TrajectoryMatching, "_update", sometimes)
     out = tmp_path / "set"
     distill(out, experts, "mtt", "--on-divergence", "skip")
     assert "iteration 1 skipped: syn_lr went from" in capsys.readouterr().out
     matching = columns(out)["matching"]
-    assert len(matching) == 4
     assert [value == value for value in matching] == [True, False, True, True]
+    assert torch.equal(seen[2], seen[1])  # nothing of the skipped update stays
+    assert not torch.equal(seen[3], seen[2])
 
 
 # --- refusing ------------------------------------------------------------------------------------
@@ -249,6 +265,7 @@ def test_divergence_may_be_skipped(
         (["distill", "mtt", *TINY, "--max-start-epoch", "9"], "the experts have 3 epochs, and"),
         (["distill", "mtt", *TINY, "--network", "mlp"], "were made for network convnet:width=4"),
         (["distill", "dc", "--iterations", "1"], "dc matches no experts: leave --experts out"),
+        (["distill", "mtt", *TINY, "--lr-y", "1"], "lr_y has no effect with these settings of mtt"),
     ],
 )
 def test_experts_that_do_not_fit_are_refused(
@@ -267,7 +284,7 @@ def test_experts_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dc"], "unknown method with experts 'dc': choose from datm, ftd"),
+        (["dc"], "dc matches no experts: choose from mtt, ftd, tesla, datm"),
         (["mtt", "--num-experts", "0"], "num_experts must be above 0, got 0"),
         (["mtt", "--optimizer", "adam"], "invalid choice: 'adam'"),
         (["ftd", "--rho", "-1"], "rho must be above 0, got -1.0"),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from sdc_ext.experts import ExpertRecipe, train_expert, train_experts
 from sdc_ext.functional import FunctionalNetwork
 from sdc_ext.gsam import gsam_direction
 from sdc_ext.networks import create_network
-from sdc_ext.unroll import unroll
+from sdc_ext.unroll import unroll, whole_set
 
 GSAM_CASES = (
     "ftd_gsam_3x12_alpha0p3_adaptive",
@@ -111,9 +112,7 @@ def test_an_experts_epoch_is_an_inner_loop_on_real_data() -> None:
     recipe = replace(RECIPE, augmentation="none", batch_train=24, train_epochs=3)
     start = student.initial_parameters()
     trajectory = train_expert(student, start, images, data.train.labels, recipe)
-    from sdc_ext.unroll import Minibatch
-
-    batches = [Minibatch(torch.arange(24), lambda x: x)] * 3
+    batches = [whole_set(24)] * 3
     final, _ = unroll(
         student, start, images, data.train.labels, torch.tensor(recipe.lr_teacher), batches
     )
@@ -144,6 +143,23 @@ def test_store_is_continued_and_ends_the_same(tmp_path: Path) -> None:
     for expert in range(3):
         for ours, theirs in zip(rows(parts, expert), rows(whole, expert), strict=True):
             assert torch.equal(ours, theirs)
+
+
+def test_an_expert_does_not_depend_on_those_before_it(tmp_path: Path) -> None:
+    network, data = "convnet:width=4:depth=1:norm=batch", real_data()
+
+    def store(name: str) -> ExpertStore:
+        made = ExpertStore.create(tmp_path / name, info(data, network=network))
+        options = {"num_experts": 2, "seed": 0, "accelerator": Accelerator(cpu=True)}
+        train_experts(made, data, network, RECIPE, **options)
+        return made
+
+    both, one = store("both"), store("one")
+    (tmp_path / "one" / "expert-001.safetensors").unlink()
+    one = store("one")
+    for ours, theirs in zip(rows(one, 1), rows(both, 1), strict=True):
+        assert torch.equal(ours, theirs)
+    assert one.accuracies() == both.accuracies()
 
 
 def test_experts_differ_and_move(tmp_path: Path) -> None:
@@ -224,6 +240,26 @@ def test_replay_buffers_of_another_network_are_refused(tmp_path: Path) -> None:
     other = create_network("mlp", 1, 3, (6, 6))
     with pytest.raises(InputError, match="holds experts of another network"):
         open_experts(tmp_path / "theirs", info(real_data(), network="mlp"), other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda trajectories: [], "must be of one length, found none"),
+        (lambda ts: [ts[0], ts[1][:-1]], "must be of one length, found 2, 3"),
+        (lambda ts: [[t[0]] * 3 for t in ts], "are the same at all epochs"),
+    ],
+)
+def test_unusable_replay_buffers_are_refused(
+    tmp_path: Path, change: Callable[[list[Any]], list[Any]], message: str
+) -> None:
+    model = create_network(NETWORK, 1, 3, (6, 6))
+    (written,) = trained(tmp_path / "ours").export(
+        tmp_path / "theirs", [p.shape for p in model.parameters()]
+    )
+    torch.save(change(torch.load(written, weights_only=True)), written)
+    with pytest.raises(InputError, match=message):
+        open_experts(tmp_path / "theirs", info(real_data()), model)
 
 
 def test_replay_buffers_are_not_executed(tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def test_bad_choices_are_refused(options: dict[str, Any], message: str) -> None:
 def test_compiled_derivatives_equal_plain_ones() -> None:
     torch.manual_seed(0)
     network = create_network("convnet:width=8:depth=2", 3, CLASSES, (12, 12))
-    images, u = torch.randn(4, 3, 12, 12), torch.randn(1059)
+    # A small u: forward derivatives have lost digits on it.
+    images, u = torch.randn(4, 3, 12, 12), 1e-5 * torch.randn(1059)
     for labels in (torch.tensor([0, 1, 2, 0]), torch.rand(4, CLASSES).softmax(-1)):
         plain, compiled = FunctionalNetwork(network), FunctionalNetwork(network, compile=True)
         theta = plain.initial_parameters()
@@ -218,4 +219,4 @@ def test_compiled_derivatives_equal_plain_ones() -> None:
             for a, b in zip(ours, theirs, strict=True):
                 assert (a is None) == (b is None)
                 if a is not None and b is not None:
-                    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+                    assert_close((a,), (b,), 1e-5)

@@ -43,6 +43,14 @@ def test_fit_is_kept_for_the_next_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert again.fingerprint == first.fingerprint
 
 
+def test_damaged_cache_is_fitted_again(tmp_path: Path) -> None:
+    images = torch.rand(12, 1, 4, 4)
+    white = Whitening.fit_once(images).apply(images)
+    (kept,) = (tmp_path / "sdc_ext").iterdir()
+    kept.write_bytes(b"x" * 50)
+    assert torch.equal(Whitening.fit_once(images).apply(images), white)
+
+
 def test_other_images_have_another_fingerprint() -> None:
     images = torch.rand(12, 1, 4, 4)
     one, other = Whitening.fit(images), Whitening.fit(images + 1e-3)

@@ -158,6 +158,20 @@ def test_datms_start_epochs_grow_as_in_the_original() -> None:
         assert [loop.upper_bound(t) for t in case["iterations"].tolist()] == bounds
 
 
+@given(iteration=st.integers(0, 20_000), last=st.integers(1, 40))
+def test_start_epochs_never_run_out(iteration: int, last: int) -> None:
+    loop = settle("datm", "digits", max_start_epoch=last).loop
+    assert isinstance(loop, TrajectoryMatching)
+    assert 1 <= loop.upper_bound(iteration) <= last
+
+
+def test_flat_experts_have_the_papers_balance_coefficient() -> None:
+    experts = get_method("ftd").experts
+    assert experts is not None
+    alphas = [experts(dataset, ipc).alpha for dataset, ipc in (("cifar10", 1), ("cifar100", 10))]
+    assert [*alphas, experts("mnist", 1).alpha] == [0.3, 1.0, 0.4]
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
@@ -166,8 +180,9 @@ def test_datms_start_epochs_grow_as_in_the_original() -> None:
         ({"syn_steps": 0}, "syn_steps must be above 0, got 0"),
         ({"adjoint": "exact"}, "unknown adjoint 'exact'"),
         ({"labels": "soft"}, "unknown labels 'soft'"),
-        ({"batch_syn": -1}, "must not be below 0"),
-        ({"threshold": 0.0}, "threshold must be above 0, got 0.0"),
+        ({"batch_syn": -1}, "batch_syn must be at least 0, got -1"),
+        ({"threshold": -1.0}, "threshold must be at least 0, got -1.0"),
+        ({"current_max_start_epoch": 4}, "current_max_start_epoch has no effect"),
     ],
 )
 def test_bad_trajectory_settings_are_refused(choice: dict[str, Any], message: str) -> None:
