@@ -8,7 +8,10 @@ from __future__ import annotations
 import tempfile
 import time
 from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -18,28 +21,73 @@ from sdc_ext.adapters import get_method
 from sdc_ext.adapters.base import Task
 from sdc_ext.adapters.gradient import GradientMatching
 from sdc_ext.adapters.settings import resolve
+from sdc_ext.adapters.trajectory_recipes import sgd_experts
 from sdc_ext.data import load_data
 from sdc_ext.engine import Engine
 from sdc_ext.evaluate import Evaluation, evaluate
+from sdc_ext.expert_store import ExpertInfo, ExpertStore
+from sdc_ext.experts import train_experts
 from sdc_ext.files import write_whole
 from sdc_ext.memory import keep_freed_memory
+from sdc_ext.networks import create_network
 from sdc_ext.pictures import draw_comparison
 from sdc_ext.report import evaluation_table
 from sdc_ext.seeds import seed_torch
-from sdc_ext.synthetic import SyntheticSet
+from sdc_ext.synthetic import Distilled, SyntheticSet
 
 NETWORK = "convnet:depth=2:width=64"
+EPOCHS = 300
+RANDOM = "random images"
 
 
-def make_engine(task: Task, iterations: int, num_eval: int, lam: float, seed: int) -> Engine:
-    """DC at ipc 1 with one evaluation at the end, in a folder of its own."""
-    method = get_method("dc")
+@dataclass(frozen=True)
+class Way:
+    """One row of the table: a method with its settings, and the weight of the correction."""
+
+    method: str
+    lam: float
+    settings: Mapping[str, Any]
+
+
+MTT = {
+    "syn_steps": 20,
+    "expert_epochs": 2,
+    "max_start_epoch": 4,
+    "lr_img": 300.0,
+    "lr_lr": 1e-6,
+    "lr_teacher": 0.02,
+}
+NUM_EXPERTS, EXPERT_EPOCHS = 3, 5
+
+
+def train_few_experts(task: Task, folder: Path) -> ExpertStore:
+    """Experts for MTT, for as long as it needs."""
+    data = task.data
+    model = create_network(NETWORK, data.channels, len(data.classes), data.image_size)
+    recipe = replace(sgd_experts(data.name, task.ipc), train_epochs=EXPERT_EPOCHS)
+    store = ExpertStore.create(folder, ExpertInfo.of(data, NETWORK, model, asdict(recipe), 0))
+    train_experts(
+        store,
+        data,
+        NETWORK,
+        recipe,
+        num_experts=NUM_EXPERTS,
+        seed=0,
+        accelerator=task.accelerator,
+    )
+    return store
+
+
+def make_engine(task: Task, way: Way, num_eval: int, seed: int) -> Engine:
+    """A way at ipc 1 with one evaluation at the end, in a folder of its own."""
+    method = get_method(way.method)
     chosen = {
         "network": NETWORK,
-        "iterations": iterations,
-        "eval_every": iterations,
+        "eval_every": way.settings["iterations"],
         "num_eval": num_eval,
-        "lam": lam,
+        "epoch_eval_train": EPOCHS,
+        "lam": way.lam,
+        **way.settings,
     }
     settings = resolve(method, task.data.name, task.ipc, chosen)
     out = Path(tempfile.mkdtemp(prefix="sdc-demo-")) / "set"
@@ -50,12 +98,12 @@ def random_images(engine: Engine) -> tuple[SyntheticSet, tuple[float, ...]]:
     """As many random training images, tested on the networks that test the distilled ones."""
     seed_torch(engine.seed, "start")
     start = GradientMatching(init="real").start(engine.task)
-    synthetic = engine.synthetic_set(start.images, start.labels)
+    synthetic = engine.synthetic_set(Distilled(start.images, start.labels))
     evaluation = evaluate(
         synthetic.images,
         synthetic.labels,
         engine.task.data,
-        engine.recipe,
+        engine.recipe(),
         network=NETWORK,
         num_eval=engine.settings.run.num_eval,
         seed=engine.seed,
@@ -73,23 +121,34 @@ def distilled(engine: Engine) -> tuple[SyntheticSet, tuple[float, ...]]:
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--num-eval", type=int, default=5, help="networks a seed")
-    parser.add_argument("--iterations", type=int, default=30)
+    parser.add_argument("--num-eval", type=int, default=3, help="networks a seed")
+    parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--lam", type=float, default=0.02)
     options = parser.parse_args()
 
     keep_freed_memory()
     started = time.monotonic()
-    task = Task(load_data("digits"), 1, NETWORK, Accelerator())
-    ways = {"random images": None, "DC": 0.0, f"DC + SDC (lam {options.lam})": options.lam}
-    pictures: dict[str, SyntheticSet] = {}
-    accuracies: dict[str, tuple[float, ...]] = dict.fromkeys(ways, ())
-    work = [(seed, name, lam) for seed in range(options.seeds) for name, lam in ways.items()]
-    for seed, name, lam in track(work, description="distilling"):
-        engine = make_engine(task, options.iterations, options.num_eval, lam or 0.0, seed)
-        synthetic, tested = random_images(engine) if lam is None else distilled(engine)
-        pictures.setdefault(name, synthetic)
-        accuracies[name] += tested
+    with tempfile.TemporaryDirectory(prefix="sdc-demo-") as folder:
+        task = Task(load_data("digits"), 1, NETWORK, Accelerator())
+        experts = train_few_experts(task, Path(folder))
+        task = Task(task.data, 1, NETWORK, task.accelerator, experts=experts)
+        dc, mtt = {"iterations": options.iterations}, {"iterations": options.iterations, **MTT}
+        lam = options.lam
+        ways = {
+            RANDOM: Way("dc", 0.0, dc),
+            "DC": Way("dc", 0.0, dc),
+            f"DC + SDC (lam {lam})": Way("dc", lam, dc),
+            "MTT": Way("mtt", 0.0, mtt),
+            f"MTT + SDC (lam {lam})": Way("mtt", lam, mtt),
+        }
+        pictures: dict[str, SyntheticSet] = {}
+        accuracies: dict[str, tuple[float, ...]] = dict.fromkeys(ways, ())
+        work = [(seed, name, way) for seed in range(options.seeds) for name, way in ways.items()]
+        for seed, name, way in track(work, description="distilling"):
+            engine = make_engine(task, way, options.num_eval, seed)
+            synthetic, tested = random_images(engine) if name == RANDOM else distilled(engine)
+            pictures.setdefault(name, synthetic)
+            accuracies[name] += tested
 
     console = Console(highlight=False)
     title = f"digits, 1 image per class, {options.seeds} seeds x {options.num_eval} networks"
