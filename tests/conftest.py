@@ -4,6 +4,7 @@ packages are tested and not the folders beside them."""
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,20 @@ class Golden:
 def relative_error(ours: Tensor, reference: Tensor) -> float:
     """Largest difference relative to the largest magnitude of the reference."""
     return float((ours - reference).abs().max() / reference.abs().max())
+
+
+def launch(processes: int, folder: Path, *arguments: str) -> None:
+    """Runs the program in several processes, in ``folder``."""
+    script = folder / "launch.py"
+    script.write_text("import sys; from sdc_ext.cli import main; sys.exit(main())")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    subprocess.run(
+        [sys.executable, *torchrun, str(script), *arguments],
+        check=True,
+        timeout=120,
+        env={"OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(folder), "ACCELERATE_USE_CPU": "1"},
+        cwd=folder,
+    )
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import launch
 from PIL import Image
-from torch import Tensor
 
 from sdc_ext import record, training
 from sdc_ext.adapters.gradient import GradientMatching
@@ -116,33 +116,12 @@ def test_chunk_size_changes_nothing_but_rounding(
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-5)
 
 
-def launch(processes: int, out: Path, method: str) -> Tensor:
-    script = "import sys; from sdc_ext.cli import main; sys.exit(main())"
-    (out.parent / "launch.py").write_text(script)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    subprocess.run(
-        [
-            *(sys.executable, *torchrun, str(out.parent / "launch.py")),
-            *("distill", method, *TINY, "--out", str(out), "--ipc", "2"),
-        ],
-        check=True,
-        timeout=120,
-        env={
-            "OMP_NUM_THREADS": "1",
-            "PATH": "",
-            "HOME": str(out.parent),
-            "ACCELERATE_USE_CPU": "1",
-        },
-        cwd=out.parent,
-    )
-    return SyntheticSet.load(out).images
-
-
 @pytest.mark.parametrize("method", ["dsa", "dsac"])
 def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
     options = ("--ipc", "2")
     alone = distill(tmp_path / "one", method, *options).images
-    together = launch(2, tmp_path / "two", method)
+    launch(2, tmp_path, "distill", method, *TINY, "--out", "two", *options)
+    together = SyntheticSet.load(tmp_path / "two").images
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import launch
 from torch import Tensor
 
 from sdc_ext.adapters.trajectory import TrajectoryMatching
@@ -164,6 +165,18 @@ def test_originals_buffers_are_taken_as_they_are(
     ours = distill(tmp_path / "ours", experts)
     assert torch.equal(distill(tmp_path / "theirs", theirs).images, ours.images)
     assert "do not tell their data set" in capsys.readouterr().out
+
+
+def test_two_processes_equal_one_and_share_the_experts(tmp_path: Path) -> None:
+    arguments = ["distill", "datm", *TINY, "--chunk-size", "3"]
+    launch(2, tmp_path, *arguments, "--out", "two")
+    (folder,) = (tmp_path / "experts").iterdir()
+    assert len(ExpertStore.open(folder)) == 5
+    alone = [*arguments, "--experts", str(folder), "--out", str(tmp_path / "one")]
+    assert main(alone) == 0
+    one, two = (SyntheticSet.load(tmp_path / name) for name in ("one", "two"))
+    torch.testing.assert_close(two.images, one.images, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(two.labels, one.labels, rtol=1e-3, atol=1e-3)
 
 
 # --- stopping ------------------------------------------------------------------------------------
