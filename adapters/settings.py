@@ -46,7 +46,7 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     if {"lam", "lam_ramp"} <= set(overrides):
         raise InputError("lam and lam_ramp exclude each other: give one of them")
     for name in overrides:
-        check_choice("setting", name, [*loop_names, *run_names])
+        check_choice(f"setting of {method.name}", name, [*loop_names, *run_names])
 
     origin = {
         f.name: Setting(f.default, f.metadata["source"] or method.source)

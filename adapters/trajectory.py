@@ -40,6 +40,8 @@ from sdc_ext.unroll import Adjoint, Minibatch, Share, draw_minibatches, unroll, 
 # Images that an expert classifies at once, away from CPUs, where fewer are the default.
 _MOST_AT_ONCE = 256
 
+_OURS = "sdc-ext default"
+
 PixInit = Literal["noise", "real", "samples_predicted_correctly"]
 Labels = Literal["hard", "teacher", "learned"]
 DifficultyAt = Literal["steps", "final"]
@@ -129,21 +131,23 @@ class TrajectoryMatching:
     expert_epochs: int = setting(3, "epochs from the start to the target (M)")
     min_start_epoch: int = setting(0, "earliest start epoch")
     max_start_epoch: int = setting(25, "start epochs are below it (T+)")
-    current_max_start_epoch: int = setting(0, "the same at iteration 0, if it grows (DATM)")
-    expansion_end_epoch: int = setting(0, "iterations of its growth; 0 is none (DATM)")
+    current_max_start_epoch: int = setting(0, "the same at iteration 0, if it grows (DATM)", _OURS)
+    expansion_end_epoch: int = setting(0, "iterations of its growth; 0 is none (DATM)", _OURS)
     batch_syn: int = setting(0, "synthetic images an inner step; 0 is all")
     pix_init: PixInit = setting("real", "initial images")
     labels: Labels = setting("hard", "hard, the target expert's (TESLA), or learned (DATM)")
     dsa_strategy: str = setting(
         "color_crop_cutout_flip_scale_rotate", "augmentation of inner steps, or none"
     )
-    adjoint: Adjoint = setting("recompute", "how the inner loop is differentiated")
+    adjoint: Adjoint = setting("recompute", "how the inner loop is differentiated", _OURS)
     difficulty_at: DifficultyAt = setting(
-        "steps", "GraDN: mean over inner steps, or of the whole set at the final parameters"
+        "steps",
+        "GraDN: mean over inner steps, or of the whole set at the final parameters",
+        "SDC paper, Eq. 12",
     )
-    chunk_size: int = setting(0, "images at once; 0 is what suits the device", "sdc-ext default")
-    threshold: float = setting(0.0, "no update above this matching loss; 0 is none (DATM)")
-    ema_decay: float = setting(0.0, "of the images' moving average; 0 is none (FTD)")
+    chunk_size: int = setting(0, "images at once; 0 is what suits the device", _OURS)
+    threshold: float = setting(0.0, "no update above this loss; 0 is none (DATM)", _OURS)
+    ema_decay: float = setting(0.0, "of the images' moving average; 0 is none (FTD)", _OURS)
     lr_img: float = setting(1000.0, "learning rate of the images")
     lr_lr: float = setting(1e-5, "learning rate of the step size")
     lr_teacher: float = setting(0.01, "initial step size (syn_lr)")
@@ -244,10 +248,9 @@ class TrajectoryMatching:
         epoch, start, target = self._draw_segment(task, iteration)
         if self.labels == "teacher":
             state.labels = _logits(state.student, target, state.images).softmax(-1)
-        size = len(state.images)
         batches = draw_minibatches(
-            size,
-            min(self.batch_syn or size, size),
+            len(state.images),
+            self.batch_syn,
             self.syn_steps,
             parse_augmentation(self.dsa_strategy, align_corners=self.align_corners),
             task.data.image_size,

@@ -127,7 +127,7 @@ def tesla_rules(dataset: str, ipc: int) -> Rule:
     row = _row(TABLE_6, TABLE_6_COLUMNS, dataset, ipc, "SDC paper, Table 6")
     rate, source = row.get("lr_img", (1000.0, "tesla distill.py"))
     row["lr_img"] = (rate / 2, f"{source}, halved as the original's gradient")
-    return _common(dataset) | row
+    return row | _common(dataset)
 
 
 def datm_rules(dataset: str, ipc: int) -> Rule:
@@ -138,6 +138,9 @@ def datm_rules(dataset: str, ipc: int) -> Rule:
     if dataset in ("cifar10", "cifar100", "tinyimagenet"):
         rule["zca"] = (True, "DATM configs")
     return rule
+
+
+_DIGITS = {"syn_steps": 20, "expert_epochs": 2, "lr_img": 100.0, "lr_lr": 1e-6}
 
 
 def sgd_experts(dataset: str, ipc: int) -> ExpertRecipe:
@@ -173,6 +176,8 @@ def _strategy(dataset: str) -> str:
 
 def _common(dataset: str) -> dict[str, tuple[Any, str]]:
     rule = network_rule(dataset) | strategy_rule(dataset)
+    if dataset == "digits":  # the originals' are for 32x32 colour images, and diverge on 8x8 grey
+        rule |= {name: (value, "sdc-ext, for 8x8 images") for name, value in _DIGITS.items()}
     if dataset == "cifar100":
         rule["statistics"] = ("cifar10", "MTT get_dataset")
     return rule

@@ -89,10 +89,6 @@ class Engine:
         """
         self.check_folder(resume)
         accelerator = self.task.accelerator
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            identity = json.dumps(self._identity(), indent=1)
-            write_whole(self.out / RUN, lambda path: path.write_text(identity))
         accelerator.init_trackers("sdc-ext")
         try:
             return self._run(resume)
@@ -106,6 +102,7 @@ class Engine:
         run = self.settings.run
         seed_torch(self.seed, "start")
         record = Record(self.settings.loop.start(self.task), self.method.counts)
+        self._write_identity()  # now that the run can begin
         checkpoint = Checkpoint(record, self.out, self.task.accelerator.device)
         if resume and checkpoint.restore():
             self.console.print(f"resumed at iteration {record.iteration}")
@@ -134,6 +131,11 @@ class Engine:
                             f"{self.out}"
                         ) from None
                     log = self._skip(record, error)
+                except KeyboardInterrupt:
+                    record.state.load_state_dict(undo)
+                    if self.task.accelerator.is_main_process:
+                        checkpoint.save()
+                    raise
                 show(record.iteration, log)
                 due = record.iteration % run.eval_every == 0 or record.iteration == run.iterations
                 if due:
@@ -142,6 +144,7 @@ class Engine:
                     checkpoint.save() if due else checkpoint.save_now_and_then()
                 if due and record.iteration < run.iterations:
                     self._save(record, record.kept)
+        self._warn_of_skips(record)
         return self._save(record, record.kept)
 
     def synthetic_set(
@@ -186,9 +189,23 @@ class Engine:
     def _skip(self, record: Record, error: DivergenceError) -> dict[str, float]:
         """Goes on without the update, as DATM does above its threshold."""
         self.console.print(f"iteration {record.iteration} skipped: {error}")
-        log = {"loss": math.nan, "matching": math.nan, "difficulty": math.nan}
+        log = {"loss": math.nan, "matching": math.nan, "difficulty": math.nan, "skipped": 1}
         self._note(record, log)
         return log
+
+    def _warn_of_skips(self, record: Record) -> None:
+        skipped = sum(row.get("skipped", 0) for row in record.history)
+        if skipped > len(record.history) / 2:
+            self.console.print(
+                f"warning: {skipped:.0f} of {len(record.history)} updates were skipped, since the "
+                "loss was above --threshold or not finite: lower --lr-img or --lr-lr"
+            )
+
+    def _write_identity(self) -> None:
+        self.task.accelerator.wait_for_everyone()  # nobody may still be checking the folder
+        if self.task.accelerator.is_main_process:
+            identity = json.dumps(self._identity(), indent=1)
+            write_whole(self.out / RUN, lambda path: path.write_text(identity))
 
     def _note(self, record: Record, log: dict[str, float]) -> None:
         self.task.accelerator.log(log, step=record.iteration)
@@ -289,6 +306,7 @@ class Engine:
 
         def show(iteration: int, log: Mapping[str, float]) -> None:
             text = f"loss {log['matching']:.4g}  GraDN {log['difficulty']:.3g}"
+            text += "  (skipped)" if log.get("skipped") else ""
             progress.update(bar, completed=iteration, log=text)
 
         with progress:

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from sdc_ext.data import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.files import write_whole
+from sdc_ext.files import fingerprint, write_whole
 
 INFO = "experts.json"
 _TRAJECTORY = "trajectory"
 _EXPERT = re.compile(r"expert-(\d+)\.safetensors")
 _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
+_WORDS = {"whitening": "ZCA whitening", "fingerprint": "training images with the fingerprint"}
 # Trajectories a file of the originals.
 _BUFFER_LENGTH = 10
 
@@ -58,6 +59,7 @@ class ExpertInfo:
     Attributes:
         dataset: name.
         images: shape of the training images.
+        fingerprint: of the training images and their labels.
         classes: a name for each label.
         whitening: fingerprint of the ZCA fit, or None.
         mean: channel means that were taken out.
@@ -70,6 +72,7 @@ class ExpertInfo:
 
     dataset: str
     images: tuple[int, ...]
+    fingerprint: str
     classes: tuple[str, ...]
     whitening: str | None
     mean: tuple[float, ...]
@@ -87,6 +90,7 @@ class ExpertInfo:
         return cls(
             dataset=data.name,
             images=tuple(data.train.images.shape),
+            fingerprint=fingerprint(data.train.images, data.train.labels),
             classes=data.classes,
             whitening=None if data.whitening is None else data.whitening.fingerprint,
             mean=data.mean,
@@ -104,7 +108,7 @@ class ExpertInfo:
             if name in ("recipe", "seed") and not same_recipe:
                 continue  # any recipe's trajectories can be matched
             if ours[name] != value:
-                what = "ZCA whitening" if name == "whitening" else name
+                what = _WORDS.get(name, name)
                 theirs, wanted_value = _difference(ours[name], value)
                 raise InputError(
                     f"the experts in {folder} were made for {what} {theirs}, not {wanted_value}: "
@@ -194,15 +198,18 @@ class ExpertStore:
             with safe_open(path, "pt") as file:
                 row: Tensor = file.get_slice(_TRAJECTORY)[epoch % (self.epochs + 1)]
         except (SafetensorError, IndexError) as error:
-            raise InputError(f"{path} is damaged ({error}): delete it and train it again") from None
+            raise _damaged(path, error) from None
         return row
 
     def accuracies(self) -> list[float]:
         """Test accuracy of each expert's last parameters, in [0, 1]."""
         found = []
         for path in self._files():
-            with safe_open(path, "pt") as file:
-                found.append(float(file.metadata()["accuracy"]))
+            try:
+                with safe_open(path, "pt") as file:
+                    found.append(float(file.metadata()["accuracy"]))
+            except (SafetensorError, KeyError, TypeError) as error:
+                raise _damaged(path, error) from None
         return found
 
     def export(self, folder: Path, shapes: Sequence[torch.Size]) -> list[Path]:
@@ -211,7 +218,11 @@ class ExpertStore:
         Args:
             folder: where to.
             shapes: of the network's parameters, in order.
+
+        Raises:
+            InputError: if there are some already.
         """
+        check_export(folder)
         sizes = [shape.numel() for shape in shapes]
         written = []
         for first in range(0, len(self), _BUFFER_LENGTH):
@@ -233,6 +244,12 @@ class ExpertStore:
             found = [p for p in self.folder.iterdir() if _EXPERT.fullmatch(p.name)]
             self._paths = sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
         return self._paths
+
+
+def check_export(folder: Path) -> None:
+    """Raises InputError if a folder already holds files of the originals."""
+    if _holds_buffers(folder):
+        raise InputError(f"{folder} already holds replay_buffer_*.pt: export to another folder")
 
 
 class ReplayBuffers:
@@ -296,13 +313,21 @@ def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
     Raises:
         InputError: if there are no experts, or they were made for something else.
     """
-    if folder.is_dir() and any(_BUFFER.fullmatch(p.name) for p in folder.iterdir()):
+    if _holds_buffers(folder):
         return ReplayBuffers(folder, [p.shape for p in model.parameters()])
     store = ExpertStore.open(folder)
     store.info.check_fits(wanted, folder, same_recipe=False)
     if len(store) == 0:
         raise InputError(f"{folder} has no trained expert yet: run sdc-ext experts again")
     return store
+
+
+def _holds_buffers(folder: Path) -> bool:
+    return folder.is_dir() and any(_BUFFER.fullmatch(p.name) for p in folder.iterdir())
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged ({error}): delete it and train it again")
 
 
 def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]]]:

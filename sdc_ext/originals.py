@@ -182,4 +182,4 @@ def _model(network: str) -> str:
     variant = re.fullmatch(r"convnet:(depth|width)=(\d+)", network)
     if variant is not None:
         return f"ConvNet{variant[1][0].upper()}{variant[2]}"
-    return _NETWORK_NAMES.get(network, network.replace(":", "-"))
+    return _NETWORK_NAMES.get(network, network.replace(":", "-").replace("=", ""))

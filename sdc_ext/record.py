@@ -124,6 +124,7 @@ class Checkpoint:
             self._record.load_state_dict(saved)
         except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
             raise InputError(
-                f"the checkpoint {self._path} is damaged: choose another --out"
+                f"the checkpoint {self._path} is damaged, and the run cannot go on: choose another "
+                "--out; the last set that was saved is still there"
             ) from error
         return True

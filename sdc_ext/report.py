@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 def settings_table(settings: Settings) -> Table:
-    """Every setting of a run with its source."""
+    """Every setting that a run uses, with its source."""
     table = _table("settings", "setting", "value", "source")
+    unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
     for name, setting in settings.origin.items():
-        table.add_row(name, str(setting.value), setting.source)
+        if name not in unused:
+            table.add_row(name, str(setting.value), setting.source)
     return table
 
 
@@ -58,6 +60,9 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
     table.add_row("images per class", str(info.ipc))
     table.add_row("correction", info.correction)
     table.add_row("distilled with", info.network)
+    table.add_row("labels", "hard" if synthetic.labels.ndim == 1 else "soft")
+    table.add_row("preprocessing", "ZCA" if info.whitening else "channel statistics")
+    table.add_row("learning rate", f"{info.evaluation.lr:g}")
     if info.accuracies:
         best = max(info.accuracies, key=lambda e: e["mean"])
         for name, e in (("last", info.accuracies[-1]), ("best", best)):

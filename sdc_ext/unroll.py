@@ -86,12 +86,19 @@ def draw_minibatches(
     A permutation is cut into pieces of ``batch_syn``, which are used from the last, so that a
     short one comes first; when they are used up, another is drawn. Augmentation parameters are
     drawn an image.
+
+    Args:
+        size: of the set.
+        batch_syn: images a step; 0 is all.
+        syn_steps: N.
+        augmentation: see :func:`sdc_ext.augment.parse_augmentation`.
+        image_size: (height, width) in pixels.
     """
     batches: list[Minibatch] = []
     pieces: list[Tensor] = []
     for _ in range(syn_steps):
         if not pieces:
-            pieces = list(torch.split(torch.randperm(size), batch_syn))
+            pieces = list(torch.split(torch.randperm(size), batch_syn or size))
         rows = pieces.pop()
         batches.append(Minibatch(rows, augmentation.draw(image_size, len(rows))))
     return batches

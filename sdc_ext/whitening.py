@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from sdc_ext.files import write_whole
+from sdc_ext.files import fingerprint, write_whole
 
 # Added to the covariance's eigenvalues, as in the originals.
 _EPS = 0.1
@@ -47,15 +46,15 @@ class Whitening:
         zca = ZCAWhitening(eps=_EPS, compute_inv=True).fit(pixels)
         tensors = (zca.mean_vector, zca.transform_matrix, zca.transform_inv)
         mean, transform, inverse = (t.detach() for t in tensors)
-        return cls(mean, transform, inverse, _fingerprint(pixels))
+        return cls(mean, transform, inverse, fingerprint(pixels))
 
     @classmethod
     def fit_once(cls, pixels: Tensor) -> Whitening:
         """As :meth:`fit`, kept in the user's cache folder for the next time."""
-        fingerprint = _fingerprint(pixels)
-        path = _cache_folder() / f"zca-{fingerprint}.safetensors"
+        name = fingerprint(pixels)
+        path = _cache_folder() / f"zca-{name}.safetensors"
         try:
-            return cls(**load_file(path), fingerprint=fingerprint)
+            return cls(**load_file(path), fingerprint=name)
         except (FileNotFoundError, SafetensorError, TypeError):  # none yet, or damaged
             pass
         fitted = cls.fit(pixels)
@@ -81,13 +80,6 @@ class Whitening:
             mean, transform, inverse = (t.to(device) for t in first)
             self._tensors[device] = (mean, transform, inverse)
         return self._tensors[device]
-
-
-def _fingerprint(pixels: Tensor) -> str:
-    content = pixels.detach().cpu().contiguous().numpy()
-    digest = hashlib.sha256(f"{content.shape} {content.dtype} {_EPS}".encode())
-    digest.update(content.data)
-    return digest.hexdigest()[:16]
 
 
 def _cache_folder() -> Path:

@@ -84,7 +84,6 @@ def test_resumed_run_equals_uninterrupted_one(
 ) -> None:
     options = ("--iterations", "5", "--eval-every", "2")
     whole = distill(tmp_path / "whole", "dsa", *options)
-    monkeypatch.setattr(record.Checkpoint, "_SECONDS_BETWEEN", 0.0)
     with monkeypatch.context() as patched:
         interrupt_after(patched, 3)
         arguments = ["distill", "dsa", *TINY, *options, "--out", str(tmp_path / "parts")]

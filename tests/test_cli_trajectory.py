@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_from_nothing_a_few_experts_are_trained_and_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["distill", "datm", *TINY]) == 0
-    assert "training 5 experts in experts/" in capsys.readouterr().out
+    assert "5 experts are trained in experts/" in capsys.readouterr().out
     (folder,) = (tmp_path / "experts").iterdir()
     assert folder.name == "digits-convnet-width4-depth1-gsam0.3-2epochs-seed0"
     assert len(ExpertStore.open(folder)) == 5
@@ -115,7 +116,9 @@ def test_teacher_labels_are_the_target_experts(tmp_path: Path, experts: Path) ->
 
 def test_adjoints_agree_but_for_tesla(tmp_path: Path, experts: Path) -> None:
     images = {
-        adjoint: distill(tmp_path / adjoint, experts, "mtt", "--adjoint", adjoint).images
+        adjoint: distill(
+            *(tmp_path / adjoint, experts, "mtt", "--adjoint", adjoint, "--lr-img", "1000")
+        ).images
         for adjoint in ("recompute", "direct", "tesla")
     }
     torch.testing.assert_close(images["recompute"], images["direct"], rtol=1e-3, atol=1e-3)
@@ -131,9 +134,12 @@ def test_without_weight_the_correction_changes_nothing(tmp_path: Path, experts: 
     assert not torch.equal(images("some", "--lam", "0.1"), plain)
 
 
-def test_threshold_skips_every_update(tmp_path: Path, experts: Path) -> None:
+def test_threshold_skips_every_update_and_says_so(
+    tmp_path: Path, experts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "set"
     distill(out, experts, "mtt", "--threshold", "1e-9", "--pix-init", "real")
+    assert "warning: 4 of 4 updates were skipped" in capsys.readouterr().out
     history = columns(out)
     assert history["skipped"] == [1.0] * 4
     assert json.loads((out / "meta.json").read_text())["settings"]["threshold"]["value"] == 1e-9
@@ -269,6 +275,14 @@ def test_divergence_may_be_skipped(
     assert not torch.equal(seen[3], seen[2])
 
 
+def test_corrected_command_may_use_the_folder_of_one_that_could_not_begin(
+    tmp_path: Path, experts: Path
+) -> None:
+    arguments = ["distill", "mtt", *TINY, "--experts", str(experts), "--out", str(tmp_path / "set")]
+    assert main([*arguments, "--max-start-epoch", "9"]) == 2
+    assert main(arguments) == 0
+
+
 # --- refusing ------------------------------------------------------------------------------------
 
 
@@ -292,6 +306,22 @@ def test_experts_that_do_not_fit_are_refused(
     assert main([*arguments, "--experts", str(experts), "--out", str(out)]) == 2
     assert message in capsys.readouterr().err
     assert not (out / "meta.json").exists()
+
+
+def test_damaged_and_existing_files_are_refused(
+    tmp_path: Path, experts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = tmp_path / "ours"
+    shutil.copytree(experts, ours)
+    command = ["experts", "mtt", *NETWORK, "--num-experts", "2", "--train-epochs", "3"]
+    command += ["--out", str(ours), "--export", str(tmp_path / "theirs")]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "already holds replay_buffer_*.pt: export to another folder" in capsys.readouterr().err
+    damaged = ours / "expert-001.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    assert main(command[:-2]) == 2
+    assert "delete it and train it again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

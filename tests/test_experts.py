@@ -174,6 +174,7 @@ def test_experts_differ_and_move(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"network": "mlp"}, "were made for network convnet:width=4:depth=1, not mlp"),
+        ({"fingerprint": "abc"}, "were made for training images with the fingerprint .*, not abc"),
         ({"dataset": "mnist"}, "were made for dataset toy, not mnist"),
         ({"whitening": "abc"}, "were made for ZCA whitening none, not abc"),
         ({"mean": (0.1,)}, r"were made for mean \[0.5\], not \[0.1\]"),

@@ -174,6 +174,12 @@ def test_minibatches_are_cut_from_a_permutation_and_used_from_its_end() -> None:
         assert torch.equal(batch.rows, rows)
 
 
+def test_minibatches_of_the_whole_set() -> None:
+    for batch_syn in (0, 9):
+        for batch in draw_minibatches(4, batch_syn, 2, parse_augmentation("none"), (4, 4)):
+            assert sorted(batch.rows.tolist()) == [0, 1, 2, 3]
+
+
 def test_dropout_is_refused_where_steps_are_computed_again() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, CLASSES)).train()
     student = FunctionalNetwork(network)

@@ -58,6 +58,13 @@ def chosen_settings(options: Namespace) -> dict[str, Any]:
     return {name[4:]: value for name, value in vars(options).items() if name.startswith("set_")}
 
 
+def data_label(options: Namespace) -> str:
+    """The data set's name, and its folder's where the name does not say which."""
+    if options.dataset == "imagefolder" and options.data_dir is not None:
+        return f"imagefolder-{options.data_dir.resolve().name}"
+    return str(options.dataset)
+
+
 def load_chosen_data(
     options: Namespace, accelerator: Accelerator, run: RunSettings | None = None
 ) -> RealData:

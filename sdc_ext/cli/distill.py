@@ -12,6 +12,7 @@ from sdc_ext.cli.common import (
     add_data,
     add_setting,
     chosen_settings,
+    data_label,
     load_chosen_data,
     make_accelerator,
     make_console,
@@ -80,7 +81,7 @@ def _distill(options: Namespace) -> None:
             raise InputError(f"lam_ramp needs a whole number of iterations, got {steps:g}")
         overrides["lam_ramp"] = (start, end, int(steps))
     settings = resolve(method, options.dataset, options.ipc, overrides)
-    out = options.out or Path("runs") / f"{method.name}-{options.dataset}-ipc{options.ipc}"
+    out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
     accelerator = make_accelerator(options.mixed_precision, options.tracker, out)
     console = make_console(accelerator)
     data = load_chosen_data(options, accelerator, settings.run)
@@ -90,7 +91,7 @@ def _distill(options: Namespace) -> None:
     console.print(data.describe())
     console.print(settings_table(settings))
     if method.experts is not None or options.experts is not None:
-        experts = experts_for_run(options.experts, method, settings, task, options.seed, console)
+        experts = experts_for_run(options, method, settings, task, console)
         engine = replace(engine, task=replace(task, experts=experts))
     synthetic = engine.distill(resume=options.resume)
     console.print(summary(synthetic, method.counts))

@@ -12,6 +12,7 @@ from sdc_ext.cli.common import (
     add_data,
     add_setting,
     chosen_settings,
+    data_label,
     load_chosen_data,
     make_accelerator,
     make_console,
@@ -61,7 +62,7 @@ def add_experts(commands: Any, given: Sequence[str]) -> None:
 def _run(options: Namespace) -> None:
     from sdc_ext.adapters import METHODS, get_method
     from sdc_ext.adapters.settings import resolve
-    from sdc_ext.expert_store import ExpertInfo
+    from sdc_ext.expert_store import ExpertInfo, check_export
     from sdc_ext.report import expert_table
 
     method = get_method(options.method)
@@ -79,7 +80,9 @@ def _run(options: Namespace) -> None:
     console.print(data.describe())
     model = _model(data, run.network)
     info = ExpertInfo.of(data, run.network, model, asdict(recipe), options.seed)
-    folder = options.out or _folder(options.dataset, run.network, run.zca, recipe)
+    if options.export is not None:
+        check_export(options.export)
+    folder = options.out or _folder(data_label(options), run.network, run.zca, recipe)
     store = _train(folder, info, data, recipe, options.num_experts, accelerator, console)
     console.print(expert_table(store))
     if options.export is not None and accelerator.is_main_process:
@@ -88,17 +91,9 @@ def _run(options: Namespace) -> None:
 
 
 def experts_for_run(
-    given: Path | None, method: Method, settings: Settings, task: Task, seed: int, console: Console
+    options: Namespace, method: Method, settings: Settings, task: Task, console: Console
 ) -> Experts:
-    """The experts in the given or their usual folder; a few are trained if there are none.
-
-    Args:
-        given: the user's folder, if any.
-        method: one that matches experts.
-        settings: of the run.
-        task: of the run.
-        seed: of the training, if need be.
-        console: where to report.
+    """The experts in ``--experts`` or their usual folder; a few are trained if there are none.
 
     Raises:
         InputError: if they were made for something else.
@@ -112,12 +107,13 @@ def experts_for_run(
     recipe = replace(
         method.experts(task.data.name, task.ipc), train_epochs=settings.loop.epochs_needed
     )
-    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
-    folder = given or _folder(task.data.name, network, settings.run.zca, recipe)
-    if given is None and not folder.exists():
-        folder = folder.with_name(f"{folder.name}-{recipe.train_epochs}epochs-seed{seed}")
+    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), options.seed)
+    folder = options.experts or _folder(data_label(options), network, settings.run.zca, recipe)
+    if options.experts is None and not folder.exists():
+        few = f"{recipe.train_epochs}epochs-seed{options.seed}"
+        folder = folder.with_name(f"{folder.name}-{few}")
         console.print(
-            f"training {_FEW_EXPERTS} experts in {folder}, if they are not there; sdc-ext "
+            f"{_FEW_EXPERTS} experts are trained in {folder}, unless they are there; sdc-ext "
             f"experts {method.name} trains more, and for longer"
         )
         _train(folder, wanted, task.data, recipe, _FEW_EXPERTS, task.accelerator, console)
@@ -145,6 +141,8 @@ def _train(
         store = ExpertStore.create(folder, info)
     mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
     done = sum(store.has(k) for k in mine)
+    if 0 < len(store) < num_experts:
+        console.print(f"{len(store)} of {num_experts} experts are there already")
     with Progress(console=console, disable=not accelerator.is_main_process) as progress:
         bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
         progress.advance(bar, done * recipe.train_epochs)
@@ -167,6 +165,6 @@ def _model(data: RealData, network: str) -> nn.Module:
     return create_network(network, data.channels, len(data.classes), data.image_size)
 
 
-def _folder(dataset: str, network: str, zca: bool, recipe: ExpertRecipe) -> Path:
-    parts = [dataset, *network.replace("=", "").split(":"), *["zca"] * zca, recipe.label]
+def _folder(label: str, network: str, zca: bool, recipe: ExpertRecipe) -> Path:
+    parts = [label, *network.replace("=", "").split(":"), *["zca"] * zca, recipe.label]
     return Path("experts") / "-".join(parts)

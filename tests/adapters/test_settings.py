@@ -191,7 +191,7 @@ def test_bad_trajectory_settings_are_refused(choice: dict[str, Any], message: st
 
 
 def test_unknown_setting_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown setting 'lr_image': did you mean 'lr_img'"):
+    with pytest.raises(InputError, match="unknown setting of dc 'lr_image': did you mean 'lr_img'"):
         settle("dc", lr_image=1.0)
 
 
