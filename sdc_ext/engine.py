@@ -108,31 +108,29 @@ class Engine:
             self.console.print(f"resumed at iteration {record.iteration}")
         loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
 
-        good = _present(record.state).copy()
+        before = proved = copy.deepcopy(record.state.state_dict())
         skipped = 0
         with self._progress(record.iteration) as show:
             while record.iteration < run.iterations:
-                before = _present(record.state).copy()
-                undo = copy.deepcopy(record.state.state_dict())
+                before = copy.deepcopy(record.state.state_dict())
                 try:
                     log = self._step(record, loss_fn)
                     skipped = 0
-                    # A step proves the images it began with: those after it may have no finite
-                    # loss.
-                    good = before
+                    # A step proves what it began with: what is after it may have no finite loss.
+                    proved = before
                 except DivergenceError as error:
-                    record.state.load_state_dict(undo)
                     skipped += 1
                     if run.on_divergence == "stop" or skipped > _MOST_SKIPPED:
-                        best = record.kept if self.method.counts == "best" else None
-                        self._save(record, best or good)
+                        record.state.load_state_dict(proved)
+                        self._save(record, record.kept if self.method.counts == "best" else None)
                         raise DivergenceError(
                             f"iteration {record.iteration}: {error}; the last good set is in "
                             f"{self.out}"
                         ) from None
+                    record.state.load_state_dict(before)
                     log = self._skip(record, error)
                 except KeyboardInterrupt:
-                    record.state.load_state_dict(undo)
+                    record.state.load_state_dict(before)
                     if self.task.accelerator.is_main_process:
                         checkpoint.save()
                     raise

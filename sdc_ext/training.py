@@ -22,12 +22,12 @@ from sdc_ext.augment import Augmentation
 _CHUNK_PIXELS = 64 * 28 * 28
 
 
-def default_chunk_size(images: Tensor) -> int:
-    """How many of these images to send through a network at once."""
+def default_chunk_size(images: Tensor, pixels: int | None = None) -> int:
+    """How many of these images to send through a network at once; on CPUs, ``pixels`` in all."""
     if images.device.type != "cpu":
         return len(images)
     height, width = images.shape[2:]
-    return max(1, _CHUNK_PIXELS // (height * width))
+    return max(1, (pixels or _CHUNK_PIXELS) // (height * width))
 
 
 class BatchLoss:

@@ -33,7 +33,7 @@ from torch.autograd.function import once_differentiable
 from sdc_ext.augment import Augmentation, Replay
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.functional import FunctionalNetwork
-from sdc_ext.training import uses_batch_statistics
+from sdc_ext.training import default_chunk_size, uses_batch_statistics
 
 Adjoint = Literal["recompute", "direct", "tesla"]
 
@@ -288,20 +288,13 @@ class _Sweep:
         if uses_batch_statistics(self.student.network):
             parts = [(images, labels)]
         else:
-            size = self.chunk_size or _default_chunk_size(images)
+            size = self.chunk_size or default_chunk_size(images, _CHUNK_PIXELS)
             count = -(-len(images) // size)
             # As many for every process, if there are enough images.
             count = min(-(-count // self.share.count) * self.share.count, len(images))
             pieces = (torch.tensor_split(t, count) for t in (images, labels))
             parts = list(zip(*pieces, strict=True))
         return parts[self.share.index :: self.share.count]
-
-
-def _default_chunk_size(images: Tensor) -> int:
-    if images.device.type != "cpu":
-        return len(images)
-    height, width = images.shape[2:]
-    return max(1, _CHUNK_PIXELS // (height * width))
 
 
 class _Trail:
