@@ -91,6 +91,11 @@ class RealData:
         mean, std = self._statistics(pixels)
         return (pixels - mean) / std
 
+    @property
+    def whitened_by(self) -> str | None:
+        """Fingerprint of the images that the whitening was fitted to; None without one."""
+        return None if self.whitening is None else self.whitening.fingerprint
+
     def whitened(self) -> RealData:
         """The same data under ZCA whitening, fitted to the training images once."""
         zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels

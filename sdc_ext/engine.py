@@ -108,7 +108,7 @@ class Engine:
             self.console.print(f"resumed at iteration {record.iteration}")
         loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
 
-        before = proved = copy.deepcopy(record.state.state_dict())
+        proved = copy.deepcopy(record.state.state_dict())
         skipped = 0
         with self._progress(record.iteration) as show:
             while record.iteration < run.iterations:
@@ -165,7 +165,7 @@ class Engine:
             evaluation=self.recipe(distilled.lr),
             settings=settings,
             accuracies=tuple(evaluations),
-            whitening=None if data.whitening is None else data.whitening.fingerprint,
+            whitening=data.whitened_by,
             versions={
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("sdc-ext", "torch", "timm")},
@@ -248,7 +248,7 @@ class Engine:
             "seed": self.seed,
             "mixed_precision": accelerator.mixed_precision,
             "compile": self.task.compile,
-            "whitening": None if data.whitening is None else data.whitening.fingerprint,
+            "whitening": data.whitened_by,
             "experts": None if experts is None else experts.identity,
             **{name: setting.value for name, setting in self.settings.origin.items()},
         }

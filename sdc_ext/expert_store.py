@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,7 @@ class ExpertInfo:
             images=tuple(data.train.images.shape),
             fingerprint=fingerprint(data.train.images, data.train.labels),
             classes=data.classes,
-            whitening=None if data.whitening is None else data.whitening.fingerprint,
+            whitening=data.whitened_by,
             mean=data.mean,
             std=data.std,
             network=network,
@@ -193,23 +194,16 @@ class ExpertStore:
 
     def parameters(self, expert: int, epoch: int) -> Tensor:
         """See :class:`Experts`."""
-        path = self._files()[expert]
-        try:
-            with safe_open(path, "pt") as file:
-                row: Tensor = file.get_slice(_TRAJECTORY)[epoch % (self.epochs + 1)]
-        except (SafetensorError, IndexError) as error:
-            raise _damaged(path, error) from None
-        return row
+        with _reading(self._files()[expert]) as file:
+            row: Tensor = file.get_slice(_TRAJECTORY)[epoch % (self.epochs + 1)]
+            return row
 
     def accuracies(self) -> list[float]:
         """Test accuracy of each expert's last parameters, in [0, 1]."""
         found = []
         for path in self._files():
-            try:
-                with safe_open(path, "pt") as file:
-                    found.append(float(file.metadata()["accuracy"]))
-            except (SafetensorError, KeyError, TypeError) as error:
-                raise _damaged(path, error) from None
+            with _reading(path) as file:
+                found.append(float(file.metadata()["accuracy"]))
         return found
 
     def export(self, folder: Path, shapes: Sequence[torch.Size]) -> list[Path]:
@@ -326,8 +320,14 @@ def _holds_buffers(folder: Path) -> bool:
     return folder.is_dir() and any(_BUFFER.fullmatch(p.name) for p in folder.iterdir())
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged ({error}): delete it and train it again")
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """An expert's file, mapped; raises InputError if what is read is not there."""
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, IndexError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it and train it again") from None
 
 
 def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]]]:

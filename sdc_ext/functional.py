@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
@@ -84,10 +84,14 @@ class FunctionalNetwork:
         """
         whole = uses_batch_statistics(self.network)
         size = len(images) if whole else default_chunk_size(images)
+        return self.summed_gradient(theta, split_batch(images, labels, size)) / len(images)
+
+    def summed_gradient(self, theta: Tensor, parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """Sum of the gradients (P,) of (images, labels) parts, detached."""
         total = torch.zeros_like(theta)
-        for x, y in split_batch(images, labels, size):
-            total += self.gradient(theta, x, y)
-        return total / len(images)
+        for images, labels in parts:
+            total += self.gradient(theta, images, labels)
+        return total
 
     def gradient_product(
         self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, *, hessian: bool

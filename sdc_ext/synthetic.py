@@ -222,7 +222,7 @@ class SyntheticSet:
         if self.info.whitening is None:
             return replace(data, mean=self.info.mean, std=self.info.std, whitening=None)
         whitened = data.whitened()
-        if whitened.whitening is None or whitened.whitening.fingerprint != self.info.whitening:
+        if whitened.whitened_by != self.info.whitening:
             raise InputError(
                 f"the distilled set is ZCA-whitened by other training images than those of "
                 f"{data.name} here: evaluate on the data it was made from"

@@ -212,10 +212,9 @@ class _Sweep:
         trail = _Trail(params)
         theta, norms = params.detach(), []
         for batch in self.batches:
-            g = torch.zeros_like(theta)
-            for x, y in self._chunks(batch.replay(images[batch.rows]), labels[batch.rows]):
-                g += self.student.gradient(theta, x, y)
-            g = self.share.reduce(g / len(batch.rows))
+            chunks = self._chunks(batch.replay(images[batch.rows]), labels[batch.rows])
+            total = self.student.summed_gradient(theta, chunks)
+            g = self.share.reduce(total / len(batch.rows))
             trail.append(theta, g)
             norms.append(torch.linalg.vector_norm(g))
             theta = theta - lr * g

@@ -71,14 +71,14 @@ def load_chosen_data(
     """The real data, normalised as ``run`` says, or as they usually are."""
     from sdc_ext.data import load_data
 
-    named = run is not None and run.statistics != "own"
+    statistics = None if run is None or run.statistics == "own" else run.statistics
     with accelerator.local_main_process_first():  # one process downloads, the others find it
         data = load_data(
             options.dataset,
             options.data_dir,
             image_size=options.image_size,
             download=options.download,
-            statistics=run.statistics if run is not None and named else None,
+            statistics=statistics,
         )
         return data.whitened() if run is not None and run.zca else data
 

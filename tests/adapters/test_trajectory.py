@@ -10,7 +10,8 @@ from conftest import Golden, relative_error
 from torch import Tensor
 
 from sdc_ext import with_sdc
-from sdc_ext.adapters.trajectory import Inner, match_trajectory
+from sdc_ext.adapters.trajectory import Inner, TrajectoryMatching, match_trajectory
+from sdc_ext.adapters.trajectory_state import TrajectoryState
 from sdc_ext.functional import FunctionalNetwork
 from sdc_ext.matching import parameter_distance
 from sdc_ext.networks import create_network
@@ -109,6 +110,32 @@ def test_tesla_is_the_originals_with_its_factor_two(
     assert relative_error(step.gradients["lr"], case["grad_lr"]) < 1e-10
     if "label" in step.gradients:
         assert relative_error(step.gradients["label"], case["grad_label"]) < 1e-10
+
+
+def test_soft_cross_entropy_is_the_originals(golden: Callable[[str], Golden]) -> None:
+    case = golden("datm_softce_n3_K10")
+    logits, targets = (case[k].requires_grad_() for k in ("logits", "target_logits"))
+    student = FunctionalNetwork(torch.nn.Linear(1, 1))
+    student._logits = lambda parts, images: logits  # type: ignore[method-assign]
+    value = student.loss(torch.zeros(2), logits, targets.softmax(-1)) / len(logits)
+    gradients = torch.autograd.grad(value, [logits, targets])
+    assert relative_error(value.detach(), case["value"]) < 1e-12
+    for gradient, name in zip(gradients, ("logits", "target_logits"), strict=True):
+        assert relative_error(gradient, case[f"grad_{name}"]) < 1e-12
+
+
+def test_moving_average_is_the_originals(golden: Callable[[str], Golden]) -> None:
+    case = golden("ftd_ema_decay0p999")
+    images = case["image_init"]
+    loop = TrajectoryMatching(ema_decay=case.meta["decay"])
+    student = FunctionalNetwork(torch.nn.Linear(1, 1))
+    state = TrajectoryState(loop, images.clone(), torch.arange(len(images)), student)
+    for after, average in zip(case["image_after_step"], case["ema_after_step"], strict=True):
+        with torch.no_grad():
+            state.images.copy_(after)
+        loop._update(state, [torch.zeros_like(leaf) for leaf in state.leaves])
+        assert torch.equal(state.images.detach(), after)
+        assert relative_error(state.candidates()["ema"].images, average) < 1e-12
 
 
 @pytest.mark.parametrize("norm", ["norm", "sqnorm"])
