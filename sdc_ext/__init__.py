@@ -1,8 +1,10 @@
 """Sample Difficulty Correction (SDC) for dataset distillation.
 
-``with_sdc`` wraps any matching loss and needs torch alone; everything else loads on demand.
+``with_sdc`` wraps any matching loss, ``inject`` corrects a loop that nobody edits; both need
+torch alone. Everything else loads on demand.
 """
 
+from sdc_ext.injection import inject as inject
 from sdc_ext.regularizer import LogRamp as LogRamp
 from sdc_ext.regularizer import SDCLoss as SDCLoss
 from sdc_ext.regularizer import with_sdc as with_sdc

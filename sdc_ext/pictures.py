@@ -64,12 +64,15 @@ def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
+def draw_curves(
+    history: Mapping[str, Sequence[float]], path: Path, over: str = "iteration"
+) -> None:
     """Draws the matching loss and the difficulty (GraDN) over iterations.
 
     Args:
-        history: columns ``iteration``, ``matching`` and ``difficulty`` of equal length.
+        history: columns ``matching``, ``difficulty`` and ``over`` of equal length.
         path: the picture to write.
+        over: the column that runs to the right.
     """
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axis, (name, label) in zip(
@@ -77,8 +80,8 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
         (("matching", "matching loss"), ("difficulty", "GraDN (difficulty)")),
         strict=True,
     ):
-        axis.plot(history["iteration"], history[name], linewidth=1)
-        axis.set_xlabel("iteration")
+        axis.plot(history[over], history[name], linewidth=1)
+        axis.set_xlabel(over)
         axis.set_title(label, fontsize=10)
         axis.grid(alpha=0.3)
     _save(figure, path)

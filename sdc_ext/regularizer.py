@@ -116,7 +116,7 @@ class SDCLoss:
         self._grads = grads
         self._norm = norm
         self._observed: list[Tensor] = []
-        self.lam = _check_lam(lam(0) if callable(lam) else lam)
+        self.lam = check_lam(lam(0) if callable(lam) else lam)
 
     @property
     def iteration(self) -> int:
@@ -160,7 +160,7 @@ class SDCLoss:
                 "tensors; wrap the function that computes the matching loss itself"
             )
         if self._schedule is not None:
-            self.lam = _check_lam(self._schedule(self._iteration))
+            self.lam = check_lam(self._schedule(self._iteration))
         stacked = torch.stack(list(norms))
         self.difficulty = stacked.detach().mean()
         self.matching = loss.detach()
@@ -235,7 +235,8 @@ def with_sdc(
     return SDCLoss(loss_fn, lam, grads, norm)
 
 
-def _check_lam(lam: object) -> float:
+def check_lam(lam: object) -> float:
+    """Returns lam as a float; raises if it is no number, negative or not finite."""
     if isinstance(lam, bool) or not isinstance(lam, Real):
         raise TypeError(f"lam must be a number or a schedule, got {type(lam).__name__}")
     value = float(lam)

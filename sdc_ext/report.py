@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -44,6 +44,20 @@ def expert_table(store: ExpertStore) -> Table:
     for name, value in store.info.recipe.items():
         table.add_row(name, str(value))
     table.add_row("test accuracy", str(accuracies))
+    return table
+
+
+def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
+    """First and last of what an injection recorded: GraDN, matching loss and lam."""
+    table = _table("image steps seen", "what", "first", "last", "mean")
+    for name, label in (
+        ("difficulty", "GraDN (difficulty)"),
+        ("matching", "matching loss"),
+        ("lam", "lam"),
+    ):
+        values = columns[name]
+        mean = sum(values) / len(values)
+        table.add_row(label, *(f"{v:.4g}" for v in (values[0], values[-1], mean)))
     return table
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``sdc-ext distill | experts | evaluate | show | export``."""
+"""The command line: ``sdc-ext distill | experts | run | evaluate | show | export``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from sdc_ext.cli.distill import add_distill
 from sdc_ext.cli.experts import add_experts
+from sdc_ext.cli.run import add_run
 from sdc_ext.cli.sets import add_evaluate, add_export, add_show
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.memory import keep_freed_memory
@@ -29,13 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted.
+        0 if it succeeded (for ``run`` the script's own status), 2 for bad input, 3 if a loss
+        diverged, 130 if interrupted.
     """
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
         options = _parser(given).parse_args(given)
         keep_freed_memory()
-        options.run(options)
+        status: int = options.run(options) or 0
+        return status
     except InputError as error:
         return _report(error, _BAD_INPUT)
     except OSError as error:
@@ -45,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error, _DIVERGED)
     except KeyboardInterrupt:
         return _report("interrupted; continue a distillation with --resume", _INTERRUPTED)
-    return 0
 
 
 def _report(problem: object, status: int) -> int:
@@ -61,6 +63,7 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     add_distill(commands, given)
     add_experts(commands, given)
+    add_run(commands)
     add_evaluate(commands)
     add_show(commands)
     add_export(commands)

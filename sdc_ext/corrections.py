@@ -1,0 +1,297 @@
+"""Where and how strongly a foreign loop is corrected, one class a kind of loop.
+
+They see what the loop asks of autograd, in order, through three calls: ``capture`` for a gradient
+with a graph, ``plain_gradient`` for one without, ``backward`` for a backward pass. They know
+nothing of how these calls were intercepted.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from sdc_ext.errors import InputError
+from sdc_ext.regularizer import Norm, Schedule, gradient_norm
+
+Reduction: TypeAlias = Literal["sum", "mean"]
+
+REDUCTIONS: dict[str, Reduction] = {"gm": "sum", "tm": "mean", "tesla": "mean"}  # by default
+
+_MOST_LIVE = 2000  # one a class of Tiny ImageNet is 200, one an inner step about 100
+
+
+class InjectionError(InputError):
+    """A script does not do what its profile says; the message names the profile to use."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strongly to correct: lam or its schedule, the norm, how norms are reduced, a factor."""
+
+    lam: float | Schedule
+    norm: Norm
+    reduction: Reduction
+    scale: float
+
+    @property
+    def active(self) -> bool:
+        """Whether the loop is changed at all."""
+        return (callable(self.lam) or self.lam > 0) and self.scale > 0
+
+    def weight(self, iteration: int) -> float:
+        """The factor of the norms at an outer iteration."""
+        return self.scale * self.lam_at(iteration)
+
+    def lam_at(self, iteration: int) -> float:
+        return float(self.lam(iteration) if callable(self.lam) else self.lam)
+
+    def penalty(self, norm: Tensor) -> Tensor:
+        return norm if self.norm == "l2" else norm.square()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One corrected image step.
+
+    Attributes:
+        iteration: outer iteration: for gradient matching the networks seen before this one, for
+            trajectories the steps before this one, since the synthetic images were made.
+        lam: the correction's weight, without the scale.
+        captured: how many gradients of synthetic batches it was made of.
+        difficulty: their mean L2 norm (GraDN), a detached scalar.
+        matching: the script's own loss, a detached scalar; NaN where it has none to go backward.
+    """
+
+    iteration: int
+    lam: float
+    captured: int
+    difficulty: Tensor
+    matching: Tensor
+
+
+@dataclass
+class _Capture:
+    """A norm, in graph unless nothing is to be corrected, and what it was differentiated by."""
+
+    norm: Tensor
+    by: list[weakref.ref[Tensor]]
+    leaf: bool  # parameters of a network, not the result of inner steps
+
+    def is_by_any(self, tensors: Sequence[Tensor]) -> bool:
+        return any(ref() is tensor for ref in self.by for tensor in tensors)
+
+
+@dataclass
+class Correction:
+    """What the two kinds of loops share.
+
+    Attributes:
+        strength: how strongly to correct.
+        complain: called with what is wrong; raises if the injection is strict.
+        steps: the corrected image steps so far.
+        since_image_step: corrections since the images were last updated.
+    """
+
+    strength: Strength
+    complain: Callable[[str], None]
+    steps: list[Step] = field(default_factory=list)
+    since_image_step: int = 0
+    _iteration: int = -1
+    _live: list[_Capture] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """New synthetic images: schedules start again."""
+        self._iteration = -1
+
+    def capture(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+        """Notes the gradient of a synthetic batch that the loop keeps in graph."""
+        with torch.set_grad_enabled(self.strength.active):
+            norm = gradient_norm(gradients)
+        by = [weakref.ref(t) for t in inputs]
+        self._note(_Capture(norm, by, leaf=all(t.is_leaf for t in inputs)))
+
+    def plain_gradient(self, inputs: Sequence[Tensor]) -> Tensor | None:
+        """A gradient without a graph is asked for; returns what to add to its outputs."""
+        raise NotImplementedError
+
+    def backward(self, loss: Tensor) -> Tensor | None:
+        """A backward pass begins; returns what to add to the loss."""
+        raise NotImplementedError
+
+    def left_over(self) -> str | None:
+        """What an optimiser step finds undone: the profile that would have done it, or None."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """Forgets what was captured."""
+        self._live.clear()
+
+    def _note(self, capture: _Capture) -> None:
+        raise NotImplementedError
+
+    def _finish(self, norms: Sequence[Tensor], matching: Tensor, lam: float) -> None:
+        difficulty = torch.stack([n.detach() for n in norms]).mean()
+        step = Step(self._iteration, lam, len(norms), difficulty, matching.detach())
+        self.steps.append(step)
+        self.since_image_step += 1
+
+
+class BackwardCorrection(Correction):
+    """Loops that call ``backward`` on a matching loss: DC, DSA, DCC, MTT, FTD, DATM."""
+
+    def __init__(
+        self, strength: Strength, complain: Callable[[str], None], *, trajectories: bool
+    ) -> None:
+        super().__init__(strength, complain)
+        self._trajectories = trajectories
+        self._by_hand = 0
+        self._network: weakref.ref[Tensor] | None = None
+
+    def begin(self) -> None:
+        super().begin()
+        self._network = None
+
+    def plain_gradient(self, inputs: Sequence[Tensor]) -> Tensor | None:
+        """Adds nothing; but gradients of images show that they are made by hand."""
+        ours = not self._live or any(c.is_by_any(inputs) for c in self._live)
+        others = [t for t in inputs if t.ndim > 1 and not isinstance(t, torch.nn.Parameter)]
+        if others and not ours:
+            self._by_hand += 1
+            if self._by_hand > 1:
+                self.complain(
+                    f"{len(self._live)} captured gradients wait for a backward pass while the "
+                    "script asks for image gradients by hand: use the profile 'tesla'"
+                )
+        return None
+
+    def backward(self, loss: Tensor) -> Tensor | None:
+        if not self._live:
+            return None
+        self._check_profile()
+        first = self._live[0].by[0]
+        if self._trajectories or self._network is None or self._network() is not first():
+            self._iteration += 1  # every trajectory, or a network not seen before
+            self._network = first
+        norms = [c.norm for c in self._live]
+        self.drop()
+        lam = self.strength.lam_at(self._iteration)
+        self._finish(norms, loss, lam)
+        weight = self.strength.weight(self._iteration)
+        if weight == 0:
+            return None
+        penalty = self.strength.penalty(torch.stack(norms))
+        return weight * (penalty.sum() if self.strength.reduction == "sum" else penalty.mean())
+
+    def left_over(self) -> str | None:
+        if not self._live:
+            return None
+        return "tesla" if self._by_hand or self._trajectories else "tm or tesla"
+
+    def drop(self) -> None:
+        super().drop()
+        self._by_hand = 0
+
+    def _note(self, capture: _Capture) -> None:
+        self._live.append(capture)
+        if len(self._live) > _MOST_LIVE:
+            self.complain(
+                f"{len(self._live)} gradients with their graphs wait for a backward pass that "
+                "does not come: use the profile 'tesla' if the script computes image gradients "
+                "by hand, else 'none'"
+            )
+            self.drop()
+
+    def _check_profile(self) -> None:
+        first, *others = self._live
+        if not self._trajectories and not all(c.leaf for c in self._live):
+            self.complain(
+                "the captured gradients belong to the steps of a trajectory, not to a network's "
+                "parameters: use the profile 'tm'"
+            )
+        network = first.by[0]()
+        fixed = network is not None and all(c.is_by_any([network]) for c in others)
+        if self._trajectories and first.leaf and others and fixed:
+            self.complain(
+                f"all {len(self._live)} captured gradients belong to the same parameters, so they "
+                "are no steps of a trajectory: use the profile 'gm'"
+            )
+
+
+class StepwiseCorrection(Correction):
+    """Loops that never call ``backward`` and compute image gradients step by step: TESLA.
+
+    A first pass takes all inner steps, to sum their gradients; a second one asks at every step
+    for a gradient with a graph, and for the image gradient of a product with it. That product
+    gets the step's share.
+    """
+
+    def __init__(self, strength: Strength, complain: Callable[[str], None]) -> None:
+        super().__init__(strength, complain)
+        self._asked: Counter[torch.Size] = Counter()
+        self._norms: list[Tensor] = []
+        self._expected = 0
+
+    def plain_gradient(self, inputs: Sequence[Tensor]) -> Tensor | None:
+        images = [t for t in inputs if t.ndim > 1]
+        if not images or not self._live:
+            self._asked[inputs[0].shape] += 1
+            return None
+        (capture,) = self._live
+        if not self._norms:
+            by = capture.by[0]()
+            self._expected = 0 if by is None else self._asked[by.shape] - 1
+            self._iteration += 1
+        if capture.is_by_any(images) or self._expected < 1:
+            self.complain(
+                "no first pass of inner steps came before the first image gradient, so the loop "
+                f"is not TESLA's: use the profile {_by_backward(capture)}"
+            )
+            self.drop()
+            return None
+        self._norms.append(capture.norm)
+        self._live.clear()
+        weight = self.strength.weight(self._iteration)
+        if self.strength.reduction == "mean":
+            weight /= self._expected
+        if len(self._norms) == self._expected:
+            nothing = capture.norm.new_tensor(math.nan)
+            self._finish(self._norms, nothing, self.strength.lam_at(self._iteration))
+            self.drop()
+        return weight * self.strength.penalty(capture.norm) if weight > 0 else None
+
+    def backward(self, loss: Tensor) -> Tensor | None:
+        if self._live:
+            (capture,) = self._live
+            self.complain(
+                "the script goes backward from its loss, and computes no image gradients by hand: "
+                f"use the profile {_by_backward(capture)}"
+            )
+            self.drop()
+        return None
+
+    def left_over(self) -> str | None:
+        if self._live:
+            return _by_backward(self._live[0])
+        return "tm or gm" if self._norms else None
+
+    def drop(self) -> None:
+        super().drop()
+        self._asked.clear()
+        self._norms = []
+
+    def _note(self, capture: _Capture) -> None:
+        self._live = [capture]
+        by = capture.by[0]()
+        if by is not None:
+            self._asked[by.shape] += 1
+
+
+def _by_backward(capture: _Capture) -> str:
+    return "'gm'" if capture.leaf else "'tm'"

@@ -1,0 +1,190 @@
+"""Which kind of matching loop a script is, told from cheap facts of its source.
+
+Nothing is imported or executed; file and function names do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Profile: TypeAlias = Literal["gm", "tm", "tesla", "none"]
+
+PROFILES: dict[Profile, str] = {
+    "gm": "gradient matching: the norms of an image step are summed, one a class",
+    "tm": "trajectory matching: the mean norm of an image step's inner steps",
+    "tesla": "trajectory matching with image gradients by hand: a share at every inner step",
+    "none": "nothing to correct: shims only",
+}
+
+_FUNCTIONAL = {"flat_param", "functional_call", "ReparamModule"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a source does; each is the first line that does it, 0 if none does.
+
+    Attributes:
+        captures: asks for gradients with ``create_graph=True``.
+        backward: calls ``backward``.
+        assigns_grad: sets the ``.grad`` of something to more than None.
+        unrolls: takes a step along such a gradient, or calls a network with given parameters.
+        keeps_parameters: copies all parameters of a network to the CPU, as expert trainers do.
+        repeats_gradients: multiplies what ``autograd.grad`` returns, a tuple, by a number.
+    """
+
+    captures: int = 0
+    backward: int = 0
+    assigns_grad: int = 0
+    unrolls: int = 0
+    keeps_parameters: int = 0
+    repeats_gradients: int = 0
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile that these facts speak for, None if for none."""
+        if not self.captures:
+            return "none" if self.keeps_parameters else None
+        if self.backward:
+            return "tm" if self.unrolls else "gm"
+        return "tesla" if self.assigns_grad else None
+
+    def __str__(self) -> str:
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        lines = [f"{name.replace('_', ' ')} (line {n})" for name, n in found.items() if n]
+        return ", ".join(lines) or "no gradients with create_graph=True"
+
+
+def read_facts(source: str) -> Facts:
+    """The facts of one file; of a file that Python cannot parse, none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            tree = ast.parse(source)
+    except SyntaxError:
+        return Facts()
+    nodes = list(ast.walk(tree))
+    captured = _captured_names(nodes)
+    found: dict[str, int] = {}
+    for node in nodes:
+        for name in _facts_of(node, captured):
+            line = getattr(node, "lineno", 0)
+            found[name] = min(found.get(name, line), line)
+    return Facts(**found)
+
+
+def project_sources(script: Path) -> dict[Path, str]:
+    """A script and the modules it imports from its own project, with their text.
+
+    Looked for beside the script, and in folders that it appends to ``sys.path`` by literal.
+    """
+    sources: dict[Path, str] = {}
+    folders = [script.parent]
+    waiting = [script]
+    while waiting:
+        path = waiting.pop().resolve()
+        if path in sources:
+            continue
+        sources[path] = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            nodes = list(ast.walk(ast.parse(sources[path])))
+        except SyntaxError:
+            continue
+        folders += [script.parent / text for node in nodes for text in _path_additions(node)]
+        for name in (name for node in nodes for name in _imported(node)):
+            parts = name.split(".")
+            stems = [folder.joinpath(*parts) for folder in folders]
+            files = [f for s in stems for f in (s.with_suffix(".py"), s / "__init__.py")]
+            waiting += [f for f in files if f.is_file()]
+    return sources
+
+
+def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
+    """The first file of a project that says which profile it wants, and its facts."""
+    for path, text in sources.items():
+        facts = read_facts(text)
+        if facts.profile is not None:
+            return path, facts
+    return None
+
+
+def _facts_of(node: ast.AST, captured: set[str]) -> Iterator[str]:
+    if isinstance(node, ast.Call):
+        called = _called_name(node)
+        if _creates_graph(node):
+            yield "captures"
+        if called == "backward":
+            yield "backward"
+        if called in _FUNCTIONAL or any(k.arg in _FUNCTIONAL for k in node.keywords):
+            yield "unrolls"
+    elif isinstance(node, ast.Assign):
+        cleared = isinstance(node.value, ast.Constant) and node.value.value is None
+        targets = [t for t in node.targets if isinstance(t, ast.Attribute) and t.attr == "grad"]
+        if targets and not cleared:
+            yield "assigns_grad"
+    elif isinstance(node, ast.ListComp):
+        text = ast.unparse(node)
+        if ".cpu()" in text and ".parameters()" in text:
+            yield "keeps_parameters"
+    elif isinstance(node, ast.BinOp):
+        if isinstance(node.op, ast.Sub) and _is_multiple_of(node.right, captured):
+            yield "unrolls"
+        sides = (node.left, node.right)
+        asks = any(isinstance(s, ast.Call) and _called_name(s) == "grad" for s in sides)
+        if isinstance(node.op, ast.Mult) and asks:
+            yield "repeats_gradients"
+
+
+def _captured_names(nodes: list[ast.AST]) -> set[str]:
+    """The variables that hold gradients with a graph."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Assign) and any(_creates_graph(n) for n in ast.walk(node.value)):
+            for target in node.targets:
+                names |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return names
+
+
+def _creates_graph(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and any(
+        keyword.arg == "create_graph"
+        and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value)
+        for keyword in node.keywords
+    )
+
+
+def _is_multiple_of(node: ast.AST, names: set[str]) -> bool:
+    """``lr * grad``: what an unrolled step subtracts."""
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Mult)
+        and any(isinstance(n, ast.Name) and n.id in names for n in ast.walk(node))
+    )
+
+
+def _called_name(call: ast.Call) -> str:
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _path_additions(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        "sys.path.append",
+        "sys.path.insert",
+    ):
+        yield from (
+            a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        )
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
