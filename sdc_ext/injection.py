@@ -234,7 +234,7 @@ class Injection:
         @functools.wraps(original)
         def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
-            images = _images_of(optimizer)
+            images = images_of(optimizer)
             if images is not None:
                 self.record.images = images
                 if self._correction is not None:
@@ -243,7 +243,7 @@ class Injection:
         return init
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
-        images = _images_of(optimizer)
+        images = images_of(optimizer)
         correction = self._correction
         if images is None or images.grad is None or correction is None:
             return
@@ -266,7 +266,7 @@ class Injection:
                 "captured gradients are left over at an optimiser step, so the profile "
                 f"{self.record.profile!r} does not fit: use the profile {better}"
             )
-        if _images_of(optimizer) is not None:
+        if images_of(optimizer) is not None:
             if not correction.since_image_step:
                 self._complain(
                     "the images were updated without a correction: no gradient with "
@@ -335,7 +335,7 @@ def _with_root(term: Tensor | None, roots: Any, seeds: Any) -> tuple[Any, Any]:
     return (*roots, term), seeds
 
 
-def _images_of(optimizer: Optimizer) -> Tensor | None:
+def images_of(optimizer: Optimizer) -> Tensor | None:
     """The synthetic images among what an optimiser updates; None for one of a network."""
     updated: list[Tensor] = [t for group in optimizer.param_groups for t in group["params"]]
     for tensor in updated:

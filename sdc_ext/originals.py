@@ -1,9 +1,11 @@
-"""Files of the original repositories: ``res_<method>_<dataset>_<model>_<ipc>ipc.pt``."""
+"""Names and files of the original repositories, e.g. ``res_DC_MNIST_ConvNet_1ipc.pt``."""
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,7 @@ def _told_by_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo
         mean=mean,
         std=std,
         ipc=int(told["ipc"]),
-        network=_network(told["model"]),
+        network=our_network(told["model"]),
         evaluation=_recipe(method, dataset),
         accuracies=tuple(
             Evaluation(model, tuple(map(float, accuracies))).row(0)
@@ -107,27 +109,50 @@ def _told_by_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo
     )
 
 
-def write_res(synthetic: SyntheticSet, path: Path) -> None:
-    """Writes a set so that the originals' scripts can load it.
+def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
+    """Writes the sets of one or more runs so that the originals' scripts can load them.
 
     Raises:
-        InputError: if the folder of ``path`` does not exist, or the set has soft labels or is
+        InputError: if the folder of ``path`` does not exist, or a set has soft labels or is
             whitened.
     """
-    info = synthetic.info
-    accuracies = {_model(e["network"]): list(e["accuracies"]) for e in info.accuracies}
+    accuracies: dict[str, list[float]] = {}
+    for run in runs:
+        if run.labels.ndim == 2 or run.unwhitened is not None:
+            raise InputError(
+                "soft labels and ZCA whitening have no place in a res_*.pt: pass on the folder "
+                "itself"
+            )
+        last = {e["network"]: e["accuracies"] for e in run.info.accuracies}
+        for network, values in last.items():
+            accuracies.setdefault(_model(network), []).extend(values)
     content = {
-        "data": [[synthetic.images, synthetic.labels]],
+        "data": [[run.images, run.labels] for run in runs],
         "accs_all_exps": accuracies,
-        _OUR_KEY: info.to_json(),
+        _OUR_KEY: runs[-1].info.to_json(),
     }
-    if synthetic.labels.ndim == 2 or synthetic.unwhitened is not None:
-        raise InputError(
-            "soft labels and ZCA whitening have no place in a res_*.pt: pass on the folder itself"
-        )
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
     write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def write_best(synthetic: SyntheticSet, folder: Path) -> None:
+    """Writes ``images_best.pt``, ``labels_best.pt`` and ``lr_best.pt``, as the MTT family does.
+
+    Images that are whitened are joined by ``images_zca_best.pt``, which is the picture; it is
+    ``images_best.pt`` that networks are trained on. Labels are classes, or what the originals
+    make of soft ones: TESLA probabilities, DATM logits.
+    """
+    labels = synthetic.labels.log() if synthetic.info.method == "datm" else synthetic.labels
+    tensors = {
+        "images": synthetic.images,
+        "labels": labels,
+        "lr": torch.tensor(synthetic.info.evaluation.lr),
+        "images_zca": synthetic.unwhitened,
+    }
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            write_whole(folder / f"{name}_best.pt", functools.partial(torch.save, tensor))
 
 
 def original_name(info: SetInfo) -> str:
@@ -166,8 +191,12 @@ def _recipe(method: str, dataset: str) -> TrainingRecipe:
     return TrainingRecipe(epochs=300)
 
 
-def _network(model: str) -> str:
-    """Our name of an original's model, e.g. ``convnet:depth=4`` of ConvNetD4."""
+def our_network(model: str) -> str:
+    """Our name of an original's model, e.g. ``convnet:depth=4`` of ConvNetD4.
+
+    Raises:
+        InputError: if the originals have no such model.
+    """
     names = {theirs: ours for ours, theirs in _NETWORK_NAMES.items()}
     variant = re.fullmatch(r"ConvNet([DW])(\d+)", model)
     if variant is not None:

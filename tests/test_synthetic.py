@@ -97,7 +97,7 @@ def test_originals_file_round_trip(tmp_path: Path) -> None:
     synthetic = make_set()
     path = tmp_path / original_name(synthetic.info)
     assert path.name == "res_DSA_digits_ConvNetD2_2ipc.pt"
-    write_res(synthetic, path)
+    write_res([synthetic], path)
     assert_same(load_any(path), synthetic)
     content = torch.load(path, weights_only=True)
     images, labels = content["data"][-1]

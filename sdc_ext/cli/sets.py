@@ -121,5 +121,5 @@ def _export(options: Namespace) -> None:
     file = options.file or Path(original_name(synthetic.info))
     if file.exists():
         raise InputError(f"{file} exists: name another file")
-    write_res(synthetic, file)
+    write_res([synthetic], file)
     print(file)

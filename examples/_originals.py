@@ -1,0 +1,266 @@
+"""What the scripts of this folder share: the originals' flags, as commands of ``sdc-ext``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sdc_ext.cli import main
+from sdc_ext.errors import InputError
+from sdc_ext.originals import original_name, our_network, write_best, write_res
+from sdc_ext.synthetic import SyntheticSet
+
+STRATEGY = "color_crop_cutout_flip_scale_rotate"
+
+# Flags of which only one value is to be had here, and what to do instead.
+ONLY = {
+    "eval_mode": ("S", "test other networks by: sdc-ext evaluate FOLDER --networks resnet18,vgg11"),
+    "subset": ("imagenette", "ImageNet is not supported"),
+    "texture": (False, "textures are not distilled"),
+    "random_trajectory": (False, "experts are needed"),
+    "max_files": (None, "all experts in --buffer_path are used"),
+    "max_experts": (None, "all experts in --buffer_path are used"),
+    "mom": (0.0, "experts are trained without momentum"),
+    "l2": (0.0, "experts are trained without weight decay"),
+    "decay": (False, "experts are trained at a constant rate"),
+    "Initialize_Label_With_Another_Model": (False, "labels come from the experts themselves"),
+}
+
+# What distill.py of MTT, TESLA and FTD have in common. Some flags have no effect here, as all
+# experts are read when they are needed and all sets are saved.
+TRAJECTORY = {
+    "dataset": "CIFAR10",
+    "subset": "imagenette",
+    "model": "ConvNet",
+    "ipc": 1,
+    "eval_mode": "S",
+    "num_eval": 5,
+    "eval_it": 100,
+    "epoch_eval_train": 1000,
+    "Iteration": 5000,
+    "lr_img": 1000.0,
+    "lr_lr": 1e-5,
+    "lr_teacher": 0.01,
+    "lr_init": 0.01,
+    "batch_real": 256,
+    "batch_syn": None,
+    "batch_train": 256,
+    "pix_init": "real",
+    "dsa": "True",
+    "dsa_strategy": STRATEGY,
+    "data_path": "data",
+    "buffer_path": "./buffers",
+    "expert_epochs": 3,
+    "syn_steps": 20,
+    "max_start_epoch": 25,
+    "zca": False,
+    "load_all": False,
+    "no_aug": "False",
+    "texture": False,
+    "canvas_size": 2,
+    "canvas_samples": 1,
+    "max_files": None,
+    "max_experts": None,
+    "force_save": False,
+}
+
+# What buffer.py of MTT and buffer_FTD.py have in common.
+BUFFER = {
+    "dataset": "CIFAR10",
+    "subset": "imagenette",
+    "model": "ConvNet",
+    "num_experts": 100,
+    "lr_teacher": 0.01,
+    "batch_train": 256,
+    "batch_real": 256,
+    "dsa": "True",
+    "dsa_strategy": STRATEGY,
+    "data_path": "data",
+    "buffer_path": "./buffers",
+    "train_epochs": 50,
+    "zca": False,
+    "decay": False,
+    "mom": 0.0,
+    "l2": 0.0,
+    "save_interval": 10,
+}
+
+
+def parse(description: str, flags: Mapping[str, Any], *, corrected: bool = True) -> Namespace:
+    """Parses the command line of an original.
+
+    Args:
+        description: for ``--help``.
+        flags: its flags with their defaults; False is a switch, ``"True"`` takes True or False.
+        corrected: whether there is ``--sdc_lambda``.
+    """
+    parser = ArgumentParser(description=description)
+    for name, default in flags.items():
+        if default is False:
+            parser.add_argument(f"--{name}", action="store_true")
+        else:
+            kind: Any = int if default is None else type(default)
+            kind = _truth if default in ("True", "False") else kind
+            parser.add_argument(f"--{name}", type=kind, default=default, help=f"default: {default}")
+    if corrected:
+        parser.add_argument("--sdc_lambda", type=float, help="default: the SDC paper's, or 0.002")
+    args = parser.parse_args()
+    check_only(vars(args))
+    return args
+
+
+def check_only(values: Mapping[str, Any]) -> None:
+    """Ends the program if a flag asks for what there is not."""
+    for name, (value, instead) in ONLY.items():
+        if name in values and values[name] != value:
+            sys.exit(f"--{name} {values[name]} is not supported, only {value}: {instead}")
+
+
+def sdc_ext(*command: object, **options: object) -> None:
+    """Runs a command of ``sdc-ext``; ends the program if it fails.
+
+    Args:
+        command: its words.
+        options: its options; None is left out, True and False are switches.
+    """
+    words = [str(word) for word in command]
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            words += [f"--{flag}", str(value)]
+    status = main(words)
+    if status:
+        sys.exit(status)
+
+
+def data(args: Any) -> dict[str, Any]:
+    """The options that say which data; digits are bundled and have no folder."""
+    name = {"tiny": "tinyimagenet"}.get(args.dataset.lower(), args.dataset.lower())
+    if name == "digits":
+        return {"dataset": name}
+    Path(args.data_path).mkdir(parents=True, exist_ok=True)
+    downloads = {} if name == "tinyimagenet" else {"download": True}
+    return {"dataset": name, "data_dir": args.data_path, **downloads}
+
+
+def network(args: Any) -> str:
+    """Our name of ``--model``; ends the program if the originals have no such network."""
+    try:
+        return our_network(args.model)
+    except InputError as error:
+        sys.exit(str(error))
+
+
+def augmentation(args: Any) -> str:
+    """The strategy of experts and evaluations."""
+    return args.dsa_strategy if args.dsa in (True, "True") else "none"
+
+
+def distill_runs(args: Any, method: str, **settings: Any) -> None:
+    """Distils ``--num_exp`` times; leaves ``res_*.pt`` and ``vis_*.png`` in ``--save_path``."""
+    import torchvision
+
+    folder = Path(args.save_path)
+    run = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
+    # The originals set the epochs by the augmentation, whatever the flag says.
+    epochs = None if args.epoch_eval_train == 300 else args.epoch_eval_train
+    sets = []
+    for exp in range(args.num_exp):
+        out = run / f"exp{exp}"
+        sdc_ext(
+            *("distill", method),
+            **data(args),
+            **settings,
+            ipc=args.ipc,
+            network=network(args),
+            lam=args.sdc_lambda,
+            lr_img=args.lr_img,
+            lr_net=args.lr_net,
+            lr_eval=args.lr_net,
+            batch_real=args.batch_real,
+            batch_train=args.batch_train,
+            batch_eval=args.batch_train,
+            dis_metric=args.dis_metric,
+            num_eval=args.num_eval,
+            epoch_eval_train=epochs,
+            seed=exp,
+            out=out,
+        )
+        sets.append(SyntheticSet.load(out))
+        result = folder / original_name(sets[-1].info)
+        write_res(sets, result)
+        last = sets[-1].info.accuracies[-1]["iteration"]
+        picture = f"{result.stem.replace('res_', 'vis_')}_exp{exp}_iter{last}.png"
+        torchvision.utils.save_image(sets[-1].pixels(), folder / picture, nrow=args.ipc)
+        print(f"{result}, {picture}")
+
+
+def distill_logged(args: Any, method: str, **settings: Any) -> None:
+    """Distils from the experts in ``--buffer_path``; leaves ``logged_files/DATASET/RUN``."""
+    strategy = augmentation(args)
+    out = Path("logged_files") / args.dataset / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
+    options = {
+        "ipc": args.ipc,
+        "network": network(args),
+        "lam": args.sdc_lambda,
+        "iterations": args.Iteration,
+        "eval_every": args.eval_it,
+        "num_eval": args.num_eval,
+        "epoch_eval_train": args.epoch_eval_train,
+        "batch_eval": args.batch_train,
+        "lr_img": args.lr_img,
+        "lr_lr": args.lr_lr,
+        "lr_teacher": args.lr_teacher,
+        "batch_syn": args.batch_syn or 0,
+        "pix_init": args.pix_init,
+        "dsa_strategy": "none" if args.no_aug in (True, "True") else strategy,
+        "eval_augmentation": strategy,
+        "expert_epochs": args.expert_epochs,
+        "syn_steps": args.syn_steps,
+        "max_start_epoch": args.max_start_epoch,
+        "zca": args.zca,
+        "experts": expert_folder(args),
+        "out": out,
+    }
+    sdc_ext("distill", method, **data(args), **{**options, **settings})
+    write_best(SyntheticSet.load(out), out)
+    print(f"{out}: images_best.pt, labels_best.pt, lr_best.pt")
+
+
+def train_experts(args: Any, method: str, **settings: Any) -> None:
+    """Trains experts; leaves ``replay_buffer_*.pt`` where the originals look for them."""
+    folder = expert_folder(args)
+    sdc_ext(
+        *("experts", method),
+        **data(args),
+        **settings,
+        network=network(args),
+        num_experts=args.num_experts,
+        lr_teacher=args.lr_teacher,
+        batch_train=args.batch_train,
+        train_epochs=args.train_epochs,
+        augmentation=augmentation(args),
+        zca=args.zca,
+        out=folder / "trajectories",
+        export=folder,
+    )
+
+
+def expert_folder(args: Any) -> Path:
+    """Where the originals keep the experts of a data set and network."""
+    name = args.dataset
+    if name in ("CIFAR10", "CIFAR100") and not args.zca:
+        name += "_NO_ZCA"
+    return Path(args.buffer_path) / name / args.model
+
+
+def _truth(text: str) -> str:
+    if text not in ("True", "False"):
+        raise ArgumentTypeError(f"{text!r} is neither True nor False")
+    return text

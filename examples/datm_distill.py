@@ -1,0 +1,77 @@
+"""DATM under the configuration files of its ``DATM.py``, with SDC.
+
+    python examples/datm_distill.py --cfg configs/CIFAR-10/ConvIN/IPC1.yaml --sdc_lambda 0.002
+
+Experts are those of ``ftd_buffer.py``, trained for 100 epochs with alpha 0.3.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import yaml
+from _originals import TRAJECTORY, check_only, distill_logged
+
+# What its cfg.py has beside, or instead of, the flags of MTT.
+DEFAULTS = {
+    **TRAJECTORY,
+    "pix_init": "samples_predicted_correctly",
+    "dsa": True,
+    "no_aug": False,
+    "data_path": "../dataset/",
+    "buffer_path": "../buffer_storage/",
+    "expert_epochs": 2,
+    "syn_steps": 80,
+    "min_start_epoch": 0,
+    "zca": True,
+    "ema_decay": 0.999,
+    "lr_y": 2.0,
+    "Momentum_y": 0.9,
+    "project": "TEST",
+    "threshold": 1.0,
+    "record_loss": False,
+    "Sequential_Generation": True,
+    "expansion_end_epoch": 3000,
+    "current_max_start_epoch": 20,
+    "skip_first_eva": False,
+    "parall_eva": False,
+    "res": 32,
+    "device": [0],
+    "Initialize_Label_With_Another_Model": False,
+    "Initialize_Label_Model": "",
+    "Initialize_Label_Model_Dir": "",
+    "Label_Model_Timestamp": -1,
+}
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--cfg", type=Path, required=True, help="a YAML file")
+    parser.add_argument("--sdc_lambda", type=float, help="default: the SDC paper's, or 0.002")
+    given = parser.parse_args()
+    try:
+        chosen = yaml.safe_load(given.cfg.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        sys.exit(f"cannot read {given.cfg}: {error}")
+    for name in chosen:
+        if name not in DEFAULTS:
+            sys.exit(f"{given.cfg}: unknown setting {name!r}, known are {', '.join(DEFAULTS)}")
+    check_only({**DEFAULTS, **chosen})
+    args = Namespace(**{**DEFAULTS, **chosen}, sdc_lambda=given.sdc_lambda)
+    growth = {
+        "current_max_start_epoch": args.current_max_start_epoch,
+        "expansion_end_epoch": args.expansion_end_epoch,
+    }
+    distill_logged(
+        args,
+        "datm",
+        **(growth if args.Sequential_Generation else {"expansion_end_epoch": 0}),
+        min_start_epoch=args.min_start_epoch,
+        threshold=args.threshold,
+        lr_y=args.lr_y,
+        momentum_y=args.Momentum_y,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""FTD under the flags of FTD-distillation's ``distill_FTD.py``, with SDC.
+
+    python examples/ftd_distill.py --dataset CIFAR10 --ipc 1 --zca --lr_img 100 \\
+        --ema_decay 0.9999 --sdc_lambda 0.002
+"""
+
+from _originals import TRAJECTORY, distill_logged, parse
+
+
+def main() -> None:
+    args = parse(__doc__, {**TRAJECTORY, "ema_decay": 0.999})
+    distill_logged(args, "ftd", ema_decay=args.ema_decay)
+
+
+if __name__ == "__main__":
+    main()
