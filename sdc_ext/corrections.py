@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import weakref
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
@@ -88,23 +89,25 @@ class _Capture:
         return any(ref() is tensor for ref in self.by for tensor in tensors)
 
 
-@dataclass
-class Correction:
-    """What the two kinds of loops share.
+class Correction(ABC):
+    """What the kinds of loops share.
 
     Attributes:
         strength: how strongly to correct.
         complain: called with what is wrong; raises if the injection is strict.
-        steps: the corrected image steps so far.
+        steps: where corrected image steps are noted.
         since_image_step: corrections since the images were last updated.
     """
 
-    strength: Strength
-    complain: Callable[[str], None]
-    steps: list[Step] = field(default_factory=list)
-    since_image_step: int = 0
-    _iteration: int = -1
-    _live: list[_Capture] = field(default_factory=list)
+    def __init__(
+        self, strength: Strength, complain: Callable[[str], None], steps: list[Step]
+    ) -> None:
+        self.strength = strength
+        self.complain = complain
+        self.steps = steps
+        self.since_image_step = 0
+        self._iteration = -1
+        self._live: list[_Capture] = []
 
     def begin(self) -> None:
         """New synthetic images: schedules start again."""
@@ -117,29 +120,29 @@ class Correction:
         by = [weakref.ref(t) for t in inputs]
         self._note(_Capture(norm, by, leaf=all(t.is_leaf for t in inputs)))
 
+    @abstractmethod
     def plain_gradient(self, inputs: Sequence[Tensor]) -> Tensor | None:
         """A gradient without a graph is asked for; returns what to add to its outputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, loss: Tensor) -> Tensor | None:
         """A backward pass begins; returns what to add to the loss."""
-        raise NotImplementedError
 
+    @abstractmethod
     def left_over(self) -> str | None:
         """What an optimiser step finds undone: the profile that would have done it, or None."""
-        raise NotImplementedError
 
     def drop(self) -> None:
         """Forgets what was captured."""
         self._live.clear()
 
-    def _note(self, capture: _Capture) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _note(self, capture: _Capture) -> None: ...
 
-    def _finish(self, norms: Sequence[Tensor], matching: Tensor, lam: float) -> None:
+    def _finish(self, norms: Sequence[Tensor], matching: Tensor) -> None:
+        lam = self.strength.lam_at(self._iteration)
         difficulty = torch.stack([n.detach() for n in norms]).mean()
-        step = Step(self._iteration, lam, len(norms), difficulty, matching.detach())
-        self.steps.append(step)
+        self.steps.append(Step(self._iteration, lam, len(norms), difficulty, matching.detach()))
         self.since_image_step += 1
 
 
@@ -147,9 +150,14 @@ class BackwardCorrection(Correction):
     """Loops that call ``backward`` on a matching loss: DC, DSA, DCC, MTT, FTD, DATM."""
 
     def __init__(
-        self, strength: Strength, complain: Callable[[str], None], *, trajectories: bool
+        self,
+        strength: Strength,
+        complain: Callable[[str], None],
+        steps: list[Step],
+        *,
+        trajectories: bool,
     ) -> None:
-        super().__init__(strength, complain)
+        super().__init__(strength, complain, steps)
         self._trajectories = trajectories
         self._by_hand = 0
         self._network: weakref.ref[Tensor] | None = None
@@ -181,8 +189,7 @@ class BackwardCorrection(Correction):
             self._network = first
         norms = [c.norm for c in self._live]
         self.drop()
-        lam = self.strength.lam_at(self._iteration)
-        self._finish(norms, loss, lam)
+        self._finish(norms, loss)
         weight = self.strength.weight(self._iteration)
         if weight == 0:
             return None
@@ -192,7 +199,7 @@ class BackwardCorrection(Correction):
     def left_over(self) -> str | None:
         if not self._live:
             return None
-        return "tesla" if self._by_hand or self._trajectories else "tm or tesla"
+        return "'tesla'" if self._by_hand or self._trajectories else "'tm' or 'tesla'"
 
     def drop(self) -> None:
         super().drop()
@@ -232,8 +239,10 @@ class StepwiseCorrection(Correction):
     gets the step's share.
     """
 
-    def __init__(self, strength: Strength, complain: Callable[[str], None]) -> None:
-        super().__init__(strength, complain)
+    def __init__(
+        self, strength: Strength, complain: Callable[[str], None], steps: list[Step]
+    ) -> None:
+        super().__init__(strength, complain, steps)
         self._asked: Counter[torch.Size] = Counter()
         self._norms: list[Tensor] = []
         self._expected = 0
@@ -261,8 +270,7 @@ class StepwiseCorrection(Correction):
         if self.strength.reduction == "mean":
             weight /= self._expected
         if len(self._norms) == self._expected:
-            nothing = capture.norm.new_tensor(math.nan)
-            self._finish(self._norms, nothing, self.strength.lam_at(self._iteration))
+            self._finish(self._norms, capture.norm.new_tensor(math.nan))
             self.drop()
         return weight * self.strength.penalty(capture.norm) if weight > 0 else None
 
@@ -279,7 +287,7 @@ class StepwiseCorrection(Correction):
     def left_over(self) -> str | None:
         if self._live:
             return _by_backward(self._live[0])
-        return "tm or gm" if self._norms else None
+        return "'tm' or 'gm'" if self._norms else None
 
     def drop(self) -> None:
         super().drop()

@@ -14,7 +14,6 @@ import functools
 import linecache
 import sys
 import warnings
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -107,21 +106,14 @@ class InjectionRecord:
     Attributes:
         profile: how the loop is corrected, None as long as that is not known.
         steps: the corrected image steps, in order.
+        images: a copy of the last images (N, C, H, W) whose gradient was finite, None before
+            that, and if lam is 0.
     """
 
     def __init__(self) -> None:
         self.profile: Profile | None = None
         self.steps: list[Step] = []
-        self._images: weakref.ref[Tensor] | None = None
-
-    @property
-    def images(self) -> Tensor | None:
-        """The synthetic images, (N, C, H, W), once an optimiser holds them."""
-        return None if self._images is None else self._images()
-
-    @images.setter
-    def images(self, images: Tensor) -> None:
-        self._images = weakref.ref(images)
+        self.images: Tensor | None = None
 
     def columns(self) -> dict[str, list[float]]:
         """The steps as columns of numbers, named as :class:`Step`'s attributes."""
@@ -194,14 +186,15 @@ class Injection:
         ) -> Any:
             rest = (retain_graph, create_graph, *args)
             correction = self._find_correction(sys._getframe(1).f_code.co_filename)
-            if correction is None:
+            by = _tensors(inputs)
+            if correction is None or not by:
                 return original(outputs, inputs, grad_outputs, *rest, **kwargs)
             if not create_graph:
-                term = correction.plain_gradient(_tensors(inputs))
+                term = correction.plain_gradient(by)
                 outputs, grad_outputs = _with_root(term, outputs, grad_outputs)
             gradients = original(outputs, inputs, grad_outputs, *rest, **kwargs)
             if create_graph and any(g.requires_grad for g in _tensors(gradients)):
-                correction.capture(_tensors(inputs), _tensors(gradients))
+                correction.capture(by, _tensors(gradients))
             return gradients
 
         return grad
@@ -234,26 +227,22 @@ class Injection:
         @functools.wraps(original)
         def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
-            images = images_of(optimizer)
-            if images is not None:
-                self.record.images = images
-                if self._correction is not None:
-                    self._correction.begin()
+            if self._correction is not None and images_of(optimizer) is not None:
+                self._correction.begin()
 
         return init
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         images = images_of(optimizer)
-        correction = self._correction
-        if images is None or images.grad is None or correction is None:
+        if images is None or self._correction is None or not self._correction.strength.active:
             return
-        self.record.images = images
-        if correction.strength.active and not images.grad.isfinite().all():
+        if images.grad is not None and not images.grad.isfinite().all():
             at = "" if not self.record.steps else f" after {_describe(self.record.steps[-1])}"
             raise DivergenceError(
                 f"the image gradient became NaN or infinite{at}: lower lam or the learning rate "
-                "of the images; the images are still those of the step before"
+                "of the images"
             )
+        self.record.images = images.detach().clone()
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         correction = self._correction
@@ -288,13 +277,11 @@ class Injection:
     def _correct_as(self, profile: Profile) -> None:
         self.record.profile = profile
         strength = self._make_strength(reduction=self._reduction or REDUCTIONS[profile])
+        shared = (strength, self._complain, self.record.steps)
         if profile == "tesla":
-            self._correction = StepwiseCorrection(strength, self._complain)
+            self._correction = StepwiseCorrection(*shared)
         else:
-            self._correction = BackwardCorrection(
-                strength, self._complain, trajectories=profile == "tm"
-            )
-        self._correction.steps = self.record.steps
+            self._correction = BackwardCorrection(*shared, trajectories=profile == "tm")
 
     def _complain(self, what: str) -> None:
         if self._strict:

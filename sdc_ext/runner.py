@@ -73,7 +73,7 @@ class Script:
         patches = Patches()
         for shim in self.shims:
             shim.install(patches)
-        sys.argv = [self.path.name, *arguments]
+        sys.argv = [str(self.path), *arguments]
         sys.path.insert(0, str(self.path.parent))
         os.chdir(self.path.parent)
         if seed is not None:

@@ -205,8 +205,8 @@ def _save_images(record: InjectionRecord, path: Path, console: Console) -> None:
 
     images = record.images
     if images is not None:
-        write_whole(path, lambda p: torch.save(images.detach().cpu(), p))
-        console.print(f"sdc-ext: the last good images: {path}")
+        write_whole(path, lambda p: torch.save(images.cpu(), p))
+        console.print(f"sdc-ext: the last images with a finite gradient: {path}")
 
 
 def _report(record: InjectionRecord, path: Path, console: Console) -> None:

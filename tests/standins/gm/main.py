@@ -21,7 +21,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     seen = []
-    for exp in range(args.num_exp):
+    for _exp in range(args.num_exp):
         data = torch.randn(args.classes, 5, 1, 4, 4)
         image_syn = torch.randn(args.classes, 1, 4, 4, requires_grad=True)
         label_syn = torch.arange(args.classes)
@@ -50,7 +50,7 @@ def main(argv=None):
                 seen.append(image_syn.grad.clone())
                 optimizer_img.step()
                 train(net, image_syn.detach(), label_syn, lr=0.01)
-            print("iter = %04d, loss = %.4f" % (it, loss.item()))
+            print(f"iter = {it:04d}, loss = {loss.item():.4f}")
     if args.save:
         torch.save(image_syn.detach(), args.save)
     if args.exit:

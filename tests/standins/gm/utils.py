@@ -14,7 +14,7 @@ def get_network(classes):
 
 
 def match_loss(gw_syn, gw_real):
-    return sum(((s - r) ** 2).sum() for s, r in zip(gw_syn, gw_real))
+    return sum(((s - r) ** 2).sum() for s, r in zip(gw_syn, gw_real, strict=True))
 
 
 def train(net, images, labels, lr):

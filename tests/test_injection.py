@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import gc
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import grad as early_grad
+from torch.nn.functional import cross_entropy
+
+import sdc_ext.corrections
+from sdc_ext import LogRamp, inject
+from sdc_ext.corrections import InjectionError
+from sdc_ext.errors import DivergenceError
+from sdc_ext.patches import Patches
+from sdc_ext.shims import needed_shims
+
+STANDINS = Path(__file__).parent / "standins"
+SCRIPTS = {"gm": "gm/main.py", "tm": "tm/distill.py", "tesla": "tesla/distill.py"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Float64, the stand-ins' helpers, a clock that stands still, wandb, no leftovers."""
+    spec = importlib.util.spec_from_file_location("utils", STANDINS / "gm/utils.py")
+    utils = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(utils)
+    monkeypatch.setitem(sys.modules, "utils", utils)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(utils, "time", types.SimpleNamespace(time=lambda: next(ticks) / 1000))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    patches = Patches()
+    for shim in needed_shims("import wandb"):
+        shim.install(patches)
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+    patches.undo()
+
+
+def load(profile: str) -> ModuleType:
+    path = STANDINS / SCRIPTS[profile]
+    spec = importlib.util.spec_from_file_location(f"standin_{profile}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(profile: str, *arguments: str, seed: int = 0) -> tuple[Tensor, list[Any]]:
+    module = load(profile)
+    sys.modules["utils"].time = types.SimpleNamespace(time=lambda: seed)
+    torch.manual_seed(seed)
+    return module.main(list(arguments))
+
+
+def unrolled_by_hand(profile: str, saw: Any) -> list[Tensor]:
+    """Norms of the first image step's gradients, in graph of the images, which come first."""
+    start, images, _ = saw
+    images = images.clone().requires_grad_()
+    network, labels = load(profile).network, torch.arange(3)
+    params, norms = start.clone().requires_grad_(), []
+    for _ in range(4):
+        loss = cross_entropy(network(images, params), labels)
+        (g,) = torch.autograd.grad(loss, params, create_graph=True)
+        norms.append(g.norm())
+        params = params - 0.1 * g
+        if profile == "tesla":
+            params = params.detach().requires_grad_()
+    return [images, *norms]
+
+
+def matched_by_hand(images: Tensor, contrast: bool) -> list[Tensor]:
+    """The same for the network and the classes of gradient matching."""
+    images = images.clone().requires_grad_()
+    net = sys.modules["utils"].get_network(3)
+    labels = torch.arange(3)
+    batches = [slice(0, 3)] if contrast else [slice(c, c + 1) for c in range(3)]
+    norms = []
+    for rows in batches:
+        loss = cross_entropy(net(images[rows]), labels[rows])
+        gs = torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
+        norms.append(torch.cat([g.flatten() for g in gs]).norm())
+    return [images, *norms]
+
+
+def difference(profile: str, lam: float, *arguments: str, **options: Any) -> Tensor:
+    """What the correction adds to the first step's image gradient, divided by lam."""
+    _, plain = run(profile, "--Iteration", "1", *arguments)
+    with inject(lam, **options):
+        _, corrected = run(profile, "--Iteration", "1", *arguments)
+    first = [seen[0] if isinstance(seen[0], Tensor) else seen[0][-1] for seen in (plain, corrected)]
+    return (first[1] - first[0]) / lam
+
+
+@pytest.mark.parametrize("profile", ["tm", "tesla"])
+@pytest.mark.parametrize("norm", ["l2", "l2_squared"])
+@pytest.mark.parametrize("reduction", [None, "sum", "mean"])
+def test_trajectories_get_the_gradient_of_the_mean_norm(
+    profile: str, norm: Any, reduction: Any
+) -> None:
+    added = difference(profile, 0.5, norm=norm, reduction=reduction)
+    _, seen = run(profile, "--Iteration", "1")
+    images, *norms = unrolled_by_hand(profile, seen[0])
+    values = torch.stack(norms) if norm == "l2" else torch.stack(norms).square()
+    total = values.sum() if reduction == "sum" else values.mean()
+    (expected,) = torch.autograd.grad(total, images)
+    torch.testing.assert_close(added, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("contrast", [False, True])
+@pytest.mark.parametrize("reduction", [None, "sum", "mean"])
+def test_gradient_matching_gets_the_gradient_of_the_sum_of_norms(
+    contrast: bool, reduction: Any
+) -> None:
+    arguments = ["--contrast"] * contrast
+    added = difference("gm", 0.5, *arguments, reduction=reduction)
+    torch.manual_seed(0)
+    torch.randn(3, 5, 1, 4, 4)
+    images, *norms = matched_by_hand(torch.randn(3, 1, 4, 4), contrast)
+    total = torch.stack(norms)
+    total = total.mean() if reduction == "mean" else total.sum()
+    (expected,) = torch.autograd.grad(total, images)
+    torch.testing.assert_close(added, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_scale_multiplies_the_term() -> None:
+    half = difference("tesla", 0.5, scale=0.5)
+    torch.testing.assert_close(half, difference("tesla", 0.5) / 2, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("profile", SCRIPTS)
+def test_without_weight_nothing_changes_but_difficulty_is_recorded(profile: str) -> None:
+    plain, _ = run(profile, "--Iteration", "3")
+    with inject(0) as record:
+        watched, _ = run(profile, "--Iteration", "3")
+    assert torch.equal(plain, watched)
+    assert record.profile == profile
+    assert len(record.steps) == 3
+    assert all(value > 0 for value in record.columns()["difficulty"])
+
+
+@pytest.mark.parametrize("profile", SCRIPTS)
+def test_the_loss_of_the_script_is_left_alone(
+    profile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with inject(0) as plain:
+        run(profile, "--Iteration", "1")
+    with inject(10.0) as corrected:
+        run(profile, "--Iteration", "1")
+    first, second = (r.columns()["matching"][0] for r in (plain, corrected))
+    assert first == second or profile == "tesla"
+    printed = capsys.readouterr().out.splitlines()
+    assert len(set(printed)) <= 1
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_everything_is_put_back(failing: bool) -> None:
+    scale = torch.amp.GradScaler.scale
+    before = (torch.autograd.grad, torch.autograd.backward, torch.optim.Optimizer.__init__)
+    with pytest.raises(KeyError) if failing else pytest.raises(InjectionError), inject(0.1):
+        assert torch.autograd.grad is not before[0]
+        if failing:
+            raise KeyError
+    assert before == (
+        torch.autograd.grad,
+        torch.autograd.backward,
+        torch.optim.Optimizer.__init__,
+    )
+    assert torch.amp.GradScaler.scale is scale
+
+
+def test_no_second_injection() -> None:
+    with pytest.raises(InjectionError, match="active already"), inject(0), inject(0):
+        pass
+    with inject(0):
+        run("gm")
+
+
+@pytest.mark.parametrize("profile", SCRIPTS)
+@pytest.mark.parametrize("lam", [0, 0.1])
+def test_no_graph_outlives_its_iteration(profile: str, lam: float) -> None:
+    def graphs() -> int:
+        gc.collect()
+        return sum(issubclass(type(o), Tensor) and o.grad_fn is not None for o in gc.get_objects())
+
+    before = graphs()
+    with inject(lam) as record:
+        run(profile, "--Iteration", "4")
+        assert graphs() == before
+    assert len(record.steps) == 4
+    assert not any(step.difficulty.requires_grad for step in record.steps)
+
+
+def test_iterations_of_a_schedule_are_networks_and_begin_again_with_new_images() -> None:
+    with inject(LogRamp(0.1, 0.4, 2)) as record:
+        run("gm", "--Iteration", "3", "--outer_loop", "2", "--num_exp", "2")
+    columns = record.columns()
+    assert columns["iteration"] == [0, 0, 1, 1, 2, 2] * 2
+    assert columns["lam"] == pytest.approx([0.1, 0.1, 0.2, 0.2, 0.4, 0.4] * 2)
+    assert columns["captured"] == [3] * 12
+
+
+@pytest.mark.parametrize("profile", ["tm", "tesla"])
+def test_iterations_of_a_schedule_are_image_steps_of_trajectories(profile: str) -> None:
+    with inject(LogRamp(0.1, 0.4, 2)) as record:
+        run(profile, "--Iteration", "4")
+    assert record.columns()["lam"] == pytest.approx([0.1, 0.2, 0.4, 0.4])
+    assert record.columns()["captured"] == [4] * 4
+
+
+@pytest.mark.parametrize(
+    ("profile", "wrong", "named"),
+    [
+        ("gm", "tm", "gm"),
+        ("gm", "tesla", "gm"),
+        ("tm", "gm", "tm"),
+        ("tm", "tesla", "tm"),
+        ("tesla", "gm", "tesla"),
+        ("tesla", "tm", "tesla"),
+    ],
+)
+@pytest.mark.parametrize("lam", [0, 0.1])
+def test_a_wrong_profile_is_an_error_that_names_the_right_one(
+    profile: str, wrong: Any, named: str, lam: float
+) -> None:
+    with (
+        pytest.raises(InjectionError, match=f"use the profile '{named}'"),
+        inject(lam, profile=wrong),
+    ):
+        run(profile)
+
+
+def test_steps_that_a_threshold_skips_do_not_disturb_the_count() -> None:
+    with inject(0.1) as record:
+        run("tesla", "--Iteration", "3", "--threshold", "0")
+    assert record.columns()["captured"] == [4] * 3
+
+
+def test_an_image_step_without_correction_is_an_error() -> None:
+    images = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    optimizer = torch.optim.SGD([images], lr=0.1)
+    with (
+        pytest.raises(InjectionError, match="updated without a correction"),
+        inject(0.1, profile="gm"),
+    ):
+        images.sum().backward()
+        optimizer.step()
+
+
+def test_captures_left_at_a_step_are_an_error() -> None:
+    images = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    weight = torch.ones(3, requires_grad=True)
+    with (
+        pytest.raises(InjectionError, match=r"left over .* 'tm' or 'tesla'"),
+        inject(0.1, profile="gm"),
+    ):
+        torch.autograd.grad((images * weight).square().sum(), weight, create_graph=True)
+        images.grad = torch.zeros_like(images)
+        torch.optim.SGD([images], lr=0.1).step()
+
+
+def test_graphs_that_pile_up_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sdc_ext.corrections, "_MOST_LIVE", 5)
+    weight = torch.ones(3, requires_grad=True)
+    with pytest.raises(InjectionError, match=r"6 gradients .* wait"), inject(0.1, profile="gm"):
+        for _ in range(10):
+            torch.autograd.grad(weight.pow(3).sum(), weight, create_graph=True)
+
+
+def test_no_correction_at_all_is_an_error() -> None:
+    with pytest.raises(InjectionError, match="nothing was corrected"), inject(0.1, profile="tm"):
+        pass
+
+
+def test_names_bound_early_are_explained() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    with pytest.raises(InjectionError, match=r"from torch\.autograd import grad"), inject(0.1):
+        early_grad(weight.pow(3).sum(), weight, create_graph=True)
+
+
+def test_lenient_injection_warns() -> None:
+    with (
+        pytest.warns(UserWarning, match="use the profile 'tm'"),
+        inject(0.1, profile="gm", strict=False) as record,
+    ):
+        run("tm", "--Iteration", "1")
+    assert len(record.steps) == 1
+
+
+def test_divergence_stops_before_the_images_are_spoilt() -> None:
+    with (
+        pytest.raises(DivergenceError, match="lower lam or the learning rate"),
+        inject(0.1) as record,
+    ):
+        run("gm", "--Iteration", "40", "--lr_img", "inf")
+    assert 0 < len(record.steps) < 40
+    assert record.images.isfinite().all()
+
+
+def test_a_scaled_loss_gets_a_scaled_term() -> None:
+    def gradient(scale: float, lam: float) -> Tensor:
+        images = torch.full((1, 2, 2), 0.3, requires_grad=True)
+        weight = torch.ones(2, requires_grad=True)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        with inject(lam, profile="gm"):
+            loss = torch.tanh(images * weight).square().sum()
+            (g,) = torch.autograd.grad(loss, weight, create_graph=True)
+            scaler.scale(g.square().sum()).backward()
+        return images.grad / scale
+
+    assert not torch.allclose(gradient(1.0, 0.5), gradient(1.0, 0.0))
+    torch.testing.assert_close(gradient(1024.0, 0.5), gradient(1.0, 0.5))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    groups=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=4),
+    as_list=st.booleans(),
+    seed_given=st.booleans(),
+)
+def test_any_backward_gets_the_sum_of_norms(
+    groups: list[list[int]], as_list: bool, seed_given: bool
+) -> None:
+    x = torch.tensor(0.7, requires_grad=True)
+    norms: list[Tensor] = []
+    with inject(0.25, profile="gm"):
+        total = torch.zeros(())
+        for sizes in groups:
+            weights = [torch.full((n,), 0.5, requires_grad=True) for n in sizes]
+            loss = sum(((x * w).sin() * x).sum() for w in weights)
+            gs = torch.autograd.grad(loss, weights, create_graph=True)
+            norms.append(torch.cat([g.flatten() for g in gs]).norm())
+            total = total + sum(g.square().sum() for g in gs)
+        (expected,) = early_grad(total + 0.25 * torch.stack(norms).sum(), x, retain_graph=True)
+        seed = torch.ones(()) if seed_given else None
+        if as_list:
+            torch.autograd.backward([total], None if seed is None else [seed])
+        else:
+            total.backward(seed)
+    torch.testing.assert_close(x.grad, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lam": -1.0}, "at least 0"),
+        ({"lam": float("nan")}, "finite"),
+        ({"profile": "dc"}, "choose from auto, gm, tesla, tm"),
+        ({"norm": "l1"}, "choose from l2, l2_squared"),
+        ({"reduction": "max"}, "choose from mean, sum"),
+        ({"scale": -1.0}, "at least 0"),
+    ],
+)
+def test_bad_choices(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inject(**options)
