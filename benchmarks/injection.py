@@ -1,88 +1,97 @@
 """What ``sdc-ext run`` costs a script: time an image step, as a ratio to the script untouched.
 
-    python benchmarks/injection.py --rounds 4 -- DatasetCondensation/main.py --dataset MNIST \\
-        --data_path DATA --num_eval 0 --num_exp 1 --Iteration 8
+    python benchmarks/injection.py DatasetCondensation/main.py --dataset MNIST --data_path DATA \\
+        --num_eval 0 --num_exp 1 --Iteration 60
 
-Every case runs in a process of its own, in shuffled order, with the shims that the script needs
-here. A step is the time between two updates of the images; the quickest of a run is its figure, as
-everything else that happens on a machine only slows a step down. Shown are the quickest run of all
-rounds, and the range over them.
+The script runs once, with the shims that it needs here, and its image steps take turns: one
+untouched, one with lam 0, one with lam 0.002, in shuffled order. A ratio compares two steps of one
+turn, so that whatever else happens on the machine hits both; shown are the median over turns and
+its 95 % interval by bootstrap. A step is the time between two updates of the images.
 """
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import json
+import functools
 import random
-import subprocess
 import sys
-import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
+
+from sdc_ext.injection import images_of, inject
+from sdc_ext.runner import Script
 
 CASES = {"untouched": None, "lam 0": 0.0, "lam 0.002": 0.002}
 
 
+class Turns:
+    """Switches the injection after every image step and notes how long the step took."""
+
+    def __init__(self, profile: Any) -> None:
+        self.seconds: list[dict[str, float]] = []
+        self._profile = profile
+        self._order: list[str] = []
+        self._case: str | None = None
+        self._active = ExitStack()
+        self._since = time.perf_counter()
+
+    def after_step(self) -> None:
+        now = time.perf_counter()
+        if self._case is not None:
+            self.seconds[-1][self._case] = now - self._since
+        self._active.close()
+        if not self._order:
+            self._order = random.sample(list(CASES), len(CASES))
+            self.seconds.append({})
+        self._case = self._order.pop()
+        lam = CASES[self._case]
+        if lam is not None:
+            self._active.enter_context(inject(lam, profile=self._profile))
+        self._since = time.perf_counter()
+
+    def ratios(self, case: str) -> np.ndarray:
+        turns = [turn for turn in self.seconds if len(turn) == len(CASES)]
+        return np.array([turn[case] / turn["untouched"] for turn in turns])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- SCRIPT [ARGUMENTS]")
-    options = parser.parse_args()
-    command = [c for c in options.command if c != "--"]
-    if options.one:
-        run_one(CASES[options.one], command)
-        return
-    figures: dict[str, list[float]] = {case: [] for case in CASES}
-    for _ in range(options.rounds):
-        for case in random.sample(list(CASES), len(CASES)):
-            figures[case].append(measure(case, command))
-    base = min(figures["untouched"])
-    table = Table(title=" ".join(command), title_justify="left")
-    for column in ("case", "s a step", "ratio", "range"):
-        table.add_column(column)
-    for case, seconds in figures.items():
-        low, high = min(seconds), max(seconds)
-        table.add_row(case, f"{low:.4f}", f"{low / base:.3f}", f"to {high / base:.3f}")
-    Console().print(table)
+    script = Script.read(Path(sys.argv[1]))
+    turns = Turns(script.profile)
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # makes torch wrap the method first
+    original = torch.optim.SGD.step
 
-
-def measure(case: str, command: list[str]) -> float:
-    """Seconds a step of one run in a fresh process."""
-    program = [sys.executable, __file__, "--one", case, "--", *command]
-    with tempfile.TemporaryFile("w+") as out:
-        status = subprocess.run(program, stdout=subprocess.DEVNULL, stderr=out, check=False)
-        out.seek(0)
-        report = out.read()
-    if status.returncode:
-        raise SystemExit(report)
-    return float(json.loads(report.splitlines()[-1])["seconds"])
-
-
-def run_one(lam: float | None, command: list[str]) -> None:
-    from torch.optim import Optimizer
-    from torch.optim.optimizer import register_optimizer_step_post_hook
-
-    from sdc_ext.injection import images_of, inject
-    from sdc_ext.runner import Script
-
-    times: list[float] = []
-
-    def note(optimizer: Optimizer, *_: object) -> None:
+    @functools.wraps(original)
+    def step(optimizer: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
+        result = original(optimizer, *args, **kwargs)
         if images_of(optimizer) is not None:
-            times.append(time.perf_counter())
+            turns.after_step()
+        return result
 
-    script = Script.read(Path(command[0]))
-    register_optimizer_step_post_hook(note)
-    injection = None if lam is None else inject(lam, profile=script.profile)
-    status = script.run(command[1:], injection, seed=0)
-    steps = [b - a for a, b in itertools.pairwise(times)]
-    print(json.dumps({"seconds": min(steps[1:])}), file=sys.stderr)
-    raise SystemExit(status)
+    torch.optim.SGD.step = step
+    if script.run(sys.argv[2:], None, seed=0):
+        raise SystemExit("the script failed")
+    report(turns)
+
+
+def report(turns: Turns) -> None:
+    table = Table(title=" ".join(sys.argv[1:]), title_justify="left")
+    for column in ("case", "s a step, median", "ratio", "95 %", "turns"):
+        table.add_column(column)
+    draw = np.random.default_rng(0)
+    for case in CASES:
+        seconds = np.median([turn[case] for turn in turns.seconds if case in turn])
+        ratios = turns.ratios(case)
+        medians = [np.median(draw.choice(ratios, len(ratios))) for _ in range(2000)]
+        low, high = np.percentile(medians, [2.5, 97.5])
+        span = f"{low:.3f} to {high:.3f}"
+        table.add_row(case, f"{seconds:.4f}", f"{np.median(ratios):.3f}", span, str(len(ratios)))
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ nothing of how these calls were intercepted.
 from __future__ import annotations
 
 import math
-import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils.weak import TensorWeakRef
 
 from sdc_ext.errors import InputError
 from sdc_ext.regularizer import Norm, Schedule, gradient_norm
@@ -44,7 +44,7 @@ class Strength:
     @property
     def active(self) -> bool:
         """Whether the loop is changed at all."""
-        return (callable(self.lam) or self.lam > 0) and self.scale > 0
+        return callable(self.lam) or self.lam > 0
 
     def weight(self, iteration: int) -> float:
         """The factor of the norms at an outer iteration."""
@@ -77,16 +77,25 @@ class Step:
     matching: Tensor
 
 
-@dataclass
-class _Capture:
-    """A norm, in graph unless nothing is to be corrected, and what it was differentiated by."""
+class _Origin:
+    """What a gradient was taken with respect to; keeps nothing alive."""
 
-    norm: Tensor
-    by: list[weakref.ref[Tensor]]
-    leaf: bool  # parameters of a network, not the result of inner steps
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        self._refs = [TensorWeakRef(t) for t in inputs]
+        self.leaf = all(t.is_leaf for t in inputs)  # parameters of a network, not inner steps
 
-    def is_by_any(self, tensors: Sequence[Tensor]) -> bool:
-        return any(ref() is tensor for ref in self.by for tensor in tensors)
+    @property
+    def first(self) -> Tensor | None:
+        first: Tensor | None = self._refs[0]()
+        return first
+
+    def has_any(self, tensors: Sequence[Tensor]) -> bool:
+        return any(ref() is tensor for ref in self._refs for tensor in tensors)
+
+    @property
+    def profile(self) -> str:
+        """The profile that it speaks for, if the loop goes backward."""
+        return "'gm'" if self.leaf else "'tm'"
 
 
 class Correction(ABC):
@@ -107,18 +116,14 @@ class Correction(ABC):
         self.steps = steps
         self.since_image_step = 0
         self._iteration = -1
-        self._live: list[_Capture] = []
 
     def begin(self) -> None:
         """New synthetic images: schedules start again."""
         self._iteration = -1
 
-    def capture(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
-        """Notes the gradient of a synthetic batch that the loop keeps in graph."""
-        with torch.set_grad_enabled(self.strength.active):
-            norm = gradient_norm(gradients)
-        by = [weakref.ref(t) for t in inputs]
-        self._note(_Capture(norm, by, leaf=all(t.is_leaf for t in inputs)))
+    @abstractmethod
+    def capture(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """The gradient of a synthetic batch was taken, and stays in graph."""
 
     @abstractmethod
     def plain_gradient(self, inputs: Sequence[Tensor]) -> Tensor | None:
@@ -132,12 +137,14 @@ class Correction(ABC):
     def left_over(self) -> str | None:
         """What an optimiser step finds undone: the profile that would have done it, or None."""
 
+    @abstractmethod
     def drop(self) -> None:
         """Forgets what was captured."""
-        self._live.clear()
 
-    @abstractmethod
-    def _note(self, capture: _Capture) -> None: ...
+    def _norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Their L2 norm, in graph if there is something to correct."""
+        with torch.set_grad_enabled(self.strength.active):
+            return gradient_norm(gradients)
 
     def _finish(self, norms: Sequence[Tensor], matching: Tensor) -> None:
         lam = self.strength.lam_at(self._iteration)
@@ -159,35 +166,45 @@ class BackwardCorrection(Correction):
     ) -> None:
         super().__init__(strength, complain, steps)
         self._trajectories = trajectories
+        self._origins: list[_Origin] = []
+        self._norms: list[Tensor] = []
         self._by_hand = 0
-        self._network: weakref.ref[Tensor] | None = None
+        self._network: _Origin | None = None
 
     def begin(self) -> None:
         super().begin()
         self._network = None
 
+    def capture(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        self._origins.append(_Origin(inputs))
+        self._norms.append(self._norm(gradients))
+        if len(self._norms) > _MOST_LIVE:
+            self.complain(
+                f"{len(self._norms)} gradients with their graphs wait for a backward pass that "
+                "does not come: use the profile 'tesla' if the script computes image gradients "
+                "by hand"
+            )
+            self.drop()
+
     def plain_gradient(self, inputs: Sequence[Tensor]) -> Tensor | None:
         """Adds nothing; but gradients of images show that they are made by hand."""
-        ours = not self._live or any(c.is_by_any(inputs) for c in self._live)
+        ours = not self._origins or any(o.has_any(inputs) for o in self._origins)
         others = [t for t in inputs if t.ndim > 1 and not isinstance(t, torch.nn.Parameter)]
         if others and not ours:
             self._by_hand += 1
             if self._by_hand > 1:
                 self.complain(
-                    f"{len(self._live)} captured gradients wait for a backward pass while the "
+                    f"{len(self._norms)} captured gradients wait for a backward pass while the "
                     "script asks for image gradients by hand: use the profile 'tesla'"
                 )
         return None
 
     def backward(self, loss: Tensor) -> Tensor | None:
-        if not self._live:
+        if not self._norms:
             return None
         self._check_profile()
-        first = self._live[0].by[0]
-        if self._trajectories or self._network is None or self._network() is not first():
-            self._iteration += 1  # every trajectory, or a network not seen before
-            self._network = first
-        norms = [c.norm for c in self._live]
+        self._count_iteration(self._origins[0])
+        norms = self._norms
         self.drop()
         self._finish(norms, loss)
         weight = self.strength.weight(self._iteration)
@@ -197,36 +214,32 @@ class BackwardCorrection(Correction):
         return weight * (penalty.sum() if self.strength.reduction == "sum" else penalty.mean())
 
     def left_over(self) -> str | None:
-        if not self._live:
+        if not self._norms:
             return None
         return "'tesla'" if self._by_hand or self._trajectories else "'tm' or 'tesla'"
 
     def drop(self) -> None:
-        super().drop()
-        self._by_hand = 0
+        self._origins, self._norms, self._by_hand = [], [], 0
 
-    def _note(self, capture: _Capture) -> None:
-        self._live.append(capture)
-        if len(self._live) > _MOST_LIVE:
-            self.complain(
-                f"{len(self._live)} gradients with their graphs wait for a backward pass that "
-                "does not come: use the profile 'tesla' if the script computes image gradients "
-                "by hand, else 'none'"
-            )
-            self.drop()
+    def _count_iteration(self, origin: _Origin) -> None:
+        """Every trajectory is an iteration, and every network not seen before."""
+        network = None if self._network is None else self._network.first
+        if self._trajectories or network is None or not origin.has_any([network]):
+            self._iteration += 1
+            self._network = origin
 
     def _check_profile(self) -> None:
-        first, *others = self._live
-        if not self._trajectories and not all(c.leaf for c in self._live):
+        first, *others = self._origins
+        if not self._trajectories and not all(o.leaf for o in self._origins):
             self.complain(
                 "the captured gradients belong to the steps of a trajectory, not to a network's "
                 "parameters: use the profile 'tm'"
             )
-        network = first.by[0]()
-        fixed = network is not None and all(c.is_by_any([network]) for c in others)
+        network = first.first
+        fixed = network is not None and all(o.has_any([network]) for o in others)
         if self._trajectories and first.leaf and others and fixed:
             self.complain(
-                f"all {len(self._live)} captured gradients belong to the same parameters, so they "
+                f"all {len(self._norms)} captured gradients belong to the same parameters, so they "
                 "are no steps of a trajectory: use the profile 'gm'"
             )
 
@@ -244,62 +257,60 @@ class StepwiseCorrection(Correction):
     ) -> None:
         super().__init__(strength, complain, steps)
         self._asked: Counter[torch.Size] = Counter()
+        self._origin: _Origin | None = None
+        self._gradients: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._expected = 0
 
+    def capture(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        self._asked[inputs[0].shape] += 1
+        self._origin = _Origin(inputs)
+        self._gradients = list(gradients)
+
     def plain_gradient(self, inputs: Sequence[Tensor]) -> Tensor | None:
         images = [t for t in inputs if t.ndim > 1]
-        if not images or not self._live:
+        if not images or self._origin is None:
             self._asked[inputs[0].shape] += 1
             return None
-        (capture,) = self._live
         if not self._norms:
-            by = capture.by[0]()
+            by = self._origin.first
             self._expected = 0 if by is None else self._asked[by.shape] - 1
             self._iteration += 1
-        if capture.is_by_any(images) or self._expected < 1:
+        if self._origin.has_any(images) or self._expected < 1:
             self.complain(
                 "no first pass of inner steps came before the first image gradient, so the loop "
-                f"is not TESLA's: use the profile {_by_backward(capture)}"
+                f"is not TESLA's: use the profile {self._origin.profile}"
             )
             self.drop()
             return None
-        self._norms.append(capture.norm)
-        self._live.clear()
-        weight = self.strength.weight(self._iteration)
-        if self.strength.reduction == "mean":
-            weight /= self._expected
-        if len(self._norms) == self._expected:
-            self._finish(self._norms, capture.norm.new_tensor(math.nan))
-            self.drop()
-        return weight * self.strength.penalty(capture.norm) if weight > 0 else None
+        return self._correct(self._norm(self._gradients))
 
     def backward(self, loss: Tensor) -> Tensor | None:
-        if self._live:
-            (capture,) = self._live
+        if self._origin is not None:
             self.complain(
                 "the script goes backward from its loss, and computes no image gradients by hand: "
-                f"use the profile {_by_backward(capture)}"
+                f"use the profile {self._origin.profile}"
             )
             self.drop()
         return None
 
     def left_over(self) -> str | None:
-        if self._live:
-            return _by_backward(self._live[0])
+        if self._origin is not None:
+            return self._origin.profile
         return "'tm' or 'gm'" if self._norms else None
 
     def drop(self) -> None:
-        super().drop()
         self._asked.clear()
-        self._norms = []
+        self._origin, self._gradients, self._norms = None, [], []
 
-    def _note(self, capture: _Capture) -> None:
-        self._live = [capture]
-        by = capture.by[0]()
-        if by is not None:
-            self._asked[by.shape] += 1
-
-
-def _by_backward(capture: _Capture) -> str:
-    return "'gm'" if capture.leaf else "'tm'"
+    def _correct(self, norm: Tensor) -> Tensor | None:
+        """The term of one inner step."""
+        self._origin, self._gradients = None, []
+        self._norms.append(norm.detach())
+        weight = self.strength.weight(self._iteration)
+        if self.strength.reduction == "mean":
+            weight /= self._expected
+        if len(self._norms) == self._expected:
+            self._finish(self._norms, norm.new_tensor(math.nan))
+            self.drop()
+        return weight * self.strength.penalty(norm) if weight > 0 else None

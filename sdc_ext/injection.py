@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import functools
 import linecache
+import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -37,7 +38,7 @@ from sdc_ext.corrections import (
     StepwiseCorrection,
     Strength,
 )
-from sdc_ext.errors import DivergenceError, check_choice
+from sdc_ext.errors import DivergenceError, InputError, check_choice
 from sdc_ext.patches import Patches
 from sdc_ext.recognition import Profile, read_facts
 from sdc_ext.regularizer import Norm, Schedule, check_lam
@@ -92,12 +93,17 @@ def inject(
     Reference: the SDC paper, Eq. 11 and 12.
     """
     check_lam(lam(0) if callable(lam) else lam)
-    check_lam(scale)
+    if not (math.isfinite(scale) and scale > 0):
+        raise InputError(f"scale must be finite and above 0, got {scale}: 1 leaves lam as it is")
     check_choice("profile", profile, get_args(Choice))
     check_choice("norm", norm, get_args(Norm))
     if reduction is not None:
         check_choice("reduction", reduction, get_args(Reduction))
-    return Injection(lam, profile, norm, reduction, scale, strict)
+
+    def strength(profile: Profile) -> Strength:
+        return Strength(lam, norm, reduction or REDUCTIONS[profile], scale)
+
+    return Injection(profile, strength, strict)
 
 
 class InjectionRecord:
@@ -131,19 +137,11 @@ class Injection:
     """The context manager that :func:`inject` returns; it can be entered once."""
 
     def __init__(
-        self,
-        lam: float | Schedule,
-        profile: Choice,
-        norm: Norm,
-        reduction: Reduction | None,
-        scale: float,
-        strict: bool,
+        self, profile: Choice, strength: Callable[[Profile], Strength], strict: bool
     ) -> None:
         self.record = InjectionRecord()
-        self._profile = profile
+        self._strength = strength
         self._strict = strict
-        self._reduction = reduction
-        self._make_strength = functools.partial(Strength, lam, norm, scale=scale)
         self._correction: Correction | None = None
         self._loss_scale: Tensor | None = None
         self._looked_at: set[str] = set()
@@ -170,7 +168,8 @@ class Injection:
         _active.clear()
         if self._correction is not None:
             self._correction.drop()
-        if error is None and not self.record.steps:
+        ended_well = error is None or (isinstance(error, SystemExit) and not error.code)
+        if ended_well and not self.record.steps:
             self._complain_of_nothing()
 
     def _watch_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -202,8 +201,9 @@ class Injection:
     def _watch_backward(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            if self._correction is not None:
-                term = self._correction.backward(_tensors(tensors)[0])
+            losses = _tensors(tensors)
+            if self._correction is not None and losses:
+                term = self._correction.backward(losses[0])
                 if term is not None and self._loss_scale is not None:
                     term = term * self._loss_scale
                 tensors, grad_tensors = _with_root(term, tensors, grad_tensors)
@@ -247,6 +247,8 @@ class Injection:
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         correction = self._correction
         if correction is None:
+            if images_of(optimizer) is not None:
+                self._complain_of_nothing()
             return
         better = correction.left_over()
         if better is not None:
@@ -276,8 +278,7 @@ class Injection:
 
     def _correct_as(self, profile: Profile) -> None:
         self.record.profile = profile
-        strength = self._make_strength(reduction=self._reduction or REDUCTIONS[profile])
-        shared = (strength, self._complain, self.record.steps)
+        shared = (self._strength(profile), self._complain, self.record.steps)
         if profile == "tesla":
             self._correction = StepwiseCorrection(*shared)
         else:

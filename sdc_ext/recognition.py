@@ -61,13 +61,7 @@ class Facts:
 
 def read_facts(source: str) -> Facts:
     """The facts of one file; of a file that Python cannot parse, none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
-            tree = ast.parse(source)
-    except SyntaxError:
-        return Facts()
-    nodes = list(ast.walk(tree))
+    nodes = _parse(source)
     captured = _captured_names(nodes)
     found: dict[str, int] = {}
     for node in nodes:
@@ -90,10 +84,7 @@ def project_sources(script: Path) -> dict[Path, str]:
         if path in sources:
             continue
         sources[path] = path.read_text(encoding="utf-8", errors="replace")
-        try:
-            nodes = list(ast.walk(ast.parse(sources[path])))
-        except SyntaxError:
-            continue
+        nodes = _parse(sources[path])
         folders += [script.parent / text for node in nodes for text in _path_additions(node)]
         for name in (name for node in nodes for name in _imported(node)):
             parts = name.split(".")
@@ -110,6 +101,16 @@ def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
         if facts.profile is not None:
             return path, facts
     return None
+
+
+def _parse(source: str) -> list[ast.AST]:
+    """All nodes of a source; none if it cannot be parsed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+        try:
+            return list(ast.walk(ast.parse(source)))
+        except (SyntaxError, ValueError):
+            return []
 
 
 def _facts_of(node: ast.AST, captured: set[str]) -> Iterator[str]:

@@ -80,25 +80,20 @@ class Script:
             seed_everything(seed, patches)
         try:
             with injection or nullcontext():
-                return _run_as_main(self.path)
+                runpy.run_path(str(self.path), run_name="__main__")
+        except SystemExit as stop:
+            if stop.code is None or isinstance(stop.code, int):
+                return stop.code or 0
+            print(stop.code, file=sys.stderr)
+            return 1
+        except (InjectionError, DivergenceError):
+            raise
+        except Exception as error:
+            _print_traceback(error, self.path)
+            return 1
         finally:
             patches.undo()
-
-
-def _run_as_main(path: Path) -> int:
-    try:
-        runpy.run_path(str(path), run_name="__main__")
-    except SystemExit as stop:
-        if stop.code is None or isinstance(stop.code, int):
-            return stop.code or 0
-        print(stop.code, file=sys.stderr)
-        return 1
-    except (InjectionError, DivergenceError):
-        raise
-    except Exception as error:
-        _print_traceback(error, path)
-        return 1
-    return 0
+        return 0
 
 
 def _print_traceback(error: Exception, path: Path) -> None:

@@ -74,6 +74,15 @@ def test_its_end_is_its_own(tmp_path: Path, text: str, status: int, error: str) 
     assert "runpy" not in done.stderr
 
 
+def test_a_script_that_fails_early_is_not_blamed_for_correcting_nothing(tmp_path: Path) -> None:
+    done = execute(tmp_path, "--profile", "gm", "--", script(tmp_path, "open('missing.txt')"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("FileNotFoundError")
+    done = execute(tmp_path, "--", STANDINS / SCRIPTS["gm"], "--Iteration", 0)
+    assert done.returncode == 2
+    assert "nothing was corrected" in done.stderr
+
+
 @pytest.mark.parametrize("profile", SCRIPTS)
 def test_observing_leaves_the_images_as_they_are(profile: str, tmp_path: Path) -> None:
     path = STANDINS / SCRIPTS[profile]

@@ -49,8 +49,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def load(profile: str) -> ModuleType:
-    path = STANDINS / SCRIPTS[profile]
-    spec = importlib.util.spec_from_file_location(f"standin_{profile}", path)
+    """The stand-in for a profile, or a script of another path."""
+    path = STANDINS / SCRIPTS.get(profile, profile)
+    spec = importlib.util.spec_from_file_location("standin", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -115,6 +116,17 @@ def test_trajectories_get_the_gradient_of_the_mean_norm(
     total = values.sum() if reduction == "sum" else values.mean()
     (expected,) = torch.autograd.grad(total, images)
     torch.testing.assert_close(added, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_that_the_script_does_not_name_are_corrected(tmp_path: Path) -> None:
+    text = (STANDINS / SCRIPTS["tesla"]).read_text()
+    asked = "torch.autograd.grad(ce_loss_i, w_i, create_graph=True)[0]"
+    inline = text.replace(f"            grad_i = {asked}\n", "").replace("@ grad_i", f"@ {asked}")
+    assert inline.count(asked) == text.count(asked) == 1
+    script = tmp_path / "inline.py"
+    script.write_text(inline)
+    usual = difference("tesla", 0.5)
+    torch.testing.assert_close(difference(str(script), 0.5), usual)
 
 
 @pytest.mark.parametrize("contrast", [False, True])
@@ -257,6 +269,14 @@ def test_an_image_step_without_correction_is_an_error() -> None:
         optimizer.step()
 
 
+def test_images_of_a_loop_without_such_gradients_are_an_error_at_once() -> None:
+    images = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    optimizer = torch.optim.SGD([images], lr=0.1)
+    with pytest.raises(InjectionError, match="nothing was corrected"), inject(0.1):
+        images.sum().backward()
+        optimizer.step()
+
+
 def test_captures_left_at_a_step_are_an_error() -> None:
     images = torch.zeros(2, 1, 3, 3, requires_grad=True)
     weight = torch.ones(3, requires_grad=True)
@@ -358,7 +378,7 @@ def test_any_backward_gets_the_sum_of_norms(
         ({"profile": "dc"}, "choose from auto, gm, tesla, tm"),
         ({"norm": "l1"}, "choose from l2, l2_squared"),
         ({"reduction": "max"}, "choose from mean, sum"),
-        ({"scale": -1.0}, "at least 0"),
+        ({"scale": 0.0}, "scale must be finite and above 0, got 0.0"),
     ],
 )
 def test_bad_choices(options: dict[str, Any], message: str) -> None:
