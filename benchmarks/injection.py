@@ -69,7 +69,7 @@ def main() -> None:
     @functools.wraps(original)
     def step(optimizer: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
         result = original(optimizer, *args, **kwargs)
-        if images_of(optimizer) is not None:
+        if images_of(optimizer):
             turns.after_step()
         return result
 

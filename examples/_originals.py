@@ -7,7 +7,7 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sdc_ext.cli import main
 from sdc_ext.errors import InputError
@@ -30,8 +30,11 @@ ONLY = {
     "Initialize_Label_With_Another_Model": (False, "labels come from the experts themselves"),
 }
 
-# What distill.py of MTT, TESLA and FTD have in common. Some flags have no effect here, as all
-# experts are read when they are needed and all sets are saved.
+# Flags that need no counterpart: all experts are read when they are needed, all sets are saved.
+WITHOUT_EFFECT = ("lr_init", "load_all", "force_save", "save_interval", "canvas_size")
+WITHOUT_EFFECT += ("canvas_samples", "res")
+
+# What distill.py of MTT, TESLA and FTD have in common.
 TRAJECTORY = {
     "dataset": "CIFAR10",
     "subset": "imagenette",
@@ -110,14 +113,23 @@ def parse(description: str, flags: Mapping[str, Any], *, corrected: bool = True)
         parser.add_argument("--sdc_lambda", type=float, help="default: the SDC paper's, or 0.002")
     args = parser.parse_args()
     check_only(vars(args))
+    given = [n for n in WITHOUT_EFFECT if n in flags and getattr(args, n) != flags[n]]
+    if given:
+        print(f"no effect here: --{', --'.join(given)}")
     return args
+
+
+def stop(problem: str) -> NoReturn:
+    """Ends the program over bad input, as sdc-ext does."""
+    print(f"{Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
+    sys.exit(2)
 
 
 def check_only(values: Mapping[str, Any]) -> None:
     """Ends the program if a flag asks for what there is not."""
     for name, (value, instead) in ONLY.items():
         if name in values and values[name] != value:
-            sys.exit(f"--{name} {values[name]} is not supported, only {value}: {instead}")
+            stop(f"--{name} {values[name]} is not supported, only {value}: {instead}")
 
 
 def sdc_ext(*command: object, **options: object) -> None:
@@ -154,7 +166,7 @@ def network(args: Any) -> str:
     try:
         return our_network(args.model)
     except InputError as error:
-        sys.exit(str(error))
+        stop(str(error))
 
 
 def augmentation(args: Any) -> str:
@@ -203,6 +215,9 @@ def distill_runs(args: Any, method: str, **settings: Any) -> None:
 
 def distill_logged(args: Any, method: str, **settings: Any) -> None:
     """Distils from the experts in ``--buffer_path``; leaves ``logged_files/DATASET/RUN``."""
+    experts = expert_folder(args)
+    if not any(experts.glob("replay_buffer_*.pt")):
+        stop(f"no replay_buffer_*.pt in {experts}: train experts with a buffer script here")
     strategy = augmentation(args)
     out = Path("logged_files") / args.dataset / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
     options = {
@@ -225,7 +240,7 @@ def distill_logged(args: Any, method: str, **settings: Any) -> None:
         "syn_steps": args.syn_steps,
         "max_start_epoch": args.max_start_epoch,
         "zca": args.zca,
-        "experts": expert_folder(args),
+        "experts": experts,
         "out": out,
     }
     sdc_ext("distill", method, **data(args), **{**options, **settings})

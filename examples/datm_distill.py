@@ -5,12 +5,11 @@
 Experts are those of ``ftd_buffer.py``, trained for 100 epochs with alpha 0.3.
 """
 
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import yaml
-from _originals import TRAJECTORY, check_only, distill_logged
+from _originals import TRAJECTORY, check_only, distill_logged, stop
 
 # What its cfg.py has beside, or instead of, the flags of MTT.
 DEFAULTS = {
@@ -50,12 +49,12 @@ def main() -> None:
     parser.add_argument("--sdc_lambda", type=float, help="default: the SDC paper's, or 0.002")
     given = parser.parse_args()
     try:
-        chosen = yaml.safe_load(given.cfg.read_text())
+        chosen = yaml.safe_load(given.cfg.read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
-        sys.exit(f"cannot read {given.cfg}: {error}")
+        stop(f"cannot read {given.cfg}: {error}")
     for name in chosen:
         if name not in DEFAULTS:
-            sys.exit(f"{given.cfg}: unknown setting {name!r}, known are {', '.join(DEFAULTS)}")
+            stop(f"{given.cfg}: unknown setting {name!r}, known are {', '.join(DEFAULTS)}")
     check_only({**DEFAULTS, **chosen})
     args = Namespace(**{**DEFAULTS, **chosen}, sdc_lambda=given.sdc_lambda)
     growth = {

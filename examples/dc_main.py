@@ -4,9 +4,7 @@
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.001
 """
 
-import sys
-
-from _originals import distill_runs, parse
+from _originals import distill_runs, parse, stop
 
 FLAGS = {
     "method": "DC",
@@ -33,7 +31,7 @@ FLAGS = {
 def main() -> None:
     args = parse(__doc__, FLAGS)
     if args.method not in ("DC", "DSA"):
-        sys.exit(f"--method {args.method} is neither DC nor DSA")
+        stop(f"--method {args.method} is neither DC nor DSA")
     strategy = "none" if args.dsa_strategy == "None" else args.dsa_strategy
     distill_runs(
         args,

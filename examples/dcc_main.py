@@ -3,9 +3,7 @@
 python examples/dcc_main.py --contrast --method DSA --dataset CIFAR10 --ipc 1 --sdc_lambda 0.002
 """
 
-import sys
-
-from _originals import STRATEGY, distill_runs, parse
+from _originals import STRATEGY, distill_runs, parse, stop
 
 FLAGS = {
     "method": "DC",
@@ -35,7 +33,7 @@ FLAGS = {
 def main() -> None:
     args = parse(__doc__, FLAGS)
     if args.method not in ("DC", "DSA"):
-        sys.exit(f"--method {args.method} is neither DC nor DSA")
+        stop(f"--method {args.method} is neither DC nor DSA")
     settings = {
         "contrast": args.contrast,
         "iterations": args.outer_loop,

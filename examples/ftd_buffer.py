@@ -4,9 +4,7 @@
         --rho_max 0.01 --rho_min 0.01 --alpha 0.3
 """
 
-import sys
-
-from _originals import BUFFER, parse, train_experts
+from _originals import BUFFER, parse, stop, train_experts
 
 FLAGS = {**BUFFER, "rho_max": 2.0, "rho_min": 2.0, "alpha": 0.4, "adaptive": "True"}
 
@@ -14,7 +12,7 @@ FLAGS = {**BUFFER, "rho_max": 2.0, "rho_min": 2.0, "alpha": 0.4, "adaptive": "Tr
 def main() -> None:
     args = parse(__doc__, FLAGS, corrected=False)
     if args.rho_max != args.rho_min or args.adaptive != "True":
-        sys.exit("rho is constant and adaptive here: give --rho_max and --rho_min one value")
+        stop("rho is constant and adaptive here: give --rho_max and --rho_min one value")
     train_experts(args, "ftd", rho=args.rho_max, alpha=args.alpha)
 
 

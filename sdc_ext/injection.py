@@ -9,16 +9,16 @@ root of the same backward pass, so logs and thresholds see what they always saw.
 
 from __future__ import annotations
 
-import csv
 import functools
 import linecache
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -27,25 +27,25 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from torch.utils.weak import WeakIdKeyDictionary
 
+from sdc_ext.autograd_graphs import depends_on_leaf
 from sdc_ext.corrections import (
-    REDUCTIONS,
     BackwardCorrection,
     Correction,
     InjectionError,
     Reduction,
-    Step,
     StepwiseCorrection,
     Strength,
 )
 from sdc_ext.errors import DivergenceError, InputError, check_choice
+from sdc_ext.injection_record import InjectionRecord
 from sdc_ext.patches import Patches
-from sdc_ext.recognition import Profile, read_facts
-from sdc_ext.regularizer import Norm, Schedule, check_lam
+from sdc_ext.recognition import PROFILES, Profile, read_facts
+from sdc_ext.regularizer import Norm, Schedule, SDCLoss, check_lam
 
 Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla"]
 
-_COLUMNS = ("iteration", "lam", "captured", "difficulty", "matching")
 _active: list[Injection] = []
 
 
@@ -63,6 +63,10 @@ def inject(
     For gradient matching (Eq. 11) the term is ``lam * sum ||gw_syn||_2`` over the gradients that
     a matching loss is made of, for trajectories (Eq. 12) ``lam * mean_n ||g_n||_2``. With
     ``lam = 0`` nothing changes, bit for bit, and the difficulty is recorded all the same.
+
+    A gradient counts if it depends on what is learnt, and goes into the loss that depends on it.
+    Every such loss gets a term: a loop that averages K losses before an image step wants
+    ``scale=1/K``.
 
     Args:
         lam: the weight, at least 0, or a schedule from the outer iteration to it, such as
@@ -101,36 +105,9 @@ def inject(
         check_choice("reduction", reduction, get_args(Reduction))
 
     def strength(profile: Profile) -> Strength:
-        return Strength(lam, norm, reduction or REDUCTIONS[profile], scale)
+        return Strength(lam, norm, reduction or PROFILES[profile].reduction, scale)
 
     return Injection(profile, strength, strict)
-
-
-class InjectionRecord:
-    """What an injection has seen.
-
-    Attributes:
-        profile: how the loop is corrected, None as long as that is not known.
-        steps: the corrected image steps, in order.
-        images: a copy of the last images (N, C, H, W) whose gradient was finite, None before
-            that, and if lam is 0.
-    """
-
-    def __init__(self) -> None:
-        self.profile: Profile | None = None
-        self.steps: list[Step] = []
-        self.images: Tensor | None = None
-
-    def columns(self) -> dict[str, list[float]]:
-        """The steps as columns of numbers, named as :class:`Step`'s attributes."""
-        return {name: [float(getattr(s, name)) for s in self.steps] for name in _COLUMNS}
-
-    def write_csv(self, path: Path) -> None:
-        """Writes the steps as a table with a header."""
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
-            writer.writerows(zip(*self.columns().values(), strict=True))
 
 
 class Injection:
@@ -143,20 +120,23 @@ class Injection:
         self._strength = strength
         self._strict = strict
         self._correction: Correction | None = None
-        self._loss_scale: Tensor | None = None
         self._looked_at: set[str] = set()
         self._patches = Patches()
+        self._loss_scales: Any = WeakIdKeyDictionary()  # mixed precision's, by scaled loss
+        self._images: Any = WeakIdKeyDictionary()  # what optimisers hold
+        self._steps_before: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
         if profile != "auto":
             self._correct_as(profile)
 
     def __enter__(self) -> InjectionRecord:
-        if _active:
-            raise InjectionError("an injection is active already: leave it first")
+        if _active or self._looked_at or self.record.steps:
+            raise InjectionError("an injection is active already, or was: make another, later")
         _active.append(self)
         self._patches.wrap(torch.autograd, "grad", self._watch_grad)
         self._patches.wrap(torch.autograd, "backward", self._watch_backward)
         self._patches.wrap(torch.amp.GradScaler, "scale", self._watch_scale)
         self._patches.wrap(Optimizer, "__init__", self._watch_making)
+        self._patches.wrap(SDCLoss, "__call__", self._watch_with_sdc)
         self._patches.add(register_optimizer_step_pre_hook(self._before_step).remove)
         self._patches.add(register_optimizer_step_post_hook(self._after_step).remove)
         return self.record
@@ -168,8 +148,9 @@ class Injection:
         _active.clear()
         if self._correction is not None:
             self._correction.drop()
-        ended_well = error is None or (isinstance(error, SystemExit) and not error.code)
-        if ended_well and not self.record.steps:
+        # A script that only prints its help has made no images.
+        stopped_well = isinstance(error, SystemExit) and not error.code and len(self._images)
+        if not self.record.steps and (error is None or stopped_well):
             self._complain_of_nothing()
 
     def _watch_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,17 +164,19 @@ class Injection:
             *args: Any,
             **kwargs: Any,
         ) -> Any:
+            outputs, inputs = _kept(outputs), _kept(inputs)
             rest = (retain_graph, create_graph, *args)
             correction = self._find_correction(sys._getframe(1).f_code.co_filename)
-            by = _tensors(inputs)
-            if correction is None or not by:
+            by, roots = _tensors(inputs), _tensors(outputs)
+            if correction is None or not by or not roots:
                 return original(outputs, inputs, grad_outputs, *rest, **kwargs)
+            scale = self._loss_scales.get(roots[0])
             if not create_graph:
-                term = correction.plain_gradient(by)
+                term = _scaled(correction.plain_gradient(roots, by), scale)
                 outputs, grad_outputs = _with_root(term, outputs, grad_outputs)
             gradients = original(outputs, inputs, grad_outputs, *rest, **kwargs)
-            if create_graph and any(g.requires_grad for g in _tensors(gradients)):
-                correction.capture(by, _tensors(gradients))
+            if create_graph and self._is_synthetic(_tensors(gradients), by):
+                correction.capture(by, _tensors(gradients), scale)
             return gradients
 
         return grad
@@ -201,13 +184,12 @@ class Injection:
     def _watch_backward(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
+            tensors = _kept(tensors)
             losses = _tensors(tensors)
-            if self._correction is not None and losses:
-                term = self._correction.backward(losses[0])
-                if term is not None and self._loss_scale is not None:
-                    term = term * self._loss_scale
+            if self in _active and self._correction is not None and losses:
+                term = self._correction.backward(losses)
+                term = _scaled(term, self._loss_scales.get(losses[0]))
                 tensors, grad_tensors = _with_root(term, tensors, grad_tensors)
-            self._loss_scale = None
             original(tensors, grad_tensors, *args, **kwargs)
 
         return backward
@@ -217,9 +199,12 @@ class Injection:
 
         @functools.wraps(original)
         def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
-            if isinstance(outputs, Tensor):
-                self._loss_scale = original(scaler, torch.ones_like(outputs.detach()))
-            return original(scaler, outputs)
+            outputs = _kept(outputs)
+            scaled = original(scaler, outputs)
+            for tensor, result in zip(_tensors(outputs), _tensors(scaled), strict=True):
+                factor = original(scaler, torch.ones_like(tensor.detach()))
+                self._loss_scales[result] = factor
+            return scaled
 
         return scale
 
@@ -227,52 +212,81 @@ class Injection:
         @functools.wraps(original)
         def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
-            if self._correction is not None and images_of(optimizer) is not None:
+            self._steps_before[optimizer] = len(self.record.steps)
+            new = [t for t in images_of(optimizer) if t not in self._images]
+            for tensor in new:
+                self._images[tensor] = True
+            if new and self._correction is not None:
                 self._correction.begin()
 
         return init
 
+    def _watch_with_sdc(self, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(original)
+        def call(loss: SDCLoss, *args: Any, **kwargs: Any) -> Tensor:
+            if self._correction is None or self._correction.strength.active:
+                self._complain(
+                    "the loop corrects its loss by with_sdc already: leave with_sdc or the "
+                    "injection out, or inject lam 0 to observe"
+                )
+            return original(loss, *args, **kwargs)
+
+        return call
+
+    def _is_synthetic(self, gradients: Sequence[Tensor], by: Sequence[Tensor]) -> bool:
+        """Whether gradients depend on what is learnt, and not on a network alone."""
+
+        def learnt(leaf: Tensor) -> bool:
+            if leaf.ndim < 2 or any(leaf is tensor for tensor in by):
+                return False
+            return leaf in self._images or not isinstance(leaf, torch.nn.Parameter)
+
+        return depends_on_leaf(gradients, learnt)
+
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
-        images = images_of(optimizer)
-        if images is None or self._correction is None or not self._correction.strength.active:
+        if self._correction is None or not self._correction.strength.active:
             return
-        if images.grad is not None and not images.grad.isfinite().all():
-            at = "" if not self.record.steps else f" after {_describe(self.record.steps[-1])}"
-            raise DivergenceError(
-                f"the image gradient became NaN or infinite{at}: lower lam or the learning rate "
-                "of the images"
-            )
-        self.record.images = images.detach().clone()
+        for images in images_of(optimizer):
+            if images.grad is not None and not images.grad.isfinite().all():
+                at = f" after {self.record.steps[-1]}" if self.record.steps else ""
+                raise DivergenceError(
+                    f"the image gradient became NaN or infinite{at}: lower lam or the learning "
+                    "rate of the images"
+                )
+            self.record.keep(images)
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        correction = self._correction
-        if correction is None:
-            if images_of(optimizer) is not None:
-                self._complain_of_nothing()
+        images, correction = images_of(optimizer), self._correction
+        before = self._steps_before.get(optimizer, 0)
+        self._steps_before[optimizer] = len(self.record.steps)
+        if not images:
             return
-        better = correction.left_over()
-        if better is not None:
+        if correction is None:
+            self._complain_of_nothing()
+            return
+        wrong = correction.left_over()
+        if wrong is not None:
             correction.drop()
             self._complain(
-                "captured gradients are left over at an optimiser step, so the profile "
-                f"{self.record.profile!r} does not fit: use the profile {better}"
+                "captured gradients are left over at an image step, so the profile "
+                f"{self.record.profile!r} does not fit: {wrong}"
             )
-        if images_of(optimizer) is not None:
-            if not correction.since_image_step:
-                self._complain(
-                    "the images were updated without a correction: no gradient with "
-                    "create_graph=True led to this step; choose another profile than "
-                    f"{self.record.profile!r}, or switch strict off if some steps are meant to "
-                    "do without"
-                )
-            correction.since_image_step = 0
+        elif before == len(self.record.steps):
+            self._complain(
+                f"images of {tuple(images[0].shape)} were updated without a correction: no "
+                "gradient with create_graph=True led to this step; choose another profile than "
+                f"{self.record.profile!r}, or switch strict off if some steps are meant to do "
+                "without"
+            )
 
     def _find_correction(self, filename: str) -> Correction | None:
         """The correction; at first, as long as the profile is auto, from the calling file."""
+        if self not in _active:  # a name that was bound while it was
+            return None
         if self._correction is None and filename not in self._looked_at:
             self._looked_at.add(filename)
             profile = read_facts("".join(linecache.getlines(filename))).profile
-            if profile not in (None, "none"):
+            if profile is not None and profile != "none":
                 self._correct_as(profile)
         return self._correction
 
@@ -290,19 +304,26 @@ class Injection:
         warnings.warn(what, stacklevel=4)
 
     def _complain_of_nothing(self) -> None:
-        if self._correction is None:
-            looked = ", ".join(Path(name).name for name in sorted(self._looked_at)) or "no file"
-            self._complain(
-                f"nothing was corrected: of the files that call torch.autograd.grad ({looked}) "
-                "none could be recognised; choose the profile gm, tm or tesla. Names bound by "
-                "'from torch.autograd import grad' before the injection are not seen"
+        looked = ", ".join(Path(name).name for name in sorted(self._looked_at))
+        if self._correction is not None:
+            why = (
+                f"with the profile {self.record.profile!r} no loss was differentiated that depends "
+                "on gradients asked for with create_graph=True"
             )
+        elif looked:
+            why = f"{looked} asks for gradients, but was not recognised"
         else:
-            self._complain(
-                f"nothing was corrected: with the profile {self.record.profile!r} no image step "
-                "was seen whose gradients were asked for with create_graph=True; choose another "
-                "profile, and let the script take at least one step"
-            )
+            why = "nothing called torch.autograd.grad"
+        self._complain(
+            f"nothing was corrected: {why}; choose the profile gm, tm or tesla. Names bound by "
+            "'from torch.autograd import grad' before the injection, and torch.func.grad, are not "
+            "seen"
+        )
+
+
+def _kept(values: Any) -> Any:
+    """The same, safe to look at: an iterator would be used up."""
+    return values if isinstance(values, (Tensor, dict, tuple, list)) else tuple(values)
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -310,6 +331,10 @@ def _tensors(values: Any) -> list[Tensor]:
         return [values]
     values = values.values() if isinstance(values, dict) else values
     return [v for v in values if isinstance(v, Tensor)]
+
+
+def _scaled(term: Tensor | None, scale: Tensor | None) -> Tensor | None:
+    return term if term is None or scale is None else term * scale
 
 
 def _with_root(term: Tensor | None, roots: Any, seeds: Any) -> tuple[Any, Any]:
@@ -323,18 +348,10 @@ def _with_root(term: Tensor | None, roots: Any, seeds: Any) -> tuple[Any, Any]:
     return (*roots, term), seeds
 
 
-def images_of(optimizer: Optimizer) -> Tensor | None:
-    """The synthetic images among what an optimiser updates; None for one of a network."""
-    updated: list[Tensor] = [t for group in optimizer.param_groups for t in group["params"]]
-    for tensor in updated:
-        plain = not isinstance(tensor, torch.nn.Parameter) or len(updated) == 1
-        if tensor.ndim > 2 and plain:
-            return tensor
-    return None
+def images_of(optimizer: Optimizer) -> list[Tensor]:
+    """The synthetic images that an optimiser updates; empty for one of a network.
 
-
-def _describe(step: Step) -> str:
-    return (
-        f"iteration {step.iteration} (matching loss {float(step.matching):.4g}, GraDN "
-        f"{float(step.difficulty):.4g}, lam {step.lam:g})"
-    )
+    They are alone there, or with labels and a learning rate; a network has more tensors.
+    """
+    updated = [t for group in optimizer.param_groups for t in group["params"]]
+    return [t for t in updated if t.ndim > 2] if len(updated) <= 3 else []

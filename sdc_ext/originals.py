@@ -202,7 +202,10 @@ def our_network(model: str) -> str:
     if variant is not None:
         return f"convnet:{'depth' if variant[1] == 'D' else 'width'}={variant[2]}"
     if model not in names:
-        raise InputError(f"unknown model {model!r} of the originals: known are {', '.join(names)}")
+        raise InputError(
+            f"unknown model {model!r} of the originals: known are {', '.join(names)}, and widths "
+            "and depths as in ConvNetW32 and ConvNetD4"
+        )
     return names[model]
 
 

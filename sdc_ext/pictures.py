@@ -70,19 +70,18 @@ def draw_curves(
     """Draws the matching loss and the difficulty (GraDN) over iterations.
 
     Args:
-        history: columns ``matching``, ``difficulty`` and ``over`` of equal length.
+        history: columns ``matching``, ``difficulty`` and ``over`` of equal length; one that is
+            nothing but NaN is left out.
         path: the picture to write.
         over: the column that runs to the right.
     """
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    for axis, (name, label) in zip(
-        figure.subplots(1, 2),
-        (("matching", "matching loss"), ("difficulty", "GraDN (difficulty)")),
-        strict=True,
-    ):
+    labels = {"matching": "matching loss", "difficulty": "GraDN (difficulty)"}
+    drawn = [name for name in labels if not np.isnan(history[name]).all()]
+    figure = Figure(figsize=(4 * len(drawn), 3), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         axis.plot(history[over], history[name], linewidth=1)
         axis.set_xlabel(over)
-        axis.set_title(label, fontsize=10)
+        axis.set_title(labels[name], fontsize=10)
         axis.grid(alpha=0.3)
     _save(figure, path)
 

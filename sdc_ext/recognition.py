@@ -12,16 +12,43 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Profile: TypeAlias = Literal["gm", "tm", "tesla", "none"]
+Profile: TypeAlias = Literal["gm", "tm", "tesla"]
 
-PROFILES: dict[Profile, str] = {
-    "gm": "gradient matching: the norms of an image step are summed, one a class",
-    "tm": "trajectory matching: the mean norm of an image step's inner steps",
-    "tesla": "trajectory matching with image gradients by hand: a share at every inner step",
-    "none": "nothing to correct: shims only",
+
+@dataclass(frozen=True)
+class ProfileNotes:
+    """What is known of a kind of loop.
+
+    Attributes:
+        what: in words.
+        reduction: of the norms of an image step, where the user does not say.
+        where: the correction goes in.
+    """
+
+    what: str
+    reduction: Literal["sum", "mean"]
+    where: str
+
+
+PROFILES: dict[Profile, ProfileNotes] = {
+    "gm": ProfileNotes(
+        "gradient matching: the norms of an image step are summed, one a class",
+        "sum",
+        "at the next backward pass",
+    ),
+    "tm": ProfileNotes(
+        "trajectory matching: the mean norm of an image step's inner steps",
+        "mean",
+        "at the next backward pass",
+    ),
+    "tesla": ProfileNotes(
+        "trajectory matching with image gradients by hand: a share at every inner step",
+        "mean",
+        "where image gradients are asked for",
+    ),
 }
 
-_FUNCTIONAL = {"flat_param", "functional_call", "ReparamModule"}
+_FUNCTIONAL = {"flat_param", "ReparamModule"}
 
 
 @dataclass(frozen=True)
@@ -30,14 +57,16 @@ class Facts:
 
     Attributes:
         captures: asks for gradients with ``create_graph=True``.
+        captures_again: a second time, as TESLA's second pass over the inner steps.
         backward: calls ``backward``.
         assigns_grad: sets the ``.grad`` of something to more than None.
-        unrolls: takes a step along such a gradient, or calls a network with given parameters.
+        unrolls: takes a step along such a gradient, or calls a network with flat parameters.
         keeps_parameters: copies all parameters of a network to the CPU, as expert trainers do.
         repeats_gradients: multiplies what ``autograd.grad`` returns, a tuple, by a number.
     """
 
     captures: int = 0
+    captures_again: int = 0
     backward: int = 0
     assigns_grad: int = 0
     unrolls: int = 0
@@ -45,13 +74,15 @@ class Facts:
     repeats_gradients: int = 0
 
     @property
-    def profile(self) -> Profile | None:
-        """The profile that these facts speak for, None if for none."""
+    def profile(self) -> Profile | Literal["none"] | None:
+        """What these facts speak for; "none" for experts, which need no correction."""
         if not self.captures:
             return "none" if self.keeps_parameters else None
-        if self.backward:
+        if self.assigns_grad and self.captures_again and not self.backward:
+            return "tesla"
+        if self.backward or self.assigns_grad:
             return "tm" if self.unrolls else "gm"
-        return "tesla" if self.assigns_grad else None
+        return None
 
     def __str__(self) -> str:
         found = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -63,12 +94,12 @@ def read_facts(source: str) -> Facts:
     """The facts of one file; of a file that Python cannot parse, none."""
     nodes = _parse(source)
     captured = _captured_names(nodes)
-    found: dict[str, int] = {}
+    found: dict[str, list[int]] = {}
     for node in nodes:
         for name in _facts_of(node, captured):
-            line = getattr(node, "lineno", 0)
-            found[name] = min(found.get(name, line), line)
-    return Facts(**found)
+            found.setdefault(name, []).append(getattr(node, "lineno", 0))
+    found["captures_again"] = sorted(found.get("captures", []))[1:]
+    return Facts(**{name: min(lines) for name, lines in found.items() if lines})
 
 
 def project_sources(script: Path) -> dict[Path, str]:
@@ -151,11 +182,12 @@ def _captured_names(nodes: list[ast.AST]) -> set[str]:
 
 
 def _creates_graph(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and any(
-        keyword.arg == "create_graph"
-        and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value)
-        for keyword in node.keywords
-    )
+    if not isinstance(node, ast.Call):
+        return False
+    given = [keyword.value for keyword in node.keywords if keyword.arg == "create_graph"]
+    if _called_name(node) == "grad":
+        given += node.args[4:5]
+    return any(not (isinstance(g, ast.Constant) and not g.value) for g in given)
 
 
 def _is_multiple_of(node: ast.AST, names: set[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,8 @@ def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
         ("lam", "lam"),
     ):
         values = columns[name]
+        if math.isnan(values[0]):
+            continue
         mean = sum(values) / len(values)
         table.add_row(label, *(f"{v:.4g}" for v in (values[0], values[-1], mean)))
     return table

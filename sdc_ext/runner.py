@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sdc_ext.corrections import InjectionError
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.patches import Patches
 from sdc_ext.recognition import Facts, Profile, project_sources, recognize
-from sdc_ext.shims import Shim, needed_shims, seed_everything
+from sdc_ext.seeds import seed_everything
+from sdc_ext.shims import Shim, needed_shims
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,14 @@ class Script:
 
     Attributes:
         path: the file.
-        profile: which kind of loop it is, None if no file of its project says.
+        profile: which kind of loop it is, "none" for experts, None if nothing says.
         where: the file that says it.
         facts: what that file does.
         shims: the repairs that it needs on this machine.
     """
 
     path: Path
-    profile: Profile | None
+    profile: Profile | Literal["none"] | None
     where: Path
     facts: Facts
     shims: tuple[Shim, ...]
@@ -41,11 +43,19 @@ class Script:
         """Reads a script and its project; nothing of it is executed.
 
         Raises:
-            InputError: if there is no such file.
+            InputError: if there is no such file, or it is no Python.
         """
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: name the script in it")
         if not path.is_file():
             raise InputError(f"there is no script {path}: give its path after --")
         path = path.resolve()
+        try:
+            compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            raise InputError(
+                f"{path.name} is no Python that this interpreter reads: {error}"
+            ) from None
         sources = project_sources(path)
         where, facts = recognize(sources) or (path, Facts())
         shims = tuple(needed_shims("\n".join(sources.values())))
@@ -74,7 +84,8 @@ class Script:
         for shim in self.shims:
             shim.install(patches)
         sys.argv = [str(self.path), *arguments]
-        sys.path.insert(0, str(self.path.parent))
+        launched = 0 if getattr(sys.flags, "safe_path", False) else 1
+        sys.path[:launched] = [str(self.path.parent)]
         os.chdir(self.path.parent)
         if seed is not None:
             seed_everything(seed, patches)
@@ -101,4 +112,4 @@ def _print_traceback(error: Exception, path: Path) -> None:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename != str(path):
         frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames or error.__traceback__)
+    traceback.print_exception(type(error), error, frames)

@@ -1,17 +1,15 @@
 """Small repairs that let the originals' scripts run on today's libraries and without a GPU.
 
 Each has a cause that is looked for, in the libraries of this machine and in the source of the
-script, and is switched on only where it is found. None changes a number.
+script, and is switched on only where it is found. None is there to change a number.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import os
 import re
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,8 +67,9 @@ def _install_scipy(patches: Patches) -> None:
 def _wandb_needed(text: str) -> bool:
     if not re.search(r"^\s*import wandb\b", text, re.MULTILINE):
         return False
-    off = os.environ.get("WANDB_MODE", "").lower() in ("disabled", "offline", "dryrun")
-    return off or importlib.util.find_spec("wandb") is None
+    mode = os.environ.get("WANDB_MODE", "").lower()
+    nameless = mode in ("offline", "dryrun") and "wandb.run.name" in text
+    return mode == "disabled" or nameless or importlib.util.find_spec("wandb") is None
 
 
 def _install_wandb(patches: Patches) -> None:
@@ -190,7 +189,7 @@ _SHIMS = (
     ),
     Shim(
         "wandb",
-        "wandb is not installed or switched off: a stand-in that logs nothing",
+        "wandb is absent or disabled, or offline and so nameless: a stand-in that logs nothing",
         _wandb_needed,
         _install_wandb,
     ),
@@ -214,34 +213,6 @@ _SHIMS = (
         _install_view,
     ),
 )
-
-
-def seed_everything(seed: int, patches: Patches) -> None:
-    """Seeds Python's, numpy's and torch's generators, and the clock for code of the script.
-
-    The originals seed torch from ``time.time()`` whenever they make a network. Callers outside
-    the installed packages get a clock that starts at the same time and advances a millisecond a
-    look.
-    """
-    import random
-
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    installed = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-    looks = itertools.count(1_700_000_000_000 + seed)
-
-    def clock(original: Callable[[], float]) -> Callable[[], float]:
-        def replaced() -> float:
-            caller = sys._getframe(1).f_code.co_filename
-            own = not caller.startswith((*installed, "<frozen"))
-            return next(looks) / 1000 if own else original()
-
-        return replaced
-
-    patches.wrap(time, "time", clock)
 
 
 def _install_module(module: ModuleType, patches: Patches) -> None:

@@ -61,6 +61,7 @@ def test_a_script_runs_as_python_runs_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "status", "error"),
     [
+        ("def f(:", 2, "main.py is no Python that this interpreter reads: "),
         ("raise SystemExit('no data')", 1, "no data"),
         ("import sys\nsys.exit()", 0, ""),
         ("open('missing.txt')", 1, "FileNotFoundError"),
@@ -87,17 +88,18 @@ def test_a_script_that_fails_early_is_not_blamed_for_correcting_nothing(tmp_path
 def test_observing_leaves_the_images_as_they_are(profile: str, tmp_path: Path) -> None:
     path = STANDINS / SCRIPTS[profile]
     images = []
-    for mode in (["--profile", "none"], ["--observe"], ["--lam", "0.5"]):
+    strong = ["--lam", "0.25", "--scale", "2", "--norm", "l2_squared", "--reduction", "sum"]
+    for mode in (["--profile", "none"], ["--observe"], [*strong, "--no-strict"]):
         file = tmp_path / f"images{len(images)}.pt"
         done = execute(tmp_path, *mode, "--seed", 3, "--", path, "--save", file)
         assert done.returncode == 0, done.stderr
         images.append(torch.load(file))
     assert torch.equal(images[0], images[1])
     assert not torch.equal(images[0], images[2])
-    assert f"profile {profile}" in done.stderr
+    assert f"profile {profile}; lam 0.25, norm l2_squared, sum, scale 2" in done.stderr
     name = path.stem
     assert (tmp_path / f"runs/{name}.png").read_bytes()[:4] == b"\x89PNG"
-    for record, lam in ((name, 0.0), (f"{name}-2", 0.5)):  # the second run found a free name
+    for record, lam in ((name, 0.0), (f"{name}-2", 0.25)):  # the second run found a free name
         with (tmp_path / f"runs/{record}.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert [float(row["lam"]) for row in rows] == [lam, lam]
@@ -112,6 +114,12 @@ def test_the_seed_covers_the_clock(tmp_path: Path) -> None:
     ]
     first, second, third = (run.stdout for run in runs)
     assert first == second != third
+
+
+def test_what_only_prints_its_help_has_nothing_to_correct(tmp_path: Path) -> None:
+    done = execute(tmp_path, "--", STANDINS / SCRIPTS["gm"], "--help")
+    assert done.returncode == 0
+    assert "--lr_img" in done.stdout
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
@@ -161,10 +169,11 @@ def test_divergence_saves_the_last_good_images(tmp_path: Path) -> None:
     assert (tmp_path / "runs/main.csv").is_file()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_interrupting_keeps_the_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> None:
     text = (STANDINS / SCRIPTS["tesla"]).read_text()
     text = text.replace("            optimizer_lr.step()", "            print('step', flush=True)")
+    text = text.replace("print(f", "str(f")
     path = script(tmp_path, text)
     process = subprocess.Popen(
         program("--", path, "--Iteration", 10**6),
@@ -175,10 +184,10 @@ def test_interrupting_keeps_the_record(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert process.stdout.readline() == "step\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in errors
+    assert process.returncode == status
+    assert "Traceback" not in errors
     assert (tmp_path / "runs/main.csv").is_file()
 
 
@@ -191,6 +200,10 @@ def test_interrupting_keeps_the_record(tmp_path: Path) -> None:
         (["--lam", "1", "--observe", "--", "x.py"], "not allowed with argument"),
         (["--lam-ramp", "0.1", "0.2", "1.5", "--", STANDINS / "gm/main.py"], "whole number"),
         (["--lam-ramp", "0", "0.2", "1", "--", STANDINS / "gm/main.py"], "above 0, got 0.0"),
+        (["--profile", "none", "--lam", "1", "--", STANDINS / "buffer.py"], "corrects and records"),
+        (["--", STANDINS], "is a folder: name the script in it"),
+        (["--record", "taken.txt", "--", STANDINS / "gm/main.py"], "must end in .csv"),
+        (["--record", "other.csv", "--", STANDINS / "gm/main.py"], "other.png exists"),
         (["--", STANDINS / "gm/utils.py"], "was not recognised: .*--profile tesla: "),
         (["--profile", "tm", "--", STANDINS / "gm/main.py"], "use the profile 'gm'"),
         (["--record", "taken.csv", "--", STANDINS / "gm/main.py"], "taken.csv exists"),
@@ -200,6 +213,7 @@ def test_bad_input(
     arguments: list[object], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken.csv").write_text("kept")
+    (tmp_path / "other.png").write_text("kept")
     done = execute(tmp_path, *arguments)
     assert done.returncode == 2
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("sdc-ext: ")][-1:]

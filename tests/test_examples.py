@@ -124,16 +124,28 @@ def test_datm_reads_its_configuration(run, tmp_path: Path) -> None:
         ("mtt_buffer.py", ("--mom", 0.9), "without momentum"),
         ("ftd_buffer.py", ("--rho_max", 0.1), "one value"),
         ("dc_main.py", ("--method", "DM"), "neither DC nor DSA"),
-        ("dc_main.py", ("--model", "GoogLeNet", "--dataset", "digits"), "unknown model"),
+        ("dc_main.py", ("--model", "GoogLeNet", "--dataset", "digits"), "ConvNetW32 and ConvNetD4"),
         ("datm_distill.py", ("--cfg", "missing.yaml"), "cannot read missing.yaml"),
     ],
 )
-def test_what_there_is_not(run, name: str, arguments: tuple, message: str) -> None:
-    with pytest.raises(SystemExit, match=message):
+def test_what_there_is_not(
+    run, name: str, arguments: tuple, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
         run(name, *arguments)
+    assert message in capsys.readouterr().err
 
 
-def test_unknown_settings_of_a_configuration(run) -> None:
+def test_unknown_settings_of_a_configuration(run, capsys: pytest.CaptureFixture[str]) -> None:
     Path("bad.yaml").write_text("lr_image: 3\n")
-    with pytest.raises(SystemExit, match="unknown setting 'lr_image'"):
+    with pytest.raises(SystemExit, match="2"):
         run("datm_distill.py", "--cfg", "bad.yaml")
+    assert "unknown setting 'lr_image'" in capsys.readouterr().err
+
+
+def test_flags_without_effect_are_named(run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("mtt_distill.py", *DATA, "--load_all", "--lr_init", 0.02)
+    told = capsys.readouterr()
+    assert "no effect here: --lr_init, --load_all" in told.out
+    assert "no replay_buffer_*.pt in buffers/digits/ConvNetW4" in told.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import gc
 import importlib.util
 import sys
@@ -18,7 +19,7 @@ from torch.autograd import grad as early_grad
 from torch.nn.functional import cross_entropy
 
 import sdc_ext.corrections
-from sdc_ext import LogRamp, inject
+from sdc_ext import LogRamp, inject, with_sdc
 from sdc_ext.corrections import InjectionError
 from sdc_ext.errors import DivergenceError
 from sdc_ext.patches import Patches
@@ -162,17 +163,33 @@ def test_without_weight_nothing_changes_but_difficulty_is_recorded(profile: str)
 
 
 @pytest.mark.parametrize("profile", SCRIPTS)
-def test_the_loss_of_the_script_is_left_alone(
+def test_the_loss_that_the_script_sees_is_left_alone(
     profile: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with inject(0) as plain:
-        run(profile, "--Iteration", "1")
-    with inject(10.0) as corrected:
-        run(profile, "--Iteration", "1")
-    first, second = (r.columns()["matching"][0] for r in (plain, corrected))
-    assert first == second or profile == "tesla"
-    printed = capsys.readouterr().out.splitlines()
-    assert len(set(printed)) <= 1
+    losses = []
+    for lam in (0, 10.0):
+        with inject(lam):
+            run(profile, "--Iteration", "1")
+        losses.append(capsys.readouterr().out)
+    assert "loss = " in losses[0]
+    assert losses[0] == losses[1]
+
+
+def test_networks_that_are_trained_on_the_way_are_left_alone() -> None:
+    def trained(lam: float) -> list[Tensor]:
+        torch.manual_seed(0)
+        images = torch.randn(3, 1, 4, 4, requires_grad=True)
+        labels = torch.arange(3)
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        with inject(lam, profile="gm"):
+            loss = cross_entropy(net(images), labels)
+            g = torch.autograd.grad(loss, net.parameters(), create_graph=True)
+            sys.modules["utils"].train(evaluated := copy.deepcopy(net), images, labels, lr=0.1)
+            sum(t.square().sum() for t in g).backward()
+        return [p.grad for p in evaluated.parameters()]
+
+    for plain, corrected in zip(trained(0), trained(1.0), strict=True):
+        assert torch.equal(plain, corrected)
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -210,7 +227,6 @@ def test_no_graph_outlives_its_iteration(profile: str, lam: float) -> None:
         run(profile, "--Iteration", "4")
         assert graphs() == before
     assert len(record.steps) == 4
-    assert not any(step.difficulty.requires_grad for step in record.steps)
 
 
 def test_iterations_of_a_schedule_are_networks_and_begin_again_with_new_images() -> None:
@@ -291,10 +307,10 @@ def test_captures_left_at_a_step_are_an_error() -> None:
 
 def test_graphs_that_pile_up_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sdc_ext.corrections, "_MOST_LIVE", 5)
-    weight = torch.ones(3, requires_grad=True)
+    images, weight = torch.ones(2, 3, requires_grad=True), torch.ones(3, requires_grad=True)
     with pytest.raises(InjectionError, match=r"6 gradients .* wait"), inject(0.1, profile="gm"):
         for _ in range(10):
-            torch.autograd.grad(weight.pow(3).sum(), weight, create_graph=True)
+            torch.autograd.grad((images * weight).pow(3).sum(), weight, create_graph=True)
 
 
 def test_no_correction_at_all_is_an_error() -> None:
@@ -327,37 +343,47 @@ def test_divergence_stops_before_the_images_are_spoilt() -> None:
     assert record.images.isfinite().all()
 
 
-def test_a_scaled_loss_gets_a_scaled_term() -> None:
-    def gradient(scale: float, lam: float) -> Tensor:
-        images = torch.full((1, 2, 2), 0.3, requires_grad=True)
-        weight = torch.ones(2, requires_grad=True)
-        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        with inject(lam, profile="gm"):
-            loss = torch.tanh(images * weight).square().sum()
+def mixed_precision(scale: float, lam: float, way: str) -> Tensor:
+    """The image gradient of one step under a loss scale, unscaled again."""
+    images = torch.full((2, 2, 2), 0.3, requires_grad=True)
+    weight = torch.ones(2, requires_grad=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    with inject(lam, profile="gm"):
+        loss = torch.tanh(images * weight).square().sum()
+        if way == "scaled inner loss":
+            (g,) = torch.autograd.grad(scaler.scale(loss), weight, create_graph=True)
+            g = g / scale
+        else:
             (g,) = torch.autograd.grad(loss, weight, create_graph=True)
-            scaler.scale(g.square().sum()).backward()
-        return images.grad / scale
+        outer = g.square().sum()
+        scaled = scaler.scale([outer])[0] if way == "list" else scaler.scale(outer)
+        scaled.backward()
+    return images.grad / scale
 
-    assert not torch.allclose(gradient(1.0, 0.5), gradient(1.0, 0.0))
-    torch.testing.assert_close(gradient(1024.0, 0.5), gradient(1.0, 0.5))
+
+@pytest.mark.parametrize("way", ["scaled outer loss", "scaled inner loss", "list"])
+def test_a_loss_scale_changes_nothing(way: str) -> None:
+    assert not torch.allclose(mixed_precision(1.0, 0.5, way), mixed_precision(1.0, 0.0, way))
+    torch.testing.assert_close(mixed_precision(1024.0, 0.5, way), mixed_precision(1.0, 0.5, way))
 
 
 @settings(deadline=None, max_examples=30)
 @given(
-    groups=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    classes=st.lists(st.floats(0.5, 2), min_size=1, max_size=4),
     as_list=st.booleans(),
     seed_given=st.booleans(),
 )
 def test_any_backward_gets_the_sum_of_norms(
-    groups: list[list[int]], as_list: bool, seed_given: bool
+    sizes: list[int], classes: list[float], as_list: bool, seed_given: bool
 ) -> None:
-    x = torch.tensor(0.7, requires_grad=True)
+    x = torch.full((1, 1), 0.7, requires_grad=True)
+    weights = [torch.full((n,), 0.5, requires_grad=True) for n in sizes]
     norms: list[Tensor] = []
     with inject(0.25, profile="gm"):
         total = torch.zeros(())
-        for sizes in groups:
-            weights = [torch.full((n,), 0.5, requires_grad=True) for n in sizes]
-            loss = sum(((x * w).sin() * x).sum() for w in weights)
+        for factor in classes:
+            loss = sum(((factor * x * w).sin() * x).sum() for w in weights)
             gs = torch.autograd.grad(loss, weights, create_graph=True)
             norms.append(torch.cat([g.flatten() for g in gs]).norm())
             total = total + sum(g.square().sum() for g in gs)
@@ -384,3 +410,202 @@ def test_any_backward_gets_the_sum_of_norms(
 def test_bad_choices(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         inject(**options)
+
+
+class Matching:
+    """A gradient-matching step in small, to be varied."""
+
+    def __init__(self) -> None:
+        self.images = torch.full((2, 1, 2), 0.3, requires_grad=True)
+        self.weight = torch.ones(2, requires_grad=True)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return torch.tanh(x * self.weight).square().sum()
+
+    def matched(self, images: Tensor | None = None) -> Tensor:
+        x = self.images if images is None else images
+        (g,) = torch.autograd.grad(self.loss(x), iter([self.weight]), create_graph=True)
+        return g.square().sum()
+
+    def norm_gradient(self) -> Tensor:
+        (g,) = early_grad(self.loss(self.images), self.weight, create_graph=True)
+        return early_grad(g.norm(), self.images)[0]
+
+    def plain_gradient(self) -> Tensor:
+        (g,) = early_grad(self.loss(self.images), self.weight, create_graph=True)
+        return early_grad(g.square().sum(), self.images)[0]
+
+    def check(self, record: Any, captured: int = 1) -> None:
+        """The term went in once, with weight 0.5."""
+        expected = self.plain_gradient() + 0.5 * self.norm_gradient()
+        torch.testing.assert_close(self.images.grad, expected)
+        assert [step.captured for step in record.steps] == [captured]
+
+
+def test_inputs_may_be_iterators() -> None:
+    step = Matching()
+    with inject(0.5, profile="gm") as record:
+        torch.autograd.backward(iter([step.matched()]))
+    step.check(record)
+
+
+def test_gradients_of_real_images_do_not_count() -> None:
+    step = Matching()
+    with inject(0.5, profile="gm", reduction="mean") as record:
+        real = step.matched(torch.ones(2, 1, 2)).detach()
+        (step.matched() + real).backward()
+    step.check(record)
+
+
+def test_gradients_that_are_only_logged_do_not_count() -> None:
+    step = Matching()
+    with inject(0.5, profile="gm", reduction="mean") as record:
+        loss = step.matched()
+        step.matched()
+        loss.backward()
+    step.check(record)
+
+
+def test_other_losses_that_go_backward_first_do_not_take_the_term() -> None:
+    step = Matching()
+    with inject(0.5, profile="gm") as record:
+        loss = step.matched()
+        step.images.square().mean().backward()
+        step.images.grad = None
+        loss.backward()
+    step.check(record)
+
+
+def test_a_gradient_penalty_of_another_network_does_not_count() -> None:
+    step, critic = Matching(), torch.nn.Linear(3, 1)
+    with inject(0.5, profile="gm") as record:
+        x = torch.ones(2, 3, requires_grad=True)
+        (g,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        g.norm().backward()
+        step.matched().backward()
+    step.check(record)
+
+
+def test_image_gradients_may_be_asked_for_instead_of_going_backward() -> None:
+    step = Matching()
+    with inject(0.5, profile="gm") as record:
+        (step.images.grad,) = torch.autograd.grad(step.matched(), step.images)
+    step.check(record)
+
+
+def test_images_may_be_parameters() -> None:
+    step = Matching()
+    step.images = torch.nn.Parameter(step.images.detach())
+    rate = torch.nn.Parameter(torch.tensor(0.1))
+    with inject(0.5, profile="gm") as record:
+        optimizer = torch.optim.SGD([step.images, rate], lr=0.0)
+        step.matched().backward()
+        optimizer.step()
+    step.check(record)
+    assert torch.equal(record.images, step.images)
+
+
+def test_optimisers_may_share_a_step_and_be_made_anew() -> None:
+    first, second = Matching(), Matching()
+    with inject(LogRamp(0.1, 0.4, 2), profile="gm") as record:
+        for _ in range(3):
+            optimizers = [torch.optim.SGD([step.images], lr=0.1) for step in (first, second)]
+            first.weight = second.weight = torch.ones(2, requires_grad=True)
+            (first.matched() + second.matched()).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+    assert [step.lam for step in record.steps] == pytest.approx([0.1, 0.2, 0.4])
+
+
+def test_a_trajectory_of_detached_steps_is_not_taken_for_networks() -> None:
+    step = Matching()
+    with pytest.raises(InjectionError, match="use the profile 'tm'"), inject(0.5, profile="gm"):
+        total = step.matched()
+        step.weight = (step.weight - 0.1).detach().requires_grad_()
+        (total + step.matched()).backward()
+
+
+def test_every_lam_of_a_schedule_is_checked() -> None:
+    step = Matching()
+    with (
+        pytest.raises(ValueError, match="at least 0, got -5"),
+        inject(lambda t: -5.0 * t, profile="gm"),
+    ):
+        for _ in range(2):
+            step.weight = torch.ones(2, requires_grad=True)
+            step.matched().backward()
+
+
+def test_names_bound_inside_do_nothing_afterwards() -> None:
+    step = Matching()
+    with inject(0.5, profile="gm"):
+        from torch.autograd import grad as bound_inside
+
+        step.matched().backward()
+    for _ in range(3):
+        bound_inside(step.loss(step.images), step.weight, create_graph=True)
+    with inject(0.5, profile="gm") as record:
+        bound_inside(step.loss(step.images), step.weight, create_graph=True)
+        step.matched().backward()
+    assert [s.captured for s in record.steps] == [1]
+
+
+def test_an_injection_serves_once() -> None:
+    step, injection = Matching(), inject(0.5, profile="gm")
+    with injection:
+        step.matched().backward()
+    with pytest.raises(InjectionError, match="make another"), injection:
+        pass
+
+
+def test_a_loop_that_corrects_itself_is_not_corrected_twice() -> None:
+    loss = with_sdc(lambda g: g.square().sum(), 0.5)
+    gradient = [torch.ones(2, requires_grad=True)]
+    with pytest.raises(InjectionError, match="with_sdc already"), inject(0.5, profile="gm"):
+        loss(gradient)
+
+
+def test_lenient_injection_goes_on() -> None:
+    images = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    weight = torch.ones(3, requires_grad=True)
+    with (
+        pytest.warns(UserWarning, match="left over|without a correction|nothing was corrected"),
+        inject(0.1, profile="gm", strict=False) as record,
+    ):
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        for _ in range(3):
+            torch.autograd.grad((images * weight).square().sum(), weight, create_graph=True)
+            images.grad = torch.zeros_like(images)
+            optimizer.step()
+    assert record.steps == []
+
+
+def test_steps_that_a_script_miscounts_are_told() -> None:
+    step = Matching()
+    told = "2 image gradients were expected, 1 came"
+    with pytest.raises(InjectionError, match=told), inject(0.5, profile="tesla"):
+        step.matched()
+        step.matched()
+        torch.autograd.grad(step.matched(), step.images)
+        torch.optim.SGD([step.images], lr=0.1).step()
+
+
+def test_label_gradients_of_their_own_leave_the_term_to_the_images() -> None:
+    def gradient(lam: float) -> Tensor:
+        torch.manual_seed(0)
+        images = torch.randn(3, 1, 4, requires_grad=True)
+        labels = torch.randn(3, 4, requires_grad=True)
+        weight = torch.ones(4, requires_grad=True)
+
+        def inner() -> Tensor:
+            loss = ((images[:, 0] * weight) * labels).square().sum()
+            return torch.autograd.grad(loss, weight, create_graph=True)[0]
+
+        with inject(lam, profile="tesla"):
+            inner()
+            product = inner().sum()
+            torch.autograd.grad(product, labels, retain_graph=True)
+            (g,) = torch.autograd.grad(product, images)
+        return g
+
+    assert not torch.allclose(gradient(0.5), gradient(0.0))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sdc_ext.patches import Patches
-from sdc_ext.shims import needed_shims, seed_everything
+from sdc_ext.seeds import seed_everything
+from sdc_ext.shims import needed_shims
 
 TEXTS = {
     "wandb": "import wandb\n",
@@ -77,7 +78,9 @@ def test_wandb_is_left_alone_where_it_is_installed_and_on(
     monkeypatch.syspath_prepend(tmp_path)
     assert needed_shims(TEXTS["wandb"]) == []
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert [shim.name for shim in needed_shims(TEXTS["wandb"])] == ["wandb"]
+    assert needed_shims(TEXTS["wandb"]) == []
+    text = TEXTS["wandb"] + "folder = os.path.join('logged', wandb.run.name)"  # None when offline
+    assert [shim.name for shim in needed_shims(text)] == ["wandb"]
 
 
 def test_scipy(monkeypatch: pytest.MonkeyPatch, patches: Patches) -> None:

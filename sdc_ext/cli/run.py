@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import sys
 from argparse import REMAINDER, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from sdc_ext.cli.common import parse_seed
-from sdc_ext.errors import InputError
+from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.recognition import PROFILES, Profile
 from sdc_ext.regularizer import LogRamp, Norm
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sdc_ext.injection import InjectionRecord
+    from sdc_ext.injection import Injection
+    from sdc_ext.injection_record import InjectionRecord
     from sdc_ext.runner import Script
+
+_INTERRUPTED = 130
 
 _EPILOG = """\
 The script runs as `python SCRIPT ARGUMENTS` would in its own folder. Example:
@@ -46,7 +50,7 @@ def add_run(commands: Any) -> None:
     parser.add_argument("--norm", choices=get_args(Norm), default="l2", help="default: l2")
     parser.add_argument(
         "--profile",
-        choices=["auto", *get_args(Profile)],
+        choices=["auto", *PROFILES, "none"],
         default="auto",
         help="kind of loop (default: auto, from the source)",
     )
@@ -73,8 +77,6 @@ def add_run(commands: Any) -> None:
 def _run(options: Namespace) -> int:
     from rich.console import Console
 
-    from sdc_ext.corrections import REDUCTIONS
-    from sdc_ext.injection import inject
     from sdc_ext.runner import Script
 
     path, *arguments = _command(options.command)
@@ -82,25 +84,13 @@ def _run(options: Namespace) -> int:
     profile = _profile(options, script)
     # The script's own output stays alone on the standard output.
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    if profile == "none":
-        console.print(_announcement(script, profile, "nothing to correct", options.seed))
-        return 0 if options.dry_run else script.run(arguments, None, options.seed)
-    lam = _lam(options)
-    try:
-        injection = inject(
-            lam,
-            profile=profile,
-            norm=options.norm,
-            reduction=options.reduction,
-            scale=options.scale,
-            strict=not options.no_strict,
+    if profile == "none" and options.profile == "none" and _chose_strength(options):
+        raise InputError(
+            "--profile none corrects and records nothing: leave --lam and --observe out"
         )
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from None
-    reduction = options.reduction or REDUCTIONS[profile]
-    strength = f"lam {lam}, norm {options.norm}, {reduction}, scale {options.scale:g}"
-    console.print(_announcement(script, profile, strength, options.seed))
-    if script.facts.repeats_gradients and options.scale == 1:
+    injection = None if profile == "none" else _injection(options, profile)
+    console.print(_announcement(options, script, profile))
+    if profile == "tesla" and script.facts.repeats_gradients and options.scale == 1:
         console.print(
             f"sdc-ext: line {script.facts.repeats_gradients} multiplies a tuple of gradients by a "
             "number, which changes none: the matching gradient is half of what was meant, and lam "
@@ -109,12 +99,53 @@ def _run(options: Namespace) -> int:
     if options.dry_run:
         console.print(_plan(script, profile))
         return 0
-    record = options.record or _free_name(Path("runs"), script.path.stem)
-    record = record.resolve()
-    if record.exists():
-        raise InputError(f"{record} exists: choose another --record")
-    with _reported(injection.record, record, console):
+    files = _Files.check(options.record, script.path.stem)
+    _end_when_terminated()
+    try:
         return script.run(arguments, injection, options.seed)
+    except DivergenceError:
+        if injection is not None:
+            files.save_images(injection.record, console)
+        raise
+    except KeyboardInterrupt:
+        console.print("sdc-ext: interrupted")
+        return _INTERRUPTED
+    finally:
+        if injection is not None and injection.record.steps:
+            files.report(injection.record, console)
+
+
+def _injection(options: Namespace, profile: Profile) -> Injection:
+    from sdc_ext.injection import inject
+
+    try:
+        return inject(
+            _lam(options),
+            profile=profile,
+            norm=options.norm,
+            reduction=options.reduction,
+            scale=options.scale,
+            strict=not options.no_strict,
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from None
+
+
+def _chose_strength(options: Namespace) -> bool:
+    return options.observe or options.lam is not None or options.lam_ramp is not None
+
+
+def _end_when_terminated() -> None:
+    """Lets SIGTERM, which schedulers send, end the script in order, so that the record is kept."""
+    main = os.getpid()
+
+    def stop(number: int, _: object) -> None:
+        if os.getpid() == main:
+            sys.exit(128 + number)
+        signal.signal(number, signal.SIG_DFL)  # a worker that the script forked
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _command(command: list[str]) -> list[str]:
@@ -142,82 +173,96 @@ def _profile(options: Namespace, script: Script) -> Any:
     if options.profile != "auto":
         return options.profile
     if script.profile is None:
-        choices = "; ".join(f"--profile {name}: {what}" for name, what in PROFILES.items())
+        choices = "; ".join(f"--profile {name}: {notes.what}" for name, notes in PROFILES.items())
         raise InputError(
             f"{script.path.name} was not recognised: neither it nor the modules that it imports "
             "ask for gradients with create_graph=True in a way that is known, so there may be "
-            f"nothing to correct. Choose one: {choices}"
+            f"nothing to correct. Choose one: {choices}; --profile none: repairs only"
         )
     return script.profile
 
 
-def _announcement(script: Script, profile: Profile, strength: str, seed: int | None) -> str:
+def _announcement(options: Namespace, script: Script, profile: str) -> str:
+    parts = [f"{script.path.name}: profile {profile}"]
+    if profile in PROFILES:
+        reduction = options.reduction or PROFILES[profile].reduction
+        lam = _lam(options)
+        parts.append(f"lam {lam}, norm {options.norm}, {reduction}, scale {options.scale:g}")
+    else:
+        parts.append("nothing to correct")
+    if options.seed is not None:
+        parts.append(f"seed {options.seed}, also of the clock that the script reads")
     shims = "; ".join(f"{shim.name} ({shim.cause})" for shim in script.shims) or "none"
-    clock = "" if seed is None else f"; seed {seed}, also of the clock that the script reads"
-    return f"sdc-ext: {script.path.name}: profile {profile}; {strength}{clock}; shims: {shims}"
+    return "sdc-ext: " + "; ".join([*parts, f"shims: {shims}"])
 
 
-def _plan(script: Script, profile: Profile) -> str:
-    added = {
-        "gm": "added at the next backward pass",
-        "tm": "added at the next backward pass",
-        "tesla": "added, a share a step, where image gradients are asked for",
-    }[profile]
-    return "\n".join(
-        (
-            f"profile: {profile} ({PROFILES[profile]})",
-            f"why: {script.where.name}: {script.facts}",
-            f"folder: {script.path.parent}",
-            f"hooks: torch.autograd.grad(create_graph=True) is captured, the term is {added}; "
-            "optimiser steps are checked",
-            *(f"shim {shim.name}: {shim.cause}" for shim in script.shims),
+def _plan(script: Script, profile: str) -> str:
+    lines = [f"profile: {profile}", f"why: {script.where.name}: {script.facts}"]
+    if profile in PROFILES:
+        notes = PROFILES[profile]
+        lines[0] += f" ({notes.what})"
+        lines.append(
+            "hooks: torch.autograd.grad(create_graph=True) is captured, the term is added "
+            f"{notes.where}; optimiser steps are checked"
         )
-    )
+    lines.append(f"folder: {script.path.parent}")
+    return "\n".join([*lines, *(f"shim {shim.name}: {shim.cause}" for shim in script.shims)])
 
 
-def _free_name(folder: Path, stem: str) -> Path:
-    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-    return next(p for p in (folder / f"{name}.csv" for name in names) if not p.exists())
+@dataclass(frozen=True)
+class _Files:
+    """What a run leaves behind: record, curves and, after a divergence, the last good images."""
 
+    folder: Path
+    stem: str
+    chosen: bool
 
-@contextmanager
-def _reported(record: InjectionRecord, path: Path, console: Console) -> Iterator[None]:
-    """Leaves table, picture and, after a divergence, the last good images, whatever happened."""
-    from sdc_ext.errors import DivergenceError
+    @classmethod
+    def check(cls, record: Path | None, stem: str) -> _Files:
+        """Where to write; known before the script runs, and changes the folder."""
+        if record is None:
+            return cls(Path("runs").resolve(), stem, chosen=False)
+        if record.suffix != ".csv":
+            raise InputError(f"--record {record} must end in .csv")
+        files = cls(record.parent.resolve(), record.stem, chosen=True)
+        for path in files._paths(record.stem):
+            if path.exists():
+                raise InputError(f"{path} exists: choose another --record")
+        return files
 
-    try:
-        yield
-    except DivergenceError:
-        _save_images(record, path.with_name(path.stem + "-images.pt"), console)
-        raise
-    except KeyboardInterrupt:
-        print("sdc-ext: interrupted", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        if record.steps:
-            _report(record, path, console)
+    def report(self, record: InjectionRecord, console: Console) -> None:
+        """Table, record and curves, whatever ended the run."""
+        from sdc_ext.files import write_whole
+        from sdc_ext.pictures import draw_curves
+        from sdc_ext.report import injection_table
 
+        table, picture, _ = self._paths(self._free_stem())
+        columns = record.columns()
+        columns["image step"] = [float(n) for n in range(len(record.steps))]
+        write_whole(table, record.write_csv)
+        write_whole(picture, lambda path: draw_curves(columns, path, over="image step"))
+        console.print(injection_table(columns))
+        console.print(f"sdc-ext: {len(record.steps)} image steps in {table}, curves beside it")
 
-def _save_images(record: InjectionRecord, path: Path, console: Console) -> None:
-    import torch
+    def save_images(self, record: InjectionRecord, console: Console) -> None:
+        import torch
 
-    from sdc_ext.files import write_whole
+        from sdc_ext.files import write_whole
 
-    images = record.images
-    if images is not None:
-        write_whole(path, lambda p: torch.save(images.cpu(), p))
-        console.print(f"sdc-ext: the last images with a finite gradient: {path}")
+        images = record.images
+        if images is not None:
+            path = self._paths(self._free_stem())[2]
+            write_whole(path, lambda temporary: torch.save(images.cpu(), temporary))
+            console.print(f"sdc-ext: the last images with a finite gradient: {path}")
 
+    def _free_stem(self) -> str:
+        """Chosen when it is written: another run may have ended meanwhile."""
+        if self.chosen:
+            return self.stem
+        names = itertools.chain([self.stem], (f"{self.stem}-{n}" for n in itertools.count(2)))
+        return next(n for n in names if not self._paths(n)[0].exists())
 
-def _report(record: InjectionRecord, path: Path, console: Console) -> None:
-    from sdc_ext.files import write_whole
-    from sdc_ext.pictures import draw_curves
-    from sdc_ext.report import injection_table
-
-    picture = path.with_suffix(".png")
-    columns = record.columns()
-    columns["image step"] = [float(n) for n in range(len(record.steps))]
-    write_whole(path, record.write_csv)
-    write_whole(picture, lambda p: draw_curves(columns, p, over="image step"))
-    console.print(injection_table(columns))
-    console.print(f"sdc-ext: {len(record.steps)} image steps in {path}, curves in {picture.name}")
+    def _paths(self, stem: str) -> tuple[Path, Path, Path]:
+        ends = (".csv", ".png", "-images.pt")
+        table, picture, images = (self.folder / f"{stem}{end}" for end in ends)
+        return table, picture, images

@@ -1,11 +1,12 @@
 """A stand-in for gradient matching: class by class, or with --contrast all classes at once."""
 
 import argparse
-import sys
 
 import torch
 from torch.nn.functional import cross_entropy
 from utils import get_network, match_loss, train
+
+CLASSES = 3
 
 
 def main(argv=None):
@@ -13,25 +14,23 @@ def main(argv=None):
     parser.add_argument("--Iteration", type=int, default=2)
     parser.add_argument("--outer_loop", type=int, default=1)
     parser.add_argument("--num_exp", type=int, default=1)
-    parser.add_argument("--classes", type=int, default=3)
     parser.add_argument("--contrast", action="store_true")
     parser.add_argument("--lr_img", type=float, default=0.1)
     parser.add_argument("--save", default="")
-    parser.add_argument("--exit", type=int, default=0)
     args = parser.parse_args(argv)
 
     seen = []
     for _exp in range(args.num_exp):
-        data = torch.randn(args.classes, 5, 1, 4, 4)
-        image_syn = torch.randn(args.classes, 1, 4, 4, requires_grad=True)
-        label_syn = torch.arange(args.classes)
+        data = torch.randn(CLASSES, 5, 1, 4, 4)
+        image_syn = torch.randn(CLASSES, 1, 4, 4, requires_grad=True)
+        label_syn = torch.arange(CLASSES)
         optimizer_img = torch.optim.SGD([image_syn], lr=args.lr_img, momentum=0.5)
         for it in range(args.Iteration):
-            net = get_network(args.classes)
+            net = get_network(CLASSES)
             net_parameters = list(net.parameters())
             for _ol in range(args.outer_loop):
                 loss = torch.tensor(0.0)
-                for c in range(args.classes):
+                for c in range(CLASSES):
                     lab_real = torch.full((5,), c)
                     loss_real = cross_entropy(net(data[c]), lab_real)
                     gw_real = torch.autograd.grad(loss_real, net_parameters)
@@ -53,8 +52,6 @@ def main(argv=None):
             print(f"iter = {it:04d}, loss = {loss.item():.4f}")
     if args.save:
         torch.save(image_syn.detach(), args.save)
-    if args.exit:
-        sys.exit(args.exit)
     return image_syn.detach(), seen
 
 

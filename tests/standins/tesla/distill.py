@@ -51,6 +51,7 @@ def main(argv=None):
         image_syn.grad = image_grads
         grand_loss = starting_params - syn_lr * gradient_sum - target_params
         grand_loss = grand_loss.dot(grand_loss) / param_dist
+        print(f"loss = {grand_loss.item():.6f}")
         syn_lr.grad = torch.autograd.grad(grand_loss, syn_lr)[0]
         if grand_loss <= args.threshold:
             optimizer_img.step()

@@ -46,6 +46,7 @@ def main(argv=None):
         seen.append((starting_params, image_syn.detach().clone(), image_syn.grad.clone()))
         optimizer_img.step()
         optimizer_lr.step()
+        print(f"iter = {it:04d}, loss = {grand_loss.item():.6f}")
         wandb.log({"Grand_Loss": grand_loss.detach().cpu(), "run": wandb.run.name}, step=it)
     if args.save:
         torch.save(image_syn.detach().cuda(), args.save)

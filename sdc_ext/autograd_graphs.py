@@ -1,0 +1,40 @@
+"""Looking into the graphs that autograd has recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+Node: TypeAlias = Any  # torch.autograd.graph.Node, whose methods torch does not type
+
+
+def nodes_of(tensors: Sequence[Tensor]) -> Iterator[Node]:
+    """Every node that the tensors depend on, their own first."""
+    stack = [t.grad_fn for t in tensors if t.grad_fn is not None]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                stack.append(following)
+
+
+def depends_on_leaf(tensors: Sequence[Tensor], wanted: Callable[[Tensor], bool]) -> bool:
+    """Whether the tensors depend on a leaf tensor that is wanted."""
+    leaves = (getattr(node, "variable", None) for node in nodes_of(tensors))
+    return any(leaf is not None and wanted(leaf) for leaf in leaves)
+
+
+def depends_on(tensors: Sequence[Tensor], groups: Sequence[set[Node]]) -> list[bool]:
+    """For each group, whether the tensors depend on a node in it."""
+    waiting = dict(enumerate(groups))
+    for node in nodes_of(tensors):
+        for k in [k for k, group in waiting.items() if node in group]:
+            del waiting[k]
+        if not waiting:
+            break
+    return [k not in waiting for k in range(len(groups))]
