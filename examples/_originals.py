@@ -34,6 +34,25 @@ ONLY = {
 WITHOUT_EFFECT = ("lr_init", "load_all", "force_save", "save_interval", "canvas_size")
 WITHOUT_EFFECT += ("canvas_samples", "res")
 
+# What main.py of DC and of DCC have in common.
+GRADIENT = {
+    "method": "DC",
+    "dataset": "CIFAR10",
+    "model": "ConvNet",
+    "ipc": 1,
+    "eval_mode": "S",
+    "num_exp": 5,
+    "num_eval": 20,
+    "epoch_eval_train": 300,
+    "lr_img": 0.1,
+    "lr_net": 0.01,
+    "batch_real": 256,
+    "batch_train": 256,
+    "data_path": "data",
+    "save_path": "result",
+    "dis_metric": "ours",
+}
+
 # What distill.py of MTT, TESLA and FTD have in common.
 TRAJECTORY = {
     "dataset": "CIFAR10",
@@ -174,10 +193,18 @@ def augmentation(args: Any) -> str:
     return args.dsa_strategy if args.dsa in (True, "True") else "none"
 
 
-def distill_runs(args: Any, method: str, **settings: Any) -> None:
-    """Distils ``--num_exp`` times; leaves ``res_*.pt`` and ``vis_*.png`` in ``--save_path``."""
+def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None:
+    """Distils ``--num_exp`` times; leaves ``res_*.pt`` and ``vis_*.png`` in ``--save_path``.
+
+    Args:
+        args: the command line.
+        methods: our name of each ``--method``.
+        settings: what the two scripts do not have in common.
+    """
     import torchvision
 
+    if args.method not in methods:
+        stop(f"--method {args.method} is neither {' nor '.join(methods)}")
     folder = Path(args.save_path)
     run = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
     # The originals set the epochs by the augmentation, whatever the flag says.
@@ -186,7 +213,7 @@ def distill_runs(args: Any, method: str, **settings: Any) -> None:
     for exp in range(args.num_exp):
         out = run / f"exp{exp}"
         sdc_ext(
-            *("distill", method),
+            *("distill", methods[args.method]),
             **data(args),
             **settings,
             ipc=args.ipc,

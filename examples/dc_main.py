@@ -4,38 +4,17 @@
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.001
 """
 
-from _originals import distill_runs, parse, stop
+from _originals import GRADIENT, distill_runs, parse
 
-FLAGS = {
-    "method": "DC",
-    "dataset": "CIFAR10",
-    "model": "ConvNet",
-    "ipc": 1,
-    "eval_mode": "S",
-    "num_exp": 5,
-    "num_eval": 20,
-    "epoch_eval_train": 300,
-    "Iteration": 1000,
-    "lr_img": 0.1,
-    "lr_net": 0.01,
-    "batch_real": 256,
-    "batch_train": 256,
-    "init": "noise",
-    "dsa_strategy": "None",
-    "data_path": "data",
-    "save_path": "result",
-    "dis_metric": "ours",
-}
+FLAGS = {**GRADIENT, "Iteration": 1000, "init": "noise", "dsa_strategy": "None"}
 
 
 def main() -> None:
     args = parse(__doc__, FLAGS)
-    if args.method not in ("DC", "DSA"):
-        stop(f"--method {args.method} is neither DC nor DSA")
     strategy = "none" if args.dsa_strategy == "None" else args.dsa_strategy
     distill_runs(
         args,
-        args.method.lower(),
+        {"DC": "dc", "DSA": "dsa"},
         iterations=args.Iteration,
         eval_every=500,
         init=args.init,

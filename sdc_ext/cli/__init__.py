@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import NoReturn
 
+from sdc_ext.cli.common import INTERRUPTED
 from sdc_ext.cli.distill import add_distill
 from sdc_ext.cli.experts import add_experts
 from sdc_ext.cli.run import add_run
@@ -16,7 +17,6 @@ from sdc_ext.memory import keep_freed_memory
 
 _BAD_INPUT = 2
 _DIVERGED = 3
-_INTERRUPTED = 130
 
 
 class _Parser(ArgumentParser):
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DivergenceError as error:
         return _report(error, _DIVERGED)
     except KeyboardInterrupt:
-        return _report("interrupted; continue a distillation with --resume", _INTERRUPTED)
+        return _report("interrupted; continue a distillation with --resume", INTERRUPTED)
 
 
 def _report(problem: object, status: int) -> int:

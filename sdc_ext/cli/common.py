@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
+from collections.abc import Sequence
 from dataclasses import Field
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from sdc_ext.adapters.base import RunSettings
     from sdc_ext.data import RealData
+
+
+INTERRUPTED = 130  # exit status after Ctrl-C
 
 
 def add_data(parser: ArgumentParser, default: str | None, default_help: str) -> None:
@@ -38,6 +42,18 @@ def parse_image_size(text: str) -> tuple[int, int]:
     if len(sides) in (1, 2) and all(side.isdigit() and int(side) > 0 for side in sides):
         return int(sides[0]), int(sides[-1])
     raise ArgumentTypeError(f"{text!r} is no size: write pixels as 32 or HEIGHTxWIDTH, e.g. 32x48")
+
+
+def whole_ramp(ramp: Sequence[float]) -> tuple[float, float, int]:
+    """What ``--lam-ramp START END ITERATIONS`` was given.
+
+    Raises:
+        InputError: if the iterations are no whole number.
+    """
+    start, end, steps = ramp
+    if not float(steps).is_integer():
+        raise InputError(f"--lam-ramp needs a whole number of iterations, got {steps:g}")
+    return start, end, int(steps)
 
 
 def add_setting(group: Any, setting: Field[Any], kind: Any) -> None:

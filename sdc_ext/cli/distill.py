@@ -17,9 +17,9 @@ from sdc_ext.cli.common import (
     make_accelerator,
     make_console,
     parse_seed,
+    whole_ramp,
 )
 from sdc_ext.cli.experts import experts_for_run
-from sdc_ext.errors import InputError
 
 
 def add_distill(commands: Any, given: Sequence[str]) -> None:
@@ -76,10 +76,7 @@ def _distill(options: Namespace) -> None:
     method = get_method(options.method)
     overrides = chosen_settings(options)
     if "lam_ramp" in overrides:
-        start, end, steps = overrides["lam_ramp"]
-        if not steps.is_integer():
-            raise InputError(f"lam_ramp needs a whole number of iterations, got {steps:g}")
-        overrides["lam_ramp"] = (start, end, int(steps))
+        overrides["lam_ramp"] = whole_ramp(overrides["lam_ramp"])
     settings = resolve(method, options.dataset, options.ipc, overrides)
     out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
     accelerator = make_accelerator(options.mixed_precision, options.tracker, out)

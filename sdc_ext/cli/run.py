@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from sdc_ext.cli.common import parse_seed
+from sdc_ext.cli.common import INTERRUPTED, parse_seed, whole_ramp
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.recognition import PROFILES, Profile
 from sdc_ext.regularizer import LogRamp, Norm
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sdc_ext.injection import Injection
     from sdc_ext.injection_record import InjectionRecord
     from sdc_ext.runner import Script
-
-_INTERRUPTED = 130
 
 _EPILOG = """\
 The script runs as `python SCRIPT ARGUMENTS` would in its own folder. Example:
@@ -109,7 +107,7 @@ def _run(options: Namespace) -> int:
         raise
     except KeyboardInterrupt:
         console.print("sdc-ext: interrupted")
-        return _INTERRUPTED
+        return INTERRUPTED
     finally:
         if injection is not None and injection.record.steps:
             files.report(injection.record, console)
@@ -160,11 +158,8 @@ def _lam(options: Namespace) -> Any:
         return 0.0
     if options.lam_ramp is None:
         return 0.002 if options.lam is None else options.lam
-    start, end, steps = options.lam_ramp
-    if not steps.is_integer():
-        raise InputError(f"--lam-ramp needs a whole number of iterations, got {steps:g}")
     try:
-        return LogRamp(start, end, int(steps))
+        return LogRamp(*whole_ramp(options.lam_ramp))
     except ValueError as error:
         raise InputError(str(error)) from None
 
