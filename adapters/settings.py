@@ -10,6 +10,7 @@ from sdc_ext.adapters.base import Loop, Method, RunSettings, Setting
 from sdc_ext.augment import parse_augmentation
 from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.regularizer import gradient_norm, with_sdc
+from sdc_ext.synthetic import TrainingRecipe
 
 YOUR_CHOICE = "your choice"
 
@@ -27,6 +28,18 @@ class Settings:
     loop: Loop
     run: RunSettings
     origin: Mapping[str, Setting]
+
+    def recipe(self, lr: float | None = None) -> TrainingRecipe:
+        """How networks are trained on the set, at the rate that was learnt, if one was."""
+        run = self.run
+        chose_rate = self.origin["lr_eval"].source == YOUR_CHOICE
+        return TrainingRecipe(
+            epochs=run.epoch_eval_train,
+            lr=run.lr_eval if lr is None or chose_rate else lr,
+            batch_size=run.batch_eval,
+            augmentation=run.eval_augmentation,
+            align_corners=self.loop.align_corners,
+        )
 
 
 def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]) -> Settings:

@@ -103,7 +103,7 @@ def random_images(engine: Engine) -> tuple[SyntheticSet, tuple[float, ...]]:
         synthetic.images,
         synthetic.labels,
         engine.task.data,
-        engine.recipe(),
+        engine.settings.recipe(),
         network=NETWORK,
         num_eval=engine.settings.run.num_eval,
         seed=engine.seed,

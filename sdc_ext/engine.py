@@ -26,7 +26,7 @@ from sdc_ext.networks import check_network
 from sdc_ext.record import Checkpoint, Record
 from sdc_ext.regularizer import SDCLoss, with_sdc
 from sdc_ext.seeds import seed_torch
-from sdc_ext.synthetic import Distilled, SetInfo, SyntheticSet, TrainingRecipe
+from sdc_ext.synthetic import Distilled, SetInfo, SyntheticSet
 
 RUN = "run.json"
 
@@ -62,17 +62,6 @@ class Engine:
         for augmentation in (origin["dsa_strategy"].value, run.eval_augmentation):
             check_augmentation(augmentation, data.channels, data.image_size)
 
-    def recipe(self, lr: float | None = None) -> TrainingRecipe:
-        """How networks are trained on the set, at the rate that was learnt, if one was."""
-        run = self.settings.run
-        return TrainingRecipe(
-            epochs=run.epoch_eval_train,
-            lr=run.lr_eval if lr is None or self._chose("lr_eval") else lr,
-            batch_size=run.batch_eval,
-            augmentation=run.eval_augmentation,
-            align_corners=self.settings.loop.align_corners,
-        )
-
     def distill(self, *, resume: bool = False) -> SyntheticSet:
         """Runs all iterations and writes the distilled set to ``out``.
 
@@ -94,9 +83,6 @@ class Engine:
             return self._run(resume)
         finally:
             accelerator.end_training()
-
-    def _chose(self, name: str) -> bool:
-        return self.settings.origin[name].source == YOUR_CHOICE
 
     def _run(self, resume: bool) -> SyntheticSet:
         run = self.settings.run
@@ -162,7 +148,7 @@ class Engine:
             std=data.std,
             ipc=self.task.ipc,
             network=self.task.network,
-            evaluation=self.recipe(distilled.lr),
+            evaluation=self.settings.recipe(distilled.lr),
             settings=settings,
             accuracies=tuple(evaluations),
             whitening=data.whitened_by,
@@ -262,7 +248,7 @@ class Engine:
                 distilled.images,
                 distilled.labels,
                 self.task.data,
-                self.recipe(distilled.lr),
+                self.settings.recipe(distilled.lr),
                 network=run.eval_network,
                 num_eval=run.num_eval,
                 seed=self.seed,

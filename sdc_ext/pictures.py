@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
+    from sdc_ext.comparison import Comparison
     from sdc_ext.synthetic import SyntheticSet
 
 _MOST_ROWS = 20
@@ -82,6 +83,34 @@ def draw_curves(
         axis.plot(history[over], history[name], linewidth=1)
         axis.set_xlabel(over)
         axis.set_title(labels[name], fontsize=10)
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_differences(comparison: Comparison, path: Path) -> None:
+    """Draws accuracies by lam, joined by seed, and the paired gains with their 95 % intervals."""
+    lams = comparison.lams
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    places = range(len(lams))
+    by_seed = zip(*(comparison.accuracies(lam) for lam in lams), strict=True)
+    for values in by_seed:
+        left.plot(places, [100 * v for v in values], color="0.6", linewidth=0.8, marker=".")
+    means = [100 * float(np.mean(comparison.accuracies(lam))) for lam in lams]
+    left.plot(places, means, color="C0", linewidth=2, marker="o")
+    left.set_title("test accuracy %, a line a seed", fontsize=10)
+    for place, lam in enumerate(lams[1:], start=1):
+        difference = comparison.difference(lam)
+        low, high = (100 * bound for bound in difference.t_interval)
+        points = [100 * d for d in difference.differences]
+        right.plot([place] * len(points), points, ".", color="0.6")
+        right.plot([place + 0.1] * 2, [low, high], color="C0", linewidth=2)
+        right.plot(place + 0.1, 100 * difference.mean, "o", color="C0")
+    right.axhline(0, color="0.3", linewidth=0.8)
+    right.set_title(f"points gained over lam {lams[0]:g}, 95 % (t)", fontsize=10)
+    for axis in (left, right):
+        axis.set_xticks(places, [f"{lam:g}" for lam in lams])
+        axis.set_xlabel("lam")
         axis.grid(alpha=0.3)
     _save(figure, path)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from sdc_ext.comparison import GAIN
 from sdc_ext.evaluate import Evaluation
 
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
+    from sdc_ext.comparison import Comparison
     from sdc_ext.expert_store import ExpertStore
     from sdc_ext.synthetic import SyntheticSet
 
@@ -64,6 +67,37 @@ def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
     return table
 
 
+def accuracy_table(comparison: Comparison) -> Table:
+    """Test accuracy by lam, over seeds, in percent."""
+    table = _table("test accuracy", "lam", "mean %", "std", "seeds")
+    for lam in comparison.lams:
+        values = [100 * a for a in comparison.accuracies(lam)]
+        mean, std = statistics.mean(values), statistics.stdev(values)
+        table.add_row(f"{lam:g}", f"{mean:.2f}", f"{std:.2f}", str(len(values)))
+    return table
+
+
+def gain_table(comparison: Comparison) -> Table:
+    """What each lam gains over the first, in points, seed by seed."""
+    title = f"points gained over lam {comparison.lams[0]:g}, paired by seed"
+    needed_for = f"seeds to see {100 * GAIN:g}"
+    columns = ("lam", "mean", "95 % (t)", "95 % (bootstrap)", "better/worse", "p (sign)")
+    table = _table(title, *columns, needed_for)
+    for lam in comparison.lams[1:]:
+        d = comparison.difference(lam)
+        needed = d.seeds_needed(GAIN)
+        table.add_row(
+            f"{lam:g}",
+            f"{100 * d.mean:+.2f}",
+            _points(d.t_interval),
+            _points(d.bootstrap_interval),
+            f"{d.wins}/{d.losses}",
+            f"{d.sign_test:.3f}",
+            "over 100,000" if needed is None else str(needed),
+        )
+    return table
+
+
 def summary(synthetic: SyntheticSet, counts: str) -> Table:
     """What is known of a set: origin, size and the last and best accuracies.
 
@@ -91,6 +125,10 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
                 f"{value} at iteration {e['iteration']}{of}, {len(e['accuracies'])} {e['network']}",
             )
     return table
+
+
+def _points(interval: tuple[float, float]) -> str:
+    return " to ".join(f"{100 * bound:+.2f}" for bound in interval)
 
 
 def _table(title: str, *columns: str) -> Table:

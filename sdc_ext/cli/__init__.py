@@ -1,4 +1,4 @@
-"""The command line: ``sdc-ext distill | experts | run | evaluate | show | export``."""
+"""The command line ``sdc-ext``: one module a group of commands."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from sdc_ext.cli.common import INTERRUPTED
+from sdc_ext.cli.compare import add_compare
 from sdc_ext.cli.distill import add_distill
 from sdc_ext.cli.experts import add_experts
 from sdc_ext.cli.run import add_run
+from sdc_ext.cli.select import add_select
 from sdc_ext.cli.sets import add_evaluate, add_export, add_show
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.memory import keep_freed_memory
@@ -64,6 +66,8 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     add_distill(commands, given)
     add_experts(commands, given)
     add_run(commands)
+    add_compare(commands, given)
+    add_select(commands, given)
     add_evaluate(commands)
     add_show(commands)
     add_export(commands)

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from sdc_ext.cli.common import (
     add_data,
@@ -21,22 +21,44 @@ from sdc_ext.cli.common import (
 )
 from sdc_ext.cli.experts import experts_for_run
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from rich.console import Console
+
+    from sdc_ext.adapters.base import Method, Task
+    from sdc_ext.adapters.settings import Settings
+
 
 def add_distill(commands: Any, given: Sequence[str]) -> None:
     parser = commands.add_parser("distill", help="distil a data set into few images")
+    add_distillation(parser, with_settings=given[:1] == ["distill"])
+    parser.add_argument(
+        "--seed", type=parse_seed, default=0, help="of everything random (default 0)"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the distilled set")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out, if any")
+    parser.add_argument("--tracker", help="log to it through Accelerate, e.g. tensorboard")
+    parser.set_defaults(run=_distill)
+
+
+def add_distillation(
+    parser: ArgumentParser, *, with_settings: bool, without: Sequence[str] = ()
+) -> None:
+    """Adds what commands that distil have in common.
+
+    Args:
+        parser: of the command.
+        with_settings: whether the methods' settings are added, for which they are imported.
+        without: settings that the command has in a form of its own.
+    """
     parser.add_argument(
         "method", metavar="METHOD", help="dc, dsa, dcc, dsac, mtt, ftd, tesla or datm"
     )
     add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
     parser.add_argument(
-        "--seed", type=parse_seed, default=0, help="of everything random (default 0)"
-    )
-    parser.add_argument("--out", type=Path, help="folder of the distilled set")
-    parser.add_argument(
         "--experts", type=Path, help="folder of expert trajectories, ours or replay_buffer_*.pt"
     )
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out, if any")
     parser.add_argument(
         "--mixed-precision",
         choices=("no", "bf16"),
@@ -44,19 +66,16 @@ def add_distill(commands: Any, given: Sequence[str]) -> None:
         help="of networks that are trained and of real gradients",
     )
     parser.add_argument("--compile", action="store_true", help="compile it (needs a C++ compiler)")
-    parser.add_argument("--tracker", help="log to it through Accelerate, e.g. tensorboard")
-    if given[:1] == ["distill"]:  # other commands need not import the methods
-        _add_settings(parser)
-    parser.set_defaults(run=_distill)
+    if with_settings:
+        _add_settings(parser, set(without))
 
 
-def _add_settings(parser: ArgumentParser) -> None:
-    """One option a setting of any method, named as in the originals."""
+def _add_settings(parser: ArgumentParser, known: set[str]) -> None:
+    """One option a setting of any method, named as in the originals, but those known already."""
     from sdc_ext.adapters import METHODS
     from sdc_ext.adapters.base import RunSettings
 
     group = parser.add_argument_group("settings, by default those of the originals and the paper")
-    known: set[str] = set()
     classes: list[type[Any]] = [RunSettings, *(method.loop for method in METHODS.values())]
     for cls in classes:
         types = get_type_hints(cls)
@@ -68,7 +87,6 @@ def _add_settings(parser: ArgumentParser) -> None:
 
 def _distill(options: Namespace) -> None:
     from sdc_ext.adapters import get_method
-    from sdc_ext.adapters.base import Task
     from sdc_ext.adapters.settings import resolve
     from sdc_ext.engine import Engine
     from sdc_ext.report import settings_table, summary
@@ -81,15 +99,29 @@ def _distill(options: Namespace) -> None:
     out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
     accelerator = make_accelerator(options.mixed_precision, options.tracker, out)
     console = make_console(accelerator)
-    data = load_chosen_data(options, accelerator, settings.run)
-    task = Task(data, options.ipc, settings.run.network, accelerator, options.compile)
+    task = make_task(options, settings, accelerator)
     engine = Engine(method, settings, task, options.seed, out, console)
     engine.check_folder(options.resume)
-    console.print(data.describe())
+    console.print(task.data.describe())
     console.print(settings_table(settings))
-    if method.experts is not None or options.experts is not None:
-        experts = experts_for_run(options, method, settings, task, console)
-        engine = replace(engine, task=replace(task, experts=experts))
-    synthetic = engine.distill(resume=options.resume)
+    task = with_experts(options, method, settings, task, console)
+    synthetic = replace(engine, task=task).distill(resume=options.resume)
     console.print(summary(synthetic, method.counts))
     console.print(f"distilled set and picture: {out}")
+
+
+def make_task(options: Namespace, settings: Settings, accelerator: Accelerator) -> Task:
+    """What is distilled, without experts."""
+    from sdc_ext.adapters.base import Task
+
+    data = load_chosen_data(options, accelerator, settings.run)
+    return Task(data, options.ipc, settings.run.network, accelerator, options.compile)
+
+
+def with_experts(
+    options: Namespace, method: Method, settings: Settings, task: Task, console: Console
+) -> Task:
+    """The same with the experts that the method matches, if it matches any."""
+    if method.experts is None and options.experts is None:
+        return task
+    return replace(task, experts=experts_for_run(options, method, settings, task, console))

@@ -1,0 +1,192 @@
+"""Real images chosen as a distilled set: random, herding, k-center, forgetting.
+
+What distillation has to beat (the SDC paper's Tables 1 and 2). All but random look at a network
+that was trained on the real data: its features, or what it forgot on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from sdc_ext.augment import parse_augmentation
+from sdc_ext.data import RealData, normalized_batches
+from sdc_ext.errors import InputError, check_positive
+from sdc_ext.networks import create_network
+from sdc_ext.options import setting
+from sdc_ext.seeds import seed_torch
+from sdc_ext.training import train_epoch
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How the network is trained that herding, k-center and forgetting look at.
+
+    Raises:
+        InputError: if a number is not above 0.
+    """
+
+    network: str = setting("convnet", "network that looks at the real images")
+    train_epochs: int = setting(20, "epochs on the real data")
+    lr_net: float = setting(0.01, "its learning rate")
+    batch_train: int = setting(256, "real images a step")
+
+    def __post_init__(self) -> None:
+        check_positive(self, "train_epochs", "lr_net", "batch_train")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a probe saw of every training image.
+
+    Attributes:
+        features: input of its last linear layer (N, D), after training.
+        forgotten: how often an image went from right to wrong from one epoch to the next; as
+            many as epochs for one that was never right (N,).
+    """
+
+    features: Tensor
+    forgotten: Tensor
+
+
+def herding(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+    """Images whose running mean of features stays closest to their class's (Welling, 2009)."""
+    features = looked.features[index]
+    target = features.mean(0)
+    chosen: list[int] = []
+    total = torch.zeros_like(target)
+    for k in range(1, ipc + 1):
+        distance = (target - (total + features) / k).norm(dim=1)
+        distance[chosen] = torch.inf
+        chosen.append(int(distance.argmin()))
+        total += features[chosen[-1]]
+    return index[chosen]
+
+
+def k_center(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+    """The image nearest to the class's mean, then always the one farthest from those chosen."""
+    features = looked.features[index]
+    chosen = [int((features - features.mean(0)).norm(dim=1).argmin())]
+    nearest = (features - features[chosen[0]]).norm(dim=1)
+    while len(chosen) < ipc:
+        nearest[chosen] = -1.0
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, (features - features[chosen[-1]]).norm(dim=1))
+    return index[chosen]
+
+
+def forgetting(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+    """The images that were forgotten most often (Toneva et al., 2019), ties at random."""
+    shuffled = index[torch.randperm(len(index))]
+    order = looked.forgotten[shuffled].argsort(descending=True, stable=True)
+    return shuffled[order[:ipc]]
+
+
+def random(looked: Looked | None, index: Tensor, ipc: int) -> Tensor:
+    """Different images, each as likely as any other."""
+    del looked
+    return index[torch.randperm(len(index))[:ipc]]
+
+
+BASELINES: dict[str, Callable[..., Tensor]] = {
+    "random": random,
+    "herding": herding,
+    "k-center": k_center,
+    "forgetting": forgetting,
+}
+
+
+def select_images(
+    baseline: str,
+    data: RealData,
+    ipc: int,
+    probe: Probe,
+    *,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> Tensor:
+    """Positions in ``data.train`` of ``ipc`` images a class, sorted by class.
+
+    Args:
+        baseline: one of ``BASELINES``.
+        data: the real data.
+        ipc: images per class.
+        probe: how the network that is looked through is trained; random needs none.
+        seed: of that network and of random choices.
+        device: where it is trained.
+        on_epoch: called after every epoch of it.
+
+    Raises:
+        InputError: if a class has fewer than ``ipc`` images, or ``ipc`` is below 1.
+    """
+    by_class = data.indices_by_class()
+    fewest = min(map(len, by_class))
+    if not 1 <= ipc <= fewest:
+        raise InputError(f"ipc must be from 1 to {fewest}, the smallest class's images, got {ipc}")
+    looked = None
+    if baseline != "random":
+        looked = look(data, probe, seed=seed, device=device, on_epoch=on_epoch)
+    seed_torch(seed, "selection")
+    return torch.cat([BASELINES[baseline](looked, index, ipc) for index in by_class])
+
+
+def look(
+    data: RealData,
+    probe: Probe,
+    *,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> Looked:
+    """Trains a probe on the real training images and notes what it sees of each."""
+    seed_torch(seed, "probe")
+    network = create_network(probe.network, data.channels, len(data.classes), data.image_size)
+    network.to(device)
+    batches = normalized_batches(data, data.train, device)
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    optimizer = SGD(network.parameters(), lr=probe.lr_net, momentum=0.9, weight_decay=0.0005)
+    right = torch.zeros(len(labels), dtype=torch.bool)
+    ever, forgotten = right.clone(), torch.zeros(len(labels), dtype=torch.int64)
+    for _ in range(probe.train_epochs):
+        train_epoch(
+            network.train(),
+            optimizer,
+            images,
+            labels,
+            batch_size=probe.batch_train,
+            augmentation=parse_augmentation("none"),
+        )
+        now = _correct(network, batches)
+        forgotten += right & ~now
+        right, ever = now, ever | now
+        on_epoch()
+    forgotten[~ever] = probe.train_epochs
+    return Looked(_features(network, batches), forgotten)
+
+
+@torch.inference_mode()
+def _correct(network: nn.Module, batches: Batches) -> Tensor:
+    network.eval()
+    return torch.cat([(network(x).argmax(-1) == y).cpu() for x, y in batches])
+
+
+@torch.inference_mode()
+def _features(network: nn.Module, batches: Batches) -> Tensor:
+    """What the last linear layer is given (N, D)."""
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise InputError("the network has no linear layer to take features from: choose another")
+    seen: list[Tensor] = []
+    handle = linear[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0].cpu()))
+    network.eval()
+    for x, _ in batches:
+        network(x)
+    handle.remove()
+    return torch.cat(seen).clone()

@@ -1,0 +1,90 @@
+"""``sdc-ext compare``: paired runs with several lam."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdc_ext.cli.common import chosen_settings, data_label, make_accelerator, make_console
+from sdc_ext.cli.distill import add_distillation, make_task, with_experts
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_whole
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sdc_ext.comparison import Comparison
+
+
+def add_compare(commands: Any, given: Sequence[str]) -> None:
+    parser = commands.add_parser("compare", help="distil with several lam: is a gain signal?")
+    add_distillation(parser, with_settings=given[:1] == ["compare"], without=("lam", "lam_ramp"))
+    parser.add_argument(
+        "--lam",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.002],
+        help="weights; the first is what the others are compared to (default 0 0.002)",
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each (default 5)")
+    parser.add_argument("--out", type=Path, help="folder of the runs; finished ones are kept")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: Namespace) -> None:
+    from rich.console import Console
+
+    from sdc_ext.adapters import get_method
+    from sdc_ext.adapters.settings import resolve
+    from sdc_ext.comparison import Cell, Comparison, grid
+    from sdc_ext.engine import Engine
+
+    if options.seeds < 2 or len(set(options.lam)) != len(options.lam) or len(options.lam) < 2:
+        raise InputError(
+            f"a comparison needs at least 2 seeds and 2 different lam, got {options.seeds} and "
+            f"{' '.join(f'{lam:g}' for lam in options.lam)}"
+        )
+    method = get_method(options.method)
+    overrides = chosen_settings(options)
+    by_lam = {
+        lam: resolve(method, options.dataset, options.ipc, {**overrides, "lam": lam})
+        for lam in options.lam
+    }
+    settings = by_lam[options.lam[0]]
+    name = f"compare-{method.name}-{data_label(options)}-ipc{options.ipc}"
+    out = options.out or Path("runs") / name
+    accelerator = make_accelerator(options.mixed_precision, None, out)
+    console = make_console(accelerator)
+    options.seed = 0  # of the experts, which all runs share
+    task = with_experts(
+        options, method, settings, make_task(options, settings, accelerator), console
+    )
+    console.print(task.data.describe())
+    quiet = Console(quiet=True)
+    engine = Engine(method, settings, task, 0, out, quiet)
+    cells: list[Cell] = []
+    for lam, seed in grid(options.lam, options.seeds):
+        folder = out / f"lam-{lam:g}" / f"seed-{seed}"
+        cell = replace(engine, settings=by_lam[lam], seed=seed, out=folder)
+        cells.append(Cell.of(cell.distill(resume=True), lam, seed, method.counts))
+        done = f"run {len(cells)} of {len(options.lam) * options.seeds}"
+        console.print(f"{done}: lam {lam:g}, seed {seed}: {100 * cells[-1].accuracy:.2f} %")
+    if accelerator.is_main_process:
+        _report(Comparison(tuple(cells)), out, console)
+
+
+def _report(comparison: Comparison, out: Path, console: Console) -> None:
+    from sdc_ext.pictures import draw_differences
+    from sdc_ext.report import accuracy_table, gain_table
+
+    write_whole(out / "cells.csv", comparison.write_csv)
+    text = json.dumps(comparison.summary(), indent=1)
+    write_whole(out / "comparison.json", lambda path: path.write_text(text))
+    write_whole(out / "comparison.png", lambda path: draw_differences(comparison, path))
+    console.print(accuracy_table(comparison))
+    console.print(gain_table(comparison))
+    console.print(f"cells.csv, comparison.json and comparison.png in {out}")

@@ -1,0 +1,96 @@
+"""``sdc-ext select``: real images as a distilled set."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from sdc_ext.cli.common import (
+    add_data,
+    add_setting,
+    chosen_settings,
+    data_label,
+    load_chosen_data,
+    make_accelerator,
+    make_console,
+    parse_seed,
+)
+from sdc_ext.errors import InputError, check_choice
+
+
+def add_select(commands: Any, given: Sequence[str]) -> None:
+    parser = commands.add_parser("select", help="choose real images: what distillation must beat")
+    parser.add_argument(
+        "baseline", metavar="BASELINE", help="random, herding, k-center or forgetting"
+    )
+    add_data(parser, "digits", "digits")
+    parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
+    parser.add_argument("--seed", type=parse_seed, default=0, help="of everything random")
+    parser.add_argument(
+        "--like", default="dc", metavar="METHOD", help="evaluated as this method's sets are"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the set")
+    if given[:1] == ["select"]:
+        from sdc_ext.baselines import Probe
+
+        group = parser.add_argument_group("the network that all but random look through")
+        types = get_type_hints(Probe)
+        for setting in fields(Probe):
+            add_setting(group, setting, types[setting.name])
+    parser.set_defaults(run=_select)
+
+
+def _select(options: Namespace) -> None:
+    from rich.progress import Progress
+
+    from sdc_ext.adapters import get_method
+    from sdc_ext.adapters.settings import resolve
+    from sdc_ext.baselines import BASELINES, Probe, select_images
+    from sdc_ext.report import summary
+    from sdc_ext.synthetic import SetInfo, SyntheticSet, class_labels
+
+    check_choice("baseline", options.baseline, BASELINES)
+    method = get_method(options.like)
+    settings = resolve(method, options.dataset, options.ipc, {})
+    chosen = {"network": settings.run.network, **chosen_settings(options)}
+    probe = Probe(**chosen)
+    out = options.out or Path("runs") / f"{options.baseline}-{data_label(options)}-ipc{options.ipc}"
+    if out.exists():
+        raise InputError(f"{out} exists: choose another --out")
+    accelerator = make_accelerator("no", None, out)
+    console = make_console(accelerator)
+    data = load_chosen_data(options, accelerator, settings.run)
+    console.print(data.describe())
+    with Progress(console=console, disable=not accelerator.is_main_process) as progress:
+        epochs = 0 if options.baseline == "random" else probe.train_epochs
+        bar = progress.add_task("looking at the real images", total=epochs)
+        index = select_images(
+            options.baseline,
+            data,
+            options.ipc,
+            probe,
+            seed=options.seed,
+            device=accelerator.device,
+            on_epoch=lambda: progress.advance(bar),
+        )
+    info = SetInfo(
+        method=options.baseline,
+        dataset=data.name,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        ipc=options.ipc,
+        network=probe.network,
+        evaluation=settings.recipe(),
+        whitening=data.whitened_by,
+    )
+    images = data.normalize(data.train.images[index]).cpu()
+    pixels = None if data.whitening is None else data.whitening.undo(images)
+    synthetic = SyntheticSet(images, class_labels(len(data.classes), options.ipc), info, pixels)
+    if accelerator.is_main_process:
+        synthetic.save(out)
+    console.print(summary(synthetic, "last"))
+    console.print(f"set and picture: {out}")

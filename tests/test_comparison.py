@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sdc_ext.cli import main
+from sdc_ext.comparison import Cell, Comparison, grid
+
+OPTIONS = [
+    *("--ipc", "1", "--iterations", "2", "--num-eval", "2", "--epoch-eval-train", "2"),
+    *("--network", "convnet:depth=2:width=4", "--seeds", "2", "--lam", "0", "0.5"),
+]
+
+
+def test_cells_are_paired_by_seed() -> None:
+    cells = [Cell(lam, seed, (0.1 * seed + lam,)) for lam, seed in grid([0.0, 0.2], 3)]
+    comparison = Comparison(tuple(reversed(cells[::-1])))
+    assert comparison.accuracies(0.2) == pytest.approx([0.2, 0.3, 0.4])
+    assert comparison.difference(0.2).differences == pytest.approx([0.2] * 3)
+    base, row = comparison.summary()
+    assert "difference" not in base
+    assert row["difference"] == pytest.approx(0.2)
+    assert row["wins"] == 3
+
+
+def run(folder: Path) -> int:
+    return main(["compare", "dc", *OPTIONS, "--batch-real", "8", "--out", str(folder)])
+
+
+def test_finished_runs_are_kept_and_lost_ones_are_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "a") == 0
+    told = capsys.readouterr().out
+    assert "run 4 of 4: lam 0.5, seed 1" in told
+    assert "points gained over lam 0, paired by seed" in told
+    with (tmp_path / "a/cells.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 2
+    assert len(json.loads((tmp_path / "a/comparison.json").read_text())) == 2
+    assert (tmp_path / "a/comparison.png").read_bytes()[:4] == b"\x89PNG"
+
+    first = (tmp_path / "a/cells.csv").read_bytes()
+    kept = (tmp_path / "a/lam-0/seed-0/synthetic.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "a/lam-0.5/seed-1")
+    assert run(tmp_path / "a") == 0
+    assert (tmp_path / "a/cells.csv").read_bytes() == first
+    assert (tmp_path / "a/lam-0/seed-0/synthetic.safetensors").read_bytes() == kept
+
+
+def test_without_weight_there_is_no_difference(tmp_path: Path) -> None:
+    options = [*OPTIONS[:-3], "--batch-real", "8", "--out", str(tmp_path)]
+    assert main(["compare", "dc", *options, "--lam", "0", "1e-30"]) == 0
+    _, row = json.loads((tmp_path / "comparison.json").read_text())
+    assert row["difference"] == 0
+    assert row["sign_test"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "1"], "at least 2 seeds"),
+        (["--lam", "0.1"], "2 different lam"),
+        (["--lam", "0.1", "0.1"], "2 different lam"),
+        (["--lam", "0", "-1"], "at least 0"),
+        (["--lam-ramp", "1", "2", "3"], "unrecognized arguments"),
+    ],
+)
+def test_bad_input(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "dc", *options]) == 2
+    assert message in capsys.readouterr().err
