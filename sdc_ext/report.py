@@ -80,8 +80,8 @@ def accuracy_table(comparison: Comparison) -> Table:
 def gain_table(comparison: Comparison) -> Table:
     """What each lam gains over the first, in points, seed by seed."""
     title = f"points gained over lam {comparison.lams[0]:g}, paired by seed"
-    needed_for = f"seeds to see {100 * GAIN:g}"
-    columns = ("lam", "mean", "95 % (t)", "95 % (bootstrap)", "better/worse", "p (sign)")
+    needed_for = f"n to see {100 * GAIN:g}"
+    columns = ("lam", "gain", "95 %, t", "95 %, bootstrap", "+/-", "p, sign")
     table = _table(title, *columns, needed_for)
     for lam in comparison.lams[1:]:
         d = comparison.difference(lam)
