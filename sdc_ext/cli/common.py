@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Sequence
-from dataclasses import Field
+from collections.abc import Container, Sequence
+from dataclasses import Field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from sdc_ext.errors import InputError
 
@@ -56,7 +56,15 @@ def whole_ramp(ramp: Sequence[float]) -> tuple[float, float, int]:
     return start, end, int(steps)
 
 
-def add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
+def add_settings(group: Any, cls: type[Any], known: Container[str] = ()) -> None:
+    """Adds an option for each field of a dataclass of settings, but those known already."""
+    types = get_type_hints(cls)
+    for setting in fields(cls):
+        if setting.name not in known:
+            _add_setting(group, setting, types[setting.name])
+
+
+def _add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
     options: dict[str, Any] = {"default": SUPPRESS, "help": setting.metadata["help"]}
     if kind is bool:
         options["action"] = BooleanOptionalAction
@@ -70,7 +78,7 @@ def add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
 
 
 def chosen_settings(options: Namespace) -> dict[str, Any]:
-    """What the user has set of the options that :func:`add_setting` added."""
+    """What the user has set of the options that :func:`add_settings` added."""
     return {name[4:]: value for name, value in vars(options).items() if name.startswith("set_")}
 
 

@@ -6,11 +6,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from sdc_ext.cli.common import (
     add_data,
-    add_setting,
+    add_settings,
     chosen_settings,
     data_label,
     load_chosen_data,
@@ -78,11 +78,8 @@ def _add_settings(parser: ArgumentParser, known: set[str]) -> None:
     group = parser.add_argument_group("settings, by default those of the originals and the paper")
     classes: list[type[Any]] = [RunSettings, *(method.loop for method in METHODS.values())]
     for cls in classes:
-        types = get_type_hints(cls)
-        for setting in fields(cls):
-            if setting.name not in known:
-                add_setting(group, setting, types[setting.name])
-                known.add(setting.name)
+        add_settings(group, cls, known)
+        known |= {setting.name for setting in fields(cls)}
 
 
 def _distill(options: Namespace) -> None:

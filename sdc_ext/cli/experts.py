@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from sdc_ext.cli.common import (
     add_data,
-    add_setting,
+    add_settings,
     chosen_settings,
     data_label,
     load_chosen_data,
@@ -53,9 +53,7 @@ def add_experts(commands: Any, given: Sequence[str]) -> None:
         from sdc_ext.experts import ExpertRecipe
 
         group = parser.add_argument_group("training, by default the method's original's")
-        types = get_type_hints(ExpertRecipe)
-        for setting in fields(ExpertRecipe):
-            add_setting(group, setting, types[setting.name])
+        add_settings(group, ExpertRecipe)
     parser.set_defaults(run=_run)
 
 

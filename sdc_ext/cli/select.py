@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from sdc_ext.cli.common import (
     add_data,
-    add_setting,
+    add_settings,
     chosen_settings,
     data_label,
     load_chosen_data,
@@ -37,9 +36,7 @@ def add_select(commands: Any, given: Sequence[str]) -> None:
         from sdc_ext.baselines import Probe
 
         group = parser.add_argument_group("the network that all but random look through")
-        types = get_type_hints(Probe)
-        for setting in fields(Probe):
-            add_setting(group, setting, types[setting.name])
+        add_settings(group, Probe)
     parser.set_defaults(run=_select)
 
 
