@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,8 @@ def evaluate(
     num_eval: int,
     seed: int,
     accelerator: Accelerator,
+    compile: bool = False,
+    on_network: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Trains ``num_eval`` networks on a set and tests them; processes share the work.
 
@@ -122,16 +125,19 @@ def evaluate(
         num_eval: how many networks.
         seed: their initialisations and augmentations.
         accelerator: where to run.
+        compile: compile training and testing; pays where ``num_eval`` or the test set is large.
+        on_network: called after every network that this process has tested.
     """
     device = accelerator.device
     images, labels = images.detach().to(device), labels.to(device)
     test = normalized_batches(data, data.test, device)
-    batch_loss = BatchLoss(bf16=accelerator.mixed_precision == "bf16")
+    batch_loss = BatchLoss(bf16=accelerator.mixed_precision == "bf16", compile=compile)
     tested = []
     for k in range(num_eval)[accelerator.process_index :: accelerator.num_processes]:
         seed_torch(seed, "evaluation", k)
         model = create_network(network, data.channels, len(data.classes), data.image_size)
         model.to(device)
         train_from_scratch(model, images, labels, recipe, batch_loss)
-        tested.append((k, accuracy(model, test)))
+        tested.append((k, accuracy(model, test, batch_loss)))
+        on_network()
     return Evaluation(network, tuple(a for _, a in sorted(gather_object(tested))))

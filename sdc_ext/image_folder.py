@@ -39,8 +39,7 @@ def read_image_folder(
     """
     _check_folder(folder)
     if not (folder / "train").is_dir():
-        files, classes = _list_classes(folder)
-        images, labels = _read(files, image_size)
+        images, labels, classes = read_class_folders(folder, image_size)
         train, test = stratified_split(labels, classes)
         return ((images[train], labels[train]), (images[test], labels[test])), classes
     test_folder = next((folder / n for n in _TEST_NAMES if (folder / n).is_dir()), None)
@@ -55,6 +54,19 @@ def read_image_folder(
         odd = sorted(set(classes) ^ set(test_classes))
         raise InputError(f"class {odd[0]!r} is only in one of {folder / 'train'}, {test_folder}")
     return _read_two(files, test_files, image_size), classes
+
+
+def read_class_folders(
+    folder: Path, image_size: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Reads ``folder/<class>/*``: uint8 images (N, C, H, W), labels (N,) and class names.
+
+    Raises:
+        InputError: see :func:`sdc_ext.data.load_data`.
+    """
+    files, classes = _list_classes(folder)
+    images, labels = _read(files, image_size)
+    return images, labels, classes
 
 
 def read_tiny_imagenet(

@@ -18,6 +18,9 @@ from torch import nn
 from sdc_ext.architectures import MLP, VGG11, AlexNet, ConvNet, ImageSize, LeNet, ResNet18
 from sdc_ext.errors import InputError, check_choice
 
+# Where the search for the size that a network wants looks, in pixels.
+_SIZES = (8, 16, 32, 64, 96, 128, 224, 299)
+
 
 def _build(
     cls: Callable[..., nn.Module],
@@ -78,9 +81,7 @@ def dd_networks() -> list[str]:
     return [name.removeprefix("dd_") for name in list_models("dd_*")]
 
 
-def create_network(
-    spec: str, in_chans: int, num_classes: int, img_size: tuple[int, int]
-) -> nn.Module:
+def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> nn.Module:
     """A freshly initialised network; the initialisation uses torch's global generator.
 
     Args:
@@ -117,12 +118,30 @@ def create_network(
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
 
 
-def check_network(spec: str, in_chans: int, num_classes: int, img_size: tuple[int, int]) -> None:
+def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
     """Builds a network and runs it once, so that a bad choice fails before the work starts.
 
     Raises:
-        InputError: as :func:`create_network`, or if it cannot take images of this size.
+        InputError: as :func:`create_network`, or if it cannot take images of this size; the
+            size that a network of timm's wants is named.
     """
+    try:
+        _try_network(spec, in_chans, num_classes, img_size)
+    except InputError as error:
+        theirs = spec.startswith("timm:") or not is_model(f"dd_{spec.partition(':')[0]}")
+        larger_first = sorted(_SIZES, key=lambda side: (side < max(img_size), side))
+        fitting = (side for side in larger_first if _takes(spec, in_chans, num_classes, side))
+        wanted = next(fitting, None) if theirs else None
+        if wanted is None:
+            raise
+        shape = "x".join(map(str, (in_chans, *img_size)))
+        raise InputError(
+            f"network {spec!r} cannot take images of {shape}: it wants {wanted}x{wanted} pixels; "
+            "choose another network, or data of that size"
+        ) from error
+
+
+def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
     network = create_network(spec, in_chans, num_classes, img_size).eval()
     try:
         with torch.no_grad():
@@ -130,6 +149,14 @@ def check_network(spec: str, in_chans: int, num_classes: int, img_size: tuple[in
     except (RuntimeError, AssertionError, ValueError) as error:
         shape = "x".join(map(str, (in_chans, *img_size)))
         raise InputError(f"network {spec!r} cannot take images of {shape}: {error}") from None
+
+
+def _takes(spec: str, in_chans: int, num_classes: int, side: int) -> bool:
+    try:
+        _try_network(spec, in_chans, num_classes, (side, side))
+    except InputError:
+        return False
+    return True
 
 
 def _create_timm(name: str, img_size: ImageSize, options: dict[str, Any]) -> nn.Module:

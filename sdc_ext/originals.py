@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +15,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.evaluate import Evaluation
 from sdc_ext.files import write_whole
 from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe
+from sdc_ext.tensor_files import load_tensors
 
 _DATASET_NAMES = {
     "mnist": "MNIST",
@@ -46,17 +44,10 @@ _NETWORK_NAMES = {
     "vgg11:norm=batch": "VGG11BN",
     "resnet18:norm=batch": "ResNet18BN",
 }
-_OUR_KEY = "sdc_ext"
+
+# Where a file of theirs that we write holds what we know of the set.
+OUR_KEY = "sdc_ext"
 _NAME = re.compile(r"res_(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+)_(?P<ipc>\d+)ipc")
-
-
-def load_any(path: Path) -> SyntheticSet:
-    """Reads a distilled set, from our folder or from a file of the originals.
-
-    Raises:
-        InputError: if it is neither, or damaged.
-    """
-    return read_res(path) if path.suffix == ".pt" else SyntheticSet.load(path)
 
 
 def read_res(path: Path) -> SyntheticSet:
@@ -69,11 +60,15 @@ def read_res(path: Path) -> SyntheticSet:
     Raises:
         InputError: if it cannot be read so.
     """
-    content = _load(path)
+    return parse_res(load_tensors(path), path)
+
+
+def parse_res(content: Any, path: Path) -> SyntheticSet:
+    """What :func:`read_res` reads, once it is loaded."""
     try:
         images, labels = content["data"][-1]
-        if _OUR_KEY in content:
-            info = SetInfo.from_json(content[_OUR_KEY])
+        if OUR_KEY in content:
+            info = SetInfo.from_json(content[OUR_KEY])
         else:
             info = _told_by_name(path, content.get("accs_all_exps", {}), labels)
         return SyntheticSet(images.detach().float(), labels.long(), info)
@@ -100,7 +95,7 @@ def _told_by_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo
         std=std,
         ipc=int(told["ipc"]),
         network=our_network(told["model"]),
-        evaluation=_recipe(method, dataset),
+        evaluation=recipe_of_originals(method, dataset),
         accuracies=tuple(
             Evaluation(model, tuple(map(float, accuracies))).row(0)
             for model, accuracies in tested.items()
@@ -129,30 +124,11 @@ def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
     content = {
         "data": [[run.images, run.labels] for run in runs],
         "accs_all_exps": accuracies,
-        _OUR_KEY: runs[-1].info.to_json(),
+        OUR_KEY: runs[-1].info.to_json(),
     }
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
     write_whole(path, lambda temporary: torch.save(content, temporary))
-
-
-def write_best(synthetic: SyntheticSet, folder: Path) -> None:
-    """Writes ``images_best.pt``, ``labels_best.pt`` and ``lr_best.pt``, as the MTT family does.
-
-    Images that are whitened are joined by ``images_zca_best.pt``, which is the picture; it is
-    ``images_best.pt`` that networks are trained on. Labels are classes, or what the originals
-    make of soft ones: TESLA probabilities, DATM logits.
-    """
-    labels = synthetic.labels.log() if synthetic.info.method == "datm" else synthetic.labels
-    tensors = {
-        "images": synthetic.images,
-        "labels": labels,
-        "lr": torch.tensor(synthetic.info.evaluation.lr),
-        "images_zca": synthetic.unwhitened,
-    }
-    for name, tensor in tensors.items():
-        if tensor is not None:
-            write_whole(folder / f"{name}_best.pt", functools.partial(torch.save, tensor))
 
 
 def original_name(info: SetInfo) -> str:
@@ -162,24 +138,7 @@ def original_name(info: SetInfo) -> str:
     return f"res_{method}_{dataset}_{_model(info.network)}_{info.ipc}ipc.pt"
 
 
-def _load(path: Path) -> Any:
-    # The originals' accuracies are numpy numbers, which weights_only refuses unless named.
-    numpy_scalar: list[Any] = [np.dtype, np.dtypes.Float64DType, np.float64(0).__reduce__()[0]]
-    try:
-        with torch.serialization.safe_globals(numpy_scalar), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what it then refuses
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except OSError:
-        raise
-    except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
-        raise InputError(
-            f"{path} is not a res_*.pt of the originals, or is damaged: it holds no plain tensors"
-        ) from error
-
-
-def _recipe(method: str, dataset: str) -> TrainingRecipe:
+def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
     """The originals' evaluation of DC, DSA and DM (``main.py``, ``main_DM.py``)."""
     if method in ("dsa", "dm"):
         digits = dataset in ("mnist", "svhn")
@@ -189,6 +148,12 @@ def _recipe(method: str, dataset: str) -> TrainingRecipe:
     if dataset == "mnist":
         return TrainingRecipe(epochs=1000, augmentation="dc:crop_scale_rotate")
     return TrainingRecipe(epochs=300)
+
+
+def our_dataset(name: str) -> str | None:
+    """Our name of an original's data set, e.g. ``cifar10`` of CIFAR10, if they have it."""
+    wanted = {"Tiny": "tinyimagenet"}.get(name, name.lower())
+    return wanted if wanted in _DATASET_NAMES else None
 
 
 def our_network(model: str) -> str:

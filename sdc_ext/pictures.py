@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from sdc_ext.comparison import Comparison
+    from sdc_ext.results import Result
     from sdc_ext.synthetic import SyntheticSet
 
 _MOST_ROWS = 20
@@ -84,6 +85,29 @@ def draw_curves(
         axis.set_xlabel(over)
         axis.set_title(labels[name], fontsize=10)
         axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_accuracies(results: Sequence[Result], path: Path) -> None:
+    """Draws a group of bars a network, a bar a set, with standard deviations."""
+    names = list(dict.fromkeys(result.name for result in results))
+    networks = list(dict.fromkeys(result.evaluation.network for result in results))
+    width = 0.8 / len(names)
+    figure = Figure(figsize=(max(5, 0.5 * len(results) + 2), 3.6), layout="constrained")
+    axis = figure.subplots()
+    for k, name in enumerate(names):
+        of_set = [r.evaluation for r in results if r.name == name]
+        places = [networks.index(e.network) + (k - (len(names) - 1) / 2) * width for e in of_set]
+        means, stds = [100 * e.mean for e in of_set], [100 * e.std for e in of_set]
+        axis.bar(places, means, width, yerr=stds, capsize=2, label=name)
+    axis.set_xticks(range(len(networks)), networks, rotation=20, ha="right")
+    axis.set_ylabel("test accuracy %")
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
+    if len(names) > 1:
+        figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    else:
+        axis.set_title(names[0], fontsize=9)
     _save(figure, path)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
     from sdc_ext.comparison import Comparison
     from sdc_ext.expert_store import ExpertStore
+    from sdc_ext.results import Result
     from sdc_ext.synthetic import SyntheticSet
 
 
@@ -35,6 +36,18 @@ def evaluation_table(title: str, evaluations: Sequence[Evaluation], what: str = 
     for e in evaluations:
         count = str(len(e.accuracies))
         table.add_row(e.network, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
+    return table
+
+
+def cross_table(results: Sequence[Result]) -> Table:
+    """Test accuracies in percent, mean ± standard deviation: a row a network, a column a set."""
+    names = list(dict.fromkeys(result.name for result in results))
+    count = len(results[0].evaluation.accuracies)
+    table = _table(f"test accuracy %, mean ± std of {count} networks", "network", *names)
+    cells = {(r.evaluation.network, r.name): r.evaluation for r in results}
+    for network in dict.fromkeys(network for network, _ in cells):
+        row = (cells.get((network, name)) for name in names)
+        table.add_row(network, *("" if e is None else str(e).removesuffix(" %") for e in row))
     return table
 
 

@@ -6,8 +6,10 @@ and are faster than the whole batch; on accelerators the whole batch is the defa
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,9 @@ from sdc_ext.augment import Augmentation
 # 64 images of 28x28: what was fastest on the CPUs measured (benchmarks/gm_step.py).
 _CHUNK_PIXELS = 64 * 28 * 28
 
+# Of a network's output (B, classes) and labels.
+_Sum: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
 
 def default_chunk_size(images: Tensor, pixels: int | None = None) -> int:
     """How many of these images to send through a network at once; on CPUs, ``pixels`` in all."""
@@ -31,7 +36,7 @@ def default_chunk_size(images: Tensor, pixels: int | None = None) -> int:
 
 
 class BatchLoss:
-    """Sum of the cross-entropies of a batch, in a chosen precision and compiled if asked.
+    """Cross-entropies of a batch and how much of it is right, in a chosen precision and compiled.
 
     For gradients that are not differentiated again: double backward in bfloat16 is a tenth off.
 
@@ -44,30 +49,41 @@ class BatchLoss:
     def __init__(self, *, bf16: bool = False, compile: bool = False) -> None:
         self._bf16 = bf16
         self._compile = compile
-        self._compiled: Callable[..., Tensor] | None = None
-        self._shape: torch.Size | None = None
+        self._compiled: dict[_Sum, tuple[torch.Size, Callable[..., Tensor]]] = {}
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss (scalar) of images (B, C, H, W) and labels (B,) or (B, classes)."""
-        if self._compile and not any(isinstance(m, _BatchNorm) for m in network.modules()):
-            if self._compiled is None:
-                self._shape = images.shape
-                self._compiled = torch.compile(partial(_functional_loss, network), dynamic=False)
-            if images.shape == self._shape:
-                with self._autocast(images):
-                    return self._compiled(dict(network.named_parameters()), images, labels)
-        with self._autocast(images):
-            return F.cross_entropy(network(images), labels, reduction="sum")
+        """The summed loss (scalar) of images (B, C, H, W) and labels (B,) or (B, classes)."""
+        return self._compute(_summed_loss, network, images, labels)
 
-    def _autocast(self, images: Tensor) -> torch.autocast:
-        return torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16)
+    def count_correct(self, network: nn.Module, images: Tensor, labels: Tensor) -> int:
+        """How many of images (B, C, H, W) the network gives their labels (B,)."""
+        return int(self._compute(_correct, network, images, labels))
+
+    def _compute(self, what: _Sum, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
+            if self._compile and not any(isinstance(m, _BatchNorm) for m in network.modules()):
+                if what not in self._compiled:
+                    # Of a copy, since the network itself will go on to another mode.
+                    function = partial(_functional, what, copy.deepcopy(network))
+                    self._compiled[what] = images.shape, torch.compile(function, dynamic=False)
+                shape, compiled = self._compiled[what]
+                if images.shape == shape:
+                    return compiled(dict(network.named_parameters()), images, labels)
+            return what(network(images), labels)
 
 
-def _functional_loss(
-    network: nn.Module, parameters: dict[str, Tensor], images: Tensor, labels: Tensor
-) -> Tensor:
-    output = functional_call(network, parameters, (images,))
+def _summed_loss(output: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(output, labels, reduction="sum")
+
+
+def _correct(output: Tensor, labels: Tensor) -> Tensor:
+    return (output.argmax(-1) == labels).sum()
+
+
+def _functional(
+    what: _Sum, network: nn.Module, parameters: dict[str, Tensor], images: Tensor, labels: Tensor
+) -> Tensor:
+    return what(functional_call(network, parameters, (images,)), labels)
 
 
 _PLAIN_LOSS = BatchLoss()
@@ -167,13 +183,18 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def accuracy(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+def accuracy(
+    network: nn.Module,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    batch_loss: BatchLoss = _PLAIN_LOSS,
+) -> float:
     """Share of correctly classified images, in [0, 1].
 
     Args:
         network: put into evaluation mode by this call.
         batches: (images (B, C, H, W), labels (B,)) pairs, normalised and on its device.
+        batch_loss: how to compute a batch.
     """
     network.eval()
-    correct = sum(int((network(x).argmax(-1) == y).sum()) for x, y in batches)
+    correct = sum(batch_loss.count_correct(network, x, y) for x, y in batches)
     return correct / sum(len(y) for _, y in batches)

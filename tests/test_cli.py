@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from conftest import launch
 from PIL import Image
 
@@ -240,14 +241,44 @@ def test_batch_norm_is_replaced_in_evaluation(tmp_path: Path) -> None:
     assert settings(synthetic)["eval_network"] == "convnet:width=8:depth=1"
 
 
-def test_evaluate_prints_a_row_a_network(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_evaluate_tables_sets_and_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    distill(Path("lam/0"))
+    distill(Path("lam/1"), "dc", "--lam", "1")
+    options = ["--networks", "mlp, test_resnet,mlp", "--num-eval", "2", "--epoch-eval-train", "2"]
+    assert main(["evaluate", "lam/0", "lam/1", *options]) == 0
+    rows = capsys.readouterr().out
+    assert "network" in rows and "mlp" in rows and "test_resnet" in rows
+    results = json.loads(Path("runs/evaluation/accuracies.json").read_text())
+    cells = [(r["set"], r["network"], len(r["accuracies"])) for r in results]
+    networks = ("mlp", "test_resnet")
+    assert cells == [(name, network, 2) for name in ("0", "1") for network in networks]
+    assert results[2]["correction"] == "lam 1"
+    table = Path("runs/evaluation/accuracies.csv").read_text().splitlines()
+    assert table[0] == "set,method,dataset,ipc,images,correction,network,k,accuracy"
+    assert table[1] == f"0,dc,digits,1,10,lam 0.002,mlp,0,{results[0]['accuracies'][0]}"
+    assert len(table) == 9
+    with Image.open("runs/evaluation/accuracies.png") as picture:
+        assert picture.width > 100
+    # A second one lies beside the first, and a named one replaces nothing.
+    assert main(["evaluate", "lam/0", "lam/1", *options]) == 0
+    assert Path("runs/evaluation-2/accuracies.csv").is_file()
+    assert main(["evaluate", "lam/0", "--out", "runs/evaluation", *options]) == 2
+    assert "runs/evaluation exists: choose another --out" in capsys.readouterr().err
+
+
+def test_evaluate_in_half_precision_is_close(tmp_path: Path) -> None:
     distill(tmp_path / "set")
-    options = ["--networks", "mlp,convnet:depth=1:width=8", "--num-eval", "2"]
-    assert main(["evaluate", str(tmp_path / "set"), *options]) == 0
-    printed = capsys.readouterr().out
-    assert "mlp" in printed and "convnet:depth=1:width=8" in printed
+    means = []
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        out = tmp_path / precision
+        options = ["--mixed-precision", precision, "--out", str(out), "--lr-eval", "0.001"]
+        assert main(["evaluate", str(tmp_path / "set"), *options]) == 0
+        means.append(json.loads((out / "accuracies.json").read_text())[0]["mean"])
+    assert means[0] == pytest.approx(means[1], abs=0.05)
 
 
 def test_evaluate_repeats_the_runs_own_evaluation(
@@ -302,19 +333,6 @@ def test_show_draws_grid_and_curves(tmp_path: Path, capsys: pytest.CaptureFixtur
         with Image.open(tmp_path / name) as picture:
             assert picture.width > 100
         assert name in printed
-
-
-def test_exported_file_evaluates_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    distill(tmp_path / "set")
-    file = tmp_path / "res_DC_digits_ConvNet_1ipc.pt"
-    assert main(["export", str(tmp_path / "set"), str(file)]) == 0
-    tables = []
-    for source in (tmp_path / "set", file):
-        capsys.readouterr()
-        assert main(["evaluate", str(source), "--num-eval", "1"]) == 0
-        tables.append(capsys.readouterr().out.splitlines()[1:])
-    assert tables[0] == tables[1]
-    assert main(["export", str(tmp_path / "set"), str(file)]) == 2
 
 
 def test_program_is_installed(tmp_path: Path) -> None:

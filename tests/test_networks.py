@@ -279,12 +279,14 @@ def test_images_too_small_for_a_network_are_refused(name: str, side: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("spec", "side"), [("test_vit", 30), ("vit_tiny_patch16_224:depth=1", 8), ("timm:vgg11", 8)]
+    ("spec", "side", "wanted"),
+    [("test_vit", 30, 32), ("vit_tiny_patch16_224:depth=1", 8, 32), ("timm:vgg11", 8, 32)],
 )
-def test_network_that_cannot_take_the_images_is_refused_before_the_work(
-    spec: str, side: int
+def test_network_that_cannot_take_the_images_names_the_size_it_wants(
+    spec: str, side: int, wanted: int
 ) -> None:
-    with pytest.raises(InputError, match=f"network '{spec}' cannot take images of 3x{side}x32: "):
+    message = f"network '{spec}' cannot take images of 3x{side}x32: it wants {wanted}x{wanted} "
+    with pytest.raises(InputError, match=message):
         check_network(spec, 3, 10, (side, 32))
 
 

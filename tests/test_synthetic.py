@@ -13,7 +13,8 @@ from PIL import Image
 
 from sdc_ext.data import load_data
 from sdc_ext.errors import InputError
-from sdc_ext.originals import load_any, original_name, read_res, write_res
+from sdc_ext.exchange import load_any
+from sdc_ext.originals import original_name, read_res, write_res
 from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe, class_labels
 
 

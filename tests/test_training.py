@@ -244,6 +244,23 @@ def test_compiled_gradient_equals_the_plain_one() -> None:
         images, labels = batch(6)
         ours = mean_gradient(network, images, labels, chunk_size=4, batch_loss=compiled)
         assert_equal(ours, plain_gradient(network, images, labels))
+        parts = [(images[:4], labels[:4]), (images[4:], labels[4:])]
+        assert accuracy(network, parts, compiled) == accuracy(network, parts)
+        network.train()
+        again = mean_gradient(network, images, labels, chunk_size=4, batch_loss=compiled)
+        assert_equal(again, ours)
+
+
+@pytest.mark.slow
+def test_compiled_network_stays_in_the_mode_that_it_is_in() -> None:
+    """Dropout must not be left out once a network of the same code has been tested."""
+    compiled = BatchLoss(compile=True)
+    images, labels = batch(6)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 10)).double()
+    for _ in range(2):
+        train_losses = {compiled(network.train(), images, labels).item() for _ in range(3)}
+        correct = {compiled.count_correct(network.eval(), images, labels) for _ in range(3)}
+        assert len(train_losses) == 3 and len(correct) == 1
 
 
 def test_bfloat16_gradient_is_near_the_plain_one() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdc_ext.cli.common import (
     add_data,
@@ -14,65 +17,144 @@ from sdc_ext.cli.common import (
     parse_seed,
 )
 from sdc_ext.errors import InputError, check_positive
+from sdc_ext.files import write_whole
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from sdc_ext.data import RealData
+    from sdc_ext.results import Result
+    from sdc_ext.synthetic import SyntheticSet, TrainingRecipe
+
+_SET = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
 
 
 def add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="train networks on a distilled set and test them")
-    parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set, or res_*.pt")
+    parser = commands.add_parser("evaluate", help="train networks on distilled sets and test them")
+    parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=_SET)
     add_data(parser, None, "the set's own")
-    parser.add_argument("--networks", help="comma-separated (default: the set's own)")
+    parser.add_argument(
+        "--networks", help="comma-separated, ours or timm's (default: the set's own)"
+    )
     parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
     parser.add_argument("--epoch-eval-train", type=int, help="epochs (default: the set's own)")
+    parser.add_argument("--lr-eval", type=float, help="learning rate (default: the set's own)")
     parser.add_argument("--seed", type=parse_seed, default=0, help="of the networks (default 0)")
+    parser.add_argument(
+        "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile (needs a C++ compiler)")
+    parser.add_argument("--out", type=Path, help="folder of the table and the chart")
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: Namespace) -> None:
-    from dataclasses import replace
+    from rich.progress import Progress
 
     from sdc_ext.evaluate import evaluate
     from sdc_ext.networks import check_network
-    from sdc_ext.originals import load_any
-    from sdc_ext.report import evaluation_table
+    from sdc_ext.report import cross_table
+    from sdc_ext.results import Result, short_names
 
     check_positive(options, "num_eval")
-    synthetic = load_any(options.set)
-    info = synthetic.info
-    recipe = info.evaluation
-    if options.epoch_eval_train is not None:
-        check_positive(options, "epoch_eval_train")
-        recipe = replace(recipe, epochs=options.epoch_eval_train)
-    accelerator = make_accelerator("no", None, options.set)
+    out = _results_folder(options)
+    accelerator = make_accelerator(options.mixed_precision, None, out)
     console = make_console(accelerator)
-    options.dataset = options.dataset or info.dataset
-    if options.dataset == "imagefolder" and options.image_size is None:
-        options.image_size = tuple(synthetic.images.shape[2:])
-    data = synthetic.adopt(load_chosen_data(options, accelerator))
-    named = info.eval_network if options.networks is None else options.networks
-    networks = [name.strip() for name in named.split(",")]
-    for network in networks:
-        check_network(network, data.channels, len(data.classes), data.image_size)
-    evaluations = []
-    for network in networks:
-        with console.status(f"training {options.num_eval} {network}"):
-            evaluations.append(
-                evaluate(
-                    synthetic.images,
-                    synthetic.labels,
-                    data,
-                    recipe,
-                    network=network,
-                    num_eval=options.num_eval,
-                    seed=options.seed,
-                    accelerator=accelerator,
-                )
+    jobs = []
+    for name, path in zip(short_names(options.sets), options.sets, strict=True):
+        synthetic, data = _open_with_data(path, options, accelerator)
+        named = options.networks or synthetic.info.eval_network
+        for network in dict.fromkeys(spec.strip() for spec in named.split(",")):
+            check_network(network, data.channels, len(data.classes), data.image_size)
+            jobs.append((name, synthetic, data, network))
+    results = []
+    with Progress(console=console, disable=not accelerator.is_main_process) as progress:
+        bar = progress.add_task("", total=len(jobs) * options.num_eval)
+        for name, synthetic, data, network in jobs:
+            progress.update(bar, description=f"{name}: {network}")
+            evaluation = evaluate(
+                synthetic.images,
+                synthetic.labels,
+                data,
+                _recipe(synthetic.info.evaluation, options),
+                network=network,
+                num_eval=options.num_eval,
+                seed=options.seed,
+                accelerator=accelerator,
+                compile=options.compile,
+                on_network=lambda: progress.advance(bar, accelerator.num_processes),
             )
-    console.print(evaluation_table(str(options.set), evaluations))
+            results.append(Result(name, synthetic, evaluation))
+            if accelerator.is_main_process:
+                _write_results(results, out)  # hours of work are not lost to an interruption
+    console.print(cross_table(results))
+    console.print(f"accuracies.csv, accuracies.json and accuracies.png in {out}")
+
+
+def _recipe(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:
+    """How to train, where the user says otherwise than the set."""
+    from dataclasses import replace
+
+    for name, field in (("epoch_eval_train", "epochs"), ("lr_eval", "lr")):
+        if getattr(options, name) is not None:
+            check_positive(options, name)
+            own = replace(own, **{field: getattr(options, name)})
+    return own
+
+
+def _results_folder(options: Namespace) -> Path:
+    """Where results go: a free folder in that of the only set, or in the current one's runs."""
+    if options.out is not None:
+        if options.out.exists():
+            raise InputError(f"{options.out} exists: choose another --out")
+        return Path(options.out)
+    only = options.sets[0] if len(options.sets) == 1 else None
+    parent = only if only is not None and only.is_dir() else Path("runs")
+    names = itertools.chain(["evaluation"], (f"evaluation-{k}" for k in itertools.count(2)))
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+def _write_results(results: Sequence[Result], out: Path) -> None:
+    from sdc_ext.pictures import draw_accuracies
+    from sdc_ext.results import as_json, write_csv
+
+    text = json.dumps(as_json(results), indent=1)
+    write_whole(out / "accuracies.csv", lambda path: write_csv(results, path))
+    write_whole(out / "accuracies.json", lambda path: path.write_text(text))
+    write_whole(out / "accuracies.png", lambda path: draw_accuracies(results, path))
+
+
+def _open(path: Path, options: Namespace, accelerator: Accelerator) -> SyntheticSet:
+    """A set, with the real data of those formats that need them."""
+    from sdc_ext.exchange import kind_of, load_any, told_dataset
+
+    if kind_of(path) not in ("best", "pictures"):
+        return load_any(path)
+    dataset = options.dataset or told_dataset(path)
+    if dataset is None:
+        return load_any(path)  # which says what is missing
+    return load_any(path, load_chosen_data(_of(options, dataset), accelerator))
+
+
+def _open_with_data(
+    path: Path, options: Namespace, accelerator: Accelerator
+) -> tuple[SyntheticSet, RealData]:
+    """A set and the real data, normalised as it is."""
+    synthetic = _open(path, options, accelerator)
+    chosen = _of(options, options.dataset or synthetic.info.dataset)
+    if chosen.dataset == "imagefolder" and chosen.image_size is None:
+        chosen.image_size = tuple(synthetic.images.shape[2:])
+    return synthetic, synthetic.adopt(load_chosen_data(chosen, accelerator))
+
+
+def _of(options: Namespace, dataset: str) -> Namespace:
+    return Namespace(**{**vars(options), "dataset": dataset})
 
 
 def add_show(commands: Any) -> None:
     parser = commands.add_parser("show", help="draw a distilled set and print what is known of it")
-    parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set, or res_*.pt")
+    parser.add_argument("set", type=Path, metavar="SET", help=_SET)
+    add_data(parser, None, "the set's own")
     parser.add_argument("--out", type=Path, help="the picture (default: grid.png in the folder)")
     parser.set_defaults(run=_show)
 
@@ -81,8 +163,6 @@ def _show(options: Namespace) -> None:
     from rich.console import Console
 
     from sdc_ext.adapters import METHODS
-    from sdc_ext.files import write_whole
-    from sdc_ext.originals import load_any
     from sdc_ext.pictures import draw_curves, draw_grid
     from sdc_ext.record import read_history
     from sdc_ext.report import summary
@@ -90,7 +170,8 @@ def _show(options: Namespace) -> None:
 
     if options.out is not None and options.out.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
-    synthetic = load_any(options.set)
+    accelerator = make_accelerator("no", None, options.set)
+    synthetic = _open(options.set, options, accelerator)
     method = METHODS.get(synthetic.info.method)
     own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")
     grid = options.out or own
@@ -106,20 +187,29 @@ def _show(options: Namespace) -> None:
 
 
 def add_export(commands: Any) -> None:
-    parser = commands.add_parser("export", help="write a distilled set in the originals' format")
-    parser.add_argument("set", type=Path, metavar="FOLDER", help="a distilled set")
+    parser = commands.add_parser("export", help="write a distilled set in somebody else's format")
+    parser.add_argument("set", type=Path, metavar="SET", help=_SET)
+    add_data(parser, None, "the set's own")
     parser.add_argument(
-        "file", type=Path, nargs="?", help="default: the originals' name, res_METHOD_..._IPCipc.pt"
+        "to", type=Path, nargs="?", help="file or folder (default: named as the originals would)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("res", "best", "pictures", "dd-ranking"),
+        default="res",
+        help="res_*.pt of DC (default); images_best.pt and its like of MTT, TESLA and DATM; a "
+        "folder of pictures with a data-set card; or DD-Ranking's tensors",
     )
     parser.set_defaults(run=_export)
 
 
 def _export(options: Namespace) -> None:
-    from sdc_ext.originals import load_any, original_name, write_res
+    from sdc_ext.exchange import FORMATS, default_name
 
-    synthetic = load_any(options.set)
-    file = options.file or Path(original_name(synthetic.info))
-    if file.exists():
-        raise InputError(f"{file} exists: name another file")
-    write_res([synthetic], file)
-    print(file)
+    accelerator = make_accelerator("no", None, options.set)
+    synthetic = _open(options.set, options, accelerator)
+    to = options.to or Path(default_name(synthetic, options.format))
+    if to.exists():
+        raise InputError(f"{to} exists: name another")
+    FORMATS[options.format](synthetic, to)
+    print(to)

@@ -1,0 +1,201 @@
+"""Times evaluation: training epochs and testing, ours against the original's, in one run.
+
+    python benchmarks/evaluate.py --upstream DIR --data-dir DATA [--rounds 5]
+
+The setting is the original's: ConvNet of 3 blocks of 128 on MNIST, epochs over 100 training
+images under plain DC's and DSA's augmentation, tests on 1,000 images. DIR is a checkout of
+VICO-UoE/DatasetCondensation, DATA what torchvision reads as MNIST. The original and ours run in
+processes of their own and take turns. Then both train from the same weights, without augmentation
+since they draw theirs differently, and their accuracies are compared. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+import statistics
+import sys
+import time
+import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.utils.data import DataLoader, TensorDataset
+
+PER_CLASS, TESTED = 10, 1000
+DSA = "color_crop_cutout_scale_rotate"
+AUGMENTATIONS = {"DC": "dc:crop_scale_rotate", "DSA": DSA}
+CASES = (*(f"epoch, {name} augmentation" for name in AUGMENTATIONS), f"test of {TESTED} images")
+EPOCHS, SEEDS = 60, 3
+
+Job = Callable[[], object]
+
+
+def make_inputs(data_dir: Path) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]], Any]:
+    """100 training images with labels, the test images in our batches, and the data."""
+    from dataclasses import replace
+
+    from sdc_ext.data import Split, load_data, normalized_batches
+
+    data = load_data("mnist", data_dir)
+    index = torch.cat([of_class[:PER_CLASS] for of_class in data.indices_by_class()])
+    test = Split(data.test.images[:TESTED], data.test.labels[:TESTED])
+    batches = normalized_batches(data, test, torch.device("cpu"))
+    images = data.normalize(data.train.images[index])
+    return images, data.train.labels[index], batches, replace(data, test=test)
+
+
+def make_network(seed: int) -> nn.Module:
+    """The network that both sides start from."""
+    from sdc_ext.networks import create_network
+
+    torch.manual_seed(seed)
+    return create_network("convnet", 1, 10, (28, 28))
+
+
+def make_ours(data_dir: Path) -> Mapping[str, Job]:
+    """The library's epoch, test and evaluation."""
+    from sdc_ext.augment import parse_augmentation
+    from sdc_ext.evaluate import train_from_scratch
+    from sdc_ext.memory import keep_freed_memory
+    from sdc_ext.synthetic import TrainingRecipe
+    from sdc_ext.training import BatchLoss, accuracy, train_epoch
+
+    keep_freed_memory()
+    images, labels, batches, _ = make_inputs(data_dir)
+    network = make_network(0)
+    optimizer = SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
+
+    def train(augmentation: str) -> Job:
+        drawn = parse_augmentation(augmentation)
+        return lambda: train_epoch(
+            network.train(), optimizer, images, labels, batch_size=256, augmentation=drawn
+        )
+
+    def evaluate(seed: int) -> float:
+        fresh = make_network(seed)
+        train_from_scratch(fresh, images, labels, TrainingRecipe(EPOCHS), BatchLoss())
+        return accuracy(fresh, batches)
+
+    jobs = [*(train(spec) for spec in AUGMENTATIONS.values()), lambda: accuracy(network, batches)]
+    return {**dict(zip(CASES, jobs, strict=True)), "evaluate": evaluations(evaluate)}
+
+
+def make_original(data_dir: Path, upstream: Path) -> Mapping[str, Job]:
+    """The original's functions on the same images, with the repairs that today's torch wants."""
+    from sdc_ext.patches import Patches
+    from sdc_ext.shims import needed_shims
+
+    sources = [(upstream / f"{module}.py").read_text() for module in ("networks", "utils")]
+    for shim in needed_shims("\n".join(sources)):
+        shim.install(Patches())
+    sys.path.insert(0, str(upstream))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import networks  # type: ignore[import-not-found]
+        import utils  # type: ignore[import-not-found]
+
+    images, labels, batches, _ = make_inputs(data_dir)
+    test = TensorDataset(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    train_loader = DataLoader(TensorDataset(images, labels), batch_size=256, shuffle=True)
+    test_loader = DataLoader(test, batch_size=256)
+    options = Namespace(
+        device="cpu", dsa_strategy=DSA, dsa_param=utils.ParamDiffAug(), lr_net=0.01,
+        epoch_eval_train=EPOCHS, batch_train=256,
+        dc_aug_param=utils.get_daparam("MNIST", "ConvNet", "ConvNet", PER_CLASS),
+    )  # fmt: skip
+    criterion = nn.CrossEntropyLoss()
+
+    def new_network(seed: int) -> nn.Module:
+        theirs = networks.ConvNet(1, 10, 128, 3, "relu", "instancenorm", "avgpooling", (28, 28))
+        with torch.no_grad():
+            pairs = zip(theirs.parameters(), make_network(seed).parameters(), strict=True)
+            for target, source in pairs:
+                target.copy_(source)
+        return theirs
+
+    network = new_network(0)
+    optimizer = SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
+
+    def epoch(mode: str, dsa: bool) -> object:
+        options.dsa = dsa
+        loader = train_loader if mode == "train" else test_loader
+        return utils.epoch(mode, loader, network, optimizer, criterion, options, mode == "train")
+
+    def evaluate(seed: int) -> float:
+        plain = Namespace(**{**vars(options), "dsa": False, "dc_aug_param": None})
+        result = utils.evaluate_synset(0, new_network(seed), images, labels, test_loader, plain)
+        return float(result[2])
+
+    jobs = [lambda: epoch("train", False), lambda: epoch("train", True)]
+    jobs.append(lambda: epoch("test", False))
+    return {**dict(zip(CASES, jobs, strict=True)), "evaluate": evaluations(evaluate)}
+
+
+def evaluations(evaluate: Callable[[int], float]) -> Job:
+    return lambda: [evaluate(seed) for seed in range(SEEDS)]
+
+
+def work(connection: Connection, data_dir: Path, upstream: Path | None) -> None:
+    """Does a job each time it is told its name; answers with its seconds and result."""
+    jobs = make_ours(data_dir) if upstream is None else make_original(data_dir, upstream)
+    while name := connection.recv():
+        started = time.perf_counter()
+        result = jobs[name]()
+        connection.send((time.perf_counter() - started, result if name == "evaluate" else None))
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--upstream", type=Path, required=True, help="DatasetCondensation")
+    parser.add_argument("--data-dir", type=Path, required=True, help="torchvision's MNIST folder")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+
+    from rich.console import Console
+    from rich.table import Table
+
+    context = multiprocessing.get_context("spawn")
+    workers = []
+    for upstream in (options.upstream.resolve(), None):
+        here, there = context.Pipe()
+        arguments = (there, options.data_dir, upstream)
+        context.Process(target=work, args=arguments, daemon=True).start()
+        workers.append(here)
+
+    def run(name: str) -> list[tuple[float, Any]]:
+        answers = []
+        for connection in workers:
+            connection.send(name)
+            answers.append(connection.recv())
+        return answers
+
+    console = Console(highlight=False)
+    console.print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+        f"python {platform.python_version()}, torch {torch.__version__}"
+    )
+    table = Table(title=f"evaluation, {options.rounds} rounds", title_justify="left")
+    for column in ("what", "original s", "ours s", "speed"):
+        table.add_column(column)
+    for name in CASES:
+        rounds = [[seconds for seconds, _ in run(name)] for _ in range(options.rounds + 1)][1:]
+        original, ours = (statistics.median(column) for column in zip(*rounds, strict=True))
+        speed = statistics.median(a / b for a, b in rounds)
+        table.add_row(name, f"{original:.3f}", f"{ours:.3f}", f"{speed:.2f}x")
+    console.print(table)
+    (_, original), (_, ours) = run("evaluate")
+    for seed, (a, b) in enumerate(zip(original, ours, strict=True)):
+        console.print(f"weights {seed}, {EPOCHS} epochs: original {a:.4f}, ours {b:.4f}")
+    for connection in workers:
+        connection.send("")
+
+
+if __name__ == "__main__":
+    main()
