@@ -102,6 +102,13 @@ class RealData:
         whitening = Whitening.fit_once(_pixels(self.train.images))
         return replace(self, mean=zeros, std=ones, whitening=whitening)
 
+    def held_out(self) -> RealData:
+        """The training images alone, a quarter of each class held out in place of the test set."""
+        images, labels = self.train.images, self.train.labels
+        train, test = (Split(images[i], labels[i]) for i in stratified_split(labels, self.classes))
+        data = replace(self, train=train, test=test)
+        return data if self.whitening is None else data.whitened()
+
     def indices_by_class(self) -> list[Tensor]:
         """For each class, the positions of its images in ``train``."""
         return [(self.train.labels == c).nonzero()[:, 0] for c in range(len(self.classes))]

@@ -45,6 +45,8 @@ class Engine:
         seed: of everything random; the same seed gives the same bits on one machine's CPU.
         out: folder for the distilled set, its history and checkpoints.
         console: where to report; only the main process's speaks.
+        on_evaluation: called after every evaluation with the iteration and the test accuracy, of
+            the best candidate; what it raises ends the run.
     """
 
     method: Method
@@ -53,6 +55,7 @@ class Engine:
     seed: int
     out: Path
     console: Console
+    on_evaluation: Callable[[int, float], object] = lambda iteration, accuracy: None
 
     def __post_init__(self) -> None:
         data = self.task.data
@@ -243,6 +246,7 @@ class Engine:
     def _evaluate(self, record: Record) -> None:
         run = self.settings.run
         candidates = record.state.candidates()
+        best = 0.0
         for name, distilled in candidates.items():
             evaluation = evaluate(
                 distilled.images,
@@ -255,6 +259,7 @@ class Engine:
                 accelerator=self.task.accelerator,
             )
             record.add(evaluation, name)
+            best = max(best, evaluation.mean)
             suffix = "" if name == next(iter(candidates)) else f"_{name}"
             log = {f"accuracy{suffix}": evaluation.mean, f"accuracy_std{suffix}": evaluation.std}
             self.task.accelerator.log(log, step=record.iteration - 1)
@@ -263,6 +268,7 @@ class Engine:
                 f"iteration {record.iteration}{of}: {evaluation} "
                 f"({run.num_eval} {evaluation.network})"
             )
+        self.on_evaluation(record.iteration, best)
 
     def _save(self, record: Record, distilled: Distilled | None) -> SyntheticSet:
         """Writes the set with its history."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from einops import rearrange
@@ -136,6 +136,24 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         axis.set_xticks(places, [f"{lam:g}" for lam in lams])
         axis.set_xlabel("lam")
         axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:
+    """Draws the accuracy of every trial over its lam; those that were stopped are hollow."""
+    figure = Figure(figsize=(5.5, 3.4), layout="constrained")
+    axis = figure.subplots()
+    for state, face in (("complete", "C0"), ("pruned", "none")):
+        chosen = [row for row in rows if row["state"] == state]
+        places, values = [r["lam"] for r in chosen], [100 * r["accuracy"] for r in chosen]
+        axis.scatter(places, values, facecolors=face, edgecolors="C0", label=state)
+    if baseline is not None:
+        axis.axhline(100 * baseline, color="0.3", linewidth=1, label="lam 0")
+    axis.set_xscale("log")
+    axis.set_xlabel("lam (of a ramp, its start)")
+    axis.set_ylabel("accuracy on held-out images %")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
     _save(figure, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -108,6 +108,17 @@ def gain_table(comparison: Comparison) -> Table:
             f"{d.sign_test:.3f}",
             "over 100,000" if needed is None else str(needed),
         )
+    return table
+
+
+def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> Table:
+    """The trials of a search and the run without correction; accuracies on held-out images."""
+    table = _table("accuracy on held-out training images", "schedule", "%", "iterations", "state")
+    if baseline is not None:
+        table.add_row("--lam 0", f"{100 * baseline:.2f}", "all", "baseline")
+    for row in rows:
+        accuracy = f"{100 * row['accuracy']:.2f}"
+        table.add_row(row["schedule"], accuracy, str(row["iterations"]), row["state"])
     return table
 
 

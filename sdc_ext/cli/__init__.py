@@ -14,6 +14,7 @@ from sdc_ext.cli.experts import add_experts
 from sdc_ext.cli.run import add_run
 from sdc_ext.cli.select import add_select
 from sdc_ext.cli.sets import add_evaluate, add_export, add_show
+from sdc_ext.cli.tune import add_tune
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.memory import keep_freed_memory
 
@@ -67,6 +68,7 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     add_experts(commands, given)
     add_run(commands)
     add_compare(commands, given)
+    add_tune(commands, given)
     add_select(commands, given)
     add_evaluate(commands)
     add_show(commands)

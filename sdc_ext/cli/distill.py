@@ -19,7 +19,7 @@ from sdc_ext.cli.common import (
     parse_seed,
     whole_ramp,
 )
-from sdc_ext.cli.experts import experts_for_run
+from sdc_ext.cli.experts import EXPERTS, experts_for_run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -116,9 +116,14 @@ def make_task(options: Namespace, settings: Settings, accelerator: Accelerator) 
 
 
 def with_experts(
-    options: Namespace, method: Method, settings: Settings, task: Task, console: Console
+    options: Namespace,
+    method: Method,
+    settings: Settings,
+    task: Task,
+    console: Console,
+    root: Path = EXPERTS,
 ) -> Task:
-    """The same with the experts that the method matches, if it matches any."""
+    """The same with the experts that the method matches, if it matches any, kept in ``root``."""
     if method.experts is None and options.experts is None:
         return task
-    return replace(task, experts=experts_for_run(options, method, settings, task, console))
+    return replace(task, experts=experts_for_run(options, method, settings, task, console, root))

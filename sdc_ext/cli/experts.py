@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from sdc_ext.expert_store import ExpertInfo, Experts, ExpertStore
     from sdc_ext.experts import ExpertRecipe
 
+# Where experts are kept, unless the user says otherwise.
+EXPERTS = Path("experts")
+
 # What a distillation trains where there are none.
 _FEW_EXPERTS = 5
 
@@ -80,7 +83,8 @@ def _run(options: Namespace) -> None:
     info = ExpertInfo.of(data, run.network, model, asdict(recipe), options.seed)
     if options.export is not None:
         check_export(options.export)
-    folder = options.out or _folder(data_label(options), run.network, run.zca, recipe)
+    name = _folder_name(data_label(options), run.network, run.zca, recipe)
+    folder = options.out or EXPERTS / name
     store = _train(folder, info, data, recipe, options.num_experts, accelerator, console)
     console.print(expert_table(store))
     if options.export is not None and accelerator.is_main_process:
@@ -89,9 +93,22 @@ def _run(options: Namespace) -> None:
 
 
 def experts_for_run(
-    options: Namespace, method: Method, settings: Settings, task: Task, console: Console
+    options: Namespace,
+    method: Method,
+    settings: Settings,
+    task: Task,
+    console: Console,
+    root: Path = EXPERTS,
 ) -> Experts:
     """The experts in ``--experts`` or their usual folder; a few are trained if there are none.
+
+    Args:
+        options: of the command.
+        method: what matches them.
+        settings: of the run.
+        task: its data, ipc and network.
+        console: where to report.
+        root: what the usual folders are in.
 
     Raises:
         InputError: if they were made for something else.
@@ -106,7 +123,8 @@ def experts_for_run(
         method.experts(task.data.name, task.ipc), train_epochs=settings.loop.epochs_needed
     )
     wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), options.seed)
-    folder = options.experts or _folder(data_label(options), network, settings.run.zca, recipe)
+    usual = root / _folder_name(data_label(options), network, settings.run.zca, recipe)
+    folder = options.experts or usual
     if options.experts is None and not folder.exists():
         few = f"{recipe.train_epochs}epochs-seed{options.seed}"
         folder = folder.with_name(f"{folder.name}-{few}")
@@ -163,6 +181,5 @@ def _model(data: RealData, network: str) -> nn.Module:
     return create_network(network, data.channels, len(data.classes), data.image_size)
 
 
-def _folder(label: str, network: str, zca: bool, recipe: ExpertRecipe) -> Path:
-    parts = [label, *network.replace("=", "").split(":"), *["zca"] * zca, recipe.label]
-    return Path("experts") / "-".join(parts)
+def _folder_name(label: str, network: str, zca: bool, recipe: ExpertRecipe) -> str:
+    return "-".join([label, *network.replace("=", "").split(":"), *["zca"] * zca, recipe.label])
