@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sdc_ext.comparison import Comparison
     from sdc_ext.expert_store import ExpertStore
     from sdc_ext.results import Result
+    from sdc_ext.scores import Scores
     from sdc_ext.synthetic import SyntheticSet
 
 
@@ -48,6 +49,15 @@ def cross_table(results: Sequence[Result]) -> Table:
     for network in dict.fromkeys(network for network, _ in cells):
         row = (cells.get((network, name)) for name in names)
         table.add_row(network, *("" if e is None else str(e).removesuffix(" %") for e in row))
+    return table
+
+
+def score_table(scores: Scores) -> Table:
+    """HLR, IOR and LRS, as fractions."""
+    table = _table("scores, as fractions", "score", "value", "better is")
+    table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
+    table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
+    table.add_row("label-robust score (LRS)", f"{scores.lrs:.4f}", "higher")
     return table
 
 

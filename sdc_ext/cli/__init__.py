@@ -12,6 +12,7 @@ from sdc_ext.cli.compare import add_compare
 from sdc_ext.cli.distill import add_distill
 from sdc_ext.cli.experts import add_experts
 from sdc_ext.cli.run import add_run
+from sdc_ext.cli.score import add_score
 from sdc_ext.cli.select import add_select
 from sdc_ext.cli.sets import add_evaluate, add_export, add_show
 from sdc_ext.cli.tune import add_tune
@@ -71,6 +72,7 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     add_tune(commands, given)
     add_select(commands, given)
     add_evaluate(commands)
+    add_score(commands)
     add_show(commands)
     add_export(commands)
     return parser

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from sdc_ext.results import Result
     from sdc_ext.synthetic import SyntheticSet, TrainingRecipe
 
-_SET = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
+SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
 
 
 def add_evaluate(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="train networks on distilled sets and test them")
-    parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=_SET)
+    parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
     add_data(parser, None, "the set's own")
     parser.add_argument(
         "--networks", help="comma-separated, ours or timm's (default: the set's own)"
@@ -62,7 +62,7 @@ def _evaluate(options: Namespace) -> None:
     console = make_console(accelerator)
     jobs = []
     for name, path in zip(short_names(options.sets), options.sets, strict=True):
-        synthetic, data = _open_with_data(path, options, accelerator)
+        synthetic, data = open_with_data(path, options, accelerator)
         named = options.networks or synthetic.info.eval_network
         for network in dict.fromkeys(spec.strip() for spec in named.split(",")):
             check_network(network, data.channels, len(data.classes), data.image_size)
@@ -136,7 +136,7 @@ def _open(path: Path, options: Namespace, accelerator: Accelerator) -> Synthetic
     return load_any(path, load_chosen_data(_of(options, dataset), accelerator))
 
 
-def _open_with_data(
+def open_with_data(
     path: Path, options: Namespace, accelerator: Accelerator
 ) -> tuple[SyntheticSet, RealData]:
     """A set and the real data, normalised as it is."""
@@ -153,7 +153,7 @@ def _of(options: Namespace, dataset: str) -> Namespace:
 
 def add_show(commands: Any) -> None:
     parser = commands.add_parser("show", help="draw a distilled set and print what is known of it")
-    parser.add_argument("set", type=Path, metavar="SET", help=_SET)
+    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
     add_data(parser, None, "the set's own")
     parser.add_argument("--out", type=Path, help="the picture (default: grid.png in the folder)")
     parser.set_defaults(run=_show)
@@ -188,7 +188,7 @@ def _show(options: Namespace) -> None:
 
 def add_export(commands: Any) -> None:
     parser = commands.add_parser("export", help="write a distilled set in somebody else's format")
-    parser.add_argument("set", type=Path, metavar="SET", help=_SET)
+    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
     add_data(parser, None, "the set's own")
     parser.add_argument(
         "to", type=Path, nargs="?", help="file or folder (default: named as the originals would)"
