@@ -85,18 +85,19 @@ class SetInfo:
     @property
     def correction(self) -> str:
         """The weight of the correction, in words."""
-        ramp = self._value("lam_ramp")
+        ramp = self.value("lam_ramp")
         if ramp is not None:
             return f"lam {ramp[0]:g} to {ramp[1]:g} in {ramp[2]}"
-        lam = self._value("lam")
+        lam = self.value("lam")
         return "lam unknown" if lam is None else f"lam {lam:g}"
 
     @property
     def eval_network(self) -> str:
         """The network that the run evaluated with."""
-        return str(self._value("eval_network") or self.network)
+        return str(self.value("eval_network") or self.network)
 
-    def _value(self, name: str) -> Any:
+    def value(self, name: str) -> Any:
+        """A setting of the run; None if it had none of this name."""
         return self.settings.get(name, {}).get("value")
 
     def to_json(self) -> str:

@@ -25,7 +25,7 @@ def test_wheel_holds_the_library_and_the_adapters(tmp_path: Path) -> None:
     expected = {f"sdc_ext/{p.name}" for p in (ROOT / "sdc_ext").glob("*.py")}
     expected |= {f"sdc_ext/cli/{p.name}" for p in (ROOT / "sdc_ext" / "cli").glob("*.py")}
     expected |= {f"sdc_ext/adapters/{p.name}" for p in (ROOT / "adapters").glob("*.py")}
-    assert packed == expected | {"sdc_ext/py.typed"}
+    assert packed == expected | {"sdc_ext/py.typed", "sdc_ext/report.html.j2"}
 
 
 def test_demo_prints_a_table_and_leaves_a_picture(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sdc_ext.cli.common import INTERRUPTED
 from sdc_ext.cli.compare import add_compare
 from sdc_ext.cli.distill import add_distill
 from sdc_ext.cli.experts import add_experts
+from sdc_ext.cli.report import add_report
 from sdc_ext.cli.run import add_run
 from sdc_ext.cli.score import add_score
 from sdc_ext.cli.select import add_select
@@ -74,5 +75,6 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     add_evaluate(commands)
     add_score(commands)
     add_show(commands)
+    add_report(commands)
     add_export(commands)
     return parser

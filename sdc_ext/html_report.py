@@ -1,0 +1,271 @@
+"""One self-contained HTML page about distilled sets: pictures, curves, tables, settings."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from sdc_ext.errors import InputError
+from sdc_ext.record import read_history
+from sdc_ext.results import short_names
+from sdc_ext.svg_charts import COLORS, Line, line_chart
+from sdc_ext.synthetic import META, SetInfo, SyntheticSet
+
+Rows = list[list[str]]
+
+_MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
+_COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A distilled set with what its run recorded.
+
+    Attributes:
+        name: what the page calls it.
+        synthetic: the set.
+        history: columns over iterations; none for sets that no run made.
+        folder: where it lies.
+    """
+
+    name: str
+    synthetic: SyntheticSet
+    history: dict[str, list[float]]
+    folder: Path
+
+    @property
+    def info(self) -> SetInfo:
+        return self.synthetic.info
+
+    @property
+    def kind(self) -> tuple[str, str, int, str]:
+        """What runs have in common that differ in the correction and the seed alone."""
+        return self.info.method, self.info.dataset, self.info.ipc, self.info.network
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The sets in these folders, and those in the folders of comparisons.
+
+    Raises:
+        InputError: if a folder holds neither.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        inside = sorted(path.parent for path in folder.glob(f"*/*/{META}"))
+        if not (folder / META).is_file() and not inside:
+            raise InputError(
+                f"{folder} holds no distilled set: pass folders that sdc-ext distill, select or "
+                "compare wrote"
+            )
+        found += [folder] if (folder / META).is_file() else inside
+    found = list(dict.fromkeys(found))
+    return [
+        Run(name, SyntheticSet.load(path), read_history(path), path)
+        for name, path in zip(short_names(found), found, strict=True)
+    ]
+
+
+def write_report(folders: Sequence[Path], path: Path) -> None:
+    """Writes the page.
+
+    Args:
+        folders: of distilled sets and of comparisons.
+        path: the file.
+
+    Raises:
+        InputError: if a folder holds neither.
+    """
+    runs = read_runs(folders)
+    template = (files("sdc_ext") / "report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    path.write_text(environment.from_string(template).render(_content(runs, folders)), "utf-8")
+
+
+def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
+    kinds = list(dict.fromkeys(run.kind for run in runs))
+    groups = [_group([run for run in runs if run.kind == kind and run.history]) for kind in kinds]
+    shown = _pictured(runs)
+    left_out = len(runs) - len(shown)
+    differing, shared = _settings(runs)
+    return {
+        "title": "; ".join(dict.fromkeys(_title(kind) for kind in kinds)),
+        "version": version("sdc-ext"),
+        "runs": _run_table(runs),
+        "groups": [group for group in groups if group is not None],
+        "tables": [*_comparisons(folders), *_evaluations(runs)],
+        "pictures": [_picture(run) for run in shown],
+        "left_out": f"{left_out} more sets are not shown." if left_out else "",
+        "differing": differing,
+        "shared": shared,
+    }
+
+
+def _title(kind: tuple[str, str, int, str]) -> str:
+    method, dataset, ipc, _ = kind
+    return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} a class"
+
+
+def _run_table(runs: Sequence[Run]) -> Rows:
+    rows = [["set", "method", "data", "ipc", "correction", "network", "last", "best"]]
+    for run in runs:
+        info = run.info
+        accuracies = info.accuracies
+        last = _percent(accuracies[-1]) if accuracies else ""
+        best = _percent(max(accuracies, key=lambda row: row["mean"])) if accuracies else ""
+        row = [run.name, info.method, info.dataset, str(info.ipc), info.correction, info.network]
+        rows.append([*row, last, best])
+    return rows
+
+
+def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Curves of runs that differ in the correction and the seed alone, a colour a correction."""
+    if not runs:
+        return None
+    corrections = list(dict.fromkeys(run.info.correction for run in runs))
+    color = {correction: k for k, correction in enumerate(corrections)}
+
+    def lines(column: str) -> list[Line]:
+        drawn = [
+            Line(run.history["iteration"], run.history[column], color[run.info.correction])
+            for run in runs
+            if column in run.history
+        ]
+        return [line for line in drawn if not all(map(math.isnan, line.y))]
+
+    accuracies = _accuracy_lines(runs, color)
+    charts = []
+    if any(len(line.x) > 1 for line in accuracies):
+        charts.append(line_chart("test accuracy %", accuracies, "iteration"))
+    for column, title in (("difficulty", "GraDN (difficulty)"), ("matching", "matching loss")):
+        if lines(column):
+            charts.append(line_chart(title, lines(column), "iteration", smooth=True))
+    legend = [(name, COLORS[k % len(COLORS)]) for name, k in color.items()]
+    return {"title": _title(runs[0].kind), "legend": legend, "charts": charts, "said": _drift(runs)}
+
+
+def _accuracy_lines(runs: Sequence[Run], color: dict[str, int]) -> list[Line]:
+    lines = []
+    for run in runs:
+        rows = [row for row in run.info.accuracies if row.get("of", "images") == "images"]
+        x, mean, std = ([row[key] for row in rows] for key in ("iteration", "mean", "std"))
+        percent = [100 * value for value in mean]
+        spread = [100 * value for value in std] if len(runs) <= 2 else None
+        lines.append(Line(x, percent, color[run.info.correction], spread))
+    return lines
+
+
+def _drift(runs: Sequence[Run]) -> str:
+    """Mean GraDN of the first and the last tenth of the iterations, by correction.
+
+    After the warm-up of DCC and DSAC, in which there is a norm a class.
+    """
+    parts = []
+    for correction in dict.fromkeys(run.info.correction for run in runs):
+        ends = [_ends(run) for run in runs if run.info.correction == correction]
+        first, last = (sum(values) / len(values) for values in zip(*ends, strict=True))
+        parts.append(f"{first:.3g} to {last:.3g} with {correction}")
+    after = ", after the warm-up" if any(run.info.value("contrast") for run in runs) else ""
+    said = "; ".join(parts)
+    return f"Mean GraDN, from the first to the last tenth of the iterations{after}: {said}."
+
+
+def _ends(run: Run) -> tuple[float, float]:
+    skipped = run.info.value("outer_warmup") if run.info.value("contrast") else 0
+    values = run.history["difficulty"][skipped:]
+    finite = [value for value in values if math.isfinite(value)] or [math.nan]
+    n = max(1, len(finite) // 10)
+    return sum(finite[:n]) / n, sum(finite[-n:]) / n
+
+
+def _pictured(runs: Sequence[Run]) -> list[Run]:
+    """The first run of each kind and correction, as many as a page holds."""
+    first = {(run.kind, run.info.correction): run for run in reversed(runs)}
+    return [run for run in runs if run in first.values()][:_MOST_PICTURES]
+
+
+def _picture(run: Run) -> dict[str, str]:
+    """A grid, a row a class; one or two columns are laid on their side."""
+    info, hard = run.info, run.synthetic.hard_labels
+    columns = min(info.ipc, _MOST_COLUMNS)
+    pixels = run.synthetic.pixels()
+    chosen = [
+        int(i)
+        for label in range(min(len(info.classes), _MOST_ROWS))
+        for i in (hard == label).nonzero()[:columns, 0]
+    ]
+    grid = make_grid(pixels[chosen], nrow=columns if columns > 2 else 10, padding=1)
+    buffer = io.BytesIO()
+    to_pil_image(grid).save(buffer, "PNG")
+    name = f"{run.name}: {info.method}, {info.correction}"
+    alt = f"{len(chosen)} distilled images of {', '.join(info.classes[:_MOST_ROWS])}"
+    return {"name": name, "png": base64.b64encode(buffer.getvalue()).decode(), "alt": alt}
+
+
+def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """What ``sdc-ext compare`` found."""
+    for folder in folders:
+        if not (folder / _COMPARISON).is_file():
+            continue
+        rows = [["lam", "accuracy", "seeds", "gain", "95 %, t", "95 %, bootstrap", "p, sign test"]]
+        for row in json.loads((folder / _COMPARISON).read_text()):
+            cells = [f"{row['lam']:g}", _percent(row), str(row["n"])]
+            if "difference" in row:
+                cells += [
+                    f"{100 * row['difference']:+.2f}",
+                    *(_interval(row[name]) for name in ("t_interval", "bootstrap_interval")),
+                    f"{row['sign_test']:.3f}",
+                ]
+            rows.append(cells + [""] * (len(rows[0]) - len(cells)))
+        yield {"title": f"{folder.name}: points gained, paired by seed", "rows": rows}
+
+
+def _evaluations(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    """What ``sdc-ext evaluate`` left in the folders."""
+    for run in runs:
+        for path in sorted(run.folder.glob("*/accuracies.json")):
+            results = json.loads(path.read_text())
+            rows = [[r["network"], _percent(r), str(len(r["accuracies"]))] for r in results]
+            yield {
+                "title": f"{run.name}: across networks ({path.parent.name})",
+                "rows": [["network", "accuracy", "n"], *rows],
+            }
+
+
+def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
+    """Tables of the settings that differ between the runs, and of those that do not."""
+    names = list(dict.fromkeys(name for run in runs for name in run.info.settings))
+    differing: Rows = [["setting", *(run.name for run in runs)]]
+    shared: Rows = [["setting", "value", "source"]]
+    for name in names:
+        found = [run.info.settings.get(name, {}) for run in runs]
+        values = [_shown(setting.get("value")) for setting in found]
+        if len(set(values)) > 1:
+            differing.append([name, *values])
+        else:
+            shared.append([name, values[0], str(found[0].get("source", ""))])
+    return (differing if len(differing) > 1 else []), shared
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _percent(row: dict[str, Any]) -> str:
+    several = len(row.get("accuracies", (0, 1))) > 1
+    return f"{100 * row['mean']:.2f}" + (f" ± {100 * row['std']:.2f}" if several else "")
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return " to ".join(f"{100 * bound:+.2f}" for bound in bounds)
