@@ -102,9 +102,11 @@ def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
 
 
 def _file_names(classes: Sequence[str]) -> list[str]:
-    """Names of folders that sort as the labels do."""
-    digits = len(str(len(classes) - 1))
+    """Names of folders that sort as the labels do: the classes', numbered where needed."""
     safe = [re.sub(r"[^\w.-]+", "_", name) for name in classes]
+    if sorted(set(safe)) == safe:
+        return safe
+    digits = len(str(len(classes) - 1))
     return [f"{label:0{digits}d}_{name}" for label, name in enumerate(safe)]
 
 

@@ -212,9 +212,21 @@ def test_picture_folder_has_a_card_and_one_picture_an_image(data: RealData) -> N
     assert "size_categories:\n- n<1K" in header and "image-classification" in header
     assert "20 images of 1x8x8, 2 a class, distilled from `digits`" in card
     files = sorted(Path("pictures/train").rglob("*.png"))
-    assert len(files) == 20 and files[0].parent.name == "0_0"
+    assert len(files) == 20 and files[0].parent.name == "0"
     with Image.open(files[0]) as picture:
         assert picture.size == (8, 8)
+
+
+def test_class_folders_sort_as_the_labels_do(data: RealData) -> None:
+    ours = make_set(data)
+    classes = ("zebra", "../ant", *(f"c {k}" for k in range(8)))
+    FORMATS["pictures"](replace(ours, info=replace(ours.info, classes=classes)), Path("pictures"))
+    names = sorted(folder.name for folder in Path("pictures/train").iterdir())
+    assert names[:3] == ["0_zebra", "1_.._ant", "2_c_0"]
+    for name in ("meta.json", "synthetic.safetensors"):
+        Path("pictures", name).unlink()
+    read = load_any(Path("pictures"), data)
+    assert torch.equal(read.labels, ours.labels)
 
 
 @pytest.mark.parametrize(
