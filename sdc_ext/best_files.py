@@ -33,7 +33,7 @@ def is_best_file(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def read_best(path: Path, data: RealData) -> SyntheticSet:
+def read_best(path: Path, data: RealData, *, zca: bool = False) -> SyntheticSet:
     """Reads ``images_*.pt`` with the labels and the rate beside it; executes nothing in them.
 
     Whole numbers are classes; rows of probabilities are soft labels (TESLA), other rows their
@@ -43,6 +43,7 @@ def read_best(path: Path, data: RealData) -> SyntheticSet:
     Args:
         path: the images' file.
         data: the real data, normalised as usual.
+        zca: the images are whitened, though no ``images_zca_*.pt`` says so.
 
     Raises:
         InputError: if a file is missing or something else, the images do not fit the data, or
@@ -61,8 +62,7 @@ def read_best(path: Path, data: RealData) -> SyntheticSet:
         )
     rate = folder / f"lr_{which}.pt"
     lr = float(_tensor(rate)) if rate.is_file() else None
-    whitened = any(folder.glob("images_zca_*.pt"))
-    if whitened:
+    if zca or any(folder.glob("images_zca_*.pt")):
         data = data.whitened()
     if (folder / META).is_file():
         info = SetInfo.from_json((folder / META).read_text())

@@ -41,7 +41,7 @@ def told_dataset(path: Path) -> str | None:
     return None
 
 
-def load_any(path: Path, data: RealData | None = None) -> SyntheticSet:
+def load_any(path: Path, data: RealData | None = None, *, zca: bool = False) -> SyntheticSet:
     """Reads a distilled set, ours or somebody else's; executes nothing in it.
 
     Args:
@@ -49,6 +49,7 @@ def load_any(path: Path, data: RealData | None = None) -> SyntheticSet:
             folder of ``images_best.pt``; a folder of class folders with pictures; or what
             :func:`write_dd_ranking` wrote.
         data: the real data, which the third and the fourth of them need.
+        zca: see :func:`~sdc_ext.best_files.read_best`.
 
     Raises:
         InputError: if it is none of these, or damaged, or the data are missing or do not fit.
@@ -64,7 +65,7 @@ def load_any(path: Path, data: RealData | None = None) -> SyntheticSet:
         raise InputError(f"{path} does not say what it was made from: pass --dataset NAME")
     if kind == "pictures":
         return read_picture_folder(path, data)
-    return read_best(path / BEST if path.is_dir() else path, data)
+    return read_best(path / BEST if path.is_dir() else path, data, zca=zca)
 
 
 def _write_res(synthetic: SyntheticSet, path: Path) -> None:

@@ -182,6 +182,10 @@ def test_whitened_files_want_the_images_they_were_whitened_by(data: RealData) ->
     read = load_any(folder, data)
     assert read.info.whitening == ours.info.whitening
     torch.testing.assert_close(read.pixels(), ours.pixels())
+    (folder / "images_zca_best.pt").rename(folder / "pictures.pt")
+    assert load_any(folder, data).info.whitening is None
+    assert load_any(folder, data, zca=True).info.whitening == ours.info.whitening
+    (folder / "pictures.pt").rename(folder / "images_zca_best.pt")
     fewer = replace(
         data, train=replace(data.train, images=data.train.images[:300], labels=data.train.labels)
     )

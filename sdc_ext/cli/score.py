@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdc_ext.cli.common import add_data, make_accelerator, make_console, parse_seed
-from sdc_ext.cli.sets import SET_HELP, open_with_data
+from sdc_ext.cli.common import make_accelerator, make_console, parse_seed
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
 from sdc_ext.errors import InputError, check_positive
 from sdc_ext.files import write_whole
 
@@ -24,7 +24,7 @@ def add_score(commands: Any) -> None:
         "score", help="hard-label recovery, improvement over random, label-robust score"
     )
     parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
-    add_data(parser, None, "the set's own")
+    add_set_data(parser)
     parser.add_argument("--network", help="what is trained (default: the set's own)")
     parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
     parser.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,20 @@ if TYPE_CHECKING:
 SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
 
 
+def add_set_data(parser: ArgumentParser) -> None:
+    """Options for the real data of a set."""
+    add_data(parser, None, "the set's own")
+    parser.add_argument(
+        "--zca",
+        action="store_true",
+        help="images_*.pt are ZCA-whitened, though no images_zca_*.pt beside them says so",
+    )
+
+
 def add_evaluate(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="train networks on distilled sets and test them")
     parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
-    add_data(parser, None, "the set's own")
+    add_set_data(parser)
     parser.add_argument(
         "--networks", help="comma-separated, ours or timm's (default: the set's own)"
     )
@@ -133,7 +143,8 @@ def _open(path: Path, options: Namespace, accelerator: Accelerator) -> Synthetic
     dataset = options.dataset or told_dataset(path)
     if dataset is None:
         return load_any(path)  # which says what is missing
-    return load_any(path, load_chosen_data(_of(options, dataset), accelerator))
+    data = load_chosen_data(_of(options, dataset), accelerator)
+    return load_any(path, data, zca=options.zca)
 
 
 def open_with_data(
@@ -154,7 +165,7 @@ def _of(options: Namespace, dataset: str) -> Namespace:
 def add_show(commands: Any) -> None:
     parser = commands.add_parser("show", help="draw a distilled set and print what is known of it")
     parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
-    add_data(parser, None, "the set's own")
+    add_set_data(parser)
     parser.add_argument("--out", type=Path, help="the picture (default: grid.png in the folder)")
     parser.set_defaults(run=_show)
 
@@ -189,7 +200,7 @@ def _show(options: Namespace) -> None:
 def add_export(commands: Any) -> None:
     parser = commands.add_parser("export", help="write a distilled set in somebody else's format")
     parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
-    add_data(parser, None, "the set's own")
+    add_set_data(parser)
     parser.add_argument(
         "to", type=Path, nargs="?", help="file or folder (default: named as the originals would)"
     )
