@@ -4,9 +4,10 @@
 
 The setting is the original's: ConvNet of 3 blocks of 128 on MNIST, epochs over 100 training
 images under plain DC's and DSA's augmentation, tests on 1,000 images. DIR is a checkout of
-VICO-UoE/DatasetCondensation, DATA what torchvision reads as MNIST. The original and ours run in
-processes of their own and take turns. Then both train from the same weights, without augmentation
-since they draw theirs differently, and their accuracies are compared. Run it on an idle machine.
+VICO-UoE/DatasetCondensation, DATA what torchvision reads as MNIST. The original and ours, in float32
+and compiled in bfloat16, run in processes of their own and take turns. Then all train from the same
+weights, without augmentation since they draw theirs differently, and their accuracies are compared.
+Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ DSA = "color_crop_cutout_scale_rotate"
 AUGMENTATIONS = {"DC": "dc:crop_scale_rotate", "DSA": DSA}
 CASES = (*(f"epoch, {name} augmentation" for name in AUGMENTATIONS), f"test of {TESTED} images")
 EPOCHS, SEEDS = 60, 3
+SIDES = ("original", "ours", "ours, bf16, compiled")
 
 Job = Callable[[], object]
 
@@ -59,7 +61,7 @@ def make_network(seed: int) -> nn.Module:
     return create_network("convnet", 1, 10, (28, 28))
 
 
-def make_ours(data_dir: Path) -> Mapping[str, Job]:
+def make_ours(data_dir: Path, fast: bool) -> Mapping[str, Job]:
     """The library's epoch, test and evaluation."""
     from sdc_ext.augment import parse_augmentation
     from sdc_ext.evaluate import train_from_scratch
@@ -71,19 +73,22 @@ def make_ours(data_dir: Path) -> Mapping[str, Job]:
     images, labels, batches, _ = make_inputs(data_dir)
     network = make_network(0)
     optimizer = SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
+    batch_loss = BatchLoss(bf16=fast, compile=fast)
 
     def train(augmentation: str) -> Job:
         drawn = parse_augmentation(augmentation)
         return lambda: train_epoch(
-            network.train(), optimizer, images, labels, batch_size=256, augmentation=drawn
-        )
+            network.train(), optimizer, images, labels,
+            batch_size=256, augmentation=drawn, batch_loss=batch_loss,
+        )  # fmt: skip
 
     def evaluate(seed: int) -> float:
         fresh = make_network(seed)
-        train_from_scratch(fresh, images, labels, TrainingRecipe(EPOCHS), BatchLoss())
-        return accuracy(fresh, batches)
+        train_from_scratch(fresh, images, labels, TrainingRecipe(EPOCHS), batch_loss)
+        return accuracy(fresh, batches, batch_loss)
 
-    jobs = [*(train(spec) for spec in AUGMENTATIONS.values()), lambda: accuracy(network, batches)]
+    jobs = [train(spec) for spec in AUGMENTATIONS.values()]
+    jobs.append(lambda: accuracy(network, batches, batch_loss))
     return {**dict(zip(CASES, jobs, strict=True)), "evaluate": evaluations(evaluate)}
 
 
@@ -142,9 +147,12 @@ def evaluations(evaluate: Callable[[int], float]) -> Job:
     return lambda: [evaluate(seed) for seed in range(SEEDS)]
 
 
-def work(connection: Connection, data_dir: Path, upstream: Path | None) -> None:
+def work(connection: Connection, side: str, options: Namespace) -> None:
     """Does a job each time it is told its name; answers with its seconds and result."""
-    jobs = make_ours(data_dir) if upstream is None else make_original(data_dir, upstream)
+    if side == "original":
+        jobs = make_original(options.data_dir, options.upstream.resolve())
+    else:
+        jobs = make_ours(options.data_dir, fast=side != "ours")
     while name := connection.recv():
         started = time.perf_counter()
         result = jobs[name]()
@@ -163,10 +171,9 @@ def main() -> None:
 
     context = multiprocessing.get_context("spawn")
     workers = []
-    for upstream in (options.upstream.resolve(), None):
+    for side in SIDES:
         here, there = context.Pipe()
-        arguments = (there, options.data_dir, upstream)
-        context.Process(target=work, args=arguments, daemon=True).start()
+        context.Process(target=work, args=(there, side, options), daemon=True).start()
         workers.append(here)
 
     def run(name: str) -> list[tuple[float, Any]]:
@@ -182,17 +189,23 @@ def main() -> None:
         f"python {platform.python_version()}, torch {torch.__version__}"
     )
     table = Table(title=f"evaluation, {options.rounds} rounds", title_justify="left")
-    for column in ("what", "original s", "ours s", "speed"):
+    for column in (
+        "what",
+        *(f"{side}, s" for side in SIDES),
+        *(f"{side}, speed" for side in SIDES[1:]),
+    ):
         table.add_column(column)
     for name in CASES:
-        rounds = [[seconds for seconds, _ in run(name)] for _ in range(options.rounds + 1)][1:]
-        original, ours = (statistics.median(column) for column in zip(*rounds, strict=True))
-        speed = statistics.median(a / b for a, b in rounds)
-        table.add_row(name, f"{original:.3f}", f"{ours:.3f}", f"{speed:.2f}x")
+        run(name)  # warms up, and compiles
+        rounds = [[seconds for seconds, _ in run(name)] for _ in range(options.rounds)]
+        medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
+        speeds = [statistics.median(r[0] / r[k] for r in rounds) for k in range(1, len(SIDES))]
+        table.add_row(name, *(f"{m:.3f}" for m in medians), *(f"{s:.2f}x" for s in speeds))
     console.print(table)
-    (_, original), (_, ours) = run("evaluate")
-    for seed, (a, b) in enumerate(zip(original, ours, strict=True)):
-        console.print(f"weights {seed}, {EPOCHS} epochs: original {a:.4f}, ours {b:.4f}")
+    results = [result for _, result in run("evaluate")]
+    for seed, accuracies in enumerate(zip(*results, strict=True)):
+        each = ", ".join(f"{side} {a:.4f}" for side, a in zip(SIDES, accuracies, strict=True))
+        console.print(f"weights {seed}, {EPOCHS} epochs: {each}")
     for connection in workers:
         connection.send("")
 
