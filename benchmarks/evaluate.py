@@ -4,10 +4,10 @@
 
 The setting is the original's: ConvNet of 3 blocks of 128 on MNIST, epochs over 100 training
 images under plain DC's and DSA's augmentation, tests on 1,000 images. DIR is a checkout of
-VICO-UoE/DatasetCondensation, DATA what torchvision reads as MNIST. The original and ours, in float32
-and compiled in bfloat16, run in processes of their own and take turns. Then all train from the same
-weights, without augmentation since they draw theirs differently, and their accuracies are compared.
-Run it on an idle machine.
+VICO-UoE/DatasetCondensation, DATA what torchvision reads as MNIST. The original and ours, in
+float32 and compiled in bfloat16, run in processes of their own and take turns. Then all train from
+the same weights, without augmentation since they draw theirs differently, and their accuracies are
+compared. Run it on an idle machine.
 """
 
 from __future__ import annotations
