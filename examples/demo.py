@@ -31,9 +31,9 @@ from sdc_ext.files import write_whole
 from sdc_ext.memory import keep_freed_memory
 from sdc_ext.networks import create_network
 from sdc_ext.pictures import draw_comparison
-from sdc_ext.report import evaluation_table
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import Distilled, SyntheticSet
+from sdc_ext.tables import evaluation_table
 
 NETWORK = "convnet:depth=2:width=64"
 EPOCHS = 300
@@ -152,9 +152,9 @@ def main() -> None:
 
     console = Console(highlight=False)
     title = f"digits, 1 image per class, {options.seeds} seeds x {options.num_eval} networks"
-    rows = [Evaluation(name, values) for name, values in accuracies.items()]
-    console.print(evaluation_table(title, rows, "images"))
-    titles = {f"{row.network}\n{row}": pictures[row.network] for row in rows}
+    rows = {name: Evaluation(NETWORK, values) for name, values in accuracies.items()}
+    console.print(evaluation_table(title, rows))
+    titles = {f"{name}\n{row}": pictures[name] for name, row in rows.items()}
     write_whole(Path("demo.png"), lambda path: draw_comparison(titles, path))
     console.print(f"picture: demo.png; {time.monotonic() - started:.0f} s")
 

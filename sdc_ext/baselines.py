@@ -16,10 +16,12 @@ from torch.optim import SGD
 from sdc_ext.augment import parse_augmentation
 from sdc_ext.data import RealData, normalized_batches
 from sdc_ext.errors import InputError, check_positive
+from sdc_ext.evaluate import train_from_scratch
 from sdc_ext.networks import create_network
 from sdc_ext.options import setting
 from sdc_ext.seeds import seed_torch
-from sdc_ext.training import train_epoch
+from sdc_ext.synthetic import TrainingRecipe
+from sdc_ext.training import BatchLoss, train_epoch
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
@@ -135,6 +137,50 @@ def select_images(
         looked = look(data, probe, seed=seed, device=device, on_epoch=on_epoch)
     seed_torch(seed, "selection")
     return torch.cat([BASELINES[baseline](looked, index, ipc) for index in by_class])
+
+
+def random_like(labels: Tensor, data: RealData, seed: int) -> Tensor:
+    """Positions in ``data.train`` of random images, of each class as many as ``labels`` has.
+
+    Raises:
+        InputError: if a class has fewer images.
+    """
+    seed_torch(seed, "selection")
+    counts = labels.bincount(minlength=len(data.classes)).tolist()
+    chosen = []
+    for name, index, count in zip(data.classes, data.indices_by_class(), counts, strict=True):
+        if len(index) < count:
+            raise InputError(f"class {name!r} has {len(index)} real images, fewer than {count}")
+        chosen.append(random(None, index, count))
+    return torch.cat(chosen)
+
+
+def label_softly(
+    images: Tensor,
+    data: RealData,
+    network: str,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Tensor:
+    """Probabilities (N, classes) that a teacher, trained on all real images, gives to images.
+
+    Args:
+        images: (N, C, H, W), normalised.
+        data: the real data.
+        network: the teacher's architecture.
+        recipe: how it is trained.
+        seed: of the teacher.
+        device: where it is trained.
+    """
+    seed_torch(seed, "teacher")
+    teacher = create_network(network, data.channels, len(data.classes), data.image_size).to(device)
+    real = data.normalize(data.train.images).to(device)
+    train_from_scratch(teacher, real, data.train.labels.to(device), recipe, BatchLoss())
+    with torch.no_grad():
+        probabilities: Tensor = teacher.eval()(images.to(device)).softmax(1)
+    return probabilities
 
 
 def look(

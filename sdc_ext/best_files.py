@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,12 +18,12 @@ from torch import Tensor
 from sdc_ext.data import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.files import write_whole
-from sdc_ext.synthetic import META, SetInfo, SyntheticSet, TrainingRecipe
+from sdc_ext.originals import recipe_of_originals
+from sdc_ext.synthetic import META, UNKNOWN, SetInfo, SyntheticSet
 from sdc_ext.tensor_files import load_tensors
 
 BEST = "images_best.pt"
 _NAME = re.compile(r"(?P<average>ema_)?images_(?P<which>best|\d+)\.pt")
-_NO_MIRRORING = ("digits", "mnist", "svhn")
 
 # How far pictures may be from the whitened images they were made from.
 _PICTURE_ERROR = 0.01
@@ -33,46 +34,49 @@ def is_best_file(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def read_best(path: Path, data: RealData, *, zca: bool = False) -> SyntheticSet:
+def read_best(
+    path: Path, data: RealData, *, zca: bool = False, lr: float | None = None
+) -> SyntheticSet:
     """Reads ``images_*.pt`` with the labels and the rate beside it; executes nothing in them.
 
     Whole numbers are classes; rows of probabilities are soft labels (TESLA), other rows their
     logits (DATM). An ``images_zca_*.pt`` in the folder says that the images are ZCA-whitened.
-    Without a rate (only DATM saves it) 0.01 is taken.
 
     Args:
         path: the images' file.
         data: the real data, normalised as usual.
         zca: the images are whitened, though no ``images_zca_*.pt`` says so.
+        lr: the rate to train with; needed where there is no ``lr_*.pt``, which only DATM saves.
 
     Raises:
-        InputError: if a file is missing or something else, the images do not fit the data, or
-            are whitened by other training images.
+        InputError: if a file is missing or something else, the rate is not known, or the images
+            do not fit the data or are whitened by other training images.
     """
     named = _NAME.fullmatch(path.name)
     if named is None:
         raise InputError(f"{path} is not named images_best.pt or images_<iteration>.pt")
     which, folder = named["which"], path.parent
+    images = _tensor(path).float()
     labels_path = folder / f"{named['average'] or ''}labels_{which}.pt"
-    images, labels = (_tensor(p).detach() for p in (path, labels_path))
-    if images.ndim != 4 or len(images) != len(labels):
+    labels = _as_labels(_tensor(labels_path), labels_path, len(images), len(data.classes))
+    shape = (data.channels, *data.image_size)
+    if images.shape[1:] != shape or not bool(images.isfinite().all()):
         raise InputError(
-            f"{path} holds {tuple(images.shape)} and {labels_path.name} {tuple(labels.shape)}: "
-            "images (N, C, H, W) and N labels are needed"
+            f"{path} holds {tuple(images.shape)}: finite images (N, {', '.join(map(str, shape))}) "
+            f"fit {data.name}"
         )
-    rate = folder / f"lr_{which}.pt"
-    lr = float(_tensor(rate)) if rate.is_file() else None
     if zca or any(folder.glob("images_zca_*.pt")):
         data = data.whitened()
     if (folder / META).is_file():
-        info = SetInfo.from_json((folder / META).read_text())
+        info = _read_info(folder / META)
     else:
-        info = _told_by_data(images, data, lr)
-    pixels = data.whitening.undo(images.float()) if data.whitening is not None else None
+        rate = _rate(folder / f"lr_{which}.pt") if lr is None else lr
+        info = _told_by_data(labels, data, rate)
+    pixels = None if data.whitening is None else data.whitening.undo(images)
     picture = folder / f"images_zca_{which}.pt"
     if pixels is not None and picture.is_file():
         _check_picture(pixels, _tensor(picture), picture)
-    return SyntheticSet(images.float(), _as_labels(labels), info, pixels)
+    return SyntheticSet(images, labels, info, pixels)
 
 
 def write_best(synthetic: SyntheticSet, folder: Path) -> None:
@@ -82,10 +86,11 @@ def write_best(synthetic: SyntheticSet, folder: Path) -> None:
     ``images_best.pt`` that networks are trained on. Labels are classes, or what the originals
     make of soft ones: TESLA probabilities, DATM logits. ``meta.json`` holds the rest.
     """
-    labels = synthetic.labels.log() if synthetic.info.method == "datm" else synthetic.labels
+    labels = synthetic.labels
+    are_logits = labels.ndim == 2 and synthetic.info.method == "datm"
     tensors = {
         "images": synthetic.images,
-        "labels": labels,
+        "labels": labels.log() if are_logits else labels,
         "lr": torch.tensor(synthetic.info.evaluation.lr),
         "images_zca": synthetic.unwhitened,
     }
@@ -99,34 +104,57 @@ def _tensor(path: Path) -> Tensor:
     content = load_tensors(path)
     if not isinstance(content, Tensor):
         raise InputError(f"{path} holds no tensor: the originals' files hold one each")
-    return content
+    return content.detach()
 
 
-def _as_labels(labels: Tensor) -> Tensor:
+def _as_labels(labels: Tensor, path: Path, count: int, classes: int) -> Tensor:
+    """Classes (N,) or probabilities (N, classes)."""
+    if labels.shape not in ((count,), (count, classes)) or not bool(labels.isfinite().all()):
+        raise InputError(
+            f"{path} holds {tuple(labels.shape)}: {count} finite labels are needed, one class or "
+            f"{classes} numbers each"
+        )
     if labels.ndim == 1:
-        return labels.long()
+        hard = labels.long()
+        if not bool(((hard >= 0) & (hard < classes) & (hard == labels)).all()):
+            raise InputError(f"{path} holds labels that are no classes from 0 to {classes - 1}")
+        return hard
     labels = labels.float()
     sums = labels.sum(1)
     is_probability = bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums))
     return labels if is_probability else labels.softmax(1)
 
 
-def _told_by_data(images: Tensor, data: RealData, lr: float | None) -> SetInfo:
-    mirror = "" if data.name in _NO_MIRRORING else "_flip"
-    recipe = TrainingRecipe(
-        epochs=1000,
-        lr=0.01 if lr is None else lr,
-        augmentation=f"color_crop_cutout{mirror}_scale_rotate",
-        align_corners=True,
-    )
+def _rate(path: Path) -> float:
+    if not path.is_file():
+        raise InputError(
+            f"there is no {path.name} with the learning rate beside the images: pass --lr-eval "
+            "with the syn_lr that was learnt, or 0.01 if none was"
+        )
+    tensor = _tensor(path)
+    if tensor.numel() != 1 or not 0 < float(tensor) < float("inf"):
+        raise InputError(f"{path} holds no learning rate above 0: pass --lr-eval")
+    return float(tensor)
+
+
+def _read_info(path: Path) -> SetInfo:
+    try:
+        return SetInfo.from_json(path.read_text())
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged, {error!r}: delete it to read the tensors") from None
+
+
+def _told_by_data(labels: Tensor, data: RealData, lr: float) -> SetInfo:
+    hard = labels if labels.ndim == 1 else labels.argmax(1)
+    recipe = replace(recipe_of_originals("dsa", data.name), lr=lr, align_corners=True)
     return SetInfo(
-        method="unknown",
+        method=UNKNOWN,
         dataset=data.name,
         classes=data.classes,
         mean=data.mean,
         std=data.std,
-        ipc=len(images) // len(data.classes),
-        network="convnet" if max(images.shape[2:]) <= 32 else "convnet:depth=4",
+        ipc=int(hard.bincount().max()),
+        network="convnet" if max(data.image_size) <= 32 else "convnet:depth=4",
         evaluation=recipe,
         whitening=data.whitened_by,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from sdc_ext.errors import InputError
 from sdc_ext.paired import PairedDifference
 from sdc_ext.synthetic import SyntheticSet
 
@@ -65,23 +64,31 @@ class Comparison:
         return [cell.accuracy for cell in of_lam]
 
     def difference(self, lam: float) -> PairedDifference:
-        """What a lam gains over the first one."""
-        return PairedDifference.of(self.accuracies(lam), self.accuracies(self.lams[0]))
+        """What a lam gains over the first one, seed by seed.
 
-    def write_csv(self, path: Path) -> None:
-        """Writes a row a cell and network."""
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["lam", "seed", "network", "accuracy"])
-            for cell in self.cells:
-                for k, accuracy in enumerate(cell.accuracies):
-                    writer.writerow([cell.lam, cell.seed, k, accuracy])
+        Raises:
+            InputError: if they were not run with the same seeds.
+        """
+        base = self.lams[0]
+        seeds = {value: {c.seed for c in self.cells if c.lam == value} for value in (lam, base)}
+        if seeds[lam] != seeds[base]:
+            odd = min(seeds[lam] ^ seeds[base])
+            raise InputError(f"seed {odd} was run with only one of lam {base:g} and {lam:g}")
+        return PairedDifference.of(self.accuracies(lam), self.accuracies(base))
+
+    def rows(self) -> list[dict[str, object]]:
+        """A row a cell and network, for tables."""
+        return [
+            {"lam": cell.lam, "seed": cell.seed, "index": k, "accuracy": accuracy}
+            for cell in self.cells
+            for k, accuracy in enumerate(cell.accuracies)
+        ]
 
     def summary(self) -> list[dict[str, object]]:
         """A row a lam, for JSON: accuracy and, but for the first, the paired difference."""
-        return list(self._rows())
+        return list(self._summary_rows())
 
-    def _rows(self) -> Iterable[dict[str, object]]:
+    def _summary_rows(self) -> Iterable[dict[str, object]]:
         for lam in self.lams:
             values = self.accuracies(lam)
             row: dict[str, object] = {

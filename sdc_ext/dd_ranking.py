@@ -23,7 +23,8 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
     """Writes what DD-Ranking takes: images under its own normalisation, sorted by class.
 
     A dict of ``images`` (N, 3, H, W), ``soft_labels`` (N, classes) or None, and ``syn_lr``, for
-    the arguments ``image_tensor``, ``soft_labels`` and ``syn_lr`` of its ``compute_metrics``.
+    the arguments ``image_tensor``, ``soft_labels`` and ``syn_lr`` of its ``compute_metrics``. Its
+    loss takes the softmax of soft labels, so they are logits.
 
     Raises:
         InputError: if DD-Ranking does not know the data set, or the set is whitened.
@@ -43,7 +44,7 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
     mean, std, their_mean, their_std = _statistics(info)
     content = {
         "images": ((synthetic.images * std + mean - their_mean) / their_std)[order],
-        "soft_labels": labels if labels.ndim == 2 else None,
+        "soft_labels": _as_logits(labels) if labels.ndim == 2 else None,
         "syn_lr": info.evaluation.lr,
         "labels": synthetic.hard_labels[order],
         OUR_KEY: info.to_json(),
@@ -66,9 +67,14 @@ def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
         mean, std, their_mean, their_std = _statistics(info)
         soft = content["soft_labels"]
         images = (content["images"] * their_std + their_mean - mean) / std
-        return SyntheticSet(images, content["labels"] if soft is None else soft, info)
+        return SyntheticSet(images, content["labels"] if soft is None else soft.softmax(1), info)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} was not exported by sdc-ext: {error!r}") from None
+
+
+def _as_logits(labels: Tensor) -> Tensor:
+    """Logits (N, classes) whose softmax are these probabilities."""
+    return labels.clamp(min=torch.finfo(labels.dtype).tiny).log()
 
 
 def _statistics(info: SetInfo) -> list[Tensor]:

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -47,6 +47,7 @@ class Engine:
         console: where to report; only the main process's speaks.
         on_evaluation: called after every evaluation with the iteration and the test accuracy, of
             the best candidate; what it raises ends the run.
+        evaluate_at: the iterations after which it is evaluated, instead of every ``eval_every``.
     """
 
     method: Method
@@ -56,6 +57,7 @@ class Engine:
     out: Path
     console: Console
     on_evaluation: Callable[[int, float], object] = lambda iteration, accuracy: None
+    evaluate_at: Container[int] | None = None
 
     def __post_init__(self) -> None:
         data = self.task.data
@@ -85,7 +87,9 @@ class Engine:
         try:
             return self._run(resume)
         finally:
-            accelerator.end_training()
+            # Not end_training, which ends the processes' group: further runs may follow.
+            for tracker in accelerator.trackers:
+                tracker.finish()
 
     def _run(self, resume: bool) -> SyntheticSet:
         run = self.settings.run
@@ -124,7 +128,7 @@ class Engine:
                         checkpoint.save()
                     raise
                 show(record.iteration, log)
-                due = record.iteration % run.eval_every == 0 or record.iteration == run.iterations
+                due = self._is_due(record.iteration)
                 if due:
                     self._evaluate(record)
                 if self.task.accelerator.is_main_process:
@@ -164,6 +168,13 @@ class Engine:
         pixels = None if data.whitening is None else data.whitening.undo(images)
         return SyntheticSet(images, distilled.labels.detach().cpu(), info, pixels)
 
+    def _is_due(self, iteration: int) -> bool:
+        """Whether an evaluation comes after so many iterations."""
+        run = self.settings.run
+        if self.evaluate_at is not None and iteration < run.iterations:
+            return iteration in self.evaluate_at
+        return iteration % run.eval_every == 0 or iteration == run.iterations
+
     def _step(self, record: Record, loss_fn: SDCLoss) -> dict[str, float]:
         iteration = record.iteration
         seed_torch(self.seed, "iteration", iteration)
@@ -191,7 +202,7 @@ class Engine:
     def _write_identity(self) -> None:
         self.task.accelerator.wait_for_everyone()  # nobody may still be checking the folder
         if self.task.accelerator.is_main_process:
-            identity = json.dumps(self._identity(), indent=1)
+            identity = json.dumps(self.identity(), indent=1)
             write_whole(self.out / RUN, lambda path: path.write_text(identity))
 
     def _note(self, record: Record, log: dict[str, float]) -> None:
@@ -204,7 +215,7 @@ class Engine:
 
         What is not known yet (experts, before they are trained) is not compared.
         """
-        identity = self._identity()
+        identity = self.identity()
         path = self.out / RUN
         if resume and path.is_file():
             try:
@@ -223,7 +234,7 @@ class Engine:
             problem = "holds no run to resume" if resume else "exists (--resume continues a run)"
             raise InputError(f"{self.out} {problem}: choose another --out")
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What must be equal for a run to be resumed, as JSON has it."""
         data, accelerator, experts = self.task.data, self.task.accelerator, self.task.experts
         identity = {

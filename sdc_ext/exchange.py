@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from PIL import Image
+
 from sdc_ext.best_files import BEST, is_best_file, read_best, write_best
 from sdc_ext.data import RealData
 from sdc_ext.dd_ranking import read_dd_ranking, write_dd_ranking
@@ -27,9 +29,19 @@ def kind_of(path: Path) -> Kind:
         return "best"
     if path.suffix == ".pt":
         return "file"
-    if path.is_dir() and not (path / META).is_file() and any(p.is_dir() for p in path.iterdir()):
-        return "pictures"
-    return "set"
+    return "pictures" if _is_picture_folder(path) else "set"
+
+
+def _is_picture_folder(path: Path) -> bool:
+    """Whether a folder, or its ``train``, holds nothing but folders of images."""
+    inner = path / "train" if (path / "train").is_dir() else path
+    if (path / META).is_file() or not inner.is_dir():
+        return False
+    folders = [p for p in inner.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    extensions = Image.registered_extensions()
+    return bool(folders) and all(
+        any(p.suffix.lower() in extensions for p in folder.iterdir()) for folder in folders
+    )
 
 
 def told_dataset(path: Path) -> str | None:
@@ -41,7 +53,9 @@ def told_dataset(path: Path) -> str | None:
     return None
 
 
-def load_any(path: Path, data: RealData | None = None, *, zca: bool = False) -> SyntheticSet:
+def load_any(
+    path: Path, data: RealData | None = None, *, zca: bool = False, lr: float | None = None
+) -> SyntheticSet:
     """Reads a distilled set, ours or somebody else's; executes nothing in it.
 
     Args:
@@ -50,6 +64,7 @@ def load_any(path: Path, data: RealData | None = None, *, zca: bool = False) -> 
             :func:`write_dd_ranking` wrote.
         data: the real data, which the third and the fourth of them need.
         zca: see :func:`~sdc_ext.best_files.read_best`.
+        lr: likewise.
 
     Raises:
         InputError: if it is none of these, or damaged, or the data are missing or do not fit.
@@ -65,7 +80,7 @@ def load_any(path: Path, data: RealData | None = None, *, zca: bool = False) -> 
         raise InputError(f"{path} does not say what it was made from: pass --dataset NAME")
     if kind == "pictures":
         return read_picture_folder(path, data)
-    return read_best(path / BEST if path.is_dir() else path, data, zca=zca)
+    return read_best(path / BEST if path.is_dir() else path, data, zca=zca, lr=lr)
 
 
 def _write_res(synthetic: SyntheticSet, path: Path) -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import torch
+from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from sdc_ext.comparison import GAIN
 from sdc_ext.errors import InputError
+from sdc_ext.paired import points
 from sdc_ext.record import read_history
 from sdc_ext.results import short_names
 from sdc_ext.svg_charts import COLORS, Line, line_chart
@@ -26,7 +30,7 @@ from sdc_ext.synthetic import META, SetInfo, SyntheticSet
 Rows = list[list[str]]
 
 _MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
-_COMPARISON = "comparison.json"
+_COMPARISON, _ACCURACIES = "comparison.json", "accuracies.json"
 
 
 @dataclass(frozen=True)
@@ -56,24 +60,24 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The sets in these folders, and those in the folders of comparisons.
+    """The sets in these folders, and in folders of these, as comparisons have them.
 
     Raises:
-        InputError: if a folder holds neither.
+        InputError: if a folder holds none, nor results of ``sdc-ext evaluate``.
     """
     found: list[Path] = []
     for folder in folders:
-        inside = sorted(path.parent for path in folder.glob(f"*/*/{META}"))
-        if not (folder / META).is_file() and not inside:
+        inside = sorted(path.parent for path in folder.rglob(META))
+        if not inside and not (folder / _ACCURACIES).is_file():
             raise InputError(
-                f"{folder} holds no distilled set: pass folders that sdc-ext distill, select or "
-                "compare wrote"
+                f"{folder} holds no distilled set: pass folders that sdc-ext distill, select, "
+                "compare or evaluate wrote"
             )
-        found += [folder] if (folder / META).is_file() else inside
+        found += inside
     found = list(dict.fromkeys(found))
     return [
         Run(name, SyntheticSet.load(path), read_history(path), path)
-        for name, path in zip(short_names(found), found, strict=True)
+        for name, path in zip(short_names(found) if found else [], found, strict=True)
     ]
 
 
@@ -100,11 +104,11 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     left_out = len(runs) - len(shown)
     differing, shared = _settings(runs)
     return {
-        "title": "; ".join(dict.fromkeys(_title(kind) for kind in kinds)),
+        "title": "; ".join(dict.fromkeys(_title(kind) for kind in kinds)) or "evaluations",
         "version": version("sdc-ext"),
         "runs": _run_table(runs),
         "groups": [group for group in groups if group is not None],
-        "tables": [*_comparisons(folders), *_evaluations(runs)],
+        "tables": [*_comparisons(folders), *_evaluations(runs, folders)],
         "pictures": [_picture(run) for run in shown],
         "left_out": f"{left_out} more sets are not shown." if left_out else "",
         "differing": differing,
@@ -118,14 +122,18 @@ def _title(kind: tuple[str, str, int, str]) -> str:
 
 
 def _run_table(runs: Sequence[Run]) -> Rows:
-    rows = [["set", "method", "data", "ipc", "correction", "network", "last", "best"]]
+    from sdc_ext.adapters import METHODS
+
+    head = ["set", "method", "data", "ipc", "correction", "network", "last", "best", "counts"]
+    rows = [head]
     for run in runs:
         info = run.info
-        accuracies = info.accuracies
-        last = _percent(accuracies[-1]) if accuracies else ""
-        best = _percent(max(accuracies, key=lambda row: row["mean"])) if accuracies else ""
         row = [run.name, info.method, info.dataset, str(info.ipc), info.correction, info.network]
-        rows.append([*row, last, best])
+        if info.accuracies:
+            best = max(info.accuracies, key=lambda row: float(row["mean"]))
+            row += [_percent(info.accuracies[-1]), _percent(best)]
+            row.append(METHODS[info.method].counts if info.method in METHODS else "last")
+        rows.append(row + [""] * (len(head) - len(row)))
     return rows
 
 
@@ -196,51 +204,60 @@ def _pictured(runs: Sequence[Run]) -> list[Run]:
 
 
 def _picture(run: Run) -> dict[str, str]:
-    """A grid, a row a class; one or two columns are laid on their side."""
-    info, hard = run.info, run.synthetic.hard_labels
-    columns = min(info.ipc, _MOST_COLUMNS)
-    pixels = run.synthetic.pixels()
-    chosen = [
-        int(i)
-        for label in range(min(len(info.classes), _MOST_ROWS))
-        for i in (hard == label).nonzero()[:columns, 0]
-    ]
-    grid = make_grid(pixels[chosen], nrow=columns if columns > 2 else 10, padding=1)
+    """A grid, a row a class; of a single image a class, ten classes a row."""
+    info, hard, pixels = run.info, run.synthetic.hard_labels, run.synthetic.pixels()
+    columns = min(int(hard.bincount().max()), _MOST_COLUMNS)
+    shown: list[Tensor] = []
+    for label in range(min(len(info.classes), _MOST_ROWS)):
+        images = pixels[hard == label][:columns]
+        shown += [*images, *torch.zeros(columns - len(images), *pixels.shape[1:])]
+    grid = make_grid(torch.stack(shown), nrow=columns if columns > 1 else 10, padding=1)
     buffer = io.BytesIO()
     to_pil_image(grid).save(buffer, "PNG")
     name = f"{run.name}: {info.method}, {info.correction}"
-    alt = f"{len(chosen)} distilled images of {', '.join(info.classes[:_MOST_ROWS])}"
+    alt = f"{len(shown)} distilled images of {', '.join(info.classes[:_MOST_ROWS])}"
     return {"name": name, "png": base64.b64encode(buffer.getvalue()).decode(), "alt": alt}
 
 
 def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """What ``sdc-ext compare`` found."""
-    for folder in folders:
-        if not (folder / _COMPARISON).is_file():
-            continue
-        rows = [["lam", "accuracy", "seeds", "gain", "95 %, t", "95 %, bootstrap", "p, sign test"]]
-        for row in json.loads((folder / _COMPARISON).read_text()):
+    head = ["lam", "accuracy ± over seeds", "seeds", "gain", "95 %, t", "95 %, bootstrap"]
+    head += ["up / down", "p, sign test", f"seeds to see {100 * GAIN:g}"]
+    for path in (path for folder in folders for path in sorted(folder.rglob(_COMPARISON))):
+        rows = [head]
+        for row in _read(path):
             cells = [f"{row['lam']:g}", _percent(row), str(row["n"])]
             if "difference" in row:
+                needed = row[f"seeds_for_{GAIN}"]
                 cells += [
                     f"{100 * row['difference']:+.2f}",
-                    *(_interval(row[name]) for name in ("t_interval", "bootstrap_interval")),
+                    points(row["t_interval"]),
+                    points(row["bootstrap_interval"]),
+                    f"{row['wins']} / {row['losses']}",
                     f"{row['sign_test']:.3f}",
+                    "over 100,000" if needed is None else str(needed),
                 ]
-            rows.append(cells + [""] * (len(rows[0]) - len(cells)))
-        yield {"title": f"{folder.name}: points gained, paired by seed", "rows": rows}
+            rows.append(cells + [""] * (len(head) - len(cells)))
+        yield {"title": f"{path.parent.name}: points gained, paired by seed", "rows": rows}
 
 
-def _evaluations(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """What ``sdc-ext evaluate`` left in the folders."""
-    for run in runs:
-        for path in sorted(run.folder.glob("*/accuracies.json")):
-            results = json.loads(path.read_text())
-            rows = [[r["network"], _percent(r), str(len(r["accuracies"]))] for r in results]
-            yield {
-                "title": f"{run.name}: across networks ({path.parent.name})",
-                "rows": [["network", "accuracy", "n"], *rows],
-            }
+def _evaluations(runs: Sequence[Run], folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """What ``sdc-ext evaluate`` left in the folders, and in those of the runs."""
+    inside = (path for run in runs for path in sorted(run.folder.glob(f"*/{_ACCURACIES}")))
+    given = (folder / _ACCURACIES for folder in folders)
+    for path in dict.fromkeys([*inside, *(path for path in given if path.is_file())]):
+        rows = [["set", "network", "epochs", "rate", "seed", "accuracy", "n"]]
+        for r in _read(path):
+            how = [r["set"], r["network"], str(r["epochs"]), f"{r['lr']:g}", str(r["seed"])]
+            rows.append([*how, _percent(r), str(len(r["accuracies"]))])
+        yield {"title": f"{path.parent}: across networks", "rows": rows}
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(path.read_text()))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
@@ -264,8 +281,5 @@ def _shown(value: Any) -> str:
 
 def _percent(row: dict[str, Any]) -> str:
     several = len(row.get("accuracies", (0, 1))) > 1
-    return f"{100 * row['mean']:.2f}" + (f" ± {100 * row['std']:.2f}" if several else "")
-
-
-def _interval(bounds: Sequence[float]) -> str:
-    return " to ".join(f"{100 * bound:+.2f}" for bound in bounds)
+    spread = f" ± {100 * row['std']:.2f}" if several else ""
+    return f"{100 * row['mean']:.2f}{spread}" + (" (average)" if row.get("of") == "ema" else "")

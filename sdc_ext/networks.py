@@ -136,7 +136,7 @@ def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSiz
             raise
         shape = "x".join(map(str, (in_chans, *img_size)))
         raise InputError(
-            f"network {spec!r} cannot take images of {shape}: it wants {wanted}x{wanted} pixels; "
+            f"network {spec!r} cannot take images of {shape}: it takes {wanted}x{wanted} pixels; "
             "choose another network, or data of that size"
         ) from error
 

@@ -141,7 +141,7 @@ def original_name(info: SetInfo) -> str:
 def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
     """The originals' evaluation of DC, DSA and DM (``main.py``, ``main_DM.py``)."""
     if method in ("dsa", "dm"):
-        digits = dataset in ("mnist", "svhn")
+        digits = dataset in ("digits", "mnist", "svhn")
         mirror = "" if digits else "_flip"
         strategy = f"color_crop_cutout{mirror}_scale_rotate"
         return TrainingRecipe(epochs=1000, augmentation=strategy)

@@ -14,6 +14,7 @@ _CONFIDENCE = 0.95
 _POWER = 0.8
 _RESAMPLES = 10_000
 _MOST_SEEDS = 100_000
+_LARGEST_EFFECT = 20.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ class PairedDifference:
 
     @property
     def bootstrap_interval(self) -> tuple[float, float]:
-        """95 % percentile interval of the mean over resampled seeds."""
+        """95 % percentile interval of the mean over resampled seeds.
+
+        With few seeds it is too narrow: it covers the truth in 86 % of cases with 5 seeds, and in
+        90 % with 10, where Student's t interval does in 95 %.
+        """
         draw = np.random.default_rng(0)
         means = draw.choice(self.differences, (_RESAMPLES, self.n)).mean(1)
         low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
@@ -93,14 +98,19 @@ class PairedDifference:
 
         Returns:
             At least 2; None if 100,000 would not do.
+
+        Raises:
+            InputError: if ``gain`` is not above 0.
         """
+        if not gain > 0:
+            raise InputError(f"a gain above 0 can be found, got {gain:g}")
         if self.std == 0:
             return 2
         low, high = 2, 2
         while _power(gain / self.std, high) < _POWER:
-            low, high = high, 2 * high
-            if high > _MOST_SEEDS:
+            if high == _MOST_SEEDS:
                 return None
+            low, high = high, min(2 * high, _MOST_SEEDS)
         while low < high:
             middle = (low + high) // 2
             if _power(gain / self.std, middle) < _POWER:
@@ -110,8 +120,14 @@ class PairedDifference:
         return low
 
 
+def points(interval: Sequence[float]) -> str:
+    """An interval of fractions as text, in percentage points."""
+    return " to ".join(f"{100 * bound:+.2f}" for bound in interval)
+
+
 def _power(effect: float, n: int) -> float:
     """Of a two-sided paired t-test with ``n`` pairs, at an effect in standard deviations."""
+    effect = min(effect, _LARGEST_EFFECT)  # where scipy's distribution still has values
     critical = stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)
     shift = effect * n**0.5
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))

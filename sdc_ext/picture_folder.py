@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from sdc_ext.data import RealData
@@ -17,7 +18,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.files import write_whole
 from sdc_ext.image_folder import read_class_folders
 from sdc_ext.originals import recipe_of_originals
-from sdc_ext.synthetic import SetInfo, SyntheticSet
+from sdc_ext.synthetic import UNKNOWN, SetInfo, SyntheticSet
 
 _CARD = """\
 ---
@@ -46,6 +47,9 @@ sdc-ext evaluate FOLDER{data}
 ```
 {accuracies}"""
 
+# A label, and perhaps a name.
+_NUMBERED = re.compile(r"(\d+)(?:_.*)?$")
+
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
@@ -66,45 +70,70 @@ def write_picture_folder(synthetic: SyntheticSet, folder: Path) -> None:
 def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
     """Reads a folder of class folders (or its ``train``) as a distilled set.
 
-    Folders are matched to the classes of the data by name where the names are the same, else in
-    alphabetical order. Networks are trained as plain DC's are.
+    Folders are named as the classes of the data, or numbered as their labels (``7``, ``07_cat``).
+    Networks are trained as plain DC's are.
 
     Args:
         folder: the pictures.
         data: the real data; its channel statistics are taken out.
 
     Raises:
-        InputError: if an image is corrupt, or sizes or the number of classes do not fit the data.
+        InputError: if an image is corrupt, or sizes or the folders' names do not fit the data.
     """
     inner = folder / "train"
     images, labels, names = read_class_folders(inner if inner.is_dir() else folder)
-    if len(names) != len(data.classes):
-        raise InputError(
-            f"{folder} has {len(names)} class folders, and {data.name} has {len(data.classes)} "
-            "classes: pass the data set that the pictures were made from"
-        )
-    if images.shape[1] == 1 and data.channels == 3:
+    labels = _labels_of(names, data, folder)[labels]
+    if data.channels == 3:
         images = images.expand(-1, 3, -1, -1)
-    if sorted(names) == sorted(data.classes):
-        labels = torch.tensor([data.classes.index(name) for name in names])[labels]
+    elif bool((images == images[:, :1]).all()):  # grey, but saved as colour
+        images = images[:, :1]
     order = labels.argsort(stable=True)
     info = SetInfo(
-        method="unknown",
+        method=UNKNOWN,
         dataset=data.name,
         classes=data.classes,
         mean=data.mean,
         std=data.std,
         ipc=int(labels.bincount().max()),
-        network="convnet",
+        network="convnet" if max(data.image_size) <= 32 else "convnet:depth=4",
         evaluation=recipe_of_originals("dc", data.name),
     )
-    return SyntheticSet(data.normalize(images[order]), labels[order], info)
+    images = images[order]
+    if (images.shape[1], *images.shape[2:]) != (data.channels, *data.image_size):
+        raise InputError(
+            f"{folder} has images of {tuple(images.shape[1:])} and {data.name} of "
+            f"{(data.channels, *data.image_size)}: pass the data set that they were made from"
+        )
+    return SyntheticSet(data.normalize(images), labels[order], info)
+
+
+def _labels_of(names: Sequence[str], data: RealData, folder: Path) -> Tensor:
+    """The label of each class folder (len(names),)."""
+    classes = [_safe(name) for name in data.classes]
+    if {_safe(name) for name in names} <= set(classes):
+        found = [classes.index(_safe(name)) for name in names]
+    else:
+        numbers = [_NUMBERED.match(name) for name in names]
+        found = [int(number[1]) for number in numbers if number is not None]
+    if len(found) < len(names) or len(set(found)) < len(found) or max(found) >= len(classes):
+        odd = next((name for name in names if _safe(name) not in classes), names[0])
+        raise InputError(
+            f"class folder {odd!r} in {folder} is none of {data.name}: name the folders as its "
+            f"classes ({', '.join(data.classes[:3])}, ...) or number them from 0 to "
+            f"{len(classes) - 1}"
+        )
+    return torch.tensor(found)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _file_names(classes: Sequence[str]) -> list[str]:
     """Names of folders that sort as the labels do: the classes', numbered where needed."""
-    safe = [re.sub(r"[^\w.-]+", "_", name) for name in classes]
-    if sorted(set(safe)) == safe:
+    safe = [_safe(name) for name in classes]
+    plain = all(re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) for name in safe)
+    if plain and sorted(safe) == safe and len({name.casefold() for name in safe}) == len(safe):
         return safe
     digits = len(str(len(classes) - 1))
     return [f"{label:0{digits}d}_{name}" for label, name in enumerate(safe)]

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdc_ext.evaluate import Evaluation
-from sdc_ext.synthetic import SyntheticSet
+from sdc_ext.synthetic import SyntheticSet, TrainingRecipe
 
 
 @dataclass(frozen=True)
 class Result:
-    """One set, evaluated on one network.
+    """One set, evaluated on one architecture.
 
     Attributes:
         name: what the user calls the set.
         synthetic: the set.
-        evaluation: its accuracies.
+        recipe: how networks were trained on it.
+        seed: of the networks.
+        evaluation: their accuracies.
     """
 
     name: str
     synthetic: SyntheticSet
+    recipe: TrainingRecipe
+    seed: int
     evaluation: Evaluation
 
     def row(self) -> dict[str, Any]:
-        """What is the same for all its networks."""
+        """What was evaluated and how, for tables."""
         info = self.synthetic.info
         return {
             "set": self.name,
@@ -37,17 +40,20 @@ class Result:
             "images": len(self.synthetic.images),
             "correction": info.correction,
             "network": self.evaluation.network,
+            "epochs": self.recipe.epochs,
+            "lr": self.recipe.lr,
+            "augmentation": self.recipe.augmentation,
+            "seed": self.seed,
         }
 
 
-def write_csv(results: Sequence[Result], path: Path) -> None:
-    """Writes a row a set and trained network, with its accuracy in [0, 1]."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*results[0].row(), "k", "accuracy"])
-        writer.writeheader()
-        for result in results:
-            for k, accuracy in enumerate(result.evaluation.accuracies):
-                writer.writerow({**result.row(), "k": k, "accuracy": accuracy})
+def as_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """A row a trained network, with its index and its accuracy in [0, 1]."""
+    return [
+        {**result.row(), "index": k, "accuracy": accuracy}
+        for result in results
+        for k, accuracy in enumerate(result.evaluation.accuracies)
+    ]
 
 
 def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -62,9 +68,9 @@ def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Names of sets without what their paths have in common at the front."""
-    if len(paths) == 1:
-        return [paths[0].name]
-    parts = [path.parts for path in paths]
+    parts = [path.resolve().parts for path in paths]
+    if len(parts) == 1:
+        return [parts[0][-1]]
     same = 0
     while len({p[same : same + 1] for p in parts}) == 1 and all(len(p) > same + 1 for p in parts):
         same += 1

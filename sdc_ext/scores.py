@@ -33,7 +33,7 @@ class Scores:
         Args:
             own: trained on the distilled set with its own labels.
             hard: with hard labels instead.
-            random: on as many random real images.
+            random: on as many random real images, labelled hard, or softly where the set is.
             full: on all real images.
 
         Raises:

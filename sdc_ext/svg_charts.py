@@ -82,8 +82,8 @@ def _draw(axis: matplotlib.axes.Axes, line: Line, smooth: bool) -> None:
     else:
         axis.plot(x, y, color=color, linewidth=0.7, alpha=0.3)
         width = max(1, len(y) // 20)
-        kernel = np.ones(width) / width
-        axis.plot(x[width - 1 :], np.convolve(y, kernel, "valid"), color=color, linewidth=1.7)
+        windows = np.ma.masked_invalid(np.lib.stride_tricks.sliding_window_view(y, width))
+        axis.plot(x[width - 1 :], windows.mean(1).filled(np.nan), color=color, linewidth=1.7)
     if line.spread is not None:
         spread = np.asarray(line.spread, float)
         axis.fill_between(x, y - spread, y + spread, color=color, alpha=0.15, linewidth=0)

@@ -26,6 +26,9 @@ TENSORS = "synthetic.safetensors"
 META = "meta.json"
 GRID = "grid.png"
 
+# The method of a set that does not say it.
+UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True)
 class TrainingRecipe:
@@ -156,9 +159,14 @@ class SyntheticSet:
 
     @property
     def hard_labels(self) -> Tensor:
-        """The class of each image (N,); of learnt labels, the one that it started in."""
+        """The class of each image (N,).
+
+        Of learnt labels, the one that it started in; of a stranger's, the likeliest.
+        """
         if self.labels.ndim == 1:
             return self.labels
+        if self.info.method == UNKNOWN:
+            return self.labels.argmax(1)
         return class_labels(len(self.info.classes), len(self.labels) // len(self.info.classes))
 
     def pixels(self) -> Tensor:
@@ -189,7 +197,7 @@ class SyntheticSet:
         if not (folder / META).is_file():
             raise InputError(
                 f"{folder} is not a distilled set (it has no {META}): pass a folder that "
-                "sdc-ext distill wrote, or a res_*.pt file"
+                "sdc-ext distill or select wrote, res_*.pt, images_*.pt, or a folder of pictures"
             )
         try:
             info = SetInfo.from_json((folder / META).read_text())

@@ -18,10 +18,16 @@ def load_tensors(path: Path) -> Any:
     Raises:
         InputError: if there is no such file, it is damaged, or it holds anything else.
     """
-    # The originals' accuracies are numpy numbers, which weights_only refuses unless named.
-    numpy_scalar: list[Any] = [np.dtype, np.dtypes.Float64DType, np.float64(0).__reduce__()[0]]
+    # The originals' accuracies are numpy numbers, which weights_only refuses unless named, and
+    # numpy 1, with which most were written, had another name for what makes them.
+    scalar = np.float64(0).__reduce__()[0]
+    numpy_numbers: list[Any] = [
+        *(np.dtype, np.dtypes.Float64DType),
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+    ]
     try:
-        with torch.serialization.safe_globals(numpy_scalar), warnings.catch_warnings():
+        with torch.serialization.safe_globals(numpy_numbers), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of what it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -30,6 +36,6 @@ def load_tensors(path: Path) -> Any:
         raise
     except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
         raise InputError(
-            f"{path} is not a res_*.pt or images_*.pt of the originals, or is damaged: it holds no "
-            "plain tensors"
+            f"{path} is not a file of the originals (res_*.pt, images_*.pt and its like), or is "
+            "damaged: it holds no plain tensors"
         ) from error

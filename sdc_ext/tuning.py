@@ -7,6 +7,8 @@ and stops runs that fall behind; its storage lets several processes or machines 
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +25,8 @@ Report = Callable[[int, float], None]
 # From overrides of the settings and what to call at every evaluation to the final accuracy.
 Run = Callable[[Mapping[str, Any], Report], float]
 
-_TASK, _BASELINE = "task", "baseline"
+_TASK, _BASELINE, _DIVERGED = "task", "baseline", "diverged"
+_ATTEMPTS = 6
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -86,7 +89,6 @@ class Tuning:
         task: Mapping[str, Any],
         *,
         iterations: int,
-        first_rung: int,
         seed: int,
     ) -> Tuning:
         """Opens a study, or makes it.
@@ -97,32 +99,23 @@ class Tuning:
             space: what is searched.
             task: what all its runs have in common; a study is of one task.
             iterations: of a whole run.
-            first_rung: iterations after which the first runs are stopped.
             seed: of the search.
 
         Raises:
             InputError: if the storage cannot be used, or holds a study of another task.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="maximize",
-                pruner=optuna.pruners.SuccessiveHalvingPruner(first_rung, FACTOR),
-                load_if_exists=True,
-            )
-        except Exception as error:  # each database has exceptions of its own
-            raise InputError(f"cannot use the storage {storage}: {error}") from None
+        study = _open_study(storage, name, rungs(iterations)[0])
         ours = json.loads(json.dumps(dict(task)))
-        theirs = study.user_attrs.setdefault(_TASK, ours)
+        theirs = study.user_attrs.get(_TASK)
+        if theirs is None:
+            study.set_user_attr(_TASK, ours)
         for key in ours:
-            if theirs.get(key) != ours[key]:
+            if theirs is not None and theirs.get(key) != ours[key]:
                 raise InputError(
                     f"study {name!r} has {key} {theirs.get(key)}, not {ours[key]}: repeat its "
                     "settings, or choose another --study or --out"
                 )
-        study.set_user_attr(_TASK, ours)
         return cls(study, space, iterations, seed)
 
     def search(self, run: Run, trials: int, on_trial: Callable[[FrozenTrial], None]) -> None:
@@ -135,12 +128,12 @@ class Tuning:
         """
         if self.baseline is None:
             self.study.set_user_attr(_BASELINE, run({"lam": 0.0}, lambda *_: None))
-        enough = optuna.study.MaxTrialsCallback(trials, _ENDED)
-        if len(self.finished()) < trials:
+        while len(self.finished()) < trials:
             self.study.optimize(
                 lambda trial: self._objective(trial, run),
+                n_trials=1,
+                callbacks=[lambda _, trial: on_trial(trial)],
                 catch=(DivergenceError,),
-                callbacks=[enough, lambda _, trial: on_trial(trial)],
             )
 
     def _objective(self, trial: optuna.Trial, run: Run) -> float:
@@ -156,7 +149,11 @@ class Tuning:
             if iteration < self.iterations and trial.should_prune():
                 raise optuna.TrialPruned
 
-        return run(settings, report)
+        try:
+            return run(settings, report)
+        except DivergenceError:
+            trial.set_user_attr(_DIVERGED, True)
+            raise
 
     @property
     def baseline(self) -> float | None:
@@ -164,9 +161,42 @@ class Tuning:
         return self.study.user_attrs.get(_BASELINE)
 
     def finished(self) -> list[FrozenTrial]:
-        """All trials that have ended, the best of those that ran to the end first."""
-        ended = self.study.get_trials(deepcopy=False, states=_ENDED)
-        return sorted(ended, key=lambda t: (_ENDED.index(t.state), -reached(t)[1]))
+        """All trials that have ended by themselves, the best of those that ran to the end first.
+
+        Those that were interrupted do not count, and their schedules are not tried again.
+        """
+        ended = [
+            trial
+            for trial in self.study.get_trials(deepcopy=False, states=_ENDED)
+            if trial.state != TrialState.FAIL or _DIVERGED in trial.user_attrs
+        ]
+        return sorted(ended, key=lambda t: (_ENDED.index(t.state), -(reached(t)[1] or 0)))
+
+
+def rungs(iterations: int) -> list[int]:
+    """The iterations after which runs are tested: a ninth, a third and all of them."""
+    first = -(-iterations // FACTOR**2)
+    return sorted({first, min(FACTOR * first, iterations), iterations})
+
+
+def _open_study(storage: str, name: str, first_rung: int) -> optuna.Study:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="maximize",
+                pruner=optuna.pruners.SuccessiveHalvingPruner(first_rung, FACTOR),
+                load_if_exists=True,
+            )
+        except Exception as error:  # each database has exceptions of its own
+            # Several processes that make a database at once get in each other's way.
+            if attempt == _ATTEMPTS - 1 or isinstance(error, (ImportError, ValueError)):
+                raise InputError(
+                    f"cannot use the storage for study {name!r}: {str(error).splitlines()[0]}"
+                ) from None
+            time.sleep(random.uniform(0.1, 0.5) * 2**attempt)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
@@ -177,12 +207,11 @@ def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
     return f"--lam-ramp {params['lam']:.3g} {params['lam'] * params['growth']:.3g} {steps}"
 
 
-def reached(trial: FrozenTrial) -> tuple[int, float]:
-    """How far a trial came, and its accuracy there; (0, 0) before its first evaluation."""
+def reached(trial: FrozenTrial) -> tuple[int, float | None]:
+    """How far a trial came, and its accuracy there; None before its first evaluation."""
     values = trial.intermediate_values
     last = max(values, default=0)
-    accuracy = trial.value if trial.state == TrialState.COMPLETE else values.get(last)
-    return last, 0.0 if accuracy is None else accuracy
+    return last, trial.value if trial.state == TrialState.COMPLETE else values.get(last)
 
 
 def rows(trials: Sequence[FrozenTrial], iterations: int) -> list[dict[str, Any]]:
@@ -192,7 +221,7 @@ def rows(trials: Sequence[FrozenTrial], iterations: int) -> list[dict[str, Any]]
             "trial": trial.number,
             "schedule": schedule_of(trial.params, iterations),
             "lam": trial.params["lam"],
-            "state": trial.state.name.lower(),
+            "state": "diverged" if _DIVERGED in trial.user_attrs else trial.state.name.lower(),
             "iterations": reached(trial)[0],
             "accuracy": reached(trial)[1],
         }

@@ -285,7 +285,7 @@ def test_images_too_small_for_a_network_are_refused(name: str, side: int) -> Non
 def test_network_that_cannot_take_the_images_names_the_size_it_wants(
     spec: str, side: int, wanted: int
 ) -> None:
-    message = f"network '{spec}' cannot take images of 3x{side}x32: it wants {wanted}x{wanted} "
+    message = f"network '{spec}' cannot take images of 3x{side}x32: it takes {wanted}x{wanted} "
     with pytest.raises(InputError, match=message):
         check_network(spec, 3, 10, (side, 32))
 

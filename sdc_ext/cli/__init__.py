@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if it succeeded (for ``run`` the script's own status), 2 for bad input, 3 if a loss
         diverged, 130 if interrupted.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
         options = _parser(given).parse_args(given)
         keep_freed_memory()
         status: int = options.run(options) or 0
@@ -52,7 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DivergenceError as error:
         return _report(error, _DIVERGED)
     except KeyboardInterrupt:
-        return _report("interrupted; continue a distillation with --resume", INTERRUPTED)
+        hint = "; continue with --resume" if given[:1] == ["distill"] else ""
+        return _report(f"interrupted{hint}", INTERRUPTED)
+    finally:
+        _leave_group()
+
+
+def _leave_group() -> None:
+    """Ends the group of processes, if there is one."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _report(problem: object, status: int) -> int:

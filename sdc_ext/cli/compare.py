@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdc_ext.cli.common import chosen_settings, data_label, make_accelerator, make_console
 from sdc_ext.cli.distill import add_distillation, make_task, with_experts
 from sdc_ext.errors import InputError
-from sdc_ext.files import write_whole
+from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +30,7 @@ def add_compare(commands: Any, given: Sequence[str]) -> None:
         default=[0.0, 0.002],
         help="weights; the first is what the others are compared to (default 0 0.002)",
     )
-    parser.add_argument("--seeds", type=int, default=5, help="runs of each (default 5)")
+    parser.add_argument("--seeds", type=int, default=6, help="runs of each (default 6)")
     parser.add_argument("--out", type=Path, help="folder of the runs; finished ones are kept")
     parser.set_defaults(run=_compare)
 
@@ -79,9 +79,9 @@ def _compare(options: Namespace) -> None:
 
 def _report(comparison: Comparison, out: Path, console: Console) -> None:
     from sdc_ext.pictures import draw_differences
-    from sdc_ext.report import accuracy_table, gain_table
+    from sdc_ext.tables import accuracy_table, gain_table
 
-    write_whole(out / "cells.csv", comparison.write_csv)
+    write_table(comparison.rows(), out / "cells.csv")
     text = json.dumps(comparison.summary(), indent=1)
     write_whole(out / "comparison.json", lambda path: path.write_text(text))
     write_whole(out / "comparison.png", lambda path: draw_differences(comparison, path))

@@ -49,16 +49,17 @@ def add_distillation(
     Args:
         parser: of the command.
         with_settings: whether the methods' settings are added, for which they are imported.
-        without: settings that the command has in a form of its own.
+        without: options that the command lacks, or has in a form of its own.
     """
     parser.add_argument(
         "method", metavar="METHOD", help="dc, dsa, dcc, dsac, mtt, ftd, tesla or datm"
     )
     add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
-    parser.add_argument(
-        "--experts", type=Path, help="folder of expert trajectories, ours or replay_buffer_*.pt"
-    )
+    if "experts" not in without:
+        parser.add_argument(
+            "--experts", type=Path, help="folder of expert trajectories, ours or replay_buffer_*.pt"
+        )
     parser.add_argument(
         "--mixed-precision",
         choices=("no", "bf16"),
@@ -86,7 +87,7 @@ def _distill(options: Namespace) -> None:
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
     from sdc_ext.engine import Engine
-    from sdc_ext.report import settings_table, summary
+    from sdc_ext.tables import settings_table, summary
 
     method = get_method(options.method)
     overrides = chosen_settings(options)

@@ -64,7 +64,7 @@ def _run(options: Namespace) -> None:
     from sdc_ext.adapters import METHODS, get_method
     from sdc_ext.adapters.settings import resolve
     from sdc_ext.expert_store import ExpertInfo, check_export
-    from sdc_ext.report import expert_table
+    from sdc_ext.tables import expert_table
 
     method = get_method(options.method)
     if method.experts is None:

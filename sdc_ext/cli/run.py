@@ -229,7 +229,7 @@ class _Files:
         """Table, record and curves, whatever ended the run."""
         from sdc_ext.files import write_whole
         from sdc_ext.pictures import draw_curves
-        from sdc_ext.report import injection_table
+        from sdc_ext.tables import injection_table
 
         table, picture, _ = self._paths(self._free_stem())
         columns = record.columns()

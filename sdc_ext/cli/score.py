@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,20 @@ from sdc_ext.errors import InputError, check_positive
 from sdc_ext.files import write_whole
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+
     from sdc_ext.data import RealData
     from sdc_ext.evaluate import Evaluation
-    from sdc_ext.synthetic import SyntheticSet
+    from sdc_ext.synthetic import SyntheticSet, TrainingRecipe
+
+
+_TRAINED_ON = {
+    "own": "the set",
+    "hard": "the set, hard labels",
+    "random": "random real images",
+    "full": "all real images",
+}
 
 
 def add_score(commands: Any) -> None:
@@ -36,57 +48,93 @@ def add_score(commands: Any) -> None:
 
 
 def _score(options: Namespace) -> None:
-    from sdc_ext.evaluate import evaluate
     from sdc_ext.networks import check_network
-    from sdc_ext.report import evaluation_table, score_table
     from sdc_ext.scores import Scores
+    from sdc_ext.tables import evaluation_table, score_table
 
     check_positive(options, "num_eval", "full_epochs")
     if options.out is not None and options.out.exists():
         raise InputError(f"{options.out} exists: name another file")
-    accelerator = make_accelerator("no", None, options.set)
+    accelerator = make_accelerator("no", None, Path())
     console = make_console(accelerator)
     synthetic, data = open_with_data(options.set, options, accelerator)
     network = options.network or synthetic.info.eval_network
     check_network(network, data.channels, len(data.classes), data.image_size)
-    recipe = synthetic.info.evaluation
-    accuracies: dict[str, Evaluation] = {}
-    for what, (images, labels) in _training_sets(synthetic, data, options.seed).items():
-        epochs = options.full_epochs if what == "all real images" else recipe.epochs
-        with console.status(f"training {options.num_eval} {network} on {what}"):
-            evaluation = evaluate(
-                *(images, labels, data, replace(recipe, epochs=epochs)),
-                network=network,
-                num_eval=options.num_eval,
-                seed=options.seed,
-                accelerator=accelerator,
-            )
-        accuracies[what] = replace(evaluation, network=what)
-    own, hard, random, full = (e.mean for e in accuracies.values())
-    scores = Scores.of(own=own, hard=hard, random=random, full=full)
-    console.print(
-        evaluation_table(f"{network} on {data.name}", list(accuracies.values()), "trained on")
-    )
+    with console.status("") as status:
+        trainer = _Trainer(
+            data,
+            network,
+            options.num_eval,
+            options.seed,
+            accelerator,
+            lambda what: status.update(f"training {options.num_eval} {network} on {what}"),
+        )
+        accuracies = _accuracies(synthetic, trainer, options.full_epochs)
+    scores = Scores.of(**{name: evaluation.mean for name, evaluation in accuracies.items()})
+    named = {_TRAINED_ON[name]: evaluation for name, evaluation in accuracies.items()}
+    console.print(evaluation_table(f"{network} on {data.name}", named))
     console.print(score_table(scores))
     if options.out is not None and accelerator.is_main_process:
-        rows = {what: e.row(0)["accuracies"] for what, e in accuracies.items()}
-        text = json.dumps({"network": network, "accuracies": rows, **asdict(scores)}, indent=1)
+        content = {
+            "set": str(options.set),
+            "network": network,
+            "seed": options.seed,
+            "full_epochs": options.full_epochs,
+            "evaluation": asdict(synthetic.info.evaluation),
+            "accuracies": {name: list(e.accuracies) for name, e in accuracies.items()},
+            **asdict(scores),
+        }
+        text = json.dumps(content, indent=1)
         write_whole(options.out, lambda path: path.write_text(text))
 
 
-def _training_sets(synthetic: SyntheticSet, data: RealData, seed: int) -> dict[str, Any]:
-    """Images and labels by name: the set, with hard labels, as many random images, and all."""
-    import torch
+@dataclass(frozen=True)
+class _Trainer:
+    """Trains and tests networks on this and that."""
 
-    from sdc_ext.baselines import Probe, select_images
+    data: RealData
+    network: str
+    num_eval: int
+    seed: int
+    accelerator: Accelerator
+    say: Callable[[str], object]
 
-    chosen = select_images(
-        *("random", data, synthetic.info.ipc, Probe()), seed=seed, device=torch.device("cpu")
-    )
-    images, labels = data.train.images, data.train.labels
-    return {
-        "the set": (synthetic.images, synthetic.labels),
-        "the set, hard labels": (synthetic.images, synthetic.hard_labels),
-        "random real images": (data.normalize(images[chosen]), labels[chosen]),
-        "all real images": (data.normalize(images), labels),
-    }
+    def __call__(
+        self, name: str, images: Tensor, labels: Tensor, recipe: TrainingRecipe
+    ) -> Evaluation:
+        from sdc_ext.evaluate import evaluate
+
+        self.say(_TRAINED_ON[name])
+        return evaluate(
+            *(images, labels, self.data, recipe),
+            network=self.network,
+            num_eval=self.num_eval,
+            seed=self.seed,
+            accelerator=self.accelerator,
+        )
+
+
+def _accuracies(
+    synthetic: SyntheticSet, train: _Trainer, full_epochs: int
+) -> dict[str, Evaluation]:
+    """The four that scores are made of; real images and hard labels at the originals' rate."""
+    from sdc_ext.baselines import label_softly, random_like
+    from sdc_ext.synthetic import TrainingRecipe
+
+    data, own = train.data, synthetic.info.evaluation
+    usual = replace(own, lr=TrainingRecipe(own.epochs).lr)
+    full = replace(usual, epochs=full_epochs)
+    hard = synthetic.hard_labels
+    chosen = random_like(hard, data, train.seed)
+    random, labels = data.normalize(data.train.images[chosen]), data.train.labels[chosen]
+    tested = {"own": train("own", synthetic.images, synthetic.labels, own)}
+    if synthetic.labels.ndim == 1:
+        tested["hard"] = tested["own"]
+    else:
+        tested["hard"] = train("hard", synthetic.images, hard, usual)
+        device = train.accelerator.device
+        labels = label_softly(random, data, train.network, full, seed=train.seed, device=device)
+    tested["random"] = train("random", random, labels, usual)
+    everything = data.normalize(data.train.images)
+    tested["full"] = train("full", everything, data.train.labels, full)
+    return tested

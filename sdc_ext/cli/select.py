@@ -46,8 +46,8 @@ def _select(options: Namespace) -> None:
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
     from sdc_ext.baselines import BASELINES, Probe, select_images
-    from sdc_ext.report import summary
     from sdc_ext.synthetic import SetInfo, SyntheticSet, class_labels
+    from sdc_ext.tables import summary
 
     check_choice("baseline", options.baseline, BASELINES)
     method = get_method(options.like)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sdc_ext.cli.common import (
     add_data,
@@ -17,7 +20,7 @@ from sdc_ext.cli.common import (
     parse_seed,
 )
 from sdc_ext.errors import InputError, check_positive
-from sdc_ext.files import write_whole
+from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,8 +33,9 @@ SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of p
 
 
 def add_set_data(parser: ArgumentParser) -> None:
-    """Options for the real data of a set."""
+    """Options for the real data of a set, and for what strangers' files do not say."""
     add_data(parser, None, "the set's own")
+    parser.add_argument("--lr-eval", type=float, help="learning rate (default: the set's own)")
     parser.add_argument(
         "--zca",
         action="store_true",
@@ -48,7 +52,6 @@ def add_evaluate(commands: Any) -> None:
     )
     parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
     parser.add_argument("--epoch-eval-train", type=int, help="epochs (default: the set's own)")
-    parser.add_argument("--lr-eval", type=float, help="learning rate (default: the set's own)")
     parser.add_argument("--seed", type=parse_seed, default=0, help="of the networks (default 0)")
     parser.add_argument(
         "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
@@ -58,53 +61,73 @@ def add_evaluate(commands: Any) -> None:
     parser.set_defaults(run=_evaluate)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One set to be evaluated on one architecture."""
+
+    name: str
+    synthetic: SyntheticSet
+    data: RealData
+    network: str
+    recipe: TrainingRecipe
+
+
 def _evaluate(options: Namespace) -> None:
     from rich.progress import Progress
 
     from sdc_ext.evaluate import evaluate
-    from sdc_ext.networks import check_network
-    from sdc_ext.report import cross_table
-    from sdc_ext.results import Result, short_names
+    from sdc_ext.results import Result
+    from sdc_ext.tables import cross_table
 
     check_positive(options, "num_eval")
-    out = _results_folder(options)
-    accelerator = make_accelerator(options.mixed_precision, None, out)
+    if options.out is not None and options.out.exists():
+        raise InputError(f"{options.out} exists: choose another --out")
+    accelerator = make_accelerator(options.mixed_precision, None, Path())
     console = make_console(accelerator)
-    jobs = []
-    for name, path in zip(short_names(options.sets), options.sets, strict=True):
-        synthetic, data = open_with_data(path, options, accelerator)
-        named = options.networks or synthetic.info.eval_network
-        for network in dict.fromkeys(spec.strip() for spec in named.split(",")):
-            check_network(network, data.channels, len(data.classes), data.image_size)
-            jobs.append((name, synthetic, data, network))
-    results = []
+    jobs = list(_jobs(options, accelerator))
+    out = _claim_folder(options) if accelerator.is_main_process else Path()
+    results: list[Result] = []
     with Progress(console=console, disable=not accelerator.is_main_process) as progress:
         bar = progress.add_task("", total=len(jobs) * options.num_eval)
-        for name, synthetic, data, network in jobs:
-            progress.update(bar, description=f"{name}: {network}")
+        for job in jobs:
+            progress.update(bar, description=f"{job.name}: {job.network}")
             evaluation = evaluate(
-                synthetic.images,
-                synthetic.labels,
-                data,
-                _recipe(synthetic.info.evaluation, options),
-                network=network,
+                job.synthetic.images,
+                job.synthetic.labels,
+                job.data,
+                job.recipe,
+                network=job.network,
                 num_eval=options.num_eval,
                 seed=options.seed,
                 accelerator=accelerator,
                 compile=options.compile,
                 on_network=lambda: progress.advance(bar, accelerator.num_processes),
             )
-            results.append(Result(name, synthetic, evaluation))
+            results.append(Result(job.name, job.synthetic, job.recipe, options.seed, evaluation))
             if accelerator.is_main_process:
                 _write_results(results, out)  # hours of work are not lost to an interruption
     console.print(cross_table(results))
     console.print(f"accuracies.csv, accuracies.json and accuracies.png in {out}")
 
 
+def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
+    """Everything to evaluate, checked; data that several sets share are loaded once."""
+    from sdc_ext.networks import check_network
+    from sdc_ext.results import short_names
+
+    load = functools.cache(functools.partial(_load, options, accelerator))
+    sets = list({path.resolve(): path for path in options.sets}.values())
+    for name, path in zip(short_names(sets), sets, strict=True):
+        synthetic, data = open_with_data(path, options, accelerator, load)
+        named = options.networks or synthetic.info.eval_network
+        for network in dict.fromkeys(spec.strip() for spec in named.split(",")):
+            check_network(network, data.channels, len(data.classes), data.image_size)
+            recipe = _recipe(synthetic.info.evaluation, options)
+            yield _Job(name, synthetic, data, network, recipe)
+
+
 def _recipe(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:
     """How to train, where the user says otherwise than the set."""
-    from dataclasses import replace
-
     for name, field in (("epoch_eval_train", "epochs"), ("lr_eval", "lr")):
         if getattr(options, name) is not None:
             check_positive(options, name)
@@ -112,54 +135,67 @@ def _recipe(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:
     return own
 
 
-def _results_folder(options: Namespace) -> Path:
-    """Where results go: a free folder in that of the only set, or in the current one's runs."""
+def _claim_folder(options: Namespace) -> Path:
+    """Makes the folder of the results: in our set's, or in ``runs``, one that is free."""
+    from sdc_ext.exchange import kind_of
+
     if options.out is not None:
-        if options.out.exists():
-            raise InputError(f"{options.out} exists: choose another --out")
+        options.out.mkdir(parents=True)
         return Path(options.out)
     only = options.sets[0] if len(options.sets) == 1 else None
-    parent = only if only is not None and only.is_dir() else Path("runs")
-    names = itertools.chain(["evaluation"], (f"evaluation-{k}" for k in itertools.count(2)))
-    return next(parent / name for name in names if not (parent / name).exists())
+    parent = only if only is not None and kind_of(only) == "set" else Path("runs")
+    for name in itertools.chain(["evaluation"], (f"evaluation-{k}" for k in itertools.count(2))):
+        try:
+            (parent / name).mkdir(parents=True)
+            return parent / name
+        except FileExistsError:
+            continue
+    raise AssertionError("names never end")
 
 
 def _write_results(results: Sequence[Result], out: Path) -> None:
     from sdc_ext.pictures import draw_accuracies
-    from sdc_ext.results import as_json, write_csv
+    from sdc_ext.results import as_json, as_rows
 
     text = json.dumps(as_json(results), indent=1)
-    write_whole(out / "accuracies.csv", lambda path: write_csv(results, path))
+    write_table(as_rows(results), out / "accuracies.csv")
     write_whole(out / "accuracies.json", lambda path: path.write_text(text))
     write_whole(out / "accuracies.png", lambda path: draw_accuracies(results, path))
 
 
-def _open(path: Path, options: Namespace, accelerator: Accelerator) -> SyntheticSet:
+Load: TypeAlias = "Callable[[str, tuple[int, int] | None], RealData]"
+
+
+def _load(
+    options: Namespace, accelerator: Accelerator, dataset: str, size: tuple[int, int] | None
+) -> RealData:
+    chosen = Namespace(**{**vars(options), "dataset": dataset, "image_size": size})
+    return load_chosen_data(chosen, accelerator)
+
+
+def _open(path: Path, options: Namespace, load: Load) -> SyntheticSet:
     """A set, with the real data of those formats that need them."""
     from sdc_ext.exchange import kind_of, load_any, told_dataset
 
-    if kind_of(path) not in ("best", "pictures"):
-        return load_any(path)
     dataset = options.dataset or told_dataset(path)
-    if dataset is None:
-        return load_any(path)  # which says what is missing
-    data = load_chosen_data(_of(options, dataset), accelerator)
-    return load_any(path, data, zca=options.zca)
+    if kind_of(path) not in ("best", "pictures") or dataset is None:
+        return load_any(path)  # which says so if the data set is missing
+    data = load(dataset, options.image_size)
+    return load_any(path, data, zca=options.zca, lr=options.lr_eval)
 
 
 def open_with_data(
-    path: Path, options: Namespace, accelerator: Accelerator
+    path: Path, options: Namespace, accelerator: Accelerator, load: Load | None = None
 ) -> tuple[SyntheticSet, RealData]:
     """A set and the real data, normalised as it is."""
-    synthetic = _open(path, options, accelerator)
-    chosen = _of(options, options.dataset or synthetic.info.dataset)
-    if chosen.dataset == "imagefolder" and chosen.image_size is None:
-        chosen.image_size = tuple(synthetic.images.shape[2:])
-    return synthetic, synthetic.adopt(load_chosen_data(chosen, accelerator))
-
-
-def _of(options: Namespace, dataset: str) -> Namespace:
-    return Namespace(**{**vars(options), "dataset": dataset})
+    load = load or functools.partial(_load, options, accelerator)
+    synthetic = _open(path, options, load)
+    dataset = options.dataset or synthetic.info.dataset
+    size = options.image_size
+    if size is None and dataset in ("imagefolder", "tinyimagenet"):
+        height, width = synthetic.images.shape[2:]
+        size = height, width
+    return synthetic, synthetic.adopt(load(dataset, size))
 
 
 def add_show(commands: Any) -> None:
@@ -176,13 +212,15 @@ def _show(options: Namespace) -> None:
     from sdc_ext.adapters import METHODS
     from sdc_ext.pictures import draw_curves, draw_grid
     from sdc_ext.record import read_history
-    from sdc_ext.report import summary
     from sdc_ext.synthetic import GRID
+    from sdc_ext.tables import summary
 
     if options.out is not None and options.out.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
-    accelerator = make_accelerator("no", None, options.set)
-    synthetic = _open(options.set, options, accelerator)
+    accelerator = make_accelerator("no", None, Path())
+    synthetic = _open(options.set, options, functools.partial(_load, options, accelerator))
+    if not accelerator.is_main_process:
+        return
     method = METHODS.get(synthetic.info.method)
     own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")
     grid = options.out or own
@@ -217,10 +255,16 @@ def add_export(commands: Any) -> None:
 def _export(options: Namespace) -> None:
     from sdc_ext.exchange import FORMATS, default_name
 
-    accelerator = make_accelerator("no", None, options.set)
-    synthetic = _open(options.set, options, accelerator)
+    accelerator = make_accelerator("no", None, Path())
+    synthetic = _open(options.set, options, functools.partial(_load, options, accelerator))
     to = options.to or Path(default_name(synthetic, options.format))
+    if not accelerator.is_main_process:
+        return
     if to.exists():
         raise InputError(f"{to} exists: name another")
-    FORMATS[options.format](synthetic, to)
+    if not to.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {to.parent} to write {to.name} to")
+    with tempfile.TemporaryDirectory(dir=to.absolute().parent, prefix=".export-") as folder:
+        FORMATS[options.format](synthetic, Path(folder) / to.name)
+        (Path(folder) / to.name).rename(to)
     print(to)

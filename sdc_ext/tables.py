@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sdc_ext.comparison import GAIN
 from sdc_ext.evaluate import Evaluation
+from sdc_ext.paired import points
 
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
@@ -31,12 +32,12 @@ def settings_table(settings: Settings) -> Table:
     return table
 
 
-def evaluation_table(title: str, evaluations: Sequence[Evaluation], what: str = "network") -> Table:
-    """Test accuracies by network (or ``what``), mean and standard deviation in percent."""
-    table = _table(title, what, "accuracy %", "std", "n")
-    for e in evaluations:
+def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table:
+    """Test accuracies by what networks were trained on, mean and standard deviation in percent."""
+    table = _table(title, "trained on", "accuracy %", "std", "n")
+    for what, e in evaluations.items():
         count = str(len(e.accuracies))
-        table.add_row(e.network, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
+        table.add_row(what, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
     return table
 
 
@@ -112,8 +113,8 @@ def gain_table(comparison: Comparison) -> Table:
         table.add_row(
             f"{lam:g}",
             f"{100 * d.mean:+.2f}",
-            _points(d.t_interval),
-            _points(d.bootstrap_interval),
+            points(d.t_interval),
+            points(d.bootstrap_interval),
             f"{d.wins}/{d.losses}",
             f"{d.sign_test:.3f}",
             "over 100,000" if needed is None else str(needed),
@@ -127,7 +128,7 @@ def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> T
     if baseline is not None:
         table.add_row("--lam 0", f"{100 * baseline:.2f}", "all", "baseline")
     for row in rows:
-        accuracy = f"{100 * row['accuracy']:.2f}"
+        accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f}"
         table.add_row(row["schedule"], accuracy, str(row["iterations"]), row["state"])
     return table
 
@@ -159,10 +160,6 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
                 f"{value} at iteration {e['iteration']}{of}, {len(e['accuracies'])} {e['network']}",
             )
     return table
-
-
-def _points(interval: tuple[float, float]) -> str:
-    return " to ".join(f"{100 * bound:+.2f}" for bound in interval)
 
 
 def _table(title: str, *columns: str) -> Table:
