@@ -68,7 +68,7 @@ def read_best(
     if zca or any(folder.glob("images_zca_*.pt")):
         data = data.whitened()
     if (folder / META).is_file():
-        info = _read_info(folder / META)
+        info = read_info(folder / META)
     else:
         rate = _rate(folder / f"lr_{which}.pt") if lr is None else lr
         info = _told_by_data(labels, data, rate)
@@ -137,7 +137,12 @@ def _rate(path: Path) -> float:
     return float(tensor)
 
 
-def _read_info(path: Path) -> SetInfo:
+def read_info(path: Path) -> SetInfo:
+    """The ``meta.json`` that :func:`write_best` left.
+
+    Raises:
+        InputError: if it is damaged.
+    """
     try:
         return SetInfo.from_json(path.read_text())
     except (KeyError, TypeError, ValueError) as error:

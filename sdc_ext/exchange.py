@@ -9,7 +9,7 @@ from typing import Literal
 
 from PIL import Image
 
-from sdc_ext.best_files import BEST, is_best_file, read_best, write_best
+from sdc_ext.best_files import BEST, is_best_file, read_best, read_info, write_best
 from sdc_ext.data import RealData
 from sdc_ext.dd_ranking import read_dd_ranking, write_dd_ranking
 from sdc_ext.errors import InputError
@@ -45,7 +45,13 @@ def _is_picture_folder(path: Path) -> bool:
 
 
 def told_dataset(path: Path) -> str | None:
-    """The data set that the originals' folders name, as in ``logged_files/CIFAR10/run``."""
+    """The data set that files of the MTT family come from, if it is told.
+
+    By ``meta.json`` beside them, or by the originals' folders: ``logged_files/CIFAR10/run``.
+    """
+    beside = (path if path.is_dir() else path.parent) / META
+    if beside.is_file():
+        return read_info(beside).dataset
     parts = path.resolve().parts
     for parent, child in itertools.pairwise(parts):
         if parent in _LOG_FOLDERS:

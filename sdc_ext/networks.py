@@ -114,7 +114,7 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
         return _create_timm(name, img_size, options)
     except InputError:
         raise
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except (TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
 
 
@@ -146,7 +146,7 @@ def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize
     try:
         with torch.no_grad():
             network(torch.zeros(2, in_chans, *img_size))
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, ArithmeticError, AssertionError, ValueError, IndexError) as error:
         shape = "x".join(map(str, (in_chans, *img_size)))
         raise InputError(f"network {spec!r} cannot take images of {shape}: {error}") from None
 

@@ -257,8 +257,13 @@ def test_evaluate_tables_sets_and_networks(
     assert cells == [(name, network, 2) for name in ("0", "1") for network in networks]
     assert results[2]["correction"] == "lam 1"
     table = Path("runs/evaluation/accuracies.csv").read_text().splitlines()
-    assert table[0] == "set,method,dataset,ipc,images,correction,network,k,accuracy"
-    assert table[1] == f"0,dc,digits,1,10,lam 0.002,mlp,0,{results[0]['accuracies'][0]}"
+    assert table[0] == (
+        "set,method,dataset,ipc,images,correction,network,epochs,lr,"
+        "augmentation,seed,index,accuracy"
+    )
+    assert (
+        table[1] == f"0,dc,digits,1,10,lam 0.002,mlp,2,0.01,none,0,0,{results[0]['accuracies'][0]}"
+    )
     assert len(table) == 9
     with Image.open("runs/evaluation/accuracies.png") as picture:
         assert picture.width > 100
@@ -297,7 +302,7 @@ def test_evaluate_repeats_the_runs_own_evaluation(
         (["show", "nothing"], "nothing is not a distilled set"),
         (["export", "nothing"], "nothing is not a distilled set"),
         (["evaluate", "nothing.pt"], "there is no file nothing.pt"),
-        (["evaluate", "junk.pt"], "junk.pt is not a res_*.pt"),
+        (["evaluate", "junk.pt"], "junk.pt is not a file of the originals"),
         (["evaluate", "nothing", "--seed", "-1"], "'-1' is no seed"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         ([], "the following arguments are required: COMMAND"),

@@ -9,6 +9,7 @@ import pytest
 
 from sdc_ext.cli import main
 from sdc_ext.comparison import Cell, Comparison, grid
+from sdc_ext.errors import InputError
 
 OPTIONS = [
     *("--ipc", "1", "--iterations", "2", "--num-eval", "2", "--epoch-eval-train", "2"),
@@ -18,13 +19,19 @@ OPTIONS = [
 
 def test_cells_are_paired_by_seed() -> None:
     cells = [Cell(lam, seed, (0.1 * seed + lam,)) for lam, seed in grid([0.0, 0.2], 3)]
-    comparison = Comparison(tuple(reversed(cells[::-1])))
+    comparison = Comparison((cells[0], *reversed(cells[1:])))
     assert comparison.accuracies(0.2) == pytest.approx([0.2, 0.3, 0.4])
     assert comparison.difference(0.2).differences == pytest.approx([0.2] * 3)
     base, row = comparison.summary()
     assert "difference" not in base
     assert row["difference"] == pytest.approx(0.2)
     assert row["wins"] == 3
+
+
+def test_cells_of_different_seeds_are_not_paired() -> None:
+    cells = [Cell(0.0, 0, (0.1,)), Cell(0.0, 1, (0.1,)), Cell(0.2, 1, (0.2,)), Cell(0.2, 2, (0.2,))]
+    with pytest.raises(InputError, match=r"seed 0 was run with only one of lam 0 and 0\.2"):
+        Comparison(tuple(cells)).difference(0.2)
 
 
 def run(folder: Path) -> int:

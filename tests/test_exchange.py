@@ -161,9 +161,11 @@ def test_later_and_averaged_files_are_read_by_name(data: RealData) -> None:
     folder = save_as_the_originals_do(
         Path("run"), "500", ema_images=ours.images, ema_labels=ours.labels
     )
-    read = load_any(folder / "ema_images_500.pt", data)
+    with pytest.raises(InputError, match=r"no lr_500\.pt with the learning rate.*pass --lr-eval"):
+        load_any(folder / "ema_images_500.pt", data)
+    read = load_any(folder / "ema_images_500.pt", data, lr=0.02)
     assert torch.equal(read.labels, ours.labels)
-    assert read.info.evaluation.lr == 0.01
+    assert read.info.evaluation.lr == 0.02
 
 
 def test_folder_of_the_originals_names_the_data_set(capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +179,11 @@ def test_whitened_files_want_the_images_they_were_whitened_by(data: RealData) ->
     ours = make_set(data, zca=True)
     assert ours.unwhitened is not None
     folder = save_as_the_originals_do(
-        Path("run"), images=ours.images, labels=ours.labels, images_zca=ours.unwhitened
+        Path("run"),
+        images=ours.images,
+        labels=ours.labels,
+        images_zca=ours.unwhitened,
+        lr=torch.tensor(0.1),
     )
     read = load_any(folder, data)
     assert read.info.whitening == ours.info.whitening
@@ -236,17 +242,66 @@ def test_class_folders_sort_as_the_labels_do(data: RealData) -> None:
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"images": torch.zeros(3, 1, 8, 8), "labels": torch.arange(2)}, "and N labels are needed"),
-        ({"images": torch.zeros(2, 64), "labels": torch.arange(2)}, "images .N, C, H, W."),
-        ({"images": torch.zeros(2, 1, 8, 8)}, "there is no file .*labels_best.pt"),
+        ({"images": torch.zeros(3, 1, 8, 8)}, "holds .2,.: 3 finite labels are needed"),
+        ({"images": torch.zeros(2, 64)}, "holds .2, 64.: finite images .N, 1, 8, 8. fit digits"),
+        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "finite images"),
+        ({"labels": torch.tensor([0, 11])}, "labels that are no classes from 0 to 9"),
+        ({"labels": torch.tensor([0.5, 1.0])}, "labels that are no classes from 0 to 9"),
+        ({"labels": torch.rand(2, 9)}, "one class or 10 numbers each"),
+        ({"labels": torch.full((2, 10), float("nan"))}, "2 finite labels"),
+        ({"lr": torch.tensor(-0.1)}, "holds no learning rate above 0"),
+        ({"lr": torch.ones(2)}, "holds no learning rate above 0"),
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(
     data: RealData, tensors: dict[str, Tensor], message: str
 ) -> None:
-    folder = save_as_the_originals_do(Path("run"), **tensors)
+    good = {"images": torch.zeros(2, 1, 8, 8), "labels": torch.arange(2), "lr": torch.tensor(0.1)}
+    folder = save_as_the_originals_do(Path("run"), **{**good, **tensors})
     with pytest.raises(InputError, match=message):
         load_any(folder, data)
+
+
+def test_missing_labels_are_missed(data: RealData) -> None:
+    folder = save_as_the_originals_do(Path("run"), images=torch.zeros(2, 1, 8, 8))
+    with pytest.raises(InputError, match=r"there is no file .*labels_best\.pt"):
+        load_any(folder, data)
+
+
+def test_numbered_and_grey_folders_are_read(data: RealData) -> None:
+    """More than ten numbered folders do not sort as their numbers; grey is saved as colour."""
+    twelve = replace(data, classes=tuple(f"class {c}" for c in range(12)))
+    for c in range(12):
+        folder = Path("pictures") / str(c)
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (20 * c,) * 3).save(folder / "1.png")
+    read = load_any(Path("pictures"), twelve)
+    assert read.images.shape == (12, 1, 8, 8)
+    assert read.labels.tolist() == list(range(12))
+    levels = (read.pixels()[:, 0, 0, 0] * 255).round().tolist()
+    assert levels == [20 * c for c in range(12)]
+
+
+def test_soft_labels_for_dd_ranking_are_logits(data: RealData) -> None:
+    info = replace(make_set(data).info, dataset="cifar10", mean=(0.5,) * 3, std=(0.2,) * 3)
+    labels = torch.tensor([[1.0] + [0.0] * 9, [0.3] * 2 + [0.05] * 8])
+    synthetic = SyntheticSet(torch.randn(2, 3, 8, 8), labels, replace(info, method="unknown"))
+    FORMATS["dd-ranking"](synthetic, Path("set.pt"))
+    theirs = torch.load("set.pt", weights_only=True)["soft_labels"]
+    torch.testing.assert_close(theirs.softmax(1), labels)
+    torch.testing.assert_close(load_any(Path("set.pt")).labels, labels)
+
+
+def test_picture_folder_is_left_alone_by_evaluation(data: RealData) -> None:
+    make_set(data).save(Path("set"))
+    assert main(["export", "set", "pictures", "--format", "pictures"]) == 0
+    for name in ("meta.json", "synthetic.safetensors"):
+        Path("pictures", name).unlink()
+    command = ["evaluate", "pictures", "--dataset", "digits", "--epoch-eval-train", "1"]
+    for _ in range(2):
+        assert main([*command, "--networks", "mlp", "--num-eval", "1"]) == 0
+    assert not Path("pictures/evaluation").exists()
+    assert Path("runs/evaluation-2/accuracies.csv").is_file()
 
 
 def test_unknown_data_set_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,5 +315,5 @@ def test_wrong_number_of_class_folders_is_refused(data: RealData) -> None:
     Path("pictures/cat").mkdir(parents=True)
     Image.new("L", (8, 8)).save("pictures/cat/1.png")
     assert kind_of(Path("pictures")) == "pictures"
-    with pytest.raises(InputError, match="has 1 class folders, and digits has 10 classes"):
+    with pytest.raises(InputError, match="class folder 'cat' in pictures is none of digits"):
         load_any(Path("pictures"), data)

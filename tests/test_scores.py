@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdc_ext.baselines import label_softly, random_like
 from sdc_ext.cli import main
+from sdc_ext.data import load_data
 from sdc_ext.errors import InputError
 from sdc_ext.scores import (
     Scores,
@@ -18,6 +22,7 @@ from sdc_ext.scores import (
     improvement_over_random,
     label_robust_score,
 )
+from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe, class_labels
 
 fractions = st.floats(0, 1)
 
@@ -64,8 +69,36 @@ def test_score_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     scores = json.loads(out.read_text())
     # The set is what the random baseline of the same seed draws.
     assert scores["ior"] == pytest.approx(0, abs=1e-9)
-    full = scores["accuracies"]["all real images"]
-    hard = scores["accuracies"]["the set, hard labels"]
+    assert scores["seed"] == 0 and scores["full_epochs"] == 3
+    full = scores["accuracies"]["full"]
+    hard = scores["accuracies"]["hard"]
     assert scores["hlr"] == pytest.approx((sum(full) - sum(hard)) / 2)
     assert main(["score", str(chosen), *options]) == 2
     assert "scores.json exists: name another file" in capsys.readouterr().err
+
+
+def test_soft_labels_alone_gain_nothing(tmp_path: Path) -> None:
+    """Random images under a teacher's labels are compared with random images under these."""
+    data = load_data("digits")
+    chosen = random_like(class_labels(10, 5), data, seed=0)
+    images = data.normalize(data.train.images[chosen])
+    recipe = TrainingRecipe(20, lr=0.01)
+    device = torch.device("cpu")
+    labels = label_softly(images, data, "mlp", replace(recipe, epochs=3), seed=0, device=device)
+    info = SetInfo("tesla", "digits", data.classes, data.mean, data.std, 5, "mlp", recipe)
+    SyntheticSet(images, labels, info).save(tmp_path / "set")
+    out = tmp_path / "scores.json"
+    options = ["--num-eval", "2", "--full-epochs", "3", "--out", str(out)]
+    assert main(["score", str(tmp_path / "set"), *options]) == 0
+    scores = json.loads(out.read_text())
+    assert scores["accuracies"]["own"] == scores["accuracies"]["random"]
+    assert scores["accuracies"]["own"] != scores["accuracies"]["hard"]
+
+
+def test_random_images_are_as_many_of_each_class() -> None:
+    data = load_data("digits")
+    labels = torch.tensor([3, 3, 3, 0, 9])
+    chosen = random_like(labels, data, seed=0)
+    assert data.train.labels[chosen].tolist() == [0, 3, 3, 3, 9]
+    with pytest.raises(InputError, match=r"class '1' has .* real images, fewer than 5000"):
+        random_like(torch.ones(5000, dtype=torch.int64), data, seed=0)

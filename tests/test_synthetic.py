@@ -134,6 +134,22 @@ def test_file_of_the_originals_is_understood(
     assert info.accuracies[0]["mean"] == pytest.approx(0.85)
 
 
+def test_file_written_with_numpy_1_is_read(tmp_path: Path) -> None:
+    """Most of the originals' files were, and name numpy's numbers otherwise than numpy 2."""
+    path = tmp_path / "res_DC_MNIST_ConvNet_2ipc.pt"
+    data = [[torch.randn(20, 1, 28, 28), class_labels(10, 2)]]
+    torch.save(
+        {"data": data, "accs_all_exps": {"ConvNet": [np.float64(0.9)]}},
+        path,
+        _use_new_zipfile_serialization=False,
+    )
+    new, old = b"numpy._core.multiarray", b"numpy.core.multiarray"
+    content = path.read_bytes()
+    assert new in content or old in content
+    path.write_bytes(content.replace(b"c" + new + b"\n", b"c" + old + b"\n"))
+    assert read_res(path).info.accuracies[0]["mean"] == pytest.approx(0.9)
+
+
 class Malicious:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return Path.touch, (Path("executed"),)
@@ -143,10 +159,10 @@ def test_strangers_code_is_not_executed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "res_DC_MNIST_ConvNet_1ipc.pt"
     torch.save({"data": Malicious()}, path)
-    with pytest.raises(InputError, match=r"is not a res_\*\.pt"):
+    with pytest.raises(InputError, match=r"is not a (file of the originals|res_\*\.pt)"):
         read_res(path)
     path.write_bytes(pickle.dumps(Malicious()))
-    with pytest.raises(InputError, match=r"is not a res_\*\.pt"):
+    with pytest.raises(InputError, match=r"is not a (file of the originals|res_\*\.pt)"):
         read_res(path)
     assert not (tmp_path / "executed").exists()
 
@@ -163,7 +179,7 @@ def test_file_whose_name_tells_nothing_is_refused(tmp_path: Path, name: str, mes
 
 def test_other_tensors_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
-    with pytest.raises(InputError, match=r"is not a res_\*\.pt"):
+    with pytest.raises(InputError, match=r"is not a (file of the originals|res_\*\.pt)"):
         read_res(tmp_path / "weights.pt")
 
 

@@ -119,6 +119,9 @@ def _report(tuning: Tuning, out: Path, console: Console) -> None:
     best = table[0]
     if best["state"] != "complete":
         return
+    if tuning.baseline is not None and best["accuracy"] <= tuning.baseline:
+        console.print("no lam did better than --lam 0 here")
+        return
     console.print(f"best: {best['schedule']}; one seed on held-out images is no proof of a gain.")
     if best["schedule"].startswith("--lam "):
         console.print(
