@@ -268,10 +268,12 @@ def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
     for name in names:
         found = [run.info.settings.get(name, {}) for run in runs]
         values = [_shown(setting.get("value")) for setting in found]
-        if len(set(values)) > 1:
+        # Sets that no run made, and those of other methods, lack a setting; that is no difference.
+        if len({value for setting, value in zip(found, values, strict=True) if setting}) > 1:
             differing.append([name, *values])
         else:
-            shared.append([name, values[0], str(found[0].get("source", ""))])
+            value, source = next((v, s["source"]) for v, s in zip(values, found, strict=True) if s)
+            shared.append([name, value, str(source)])
     return (differing if len(differing) > 1 else []), shared
 
 

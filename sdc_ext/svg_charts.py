@@ -75,15 +75,17 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, *, smooth: bool 
 
 def _draw(axis: matplotlib.axes.Axes, line: Line, smooth: bool) -> None:
     color = COLORS[line.color % len(COLORS)]
+    dashes = ("-", (0, (5, 1.5)), (0, (1.5, 1)))[line.color % 3]  # seen where they coincide
     x, y = np.asarray(line.x, float), np.asarray(line.y, float)
     if not smooth:
         marker = "o" if len(x) < 25 else ""
-        axis.plot(x, y, color=color, linewidth=1.5, marker=marker, markersize=3)
+        axis.plot(x, y, color=color, linestyle=dashes, linewidth=1.5, marker=marker, markersize=3)
     else:
         axis.plot(x, y, color=color, linewidth=0.7, alpha=0.3)
         width = max(1, len(y) // 20)
         windows = np.ma.masked_invalid(np.lib.stride_tricks.sliding_window_view(y, width))
-        axis.plot(x[width - 1 :], windows.mean(1).filled(np.nan), color=color, linewidth=1.7)
+        mean = windows.mean(1).filled(np.nan)
+        axis.plot(x[width - 1 :], mean, color=color, linestyle=dashes, linewidth=1.7)
     if line.spread is not None:
         spread = np.asarray(line.spread, float)
         axis.fill_between(x, y - spread, y + spread, color=color, alpha=0.15, linewidth=0)

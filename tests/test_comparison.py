@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import launch
 
 from sdc_ext.cli import main
 from sdc_ext.comparison import Cell, Comparison, grid
@@ -80,3 +81,12 @@ def test_without_weight_there_is_no_difference(tmp_path: Path) -> None:
 def test_bad_input(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "dc", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_two_processes_compare_as_one_does(tmp_path: Path) -> None:
+    """Runs follow each other in one group of processes."""
+    command = ["compare", "dc", *OPTIONS, "--batch-real", "8"]
+    launch(2, tmp_path, *command, "--out", str(tmp_path / "two"))
+    assert main([*command, "--out", str(tmp_path / "one")]) == 0
+    one, two = (json.loads((tmp_path / n / "comparison.json").read_text()) for n in ("one", "two"))
+    assert [row["mean"] for row in one] == pytest.approx([row["mean"] for row in two], abs=0.01)
