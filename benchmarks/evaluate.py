@@ -33,7 +33,7 @@ PER_CLASS, TESTED = 10, 1000
 DSA = "color_crop_cutout_scale_rotate"
 AUGMENTATIONS = {"DC": "dc:crop_scale_rotate", "DSA": DSA}
 CASES = (*(f"epoch, {name} augmentation" for name in AUGMENTATIONS), f"test of {TESTED} images")
-EPOCHS, SEEDS = 60, 3
+EPOCHS, SEEDS = 30, 2
 SIDES = ("original", "ours", "ours, bf16, compiled")
 
 Job = Callable[[], object]
