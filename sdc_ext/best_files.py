@@ -18,8 +18,8 @@ from torch import Tensor
 from sdc_ext.data import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.files import write_whole
-from sdc_ext.originals import recipe_of_originals
-from sdc_ext.synthetic import META, UNKNOWN, SetInfo, SyntheticSet
+from sdc_ext.originals import recipe_of_originals, told_by_data
+from sdc_ext.synthetic import META, SetInfo, SyntheticSet
 from sdc_ext.tensor_files import load_tensors
 
 BEST = "images_best.pt"
@@ -71,7 +71,9 @@ def read_best(
         info = read_info(folder / META)
     else:
         rate = _rate(folder / f"lr_{which}.pt") if lr is None else lr
-        info = _told_by_data(labels, data, rate)
+        recipe = replace(recipe_of_originals("dsa", data.name), lr=rate, align_corners=True)
+        hard = labels if labels.ndim == 1 else labels.argmax(1)
+        info = told_by_data(data, hard, recipe)
     pixels = None if data.whitening is None else data.whitening.undo(images)
     picture = folder / f"images_zca_{which}.pt"
     if pixels is not None and picture.is_file():
@@ -147,22 +149,6 @@ def read_info(path: Path) -> SetInfo:
         return SetInfo.from_json(path.read_text())
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged, {error!r}: delete it to read the tensors") from None
-
-
-def _told_by_data(labels: Tensor, data: RealData, lr: float) -> SetInfo:
-    hard = labels if labels.ndim == 1 else labels.argmax(1)
-    recipe = replace(recipe_of_originals("dsa", data.name), lr=lr, align_corners=True)
-    return SetInfo(
-        method=UNKNOWN,
-        dataset=data.name,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        ipc=int(hard.bincount().max()),
-        network="convnet" if max(data.image_size) <= 32 else "convnet:depth=4",
-        evaluation=recipe,
-        whitening=data.whitened_by,
-    )
 
 
 def _check_picture(pixels: Tensor, picture: Tensor, path: Path) -> None:

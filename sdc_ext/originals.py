@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdc_ext.data import STATISTICS
+from sdc_ext.data import STATISTICS, RealData
 from sdc_ext.errors import InputError
 from sdc_ext.evaluate import Evaluation
 from sdc_ext.files import write_whole
-from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe
+from sdc_ext.synthetic import UNKNOWN, SetInfo, SyntheticSet, TrainingRecipe
 from sdc_ext.tensor_files import load_tensors
 
 _DATASET_NAMES = {
@@ -148,6 +148,27 @@ def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
     if dataset == "mnist":
         return TrainingRecipe(epochs=1000, augmentation="dc:crop_scale_rotate")
     return TrainingRecipe(epochs=300)
+
+
+def told_by_data(data: RealData, labels: Tensor, recipe: TrainingRecipe) -> SetInfo:
+    """What the real data tell of a set that says nothing itself.
+
+    Args:
+        data: normalised as the set is.
+        labels: the set's classes (N,).
+        recipe: how to train on it.
+    """
+    return SetInfo(
+        method=UNKNOWN,
+        dataset=data.name,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        ipc=int(labels.bincount().max()),
+        network="convnet" if max(data.image_size) <= 32 else "convnet:depth=4",
+        evaluation=recipe,
+        whitening=data.whitened_by,
+    )
 
 
 def our_dataset(name: str) -> str | None:

@@ -17,8 +17,8 @@ from sdc_ext.data import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.files import write_whole
 from sdc_ext.image_folder import read_class_folders
-from sdc_ext.originals import recipe_of_originals
-from sdc_ext.synthetic import UNKNOWN, SetInfo, SyntheticSet
+from sdc_ext.originals import recipe_of_originals, told_by_data
+from sdc_ext.synthetic import SyntheticSet
 
 _CARD = """\
 ---
@@ -88,16 +88,7 @@ def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
     elif bool((images == images[:, :1]).all()):  # grey, but saved as colour
         images = images[:, :1]
     order = labels.argsort(stable=True)
-    info = SetInfo(
-        method=UNKNOWN,
-        dataset=data.name,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        ipc=int(labels.bincount().max()),
-        network="convnet" if max(data.image_size) <= 32 else "convnet:depth=4",
-        evaluation=recipe_of_originals("dc", data.name),
-    )
+    info = told_by_data(data, labels, recipe_of_originals("dc", data.name))
     images = images[order]
     if (images.shape[1], *images.shape[2:]) != (data.channels, *data.image_size):
         raise InputError(
