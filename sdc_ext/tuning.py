@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -139,9 +140,8 @@ class Tuning:
     def _objective(self, trial: optuna.Trial, run: Run) -> float:
         # Random search: of the few numbers here, what trial k draws depends on k alone, and so
         # neither on the order in which processes finish nor on how many there are.
-        self.study.sampler = optuna.samplers.RandomSampler(
-            seed=self.seed * 1_000_003 + trial.number
-        )
+        (seed,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
+        self.study.sampler = optuna.samplers.RandomSampler(int(seed))
         settings = self.space.suggest(trial, self.iterations)
 
         def report(iteration: int, accuracy: float) -> None:

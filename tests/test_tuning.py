@@ -216,3 +216,10 @@ def test_mistyped_network_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["tune", "dc", "--network", "convnot", "--out", "study"]) == 2
     assert "unknown network 'convnot'" in capsys.readouterr().err
     assert not Path("study").exists()
+
+
+@pytest.mark.parametrize("seed", [4295, 2**40])
+def test_any_seed_of_the_command_line_can_be_searched_with(seed: int) -> None:
+    tuning = open_study(seed=seed)
+    tuning.search(climb, 1, lambda trial: None)
+    assert len(tuning.finished()) == 1

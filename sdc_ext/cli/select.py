@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def _select(options: Namespace) -> None:
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
     from sdc_ext.baselines import BASELINES, Probe, select_images
-    from sdc_ext.synthetic import SetInfo, SyntheticSet, class_labels
+    from sdc_ext.originals import told_by_data
+    from sdc_ext.synthetic import SyntheticSet, class_labels
     from sdc_ext.tables import summary
 
     check_choice("baseline", options.baseline, BASELINES)
@@ -73,20 +75,15 @@ def _select(options: Namespace) -> None:
             device=accelerator.device,
             on_epoch=lambda: progress.advance(bar),
         )
-    info = SetInfo(
+    labels = class_labels(len(data.classes), options.ipc)
+    info = replace(
+        told_by_data(data, labels, settings.recipe()),
         method=options.baseline,
-        dataset=data.name,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        ipc=options.ipc,
         network=probe.network,
-        evaluation=settings.recipe(),
-        whitening=data.whitened_by,
     )
     images = data.normalize(data.train.images[index]).cpu()
     pixels = None if data.whitening is None else data.whitening.undo(images)
-    synthetic = SyntheticSet(images, class_labels(len(data.classes), options.ipc), info, pixels)
+    synthetic = SyntheticSet(images, labels, info, pixels)
     if accelerator.is_main_process:
         synthetic.save(out)
     console.print(summary(synthetic, "last"))
