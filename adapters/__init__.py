@@ -6,13 +6,14 @@ from sdc_ext.adapters.base import Method as Method
 from sdc_ext.adapters.datm import DATM
 from sdc_ext.adapters.dc import DC
 from sdc_ext.adapters.dcc import DCC, DSAC
+from sdc_ext.adapters.dm import DM
 from sdc_ext.adapters.dsa import DSA
 from sdc_ext.adapters.ftd import FTD
 from sdc_ext.adapters.mtt import MTT
 from sdc_ext.adapters.tesla import TESLA
 from sdc_ext.errors import check_choice
 
-_METHODS = (DC, DSA, DCC, DSAC, MTT, FTD, TESLA, DATM)
+_METHODS = (DC, DSA, DCC, DSAC, DM, MTT, FTD, TESLA, DATM)
 METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from accelerate.utils import broadcast
@@ -21,44 +19,17 @@ from sdc_ext.adapters.base import (
     check_images,
     evaluation_as_distillation,
 )
-from sdc_ext.augment import Augmentation, Replay, parse_augmentation
-from sdc_ext.errors import DivergenceError, check_choice, check_positive
+from sdc_ext.adapters.image_state import ImageState
+from sdc_ext.adapters.matching_step import ClassBatch, StepResult, draw_batches
+from sdc_ext.augment import Augmentation, parse_augmentation
+from sdc_ext.errors import check_choice, check_positive
 from sdc_ext.matching import gradient_distance
 from sdc_ext.options import setting
 from sdc_ext.regularizer import SDCLoss
-from sdc_ext.synthetic import Distilled, class_labels
 from sdc_ext.training import BatchLoss, differentiable_gradient, mean_gradient, train_epoch
 
 # Real images a class from which batch norm takes its statistics before they are frozen.
 _BATCH_NORM_IMAGES = 16
-
-
-@dataclass(frozen=True)
-class ClassBatch:
-    """One class's part in a matching step.
-
-    Attributes:
-        label: the class.
-        real: gives images (B, C, H, W), normalised, not yet augmented; called when it is the
-            class's turn, so that one class's images are in memory at a time.
-        rows: where the class's images lie in the synthetic set.
-        replay: the augmentation drawn for this class, for real and synthetic images alike.
-    """
-
-    label: int
-    real: Callable[[], Tensor]
-    rows: slice
-    replay: Replay
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Image gradient (N, C, H, W) of a matching step, and what it was the gradient of."""
-
-    image_gradient: Tensor
-    loss: Tensor
-    matching: Tensor
-    difficulty: Tensor
 
 
 def match_by_class(
@@ -91,9 +62,8 @@ def match_by_class(
         gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
         loss = loss_fn(gw_syn, gw_real)
         (gradient[batch.rows],) = torch.autograd.grad(loss, leaf)
-        losses += _losses(loss, loss_fn)
-    loss, matching, difficulty = losses
-    return StepResult(gradient, loss, matching, difficulty)
+        losses += torch.stack([loss.detach(), loss_fn.matching, loss_fn.difficulty])
+    return StepResult(gradient, *losses)
 
 
 def match_all_classes(
@@ -129,28 +99,7 @@ def match_all_classes(
     gw_syn = differentiable_gradient(network, augmented, labels)
     loss = loss_fn(gw_syn, gw_real)
     (image_gradient,) = torch.autograd.grad(loss, leaf)
-    loss, matching, difficulty = _losses(loss, loss_fn)
-    return StepResult(image_gradient, loss, matching, difficulty)
-
-
-class GradientMatchingState:
-    """Synthetic images (N, C, H, W), labels (N,) sorted by class, and the image optimiser."""
-
-    def __init__(self, images: Tensor, labels: Tensor, optimizer: SGD) -> None:
-        self.images = images
-        self.labels = labels
-        self.optimizer = optimizer
-
-    def candidates(self) -> dict[str, Distilled]:
-        return {"images": Distilled(self.images, self.labels)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images.detach(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        with torch.no_grad():
-            self.images.copy_(state["images"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    return StepResult.of(loss, image_gradient, loss_fn)
 
 
 @dataclass(frozen=True)
@@ -213,21 +162,12 @@ class GradientMatching:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         return gradient_distance(self.dis_metric)
 
-    def start(self, task: Task) -> GradientMatchingState:
+    def start(self, task: Task) -> ImageState:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
-        labels = class_labels(task.num_classes, task.ipc)
-        if self.init == "real":
-            index = torch.cat([task.draw_indices(c, task.ipc) for c in range(task.num_classes)])
-            images = task.real_images(index)
-        else:
-            images = torch.randn(len(labels), task.data.channels, *task.data.image_size)
-        images = images.to(task.accelerator.device).requires_grad_()
-        # The originals' momentum, which their command line does not offer.
-        optimizer = SGD([images], lr=self.lr_img, momentum=0.5)
-        return GradientMatchingState(images, labels.to(images.device), optimizer)
+        return ImageState.initial(task, self.init, self.lr_img)
 
     def step(
-        self, state: GradientMatchingState, task: Task, loss_fn: SDCLoss, iteration: int
+        self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         network = task.new_network()
@@ -240,24 +180,22 @@ class GradientMatching:
             freeze_batch_norm(network, task)
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             result = self._match(network, state, task, loss_fn, augmentation, warm)
-            logs.append(_to_floats(result))
-            _check_finite(result, logs[-1], self.lr_img)
-            state.images.grad = result.image_gradient
-            state.optimizer.step()
+            logs.append(result.log(self.lr_img))
+            state.update(result.image_gradient)
             check_images(state.images)
         return {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
 
     def _match(
         self,
         network: nn.Module,
-        state: GradientMatchingState,
+        state: ImageState,
         task: Task,
         loss_fn: SDCLoss,
         augmentation: Augmentation,
         warm: bool,
     ) -> StepResult:
         accelerator = task.accelerator
-        batches = self._draw_batches(task, augmentation)
+        batches = draw_batches(task, augmentation, self.batch_real)
         mine = batches[accelerator.process_index :: accelerator.num_processes]
         if self.contrast and not warm:
             whole = match_all_classes(
@@ -271,31 +209,17 @@ class GradientMatching:
                 reduce=task.reduce,
             )
             # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
-            losses = broadcast(torch.stack([whole.loss, whole.matching, whole.difficulty]))
-            return StepResult(broadcast(whole.image_gradient), losses[0], losses[1], losses[2])
+            return whole.each(broadcast)
         part = match_by_class(network, state.images, mine, loss_fn, batch_loss=task.batch_loss)
-        gradient = task.reduce(part.image_gradient)
-        losses = task.reduce(torch.stack([part.loss, part.matching, part.difficulty]))
+        total = part.each(task.reduce)
         # The difficulty is a mean over classes; the losses are sums, as in the original.
-        return StepResult(gradient, losses[0], losses[1], losses[2] / len(batches))
-
-    def _draw_batches(self, task: Task, augmentation: Augmentation) -> list[ClassBatch]:
-        # Every process draws for all classes, so that all draw the same.
-        return [
-            ClassBatch(
-                label,
-                partial(task.real_images, task.draw_indices(label, self.batch_real)),
-                slice(label * task.ipc, (label + 1) * task.ipc),
-                augmentation.draw(task.data.image_size),
-            )
-            for label in range(task.num_classes)
-        ]
+        return replace(total, difficulty=total.difficulty / len(batches))
 
     def _train(
         self,
         network: nn.Module,
         optimizer: SGD,
-        state: GradientMatchingState,
+        state: ImageState,
         task: Task,
         augmentation: Augmentation,
     ) -> None:
@@ -334,22 +258,3 @@ def _real_gradient(
     images = batch.replay(batch.real())
     labels = torch.full((len(images),), batch.label, device=images.device)
     return mean_gradient(network, images, labels, batch_loss=batch_loss)
-
-
-def _losses(loss: Tensor, loss_fn: SDCLoss) -> Tensor:
-    return torch.stack([loss.detach(), loss_fn.matching, loss_fn.difficulty])
-
-
-def _to_floats(result: StepResult) -> dict[str, float]:
-    stacked = torch.stack([result.loss, result.matching, result.difficulty])
-    return dict(zip(("loss", "matching", "difficulty"), stacked.tolist(), strict=True))
-
-
-def _check_finite(result: StepResult, log: dict[str, float], lr_img: float) -> None:
-    finite = bool(result.image_gradient.isfinite().all())
-    if not (finite and all(math.isfinite(value) for value in log.values())):
-        raise DivergenceError(
-            f"the loss became {log['loss']} (matching {log['matching']}, GraDN "
-            f"{log['difficulty']}): lower --lr-img (now {lr_img}) or --lam, and check that the "
-            "data are normalised"
-        )

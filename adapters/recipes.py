@@ -65,6 +65,14 @@ def dsac_rules(dataset: str, ipc: int) -> Rule:
     return {**_contrast("dsac", dataset, ipc), **strategy_rule(dataset)}
 
 
+def dm_rules(dataset: str, ipc: int) -> Rule:
+    """DM: DSA's strategy, and a larger image rate for large sets."""
+    rule = network_rule(dataset) | strategy_rule(dataset)
+    if ipc >= 100 and dataset != "cifar100":
+        rule["lr_img"] = (10.0, "DatasetCondensation README, DM from ipc 100 on")
+    return rule
+
+
 def _contrast(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
     rule = _common(method, dataset, ipc) | _loops(ipc, _DCC_UPDATES, _DCC_EPOCHS, "DCC")
     if dataset == "cifar100":

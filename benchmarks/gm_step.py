@@ -68,7 +68,8 @@ def make_inputs(ipc: int) -> tuple[nn.Module, Tensor, Tensor]:
 def make_ours(case: Case, ipc: int) -> Step:
     """The library's step, as its loop runs it."""
     from sdc_ext import with_sdc
-    from sdc_ext.adapters.gradient import ClassBatch, match_by_class
+    from sdc_ext.adapters.gradient import match_by_class
+    from sdc_ext.adapters.matching_step import ClassBatch
     from sdc_ext.matching import layerwise_cosine
     from sdc_ext.memory import keep_freed_memory
     from sdc_ext.training import BatchLoss

@@ -17,6 +17,7 @@ from sdc_ext.augment import parse_augmentation
 from sdc_ext.data import RealData, normalized_batches
 from sdc_ext.errors import InputError, check_positive
 from sdc_ext.evaluate import train_from_scratch
+from sdc_ext.features import noted_features
 from sdc_ext.networks import create_network
 from sdc_ext.options import setting
 from sdc_ext.seeds import seed_torch
@@ -226,13 +227,8 @@ def _correct(network: nn.Module, batches: Batches) -> Tensor:
 @torch.inference_mode()
 def _features(network: nn.Module, batches: Batches) -> Tensor:
     """What the last linear layer is given (N, D)."""
-    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-    if not linear:
-        raise InputError("the network has no linear layer to take features from: choose another")
-    seen: list[Tensor] = []
-    handle = linear[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0].cpu()))
     network.eval()
-    for x, _ in batches:
-        network(x)
-    handle.remove()
-    return torch.cat(seen).clone()
+    with noted_features(network) as noted:
+        for x, _ in batches:
+            network(x)
+    return torch.cat([features.cpu() for features in noted]).clone()

@@ -63,6 +63,18 @@ def parameter_distance(params: Tensor, target: Tensor, start: Tensor) -> Tensor:
     return (params - target).square().sum() / (start - target).square().sum()
 
 
+def mean_feature_distance(syn: Tensor, real: Tensor) -> Tensor:
+    """``sum_c ||real_c - syn_c||^2``, a scalar.
+
+    Args:
+        syn: a class's mean features of synthetic images a row (classes, D).
+        real: of real images.
+
+    Reference: Zhao and Bilen, "Dataset Condensation with Distribution Matching", Eq. 6.
+    """
+    return (real - syn).square().sum()
+
+
 DISTANCES: dict[str, GradientDistance] = {
     "ours": layerwise_cosine,
     "mse": squared_error,

@@ -45,6 +45,8 @@ class Golden:
         meta = self.meta
         classes = meta["num_classes"]
         spec = f"convnet:width={meta['net_width']}:depth={meta['net_depth']}"
+        if meta.get("net_norm") == "batchnorm":
+            spec += ":norm=batch"
         network = create_network(spec, meta["channel"], classes, tuple(meta["im_size"]))
         parameters = self.group("param")
         network = network.to(next(iter(parameters.values())).dtype)

@@ -20,14 +20,19 @@ from sdc_ext.cli import main
 from sdc_ext.synthetic import SyntheticSet
 
 # The smallest run that still does everything.
-TINY = [
+SMALL = [
     *("--network", "convnet:width=8:depth=1", "--batch-real", "8", "--iterations", "3"),
-    *("--inner-loop", "2", "--num-eval", "1", "--epoch-eval-train", "2"),
+    *("--num-eval", "1", "--epoch-eval-train", "2"),
 ]
+TINY = [*SMALL, "--inner-loop", "2"]
+
+
+def tiny(method: str) -> list[str]:
+    return SMALL if method == "dm" else TINY
 
 
 def distill(out: Path, method: str = "dc", *options: str) -> SyntheticSet:
-    assert main(["distill", method, *TINY, "--out", str(out), *options]) == 0
+    assert main(["distill", method, *tiny(method), "--out", str(out), *options]) == 0
     return SyntheticSet.load(out)
 
 
@@ -35,7 +40,7 @@ def settings(synthetic: SyntheticSet) -> dict[str, Any]:
     return {name: setting["value"] for name, setting in synthetic.info.settings.items()}
 
 
-@pytest.mark.parametrize("method", ["dc", "dsa", "dcc", "dsac"])
+@pytest.mark.parametrize("method", ["dc", "dsa", "dcc", "dsac", "dm"])
 def test_every_method_leaves_a_distilled_set(
     method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,11 +121,11 @@ def test_chunk_size_changes_nothing_but_rounding(
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["dsa", "dsac"])
+@pytest.mark.parametrize("method", ["dsa", "dsac", "dm"])
 def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
     options = ("--ipc", "2")
     alone = distill(tmp_path / "one", method, *options).images
-    launch(2, tmp_path, "distill", method, *TINY, "--out", "two", *options)
+    launch(2, tmp_path, "distill", method, *tiny(method), "--out", "two", *options)
     together = SyntheticSet.load(tmp_path / "two").images
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 

@@ -13,14 +13,9 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from sdc_ext import with_sdc
-from sdc_ext.adapters.gradient import (
-    ClassBatch,
-    GradientMatching,
-    GradientMatchingState,
-    StepResult,
-    match_all_classes,
-    match_by_class,
-)
+from sdc_ext.adapters.gradient import GradientMatching, match_all_classes, match_by_class
+from sdc_ext.adapters.image_state import ImageState
+from sdc_ext.adapters.matching_step import ClassBatch, StepResult
 from sdc_ext.augment import Replay, SiameseAugmentation
 from sdc_ext.matching import gradient_distance
 from sdc_ext.synthetic import class_labels
@@ -157,7 +152,7 @@ def test_outer_loop_equals_the_original(golden: Callable[[str], Golden]) -> None
     loop = GradientMatching(outer_loop=3, inner_loop=2)
     images = case["images_syn_init"].clone().requires_grad_()
     labels = class_labels(task.num_classes, task.ipc)
-    state = GradientMatchingState(images, labels, SGD([images], lr=0.1, momentum=0.5))
+    state = ImageState(images, labels, SGD([images], lr=0.1, momentum=0.5))
 
     log = loop.step(state, task, with_sdc(loop.matching_loss(), 0.0), 0)  # type: ignore[arg-type]
 

@@ -26,8 +26,17 @@ def value(settings: Settings, name: str) -> Any:
     return settings.origin[name].value
 
 
-def test_both_families_are_there() -> None:
-    assert set(METHODS) == {"dc", "dsa", "dcc", "dsac", "mtt", "ftd", "tesla", "datm"}
+def test_all_families_are_there() -> None:
+    assert set(METHODS) == {"dc", "dsa", "dcc", "dsac", "dm", "mtt", "ftd", "tesla", "datm"}
+
+
+def test_distribution_matching_has_the_originals_defaults() -> None:
+    settings = settle("dm")
+    expected = {"iterations": 20_000, "eval_every": 2000, "epoch_eval_train": 1000, "lr_img": 1.0}
+    assert {name: value(settings, name) for name in expected} == expected
+    assert value(settings, "batch_real") == 256 and value(settings, "init") == "real"
+    assert value(settle("dm", ipc=200), "lr_img") == 10.0
+    assert value(settle("dm", "cifar100", 100), "lr_img") == 1.0
 
 
 @pytest.mark.parametrize("ipc", [1, 10, 20, 30, 40, 50])
