@@ -46,7 +46,7 @@ def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
         else:
             axes[row, 0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     figure.suptitle(_title(synthetic), fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
@@ -63,7 +63,7 @@ def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
             axis.set_yticks([])
             image = pixels[synthetic.hard_labels.numpy() == column][0]
             axis.imshow(image, cmap="gray", vmin=0, vmax=1)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(
@@ -85,7 +85,7 @@ def draw_curves(
         axis.set_xlabel(over)
         axis.set_title(labels[name], fontsize=10)
         axis.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_accuracies(results: Sequence[Result], path: Path) -> None:
@@ -108,7 +108,7 @@ def draw_accuracies(results: Sequence[Result], path: Path) -> None:
         figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     else:
         axis.set_title(names[0], fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_differences(comparison: Comparison, path: Path) -> None:
@@ -136,7 +136,7 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         axis.set_xticks(places, [f"{lam:g}" for lam in lams])
         axis.set_xlabel("lam")
         axis.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:
@@ -154,7 +154,7 @@ def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path:
     axis.set_ylabel("accuracy on held-out images %")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _drawable(synthetic: SyntheticSet) -> np.ndarray:
@@ -166,7 +166,8 @@ def _title(synthetic: SyntheticSet) -> str:
     return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure without a display."""
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # class names in scripts that the font lacks

@@ -16,6 +16,7 @@ from sdc_ext.cli.run import add_run
 from sdc_ext.cli.score import add_score
 from sdc_ext.cli.select import add_select
 from sdc_ext.cli.sets import add_evaluate, add_export, add_show
+from sdc_ext.cli.theory import add_theory
 from sdc_ext.cli.tune import add_tune
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.memory import keep_freed_memory
@@ -87,4 +88,5 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     add_show(commands)
     add_report(commands)
     add_export(commands)
+    add_theory(commands)
     return parser

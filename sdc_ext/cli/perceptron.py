@@ -1,0 +1,88 @@
+"""``sdc-ext theory perceptron``: when easy samples are the better ones, and when hard ones."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sdc_ext.cli.common import parse_seed
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_table, write_whole
+
+
+def add_perceptron(commands: Any) -> None:
+    parser = commands.add_parser(
+        "perceptron", help="test error of perceptrons on easy, hard and all samples"
+    )
+    parser.add_argument(
+        "--gamma",
+        type=float,
+        nargs="+",
+        default=[0.0, 10.0, 20.0],
+        metavar="DEGREES",
+        help="angles between probe and teacher (default 0 10 20)",
+    )
+    parser.add_argument(
+        "--f", type=float, nargs="+", default=[0.2, 0.5, 0.8], help="kept shares (default .2 .5 .8)"
+    )
+    parser.add_argument(
+        "--trials",
+        type=parse_trials,
+        default=10,
+        help="simulated students a point, at least 2, or 0 for none (default 10)",
+    )
+    parser.add_argument(
+        "--dimensions", type=int, default=200, help="of simulations (default 200, as the paper)"
+    )
+    parser.add_argument("--seed", type=parse_seed, default=0, help="of simulations (default 0)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/perceptron"), help="folder of table and picture"
+    )
+    parser.set_defaults(run=_perceptron)
+
+
+def parse_trials(text: str) -> int:
+    if not text.isdigit() or int(text) == 1:
+        raise ArgumentTypeError(f"{text!r} trials: write 0 for none, or at least 2")
+    return int(text)
+
+
+def _perceptron(options: Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sdc_ext.theory.perceptron_simulation import Simulator
+    from sdc_ext.theory.perceptron_study import Setting, draw_study, study
+
+    if options.out.exists():
+        raise InputError(f"{options.out} exists: choose another --out")
+    gammas, shares = (tuple(dict.fromkeys(values)) for values in (options.gamma, options.f))
+    setting = Setting(gammas, shares)
+    simulator = None
+    if options.trials:
+        simulator = Simulator(options.dimensions, options.trials, options.seed)
+    console = Console(highlight=False, soft_wrap=True)
+    with Progress(console=console) as progress:
+        total = len(gammas) * (2 * len(shares) + 1)
+        bar = progress.add_task("solving" + (" and simulating" if simulator else ""), total=total)
+        found = study(setting, simulator, lambda: progress.advance(bar))
+    write_table(found.rows(), options.out / "perceptron.csv")
+    write_whole(options.out / "perceptron.png", lambda path: draw_study(found, path))
+    console.print(_crossover_table(found.crossovers()))
+    if simulator:
+        within = f"3 s.e. + 0.5 / {options.dimensions} of the theory"
+        console.print(f"{found.agreeing} of {len(found.dots)} simulations are within {within}")
+    console.print(f"perceptron.csv and perceptron.png in {options.out}")
+
+
+def _crossover_table(rows: Sequence[dict[str, float | None]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="kept samples per dimension where errors are equal", title_justify="left")
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*("none" if value is None else f"{value:.6g}" for value in row.values()))
+    return table

@@ -1,0 +1,13 @@
+"""``sdc-ext theory``: what theory says of distilled sets, beside measurements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sdc_ext.cli.perceptron import add_perceptron
+
+
+def add_theory(commands: Any) -> None:
+    parser = commands.add_parser("theory", help="what theory says, beside measurements")
+    theories = parser.add_subparsers(metavar="THEORY", required=True, parser_class=type(parser))
+    add_perceptron(theories)

@@ -1,0 +1,1 @@
+"""What theory says of distilled sets, and whether measurements agree."""

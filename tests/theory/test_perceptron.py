@@ -1,0 +1,228 @@
+"""The perceptron's theory against reference values, its limits and simulations."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import norm
+from sklearn.svm import LinearSVC
+
+from sdc_ext.cli import main
+from sdc_ext.errors import InputError
+from sdc_ext.theory.perceptron import Selection, Student, crossover, solve
+from sdc_ext.theory.perceptron_simulation import Simulator, largest_margin
+
+REFERENCE: dict[str, Any] = json.loads(
+    (Path(__file__).parent.parent / "data" / "perceptron.json").read_text()
+)
+
+# alpha times error of a student of all samples, when they are many.
+ASYMPTOTE = 0.500489
+
+
+def of(point: dict[str, Any]) -> Selection:
+    return Selection(point["keep"], point["f"], math.radians(point["gamma_deg"]))
+
+
+def curves() -> list[tuple[Selection, list[dict[str, Any]]]]:
+    def order(point: dict[str, Any]) -> tuple[Any, ...]:
+        return point["gamma_deg"], point["f"], point["keep"], point["alpha_syn"]
+
+    points = sorted(REFERENCE["points"], key=order)
+    grouped = groupby(points, key=of)
+    return [(selection, list(members)) for selection, members in grouped]
+
+
+@pytest.mark.parametrize(
+    ("selection", "points"),
+    curves(),
+    ids=lambda of: f"{of.keep}-{of.f}-{of.gamma:.2f}" if isinstance(of, Selection) else "",
+)
+def test_students_equal_the_reference(selection: Selection, points: list[dict[str, Any]]) -> None:
+    students = solve(selection, [point["alpha_syn"] for point in points]).students
+    for student, point in zip(students, points, strict=True):
+        assert student.error == pytest.approx(point["eps"], abs=1e-8)
+        assert student.overlap == pytest.approx(point["R"], abs=1e-8)
+        assert student.probe_overlap == pytest.approx(point["rho"], abs=1e-8)
+        assert student.margin == pytest.approx(point["kappa"], abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        row
+        for row in REFERENCE["crossovers"]
+        if (row["gamma_deg"], row["f"]) in ((0, 0.8), (20, 0.5))
+    ],
+    ids=lambda row: f"{row['gamma_deg']}-{row['f']}",
+)
+def test_crossovers_equal_the_reference(row: dict[str, Any]) -> None:
+    alphas, gamma = np.geomspace(0.5, 9, 12).tolist(), math.radians(row["gamma_deg"])
+    easy, hard = (solve(Selection(keep, row["f"], gamma), alphas) for keep in ("easy", "hard"))
+    everything = solve(Selection("all", 1.0, gamma), alphas)
+    pairs = {
+        "easy_eq_hard": (easy, hard),
+        "hard_eq_full": (hard, everything),
+        "easy_eq_full": (easy, everything),
+    }
+    for name, pair in pairs.items():
+        found = crossover(*pair)
+        assert (found is None) == (row[name] is None)
+        assert found is None or found == pytest.approx(row[name], abs=1e-5)
+
+
+@pytest.mark.parametrize("keep", ["easy", "hard"])
+def test_few_samples_are_averaged(keep: Any) -> None:
+    """R goes to E|z| sqrt(alpha), as of the mean of the labelled samples."""
+    f, alpha = 0.4, 1e-6
+    selection = Selection(keep, f)
+    if keep == "easy":
+        mean = 2 / f * norm.pdf(norm.isf(f / 2))
+    else:
+        mean = 2 / f * (norm.pdf(0) - norm.pdf(norm.ppf((1 + f) / 2)))
+    assert solve(selection, [alpha]).students[0].overlap == pytest.approx(
+        mean * math.sqrt(alpha), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("keep", ["all", "easy", "hard"])
+def test_errors_of_many_samples_fall_with_their_inverse(keep: Any) -> None:
+    f = 1.0 if keep == "all" else 0.5
+    border = float(norm.isf(f / 2))
+    factor = {"all": 1.0, "hard": f, "easy": f * math.exp(border**2 / 2)}[keep]
+    (error,) = solve(Selection(keep, f), [3000.0]).errors
+    assert 3000 * error == pytest.approx(ASYMPTOTE * factor, rel=2e-3)
+
+
+def test_hard_students_that_learnt_much_ignore_what_was_left_out() -> None:
+    (hard,), (everything,) = (
+        solve(Selection("hard", 0.5), [8.0]).errors,
+        solve(Selection("all"), [16.0]).errors,
+    )
+    assert hard == pytest.approx(everything, abs=1e-8)
+
+
+def test_students_of_all_samples_do_not_see_the_probe() -> None:
+    seen, blind = (solve(Selection("all", 1.0, g), [1.5]).students[0] for g in (0.4, 0.0))
+    assert seen.error == pytest.approx(blind.error, abs=1e-12)
+    assert seen.probe_overlap == pytest.approx(seen.overlap * math.cos(0.4), abs=1e-12)
+
+
+@pytest.mark.parametrize("keep", ["easy", "hard"])
+def test_probes_become_perfect_without_a_jump(keep: Any) -> None:
+    near, perfect = (solve(Selection(keep, 0.5, g), [1.0]).errors[0] for g in (1e-4, 0.0))
+    assert near == pytest.approx(perfect, abs=1e-7)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    keep=st.sampled_from(["easy", "hard"]),
+    f=st.floats(0.05, 0.95),
+    alphas=st.lists(st.floats(0.05, 30), min_size=2, max_size=4, unique=True).map(sorted),
+)
+def test_more_samples_of_a_kind_lower_error_and_margin(
+    keep: Any, f: float, alphas: list[float]
+) -> None:
+    students = solve(Selection(keep, f), alphas).students
+    for fewer, more in pairwise(students):
+        assert more.error <= fewer.error + 1e-9
+        assert 0 < more.margin <= fewer.margin + 1e-9
+
+
+@settings(max_examples=3, deadline=None)
+@given(alpha=st.floats(0.3, 3), between=st.floats(1.01, 2))
+def test_curves_give_students_between_their_points(alpha: float, between: float) -> None:
+    selection = Selection("easy", 0.5, 0.2)
+    inside: Student = solve(selection, [alpha, 2 * alpha]).at(alpha * between)
+    (direct,) = solve(selection, [alpha * between]).students
+    assert inside.error == pytest.approx(direct.error, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("selection", "alpha"),
+    [
+        (Selection("all"), 1.0),
+        (Selection("easy", 0.5), 2.0),
+        (Selection("hard", 0.5), 0.5),
+        (Selection("hard", 0.2), 4.0),
+        (Selection("easy", 0.2, math.radians(20)), 2.0),
+        (Selection("hard", 0.8, math.radians(10)), 4.0),
+    ],
+    ids=str,
+)
+def test_simulations_agree_with_the_theory(selection: Selection, alpha: float) -> None:
+    simulated = Simulator(dimensions=100, trials=40)(selection, alpha)
+    (error,) = solve(selection, [alpha]).errors
+    assert abs(simulated.mean - error) < 3 * simulated.standard_error + 0.5 / 100
+
+
+def test_largest_margin_equals_a_support_vector_machines() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((60, 20))
+    y = np.sign(x @ draw.standard_normal(20))
+    machine = LinearSVC(loss="hinge", C=1e6, fit_intercept=False, max_iter=10**7, tol=1e-10)
+    weights = machine.fit(x, y).coef_[0]
+    student = largest_margin(x * y[:, None])
+    np.testing.assert_allclose(student, weights / np.linalg.norm(weights), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("keep", "f", "gamma", "problem"),
+    [
+        ("middle", 0.5, 0.0, "unknown selection 'middle'"),
+        ("hard", 1.0, 0.0, "f must be between 0 and 1 for easy and hard"),
+        ("all", 0.5, 0.0, "got 0.5 for all"),
+        ("easy", 0.5, 1.6, "gamma must be from 0 to below 90 degrees, got 91.6"),
+    ],
+)
+def test_impossible_selections_are_refused(keep: Any, f: float, gamma: float, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        Selection(keep, f, gamma)
+
+
+def test_alphas_that_do_not_increase_are_refused() -> None:
+    with pytest.raises(InputError, match=r"increasing, got \[1.0, 0.5\]"):
+        solve(Selection("all"), [1.0, 0.5])
+
+
+def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "figure"
+    small = ["--gamma", "0", "--f", "0.5", "--trials", "2", "--dimensions", "20"]
+    assert main(["theory", "perceptron", *small, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "2.52406" in printed and "of 18 simulations are within" in printed
+    with Image.open(out / "perceptron.png") as picture:
+        assert picture.width > 300
+    with (out / "perceptron.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    dots = [row for row in rows if row["simulated"]]
+    assert len(dots) == 18 and {row["keep"] for row in dots} == {"easy", "hard", "all"}
+    one = next(row for row in rows if row["keep"] == "hard" and float(row["alpha"]) == 1.0)
+    assert float(one["error"]) == pytest.approx(0.321048, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--f", "1"], "shares must be below 1, got 1"),
+        (["--gamma", "95"], "gamma must be from 0 to below 90 degrees, got 95"),
+        (["--trials", "1"], "'1' trials: write 0 for none, or at least 2"),
+        (["--dimensions", "0"], "dimensions must be above 0, got 0"),
+    ],
+)
+def test_command_names_what_is_wrong(
+    options: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["theory", "perceptron", *options, "--out", str(tmp_path / "out")]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
