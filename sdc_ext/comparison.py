@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from sdc_ext.errors import InputError
 from sdc_ext.paired import PairedDifference
+from sdc_ext.results import origin
 from sdc_ext.synthetic import SyntheticSet
 
 # What the table says the needed seeds for.
@@ -23,11 +25,13 @@ class Cell:
         lam: the weight of the correction.
         seed: of everything random; runs of one seed share all but lam.
         accuracies: of the evaluation that counts, one a network, in [0, 1].
+        columns: what else tables say of it: the set and the network it was evaluated with.
     """
 
     lam: float
     seed: int
     accuracies: tuple[float, ...]
+    columns: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, synthetic: SyntheticSet, lam: float, seed: int, counts: str) -> Cell:
@@ -41,7 +45,8 @@ class Cell:
         """
         rows = synthetic.info.accuracies
         row = rows[-1] if counts == "last" else max(rows, key=lambda r: float(r["mean"]))
-        return cls(lam, seed, tuple(row["accuracies"]))
+        columns = {**origin(synthetic), "network": row["network"]}
+        return cls(lam, seed, tuple(row["accuracies"]), columns)
 
     @property
     def accuracy(self) -> float:
@@ -79,7 +84,13 @@ class Comparison:
     def rows(self) -> list[dict[str, object]]:
         """A row a cell and network, for tables."""
         return [
-            {"lam": cell.lam, "seed": cell.seed, "index": k, "accuracy": accuracy}
+            {
+                **cell.columns,
+                "lam": cell.lam,
+                "seed": cell.seed,
+                "index": k,
+                "accuracy": accuracy,
+            }
             for cell in self.cells
             for k, accuracy in enumerate(cell.accuracies)
         ]

@@ -31,20 +31,27 @@ class Result:
 
     def row(self) -> dict[str, Any]:
         """What was evaluated and how, for tables."""
-        info = self.synthetic.info
         return {
             "set": self.name,
-            "method": info.method,
-            "dataset": info.dataset,
-            "ipc": info.ipc,
-            "images": len(self.synthetic.images),
-            "correction": info.correction,
+            **origin(self.synthetic),
             "network": self.evaluation.network,
             "epochs": self.recipe.epochs,
             "lr": self.recipe.lr,
             "augmentation": self.recipe.augmentation,
             "seed": self.seed,
         }
+
+
+def origin(synthetic: SyntheticSet) -> dict[str, Any]:
+    """What a set is and how it was made, for tables."""
+    info = synthetic.info
+    return {
+        "method": info.method,
+        "dataset": info.dataset,
+        "ipc": info.ipc,
+        "images": len(synthetic.images),
+        "correction": info.correction,
+    }
 
 
 def as_rows(results: Sequence[Result]) -> list[dict[str, Any]]:

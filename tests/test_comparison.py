@@ -49,6 +49,10 @@ def test_finished_runs_are_kept_and_lost_ones_are_made_again(
     with (tmp_path / "a/cells.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 2 * 2
+    assert list(rows[0])[-4:] == ["lam", "seed", "index", "accuracy"]
+    origins = {tuple(list(row.values())[:6]) for row in rows}
+    network = "convnet:depth=2:width=4"
+    assert origins == {("dc", "digits", "1", "10", f"lam {lam}", network) for lam in ("0", "0.5")}
     assert len(json.loads((tmp_path / "a/comparison.json").read_text())) == 2
     assert (tmp_path / "a/comparison.png").read_bytes()[:4] == b"\x89PNG"
 

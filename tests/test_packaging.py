@@ -23,7 +23,8 @@ def test_wheel_holds_the_library_and_the_adapters(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info" not in name}
     expected = {f"sdc_ext/{p.name}" for p in (ROOT / "sdc_ext").glob("*.py")}
-    expected |= {f"sdc_ext/cli/{p.name}" for p in (ROOT / "sdc_ext" / "cli").glob("*.py")}
+    for part in ("cli", "theory"):
+        expected |= {f"sdc_ext/{part}/{p.name}" for p in (ROOT / "sdc_ext" / part).glob("*.py")}
     expected |= {f"sdc_ext/adapters/{p.name}" for p in (ROOT / "adapters").glob("*.py")}
     assert packed == expected | {"sdc_ext/py.typed", "sdc_ext/report.html.j2"}
 
