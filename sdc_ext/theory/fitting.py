@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -16,33 +17,77 @@ Bounds: TypeAlias = tuple[Sequence[float], Sequence[float]]
 _CONFIDENCE = 0.95
 
 
+@dataclass(frozen=True)
+class Profile:
+    """Fits of ``B + A g`` to many draws at once, over all candidates for the shape g.
+
+    Attributes:
+        chosen: (draws,), which shape fits best.
+        amplitude: (draws,), A, at least 0.
+        floor: (draws,), B, at least 0.
+    """
+
+    chosen: NDArray[np.int64]
+    amplitude: Array
+    floor: Array
+
+    @classmethod
+    def of(cls, shapes: Array, draws: Array, whiten: Array, with_floor: bool) -> Profile:
+        """Solves for A and B in closed form and compares all shapes, so that no start matters.
+
+        Args:
+            shapes: (shapes, points), g.
+            draws: (draws, points), what is fitted.
+            whiten: (points, points), see :func:`whitening`.
+            with_floor: whether B is free; otherwise it is 0.
+        """
+        g, y, one = shapes @ whiten.T, draws @ whiten.T, whiten.sum(1)
+        gg, go, oo = (g**2).sum(1), g @ one, one @ one
+        yg, yo = y @ g.T, (y @ one)[:, None]
+        alone = np.maximum(yg / gg, 0)
+        amplitude, floor = alone, np.zeros_like(alone)
+        if with_floor:
+            determinant = gg * oo - go**2
+            amplitude = (yg * oo - yo * go) / determinant
+            floor = (yo * gg - yg * go) / determinant
+            # Where one would be negative, the best is the other one alone.
+            flat, low = amplitude < 0, floor < 0
+            floor = np.where(flat, np.maximum(yo / oo, 0), np.where(low, 0, floor))
+            amplitude = np.where(flat, 0, np.where(low, alone, amplitude))
+        explained = 2 * (amplitude * yg + floor * yo) - (
+            amplitude**2 * gg + 2 * amplitude * floor * go + floor**2 * oo
+        )
+        chosen = explained.argmax(1)
+        rows = np.arange(len(draws))
+        return cls(chosen, amplitude[rows, chosen], floor[rows, chosen])
+
+
 def fit(
-    curve: Callable[[Array], Array],
+    curve: Callable[..., Array],
     values: Array,
+    start: ArrayLike,
     bounds: Bounds,
-    starts: Sequence[ArrayLike],
-    covariance: Array | None = None,
+    covariance: Array,
 ) -> tuple[Array, float]:
     """The parameters within bounds whose curve is nearest to the values.
 
     Args:
         curve: the values at all points, of parameters.
         values: (points,), measured.
+        start: parameters near the best.
         bounds: least and greatest parameters.
-        starts: parameters to start from; the best end counts.
-        covariance: (points, points), of the values; left out, all are equally exact.
+        covariance: (points, points), of the values.
 
     Returns:
         The parameters and the deviance, the sum of squares of the whitened residuals.
     """
-    whiten = np.eye(len(values)) if covariance is None else whitening(covariance)
+    whiten = whitening(covariance)
 
     def residuals(parameters: Array) -> Array:
-        return np.asarray(whiten @ (curve(parameters) - values))
+        return np.asarray(whiten @ (curve(*parameters) - values))
 
-    ends = [least_squares(residuals, np.clip(s, *bounds), bounds=bounds) for s in starts]
-    best = min(ends, key=lambda end: float(end.cost))
-    return best.x, 2 * float(best.cost)
+    end = least_squares(residuals, np.clip(start, *bounds), bounds=bounds)
+    return end.x, 2 * float(end.cost)
 
 
 def whitening(covariance: Array) -> Array:

@@ -1,0 +1,198 @@
+"""Measured accuracies of distilled sets, read from the tables of ``evaluate`` and ``compare``."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from sdc_ext.errors import InputError
+
+# The method of networks that were trained on all real images.
+REAL = "real"
+
+# Standard errors below this are not believed: a few accuracies are close by chance.
+LEAST_ERROR = 0.002
+
+Quantity: TypeAlias = Literal["gap", "error"]
+
+_COLUMNS = ("method", "dataset", "images", "correction", "network", "accuracy")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained network: a row of a table.
+
+    Attributes:
+        dataset: the real data set.
+        method: the distillation method, or ``"real"``.
+        correction: its weight, in words.
+        network: the architecture.
+        augmentation: in training; empty where the table does not say.
+        images: how many it was trained on.
+        replicate: the distilled set, or the seed it was distilled with.
+        accuracy: on the test images, in [0, 1].
+    """
+
+    dataset: str
+    method: str
+    correction: str
+    network: str
+    augmentation: str
+    images: int
+    replicate: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Family:
+    """Sets that differ in size and seed only."""
+
+    dataset: str
+    method: str
+    correction: str
+
+    def __str__(self) -> str:
+        return f"{self.method} on {self.dataset}, {self.correction}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """How far the sets of a family fall short on one configuration, by size.
+
+    Attributes:
+        family: of the sets.
+        configuration: the network, and its augmentation where there are several.
+        quantity: ``"gap"`` to training on all real images, or ``"error"`` where nobody did that.
+        values: the quantity by number of images and replicate, a mean over networks.
+        reference_error: standard error of the accuracy on all real images; 0 for errors.
+    """
+
+    family: Family
+    configuration: str
+    quantity: Quantity
+    values: Mapping[int, Mapping[str, float]]
+    reference_error: float
+
+    def __str__(self) -> str:
+        return f"{self.family}, {self.configuration}"
+
+
+def read_accuracies(paths: Sequence[Path]) -> list[Trained]:
+    """Reads tables with a row a trained network.
+
+    Args:
+        paths: files with the columns of ``accuracies.csv`` of ``sdc-ext evaluate``, where sets of
+            one name are one set, or of ``cells.csv`` of ``sdc-ext compare``.
+
+    Raises:
+        InputError: if a file is something else, or holds no number where there should be one.
+    """
+    once = {path.resolve(): path for path in paths}
+    return [row for path in once.values() for row in _read(path)]
+
+
+def _read(path: Path) -> Iterable[Trained]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = reader.fieldnames or ()
+            missing = [name for name in _COLUMNS if name not in columns]
+            if "set" not in columns and "seed" not in columns:
+                missing.append("set (or seed)")
+            if missing:
+                raise InputError(
+                    f"{path} lacks the columns {', '.join(missing)}: pass accuracies.csv of "
+                    "sdc-ext evaluate or cells.csv of sdc-ext compare"
+                )
+            rows = [_row(row, f"{path}, line {reader.line_num}") for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no table of comma-separated values: {error}") from None
+    if not rows:
+        raise InputError(f"{path} has columns but no rows: nothing was evaluated")
+    return rows
+
+
+def _row(row: Mapping[str, str], where: str) -> Trained:
+    images = _number(row["images"], f"{where}: images")
+    accuracy = _number(row["accuracy"], f"{where}: accuracy")
+    if not (images >= 1 and images.is_integer()):
+        raise InputError(f"{where}: images must be a whole number above 0, got {row['images']}")
+    if not 0 <= accuracy <= 1:
+        raise InputError(
+            f"{where}: accuracy must be a fraction in [0, 1], got {row['accuracy']}: divide "
+            "percentages by 100"
+        )
+    return Trained(
+        dataset=row["dataset"],
+        method=row["method"],
+        correction=row["correction"],
+        network=row["network"],
+        augmentation=row.get("augmentation", ""),
+        images=int(images),
+        replicate=row["set"] if "set" in row else row["seed"],
+        accuracy=accuracy,
+    )
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{what} must be a number, got {text!r}") from None
+
+
+def collect(rows: Sequence[Trained]) -> list[Series]:
+    """Sorts rows into series, each a family of sets on one configuration, in order.
+
+    Raises:
+        InputError: if all rows are of networks that were trained on real images.
+    """
+    groups: dict[tuple[Family, str, str], list[Trained]] = defaultdict(list)
+    for row in rows:
+        if row.method != REAL:
+            family = Family(row.dataset, row.method, row.correction)
+            groups[family, row.network, row.augmentation].append(row)
+    if not groups:
+        raise InputError("all rows are of real images: evaluate distilled sets, too")
+    kinds = [(family, network) for family, network, _ in groups]
+    series = []
+    for (family, network, augmentation), group in groups.items():
+        alone = kinds.count((family, network)) == 1
+        configuration = network if alone else f"{network}, {augmentation or 'none'}"
+        series.append(_series(family, configuration, group, rows))
+    return series
+
+
+def _series(
+    family: Family, configuration: str, group: Sequence[Trained], rows: Iterable[Trained]
+) -> Series:
+    cells: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in group:
+        cells[row.images][row.replicate].append(row.accuracy)
+    full = _reference(group[0], rows)
+    best = float(np.mean(full)) if full else 1.0
+    spread = float(np.std(full, ddof=1)) / len(full) ** 0.5 if len(full) > 1 else 0.0
+    values = {
+        images: {name: best - float(np.mean(a)) for name, a in sorted(cells[images].items())}
+        for images in sorted(cells)
+    }
+    quantity: Quantity = "gap" if full else "error"
+    error = max(spread, LEAST_ERROR) if full else 0.0
+    return Series(family, configuration, quantity, values, error)
+
+
+def _reference(like: Trained, rows: Iterable[Trained]) -> list[float]:
+    """Accuracies of this network on all real images, with the same augmentation if there are."""
+    real = [
+        row
+        for row in rows
+        if row.method == REAL and (row.dataset, row.network) == (like.dataset, like.network)
+    ]
+    same = [row for row in real if row.augmentation == like.augmentation]
+    return [row.accuracy for row in same or real]
