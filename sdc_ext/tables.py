@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def settings_table(settings: Settings) -> Table:
     """Every setting that a run uses, with its source."""
-    table = _table("settings", "setting", "value", "source")
+    table = make_table("settings", "setting", "value", "source")
     unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
     for name, setting in settings.origin.items():
         if name not in unused:
@@ -34,7 +34,7 @@ def settings_table(settings: Settings) -> Table:
 
 def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table:
     """Test accuracies by what networks were trained on, mean and standard deviation in percent."""
-    table = _table(title, "trained on", "accuracy %", "std", "n")
+    table = make_table(title, "trained on", "accuracy %", "std", "n")
     for what, e in evaluations.items():
         count = str(len(e.accuracies))
         table.add_row(what, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
@@ -45,7 +45,7 @@ def cross_table(results: Sequence[Result]) -> Table:
     """Test accuracies in percent, mean ± standard deviation: a row a network, a column a set."""
     names = list(dict.fromkeys(result.name for result in results))
     count = len(results[0].evaluation.accuracies)
-    table = _table(f"test accuracy %, mean ± std of {count} networks", "network", *names)
+    table = make_table(f"test accuracy %, mean ± std of {count} networks", "network", *names)
     cells = {(r.evaluation.network, r.name): r.evaluation for r in results}
     for network in dict.fromkeys(network for network, _ in cells):
         row = (cells.get((network, name)) for name in names)
@@ -55,7 +55,7 @@ def cross_table(results: Sequence[Result]) -> Table:
 
 def score_table(scores: Scores) -> Table:
     """HLR, IOR and LRS, as fractions."""
-    table = _table("scores, as fractions", "score", "value", "better is")
+    table = make_table("scores, as fractions", "score", "value", "better is")
     table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
     table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
     table.add_row("label-robust score (LRS)", f"{scores.lrs:.4f}", "higher")
@@ -65,7 +65,7 @@ def score_table(scores: Scores) -> Table:
 def expert_table(store: ExpertStore) -> Table:
     """What is known of a store: how many experts, how they were trained, how good they are."""
     accuracies = Evaluation(store.info.network, tuple(store.accuracies()))
-    table = _table(f"experts in {store.folder}", "what", "value")
+    table = make_table(f"experts in {store.folder}", "what", "value")
     table.add_row("trajectories", f"{len(store)} of {store.epochs} epochs")
     table.add_row("network", store.info.network)
     table.add_row("whitened", "no" if store.info.whitening is None else "ZCA")
@@ -77,7 +77,7 @@ def expert_table(store: ExpertStore) -> Table:
 
 def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
     """First and last of what an injection recorded: GraDN, matching loss and lam."""
-    table = _table("image steps seen", "what", "first", "last", "mean")
+    table = make_table("image steps seen", "what", "first", "last", "mean")
     for name, label in (
         ("difficulty", "GraDN (difficulty)"),
         ("matching", "matching loss"),
@@ -93,7 +93,7 @@ def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
 
 def accuracy_table(comparison: Comparison) -> Table:
     """Test accuracy by lam, over seeds, in percent."""
-    table = _table("test accuracy", "lam", "mean %", "std", "seeds")
+    table = make_table("test accuracy", "lam", "mean %", "std", "seeds")
     for lam in comparison.lams:
         values = [100 * a for a in comparison.accuracies(lam)]
         mean, std = statistics.mean(values), statistics.stdev(values)
@@ -106,7 +106,7 @@ def gain_table(comparison: Comparison) -> Table:
     title = f"points gained over lam {comparison.lams[0]:g}, paired by seed"
     needed_for = f"n to see {100 * GAIN:g}"
     columns = ("lam", "gain", "95 %, t", "95 %, bootstrap", "+/-", "p, sign")
-    table = _table(title, *columns, needed_for)
+    table = make_table(title, *columns, needed_for)
     for lam in comparison.lams[1:]:
         d = comparison.difference(lam)
         needed = d.seeds_needed(GAIN)
@@ -124,7 +124,9 @@ def gain_table(comparison: Comparison) -> Table:
 
 def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> Table:
     """The trials of a search and the run without correction; accuracies on held-out images."""
-    table = _table("accuracy on held-out training images", "schedule", "%", "iterations", "state")
+    table = make_table(
+        "accuracy on held-out training images", "schedule", "%", "iterations", "state"
+    )
     if baseline is not None:
         table.add_row("--lam 0", f"{100 * baseline:.2f}", "all", "baseline")
     for row in rows:
@@ -141,7 +143,7 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
         counts: which evaluation counts for its method, ``"last"`` or ``"best"``.
     """
     info = synthetic.info
-    table = _table(f"{info.method} on {info.dataset}", "what", "value")
+    table = make_table(f"{info.method} on {info.dataset}", "what", "value")
     table.add_row("images", f"{len(synthetic.images)} of {tuple(synthetic.images.shape[1:])}")
     table.add_row("images per class", str(info.ipc))
     table.add_row("correction", info.correction)
@@ -162,7 +164,7 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def make_table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column)

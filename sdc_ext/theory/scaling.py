@@ -247,7 +247,9 @@ def _law(form: _Form, points: Points, random: np.random.Generator, draws: int) -
     noise *= np.sqrt(points.freedom / random.chisquare(points.freedom, (draws, 1)))
     again = scan(power_law(ratio, *best) + noise)
     columns = dict(zip(("amplitude", "exponent", "floor"), again, strict=True))
-    columns["saturation"] = np.array([_saturation(*row, points.center) for row in again.T])
+    columns["saturation"] = np.array(
+        [_saturation(a, e, b, points.center) for a, e, b in again.T.tolist()]
+    )
     curves = power_law(ratio[:, None], *again)
     amplitude, exponent, floor = best.tolist()
     return Law(
@@ -283,9 +285,7 @@ def _refine(
     return complete(free), deviance
 
 
-def power_law(
-    ratio: Array, amplitude: ArrayLike, exponent: ArrayLike, floor: ArrayLike
-) -> Array:
+def power_law(ratio: Array, amplitude: ArrayLike, exponent: ArrayLike, floor: ArrayLike) -> Array:
     """``B + A ratio^-beta``."""
     return np.asarray(floor + amplitude * ratio ** -np.asarray(exponent))
 

@@ -1,0 +1,176 @@
+"""``sdc-ext theory scaling`` and ``coverage``: which laws measured accuracies follow."""
+
+from __future__ import annotations
+
+import json
+import math
+from argparse import ArgumentParser, Namespace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sdc_ext.cli.common import parse_seed
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_whole
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sdc_ext.theory.accuracies import Family, Series
+    from sdc_ext.theory.coverage import Coverage
+    from sdc_ext.theory.scaling import Scaling
+
+_Measured = TypeVar("_Measured")
+_Law = TypeVar("_Law")
+
+
+def add_scaling(commands: Any) -> None:
+    parser = commands.add_parser("scaling", help="how the error falls with the size of the set")
+    _add_common(parser)
+    parser.set_defaults(run=_scaling)
+
+
+def add_coverage(commands: Any) -> None:
+    parser = commands.add_parser(
+        "coverage", help="how the size needed grows with the networks a set must serve"
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "--target", type=float, help="gap (or error) to reach (default: one that all reach)"
+    )
+    parser.set_defaults(run=_coverage)
+
+
+def _add_common(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "tables",
+        type=Path,
+        nargs="+",
+        metavar="CSV",
+        help="accuracies.csv of sdc-ext evaluate or cells.csv of sdc-ext compare",
+    )
+    parser.add_argument("--seed", type=parse_seed, default=0, help="of the bootstrap (default 0)")
+    parser.add_argument("--out", type=Path, help="folder for the laws (.json) and a chart (.png)")
+
+
+def _scaling(options: Namespace) -> None:
+    from sdc_ext.theory.plots import draw_scaling
+    from sdc_ext.theory.scaling import fit_scaling
+    from sdc_ext.theory.tables import floor_sentence, scaling_table
+
+    series, console = _open(options)
+    laws = _each(series, lambda s: fit_scaling(s, options.seed), console)
+    for law in laws:
+        console.print(scaling_table(law))
+        console.print(floor_sentence(law))
+    _keep(
+        options.out,
+        "scaling",
+        [_scaling_json(law) for law in laws],
+        lambda path: draw_scaling(laws, path),
+        console,
+    )
+
+
+def _coverage(options: Namespace) -> None:
+    from sdc_ext.theory.coverage import fit_coverage
+    from sdc_ext.theory.plots import draw_coverage
+    from sdc_ext.theory.tables import coverage_sentences, coverage_table, form_table
+
+    if options.target is not None and not 0 < options.target < 1:
+        raise InputError(f"--target must be a fraction between 0 and 1, got {options.target:g}")
+    series, console = _open(options)
+    families: dict[Family, list[Series]] = defaultdict(list)
+    for s in series:
+        families[s.family].append(s)
+    laws = _each(
+        families.values(), lambda f: fit_coverage(f, options.target, options.seed), console
+    )
+    for law in laws:
+        console.print(coverage_table(law))
+        console.print(form_table(law))
+    for sentence in coverage_sentences(laws):
+        console.print(sentence)
+    _keep(
+        options.out,
+        "coverage",
+        [_coverage_json(law) for law in laws],
+        lambda path: draw_coverage(laws, path),
+        console,
+    )
+
+
+def _open(options: Namespace) -> tuple[list[Series], Console]:
+    from rich.console import Console
+
+    from sdc_ext.theory.accuracies import collect, read_accuracies
+
+    if options.out is not None and options.out.exists():
+        raise InputError(f"{options.out} exists: choose another --out")
+    series = collect(read_accuracies(options.tables))
+    return series, Console(highlight=False, soft_wrap=True)
+
+
+def _each(
+    measured: Iterable[_Measured], fit: Callable[[_Measured], _Law], console: Console
+) -> list[_Law]:
+    """All laws that can be fitted; why not, for the others.
+
+    Raises:
+        InputError: if none can.
+    """
+    laws, problems = [], []
+    for one in measured:
+        try:
+            laws.append(fit(one))
+        except InputError as error:
+            problems.append(error)
+    if not laws:
+        raise problems[0]
+    for problem in problems:
+        console.print(f"left out: {problem}")
+    return laws
+
+
+def _keep(
+    out: Path | None,
+    name: str,
+    laws: Sequence[dict[str, Any]],
+    draw: Callable[[Path], None],
+    console: Console,
+) -> None:
+    if out is None:
+        return
+    text = json.dumps(_finite(laws), indent=1, allow_nan=False)
+    write_whole(out / f"{name}.json", lambda path: path.write_text(text))
+    write_whole(out / f"{name}.png", draw)
+    console.print(f"{name}.json and {name}.png in {out}")
+
+
+def _scaling_json(law: Scaling) -> dict[str, Any]:
+    content = asdict(law)
+    for name, fitted in law.laws.items():
+        content["laws"][name]["saturation"] = fitted.saturation
+    return {
+        **content,
+        "verdict": law.verdict,
+        "aicc_claims": law.aicc_claims,
+        "chosen": law.chosen,
+    }
+
+
+def _coverage_json(law: Coverage) -> dict[str, Any]:
+    from sdc_ext.theory.coverage import MODE
+
+    return {"mode": MODE, **asdict(law), "best": law.best, "claimed": law.claimed}
+
+
+def _finite(content: Any) -> Any:
+    """Content for JSON, which has no infinity: null stands for it."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,95 @@
+"""Pictures of measured and theoretical laws, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sdc_ext.pictures import save_figure
+from sdc_ext.theory.coverage import Coverage
+from sdc_ext.theory.scaling import Scaling
+
+_MOST_COLUMNS = 3
+
+
+def draw_scaling(laws: Sequence[Scaling], path: Path) -> None:
+    """Draws a panel a series: measurements, the laws, a 95 % band of the chosen one, its floor."""
+    columns = min(len(laws), _MOST_COLUMNS)
+    rows = -(-len(laws) // columns)
+    figure = Figure(figsize=(4.2 * columns + 0.4, 3.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, law in zip(panels, laws, strict=False):
+        _draw_series(panel, law)
+    for panel in panels[len(laws) :]:
+        panel.set_axis_off()
+    save_figure(figure, path)
+
+
+def _draw_series(panel: Any, law: Scaling) -> None:
+    points, chosen = law.points, law.laws[law.chosen]
+    fine = np.geomspace(points.sizes[0], points.sizes[-1], 100)
+    low, high = np.transpose(chosen.band)
+    panel.fill_between(points.sizes, low, high, color="C0", alpha=0.2, linewidth=0)
+    for name, fitted in law.laws.items():
+        style = {"color": "C0"} if name == law.chosen else {"color": "0.6", "linewidth": 0.9}
+        panel.plot(fine, fitted(fine), label=name, **style)
+    if chosen.floor > 0:
+        panel.axhline(chosen.floor, color="C0", linestyle="--", linewidth=0.9)
+    errors = np.array(points.standard_errors)
+    panel.errorbar(points.sizes, points.means, errors, fmt="o", color="0.2", markersize=4)
+    panel.set_xscale("log")
+    # A gap may reach 0, which a logarithm does not show.
+    if np.min(np.array(points.means) - errors) > 0:
+        panel.set_yscale("log")
+    panel.set_xlabel("images")
+    panel.set_ylabel(law.series.quantity)
+    panel.set_title(f"{law.series.family}\n{law.series.configuration}: {law.verdict}", fontsize=8)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+
+
+def draw_coverage(laws: Sequence[Coverage], path: Path) -> None:
+    """Draws a row a family: the worst of M over the size, and the size required over M."""
+    figure = Figure(figsize=(9, 3.6 * len(laws)), layout="constrained")
+    for (left, right), law in zip(figure.subplots(len(laws), 2, squeeze=False), laws, strict=True):
+        _draw_worst(left, law)
+        _draw_required(right, law)
+    save_figure(figure, path)
+
+
+def _draw_worst(panel: Any, law: Coverage) -> None:
+    fine = np.geomspace(law.sizes[0], law.sizes[-1], 100)
+    for k, (count, row) in enumerate(zip(law.counts, law.worst, strict=True)):
+        panel.plot(law.sizes, row, "o", color=f"C{k}", markersize=4, label=f"M = {count}")
+        panel.plot(fine, law.predicted(fine, count), color=f"C{k}", linewidth=1)
+    panel.axhline(law.target, color="0.3", linestyle="--", linewidth=0.9)
+    panel.set_xscale("log")
+    panel.set_xlabel("images")
+    panel.set_ylabel(f"{law.quantity} of the worst of M")
+    panel.set_title(f"{law.family}, law with ln M", fontsize=8)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+
+
+def _draw_required(panel: Any, law: Coverage) -> None:
+    for censored, marker in (("none", "o"), ("above", "^"), ("below", "v")):
+        chosen = [r for r in law.required if r.censored == censored]
+        if chosen:
+            label = "measured" if censored == "none" else f"{censored} the sizes measured"
+            places, images = [r.count for r in chosen], [r.images for r in chosen]
+            panel.plot(places, images, marker, color="C0", label=label)
+    line = law.trends["ln M"]
+    if line is not None:
+        fine = np.geomspace(1, law.counts[-1], 50)
+        panel.plot(fine, line.intercept + line.slope * np.log(fine), color="C0", linewidth=1)
+    panel.set_xscale("log")
+    panel.set_xticks(law.counts, [str(m) for m in law.counts])
+    panel.minorticks_off()
+    panel.set_xlabel("configurations M")
+    panel.set_ylabel(f"images for {law.quantity} {law.target:.3g}")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)

@@ -1,0 +1,83 @@
+"""Tables of laws for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from sdc_ext.tables import make_table
+from sdc_ext.theory.coverage import MODE, Coverage
+from sdc_ext.theory.fitting import Interval
+from sdc_ext.theory.required import Required
+from sdc_ext.theory.scaling import FLOOR_SIZES, Scaling
+
+
+def scaling_table(law: Scaling) -> Table:
+    """The laws fitted to one series, with 95 % intervals; the one to go by is marked."""
+    table = make_table(
+        f"{law.series.quantity} of {law.series} over {len(law.points.sizes)} sizes",
+        *("law", "A", "beta", "floor B", "saturation, images", "AICc"),
+    )
+    for name, fitted in law.laws.items():
+        table.add_row(
+            name + (" (chosen)" if name == law.chosen else ""),
+            _value(fitted.amplitude, fitted.intervals["amplitude"]),
+            _value(fitted.exponent, fitted.intervals["exponent"]),
+            _value(fitted.floor, fitted.intervals["floor"]),
+            _value(fitted.saturation, fitted.intervals["saturation"]),
+            f"{fitted.aicc:.1f}",
+        )
+    return table
+
+
+def floor_sentence(law: Scaling) -> str:
+    """What the data say of a floor."""
+    if law.p_value is None or law.aicc_gain is None:
+        return f"floor: undetermined with {len(law.points.sizes)} of {FLOOR_SIZES} sizes needed"
+    second = "finds one, too" if law.aicc_claims else "does not claim one"
+    return (
+        f"floor: {law.verdict} (likelihood ratio p = {law.p_value:.3f}; with beta 1/2, AICc "
+        f"{second}: {law.aicc_gain:+.1f} of 4)"
+    )
+
+
+def coverage_table(law: Coverage) -> Table:
+    """The worst of M by size, and the size that the target requires."""
+    title = f"{law.quantity} of {law.family}: {MODE}, of {len(law.configurations)}"
+    sizes = (f"{size} images" for size in law.sizes)
+    table = make_table(title, "worst of M", *sizes, f"images for {law.target:.3g}")
+    for row, required in zip(law.worst, law.required, strict=True):
+        table.add_row(str(required.count), *(f"{v:.4f}" for v in row), _required(required))
+    return table
+
+
+def form_table(law: Coverage) -> Table:
+    """The laws of coverage, compared."""
+    table = make_table("laws of the worst of M", "grows with", "parameters", "AICc", "rms")
+    for name, form in law.forms.items():
+        parameters = ", ".join(f"{k} {v:.3g}" for k, v in form.parameters.items())
+        label = {"log": "ln M", "constant": "nothing", "linear": "M", "floor": "ln M, floor only"}
+        mark = " (best)" if name == law.best else ""
+        table.add_row(label[name] + mark, parameters, f"{form.aicc:.1f}", f"{form.rms:.4f}")
+    return table
+
+
+def coverage_sentences(laws: Sequence[Coverage]) -> list[str]:
+    """What the data say of each law with ln M."""
+    return [
+        f"{law.family}: h {_value(law.forms['log'].parameters['h'], law.growth)}; growth with "
+        f"ln M is {'' if law.claimed else 'not '}claimed"
+        for law in laws
+    ]
+
+
+def _required(required: Required) -> str:
+    sign = {"none": "", "above": "over ", "below": "at most "}[required.censored]
+    return f"{sign}{required.images:.0f}"
+
+
+def _value(value: float, interval: Interval) -> str:
+    if interval[0] == interval[1] == value:
+        return f"{value:.3g}"
+    return f"{value:.3g} ({interval[0]:.3g} to {interval[1]:.3g})"
