@@ -13,9 +13,9 @@ Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.0581
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -221,7 +221,8 @@ def _growth_interval(growths: Array, most: int, configurations: int) -> Interval
     """Student's interval of the first h, by the spread of the others.
 
     It is one of ln(1 + h ln M) for the greatest M, which is nearer to normal than h. Percentiles
-    would not do: a configuration that is drawn twice makes no subset worse.
+    would not do: a configuration that is drawn twice makes no subset worse. It covers in 92 % of
+    cases with 8 to 32 configurations at h = 0.8, and nearly always at h = 0.
     """
     grown = np.log1p(growths * np.log(most))
     spread = grown[1:].std() * (configurations / (configurations - 1)) ** 0.5
@@ -255,24 +256,34 @@ def _forms(sizes: Array, counts: Sequence[int], worst: Array) -> dict[FormName, 
     root, m = _grid(sizes, counts)
     log, values = np.log(m), worst.ravel()
     near = float(_growths(sizes, counts, worst[None])[0])
-    least = -0.9
 
     def grown(h: float, diversity: Array) -> Array:
         return np.asarray(root * np.sqrt(1 + h * diversity))
 
-    def form(curve: Any, names: Sequence[str], start: float, lowest: float) -> Form:
-        low, high = [0.0, 0.0, lowest][: len(names)], [5.0, 1.0, 100.0][: len(names)]
-        first = [0.3, 0.05, start][: len(names)]
-        best, squares = fit(curve, values, first, (low, high), np.eye(len(values)))
-        mean = max(squares / len(values), 1e-12)  # an exact fit has a logarithm, too
-        likelihood = len(values) * float(np.log(mean))
-        # The variance of the residuals is one more parameter.
-        aicc = corrected_aic(likelihood, len(values), len(names) + 1)
-        return Form(dict(zip(names, best.tolist(), strict=True)), aicc, float(np.sqrt(mean)))
+    def least(diversity: Array) -> float:
+        return float(-0.9 / diversity.max())  # where the root is still real
 
     return {
-        "log": form(lambda a, b, h: b + a * grown(h, log), "ABh", near, least / log.max()),
-        "constant": form(lambda a, b: b + a * root, "AB", 0, 0),
-        "linear": form(lambda a, b, h: b + a * grown(h, m - 1), "ABh", 0.1, least / (m.max() - 1)),
-        "floor": form(lambda a, b, s: b + s * log + a * root, ("A", "B", "slope"), 0.0, -1.0),
+        "log": _form(lambda a, b, h: b + a * grown(h, log), values, ("h", near, least(log))),
+        "constant": _form(lambda a, b: b + a * root, values),
+        "linear": _form(lambda a, b, h: b + a * grown(h, m - 1), values, ("h", 0.1, least(m - 1))),
+        "floor": _form(lambda a, b, s: b + s * log + a * root, values, ("slope", 0.0, -1.0)),
     }
+
+
+def _form(
+    curve: Callable[..., Array], values: Array, third: tuple[str, float, float] | None = None
+) -> Form:
+    """Fits A, B and perhaps a third parameter, given by name, start and least value."""
+    names, start, low, high = ["A", "B"], [0.3, 0.05], [0.0, 0.0], [5.0, 1.0]
+    if third is not None:
+        names.append(third[0])
+        start.append(third[1])
+        low.append(third[2])
+        high.append(100.0)
+    best, squares = fit(curve, values, start, (low, high), np.eye(len(values)))
+    mean = max(squares / len(values), 1e-12)  # an exact fit has a logarithm, too
+    likelihood = len(values) * float(np.log(mean))
+    # The variance of the residuals is one more parameter.
+    aicc = corrected_aic(likelihood, len(values), len(names) + 1)
+    return Form(dict(zip(names, best.tolist(), strict=True)), aicc, mean**0.5)

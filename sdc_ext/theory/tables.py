@@ -43,10 +43,10 @@ def floor_sentence(law: Scaling) -> str:
 
 
 def coverage_table(law: Coverage) -> Table:
-    """The worst of M by size, and the size that the target requires."""
+    """The worst of M by number of images, and the size that the target requires."""
     title = f"{law.quantity} of {law.family}: {MODE}, of {len(law.configurations)}"
-    sizes = (f"{size} images" for size in law.sizes)
-    table = make_table(title, "worst of M", *sizes, f"images for {law.target:.3g}")
+    sizes = (str(size) for size in law.sizes)
+    table = make_table(title, "M \\ images", *sizes, f"for {law.target:.3g}")
     for row, required in zip(law.worst, law.required, strict=True):
         table.add_row(str(required.count), *(f"{v:.4f}" for v in row), _required(required))
     return table
