@@ -14,6 +14,7 @@ from sdc_ext.theory.coverage import Coverage
 from sdc_ext.theory.scaling import Scaling
 
 _MOST_COLUMNS = 3
+_DASHES = {"S0": ":", "S1": "-.", "S2": "-"}
 
 
 def draw_scaling(laws: Sequence[Scaling], path: Path) -> None:
@@ -35,8 +36,8 @@ def _draw_series(panel: Any, law: Scaling) -> None:
     low, high = np.transpose(chosen.band)
     panel.fill_between(points.sizes, low, high, color="C0", alpha=0.2, linewidth=0)
     for name, fitted in law.laws.items():
-        style = {"color": "C0"} if name == law.chosen else {"color": "0.6", "linewidth": 0.9}
-        panel.plot(fine, fitted(fine), label=name, **style)
+        color, width = ("C0", 1.5) if name == law.chosen else ("0.5", 0.9)
+        panel.plot(fine, fitted(fine), _DASHES[name], color=color, linewidth=width, label=name)
     if chosen.floor > 0:
         panel.axhline(chosen.floor, color="C0", linestyle="--", linewidth=0.9)
     errors = np.array(points.standard_errors)

@@ -17,7 +17,7 @@ def scaling_table(law: Scaling) -> Table:
     """The laws fitted to one series, with 95 % intervals; the one to go by is marked."""
     table = make_table(
         f"{law.series.quantity} of {law.series} over {len(law.points.sizes)} sizes",
-        *("law", "A", "beta", "floor B", "saturation, images", "AICc"),
+        *("law", "A", "beta", "floor B", "saturation", "AICc"),
     )
     for name, fitted in law.laws.items():
         table.add_row(
@@ -44,11 +44,11 @@ def floor_sentence(law: Scaling) -> str:
 
 def coverage_table(law: Coverage) -> Table:
     """The worst of M by number of images, and the size that the target requires."""
-    title = f"{law.quantity} of {law.family}: {MODE}, of {len(law.configurations)}"
+    title = f"{law.quantity} of {law.family}: {MODE}, of {len(law.configurations)}, by images"
     sizes = (str(size) for size in law.sizes)
-    table = make_table(title, "M \\ images", *sizes, f"for {law.target:.3g}")
+    table = make_table(title, "M", *sizes, f"for {law.target:.3g}")
     for row, required in zip(law.worst, law.required, strict=True):
-        table.add_row(str(required.count), *(f"{v:.4f}" for v in row), _required(required))
+        table.add_row(str(required.count), *(f"{v:.3f}" for v in row), _required(required))
     return table
 
 
@@ -66,8 +66,8 @@ def form_table(law: Coverage) -> Table:
 def coverage_sentences(laws: Sequence[Coverage]) -> list[str]:
     """What the data say of each law with ln M."""
     return [
-        f"{law.family}: h {_value(law.forms['log'].parameters['h'], law.growth)}; growth with "
-        f"ln M is {'' if law.claimed else 'not '}claimed"
+        f"{law.family}: h = {law.forms['log'].parameters['h']:.3g} ({_between(law.growth)}); "
+        f"growth with ln M is {'' if law.claimed else 'not '}claimed"
         for law in laws
     ]
 
@@ -78,6 +78,10 @@ def _required(required: Required) -> str:
 
 
 def _value(value: float, interval: Interval) -> str:
-    if interval[0] == interval[1] == value:
-        return f"{value:.3g}"
-    return f"{value:.3g} ({interval[0]:.3g} to {interval[1]:.3g})"
+    """On two lines, which a table of 80 characters has room for."""
+    fitted = interval != (value, value)
+    return f"{value:.3g}\n{_between(interval)}" if fitted else f"{value:.3g}"
+
+
+def _between(interval: Interval) -> str:
+    return " to ".join(f"{bound:.3g}" for bound in interval)
