@@ -87,7 +87,6 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     add_score(commands)
     add_show(commands)
     add_report(commands)
-    add_theory(commands)
     add_export(commands)
     add_theory(commands)
     return parser
