@@ -140,13 +140,22 @@ def select_images(
     return torch.cat([BASELINES[baseline](looked, index, ipc) for index in by_class])
 
 
-def random_like(labels: Tensor, data: RealData, seed: int) -> Tensor:
+def random_like(labels: Tensor, data: RealData, seed: int, index: int = 0) -> Tensor:
     """Positions in ``data.train`` of random images, of each class as many as ``labels`` has.
+
+    Args:
+        labels: (N,) int64.
+        data: the real data.
+        seed: of the choice.
+        index: which choice of this seed; the first is that of :func:`select_images`.
+
+    Returns:
+        (N,), sorted by class.
 
     Raises:
         InputError: if a class has fewer images.
     """
-    seed_torch(seed, "selection")
+    seed_torch(seed, "selection", index)
     counts = labels.bincount(minlength=len(data.classes)).tolist()
     chosen = []
     for name, index, count in zip(data.classes, data.indices_by_class(), counts, strict=True):
@@ -193,14 +202,46 @@ def look(
     on_epoch: Callable[[], object] = lambda: None,
 ) -> Looked:
     """Trains a probe on the real training images and notes what it sees of each."""
+    batches = normalized_batches(data, data.train, device)
+    right = torch.zeros(len(data.train), dtype=torch.bool)
+    ever, forgotten = right.clone(), torch.zeros(len(data.train), dtype=torch.int64)
+
+    def note(network: nn.Module) -> None:
+        nonlocal right, ever, forgotten
+        now = _correct(network, batches)
+        forgotten += right & ~now
+        right, ever = now, ever | now
+        on_epoch()
+
+    network = train_probe(data, probe, batches, seed=seed, device=device, on_epoch=note)
+    forgotten[~ever] = probe.train_epochs
+    return Looked(take_features(network, [x for x, _ in batches]), forgotten)
+
+
+def train_probe(
+    data: RealData,
+    probe: Probe,
+    batches: Batches,
+    *,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[nn.Module], object],
+) -> nn.Module:
+    """A network trained on real images.
+
+    Args:
+        data: decides what the network takes and gives.
+        probe: how it is trained.
+        batches: images (B, C, H, W), normalised, with labels (B,), on the device.
+        seed: of its initialisation and of the order of images.
+        device: where it is trained.
+        on_epoch: called with the network after every epoch.
+    """
     seed_torch(seed, "probe")
     network = create_network(probe.network, data.channels, len(data.classes), data.image_size)
     network.to(device)
-    batches = normalized_batches(data, data.train, device)
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     optimizer = SGD(network.parameters(), lr=probe.lr_net, momentum=0.9, weight_decay=0.0005)
-    right = torch.zeros(len(labels), dtype=torch.bool)
-    ever, forgotten = right.clone(), torch.zeros(len(labels), dtype=torch.int64)
     for _ in range(probe.train_epochs):
         train_epoch(
             network.train(),
@@ -210,12 +251,8 @@ def look(
             batch_size=probe.batch_train,
             augmentation=parse_augmentation("none"),
         )
-        now = _correct(network, batches)
-        forgotten += right & ~now
-        right, ever = now, ever | now
-        on_epoch()
-    forgotten[~ever] = probe.train_epochs
-    return Looked(_features(network, batches), forgotten)
+        on_epoch(network)
+    return network
 
 
 @torch.inference_mode()
@@ -225,10 +262,21 @@ def _correct(network: nn.Module, batches: Batches) -> Tensor:
 
 
 @torch.inference_mode()
-def _features(network: nn.Module, batches: Batches) -> Tensor:
-    """What the last linear layer is given (N, D)."""
+def take_features(network: nn.Module, batches: Sequence[Tensor]) -> Tensor:
+    """What the last linear layer is given of images (N, D), on the CPU.
+
+    The network is left in evaluation mode, in which an image's features are its own.
+
+    Args:
+        network: one of ours or of timm's.
+        batches: images (B, C, H, W), on its device.
+
+    Raises:
+        InputError: if it has no linear layer.
+    """
     network.eval()
     with noted_features(network) as noted:
-        for x, _ in batches:
+        for x in batches:
             network(x)
-    return torch.cat([features.cpu() for features in noted]).clone()
+            noted[-1] = noted[-1].cpu()
+    return torch.cat(noted).clone()

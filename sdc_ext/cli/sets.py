@@ -111,14 +111,10 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
-    """Everything to evaluate, checked; data that several sets share are loaded once."""
+    """Everything to evaluate, checked."""
     from sdc_ext.networks import check_network
-    from sdc_ext.results import short_names
 
-    load = functools.cache(functools.partial(_load, options, accelerator))
-    sets = list({path.resolve(): path for path in options.sets}.values())
-    for name, path in zip(short_names(sets), sets, strict=True):
-        synthetic, data = open_with_data(path, options, accelerator, load)
+    for name, synthetic, data in open_all(options, accelerator):
         named = options.networks or synthetic.info.eval_network
         for network in dict.fromkeys(spec.strip() for spec in named.split(",")):
             check_network(network, data.channels, len(data.classes), data.image_size)
@@ -196,6 +192,18 @@ def open_with_data(
         height, width = synthetic.images.shape[2:]
         size = height, width
     return synthetic, synthetic.adopt(load(dataset, size))
+
+
+def open_all(
+    options: Namespace, accelerator: Accelerator
+) -> Iterator[tuple[str, SyntheticSet, RealData]]:
+    """Each of ``options.sets`` once, with a short name; data that several share are loaded once."""
+    from sdc_ext.results import short_names
+
+    load = functools.cache(functools.partial(_load, options, accelerator))
+    sets = list({path.resolve(): path for path in options.sets}.values())
+    for name, path in zip(short_names(sets), sets, strict=True):
+        yield name, *open_with_data(path, options, accelerator, load)
 
 
 def add_show(commands: Any) -> None:
