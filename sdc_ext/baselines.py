@@ -6,7 +6,7 @@ that was trained on the real data: its features, or what it forgot on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -215,7 +215,7 @@ def look(
 
     network = train_probe(data, probe, batches, seed=seed, device=device, on_epoch=note)
     forgotten[~ever] = probe.train_epochs
-    return Looked(take_features(network, [x for x, _ in batches]), forgotten)
+    return Looked(take_features(network, (x for x, _ in batches)), forgotten)
 
 
 def train_probe(
@@ -262,7 +262,7 @@ def _correct(network: nn.Module, batches: Batches) -> Tensor:
 
 
 @torch.inference_mode()
-def take_features(network: nn.Module, batches: Sequence[Tensor]) -> Tensor:
+def take_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     """What the last linear layer is given of images (N, D), on the CPU.
 
     The network is left in evaluation mode, in which an image's features are its own.

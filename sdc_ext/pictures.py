@@ -12,7 +12,10 @@ from einops import rearrange
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sdc_ext.closeness import POOLED
+
 if TYPE_CHECKING:
+    from sdc_ext.closeness import Closeness
     from sdc_ext.comparison import Comparison
     from sdc_ext.results import Result
     from sdc_ext.synthetic import SyntheticSet
@@ -137,6 +140,39 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         axis.set_xlabel("lam")
         axis.grid(alpha=0.3)
     save_figure(figure, path)
+
+
+def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
+    """Draws pooled ratios to random images, a panel a space, a bar a set, from the line at 1.
+
+    Whiskers on the line are one standard deviation of random images.
+    """
+    first = next(iter(sets.values()))
+    spaces, measures = (
+        list(dict.fromkeys(names))
+        for names in zip(*((row.space, row.measure) for row in first), strict=True)
+    )
+    width = 0.8 / len(sets)
+    size = len(spaces) * max(3.5, 0.5 * len(measures) * len(sets) ** 0.5) + 0.5, 3.8
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(spaces), squeeze=False, sharey=True)[0]
+    for axis, space in zip(panels, spaces, strict=True):
+        for k, (name, rows) in enumerate(sets.items()):
+            drawn = [row for row in rows if (row.space, row.images) == (space, POOLED)]
+            places = np.arange(len(measures)) + (k - (len(sets) - 1) / 2) * width
+            # From 1, since on a logarithmic axis there is no 0.
+            axis.bar(places, [row.ratio - 1 for row in drawn], width, bottom=1, label=name)
+            noise = [row.noise for row in drawn]
+            axis.errorbar(places, np.ones(len(drawn)), noise, fmt="none", ecolor="0.3", capsize=2)
+        axis.axhline(1, color="0.3", linewidth=0.8)
+        axis.set_yscale("log")
+        axis.set_xticks(range(len(measures)), measures, rotation=30, ha="right")
+        axis.set_title(space, fontsize=10)
+        axis.grid(axis="y", alpha=0.3)
+        axis.set_axisbelow(True)
+    panels[0].set_ylabel("discrepancy / random images'")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    _save(figure, path)
 
 
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:

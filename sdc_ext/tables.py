@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from sdc_ext.closeness import POOLED
 from sdc_ext.comparison import GAIN
 from sdc_ext.evaluate import Evaluation
 from sdc_ext.paired import points
 
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
+    from sdc_ext.closeness import Closeness
     from sdc_ext.comparison import Comparison
     from sdc_ext.expert_store import ExpertStore
     from sdc_ext.results import Result
@@ -59,6 +62,28 @@ def score_table(scores: Scores) -> Table:
     table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
     table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
     table.add_row("label-robust score (LRS)", f"{scores.lrs:.4f}", "higher")
+    return table
+
+
+def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
+    """Discrepancies as ratios to those of random images: pooled, and the mean over classes.
+
+    Behind the pooled ratio stands the standard deviation of those of random images.
+    """
+    table = _table("discrepancy, random real images = 1", "space", "measure", "images", *sets)
+    pooled, of_classes = {}, defaultdict(list)
+    for name, rows in sets.items():
+        for row in rows:
+            key = row.space, row.measure, name
+            if row.images == POOLED:
+                pooled[key] = f"{row.ratio:.3g} ± {row.noise:.2g}"
+            else:
+                of_classes[key].append(row.ratio)
+    for space, measure in dict.fromkeys((space, measure) for space, measure, _ in pooled):
+        keys = [(space, measure, name) for name in sets]
+        table.add_row(space, measure, POOLED, *(pooled[key] for key in keys))
+        means = (statistics.fmean(of_classes[key]) for key in keys)
+        table.add_row("", "", "by class", *(f"{mean:.3g}" for mean in means))
     return table
 
 

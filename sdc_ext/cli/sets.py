@@ -85,7 +85,7 @@ def _evaluate(options: Namespace) -> None:
     accelerator = make_accelerator(options.mixed_precision, None, Path())
     console = make_console(accelerator)
     jobs = list(_jobs(options, accelerator))
-    out = _claim_folder(options) if accelerator.is_main_process else Path()
+    out = claim_folder(options, "evaluation") if accelerator.is_main_process else Path()
     results: list[Result] = []
     with Progress(console=console, disable=not accelerator.is_main_process) as progress:
         bar = progress.add_task("", total=len(jobs) * options.num_eval)
@@ -131,8 +131,8 @@ def _recipe(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:
     return own
 
 
-def _claim_folder(options: Namespace) -> Path:
-    """Makes the folder of the results: in our set's, or in ``runs``, one that is free."""
+def claim_folder(options: Namespace, name: str) -> Path:
+    """Makes the folder of results of this name: in our set's, or in ``runs``, one that is free."""
     from sdc_ext.exchange import kind_of
 
     if options.out is not None:
@@ -140,10 +140,10 @@ def _claim_folder(options: Namespace) -> Path:
         return Path(options.out)
     only = options.sets[0] if len(options.sets) == 1 else None
     parent = only if only is not None and kind_of(only) == "set" else Path("runs")
-    for name in itertools.chain(["evaluation"], (f"evaluation-{k}" for k in itertools.count(2))):
+    for free in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))):
         try:
-            (parent / name).mkdir(parents=True)
-            return parent / name
+            (parent / free).mkdir(parents=True)
+            return parent / free
         except FileExistsError:
             continue
     raise AssertionError("names never end")

@@ -1,0 +1,149 @@
+"""``sdc-ext discrepancy``: how far sets are from the real data, beside random real images."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdc_ext.cli.common import (
+    add_settings,
+    chosen_settings,
+    make_accelerator,
+    make_console,
+    parse_seed,
+)
+from sdc_ext.cli.sets import SET_HELP, add_set_data, claim_folder, open_all
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_table, write_whole
+
+if TYPE_CHECKING:
+    from sdc_ext.closeness import Closeness
+    from sdc_ext.data import RealData
+
+
+def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
+    parser = commands.add_parser(
+        "discrepancy", help="distances of sets to the real images, beside random ones"
+    )
+    parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
+    add_set_data(parser)
+    parser.add_argument(
+        "--measures",
+        help="comma-separated: mmd-linear, mmd-gaussian, mmd-laplacian, mmd-polynomial, energy, "
+        "coverage (default: these); with sdc-ext[ot] sliced, wasserstein, sinkhorn-0.5, "
+        "sinkhorn-0.1",
+    )
+    parser.add_argument(
+        "--spaces",
+        default="pixels,random,trained",
+        help="comma-separated: pixels, and features of random and trained networks (default: all)",
+    )
+    parser.add_argument("--draws", type=int, default=20, help="random sets (default 20)")
+    parser.add_argument(
+        "--max-real",
+        type=int,
+        default=2000,
+        help="real images to compare with at most, of a class and of all (default 2000)",
+    )
+    parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
+    parser.add_argument("--out", type=Path, help="folder of the table and the chart")
+    if given[:1] == ["discrepancy"]:
+        from sdc_ext.baselines import Probe
+
+        add_settings(parser.add_argument_group("the networks of features"), Probe)
+    parser.set_defaults(run=_discrepancy)
+
+
+def _discrepancy(options: Namespace) -> None:
+    from rich.progress import Progress
+
+    from sdc_ext.baselines import Probe
+    from sdc_ext.closeness import SPACES, check_sizes, compare_with_real, feature_maps
+    from sdc_ext.discrepancies import DISCREPANCIES, choose_discrepancies
+    from sdc_ext.errors import check_choice
+    from sdc_ext.networks import check_network
+    from sdc_ext.tables import closeness_table
+
+    check_sizes(options.draws, options.max_real)
+    measures = choose_discrepancies(_listed(options.measures or ",".join(DISCREPANCIES)))
+    spaces = [check_choice("space", space, SPACES) for space in _listed(options.spaces)]
+    if options.out is not None and options.out.exists():
+        raise InputError(f"{options.out} exists: choose another --out")
+    accelerator = make_accelerator("no", None, Path())
+    console = make_console(accelerator)
+    opened = list(open_all(options, accelerator))
+    # One network for all, or columns could not be compared.
+    chosen = {"network": opened[0][1].info.eval_network, **chosen_settings(options)}
+    probe = Probe(**chosen)
+    for data in (data for _, _, data in opened):
+        check_network(probe.network, data.channels, len(data.classes), data.image_size)
+    out = claim_folder(options, "discrepancy") if accelerator.is_main_process else Path()
+    by_data = {_identity(data): data for _, _, data in opened}
+    steps = sum(1 + len(data.classes) for _, _, data in opened)
+    epochs = probe.train_epochs * len(by_data) if "trained" in spaces else 0
+    results: dict[str, list[Closeness]] = {}
+    with Progress(console=console, disable=not accelerator.is_main_process) as progress:
+        bar = progress.add_task(f"training {probe.network}", total=steps + epochs)
+        maps = {
+            identity: feature_maps(
+                *(spaces, data, probe),
+                seed=options.seed,
+                device=accelerator.device,
+                on_epoch=lambda: progress.advance(bar),
+            )
+            for identity, data in by_data.items()
+        }
+        for name, synthetic, data in opened:
+            progress.update(bar, description=name)
+            results[name] = compare_with_real(
+                *(synthetic, data, maps[_identity(data)], measures),
+                draws=options.draws,
+                seed=options.seed,
+                max_real=options.max_real,
+                on_group=lambda: progress.advance(bar),
+            )
+            if accelerator.is_main_process:
+                _write(results, probe.network, options.seed, out)
+    console.print(closeness_table(results))
+    console.print(
+        f"{options.draws} draws of random images; compared with training images, at most "
+        f"{options.max_real} at random; networks: {probe.network}"
+    )
+    console.print(f"discrepancies.csv and discrepancies.png in {out}")
+
+
+def _listed(text: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _identity(data: RealData) -> tuple[object, ...]:
+    """What real data have in common that give the same networks."""
+    return data.name, data.image_size, data.mean, data.std, data.whitened_by
+
+
+def _write(results: Mapping[str, Sequence[Closeness]], network: str, seed: int, out: Path) -> None:
+    from sdc_ext.pictures import draw_closeness
+
+    rows = [
+        {
+            "set": name,
+            "space": row.space,
+            "measure": row.measure,
+            "images": row.images,
+            "network": "" if row.space == "pixels" else network,
+            "seed": seed,
+            "real": row.real,
+            "synthetic": row.synthetic,
+            "draws": len(row.random),
+            "value": row.value,
+            "random_mean": row.random_mean,
+            "random_std": row.random_std,
+            "ratio": row.ratio,
+        }
+        for name, of_set in results.items()
+        for row in of_set
+    ]
+    write_table(rows, out / "discrepancies.csv")
+    write_whole(out / "discrepancies.png", lambda path: draw_closeness(results, path))
