@@ -166,6 +166,8 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
             axis.errorbar(places, np.ones(len(drawn)), noise, fmt="none", ecolor="0.3", capsize=2)
         axis.axhline(1, color="0.3", linewidth=0.8)
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
         axis.set_xticks(range(len(measures)), measures, rotation=30, ha="right")
         axis.set_title(space, fontsize=10)
         axis.grid(axis="y", alpha=0.3)
