@@ -140,14 +140,14 @@ def select_images(
     return torch.cat([BASELINES[baseline](looked, index, ipc) for index in by_class])
 
 
-def random_like(labels: Tensor, data: RealData, seed: int, index: int = 0) -> Tensor:
+def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Tensor:
     """Positions in ``data.train`` of random images, of each class as many as ``labels`` has.
 
     Args:
         labels: (N,) int64.
         data: the real data.
         seed: of the choice.
-        index: which choice of this seed; the first is that of :func:`select_images`.
+        draw: which choice of this seed; the first is that of :func:`select_images`.
 
     Returns:
         (N,), sorted by class.
@@ -155,7 +155,7 @@ def random_like(labels: Tensor, data: RealData, seed: int, index: int = 0) -> Te
     Raises:
         InputError: if a class has fewer images.
     """
-    seed_torch(seed, "selection", index)
+    seed_torch(seed, "selection", draw)
     counts = labels.bincount(minlength=len(data.classes)).tolist()
     chosen = []
     for name, index, count in zip(data.classes, data.indices_by_class(), counts, strict=True):

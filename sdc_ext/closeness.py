@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from sdc_ext.baselines import Probe, random, random_like, take_features, train_probe
@@ -188,7 +189,7 @@ def _groups(
             seed_torch(seed, "reference", k)
             reference = data.train.images[random(None, index, max_real)]
             drawn = data.normalize(data.train.images[chosen[:, ours].flatten()])
-            sets = torch.cat([images[ours], drawn]).unflatten(0, (1 + draws, -1))
+            sets = rearrange(torch.cat([images[ours], drawn]), "(s m) ... -> s m ...", s=1 + draws)
             yield name, data.normalize(reference), sets
 
 
@@ -202,7 +203,7 @@ def _mean_values(
     totals = {name: torch.zeros(len(sets), dtype=torch.float64) for name in measures}
     for points in maps:
         real = points(reference)
-        others = points(sets.flatten(0, 1)).unflatten(0, sets.shape[:2])
+        others = rearrange(points(sets.flatten(0, 1)), "(s m) d -> s m d", s=len(sets))
         for name, measure in measures.items():
             totals[name] += measure(real, others)
     return {name: (total / len(maps)).tolist() for name, total in totals.items()}
@@ -219,6 +220,6 @@ def _features_of(network: nn.Module, device: torch.device) -> FeatureMap:
 
     def points(images: Tensor) -> Tensor:
         size = default_chunk_size(images[:_AT_ONCE].to(device))
-        return take_features(network, (x.to(device) for x in images.split(size))).flatten(1)
+        return take_features(network, (x.to(device) for x in torch.split(images, size))).flatten(1)
 
     return points

@@ -90,6 +90,7 @@ def test_linear_sees_means_alone() -> None:
     assert float(mmd_linear(real, shifted + 2)) == pytest.approx(4 * 2**2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=9), st.integers(1, 9))
 def test_energy_and_sliced_in_one_dimension_are_scipys(real: list[float], m: int) -> None:
     others = points(1, m, 1)
