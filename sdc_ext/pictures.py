@@ -11,6 +11,7 @@ import numpy as np
 from einops import rearrange
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from sdc_ext.closeness import POOLED
 
@@ -167,7 +168,7 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
         axis.axhline(1, color="0.3", linewidth=0.8)
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xticks(range(len(measures)), measures, rotation=30, ha="right")
         axis.set_title(space, fontsize=10)
         axis.grid(axis="y", alpha=0.3)
