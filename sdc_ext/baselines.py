@@ -6,42 +6,21 @@ that was trained on the real data: its features, or what it forgot on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
 
-from sdc_ext.augment import parse_augmentation
 from sdc_ext.data import RealData, normalized_batches
-from sdc_ext.errors import InputError, check_positive
+from sdc_ext.errors import InputError
 from sdc_ext.evaluate import train_from_scratch
-from sdc_ext.features import noted_features
+from sdc_ext.features import take_features
 from sdc_ext.networks import create_network
-from sdc_ext.options import setting
+from sdc_ext.probe import Batches, Probe, train_probe
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import TrainingRecipe
-from sdc_ext.training import BatchLoss, train_epoch
-
-Batches = Sequence[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """How the network is trained that herding, k-center and forgetting look at.
-
-    Raises:
-        InputError: if a number is not above 0.
-    """
-
-    network: str = setting("convnet", "network that looks at the real images")
-    train_epochs: int = setting(20, "epochs on the real data")
-    lr_net: float = setting(0.01, "its learning rate")
-    batch_train: int = setting(256, "real images a step")
-
-    def __post_init__(self) -> None:
-        check_positive(self, "train_epochs", "lr_net", "batch_train")
+from sdc_ext.training import BatchLoss
 
 
 @dataclass(frozen=True)
@@ -218,65 +197,7 @@ def look(
     return Looked(take_features(network, (x for x, _ in batches)), forgotten)
 
 
-def train_probe(
-    data: RealData,
-    probe: Probe,
-    batches: Batches,
-    *,
-    seed: int,
-    device: torch.device,
-    on_epoch: Callable[[nn.Module], object],
-) -> nn.Module:
-    """A network trained on real images.
-
-    Args:
-        data: decides what the network takes and gives.
-        probe: how it is trained.
-        batches: images (B, C, H, W), normalised, with labels (B,), on the device.
-        seed: of its initialisation and of the order of images.
-        device: where it is trained.
-        on_epoch: called with the network after every epoch.
-    """
-    seed_torch(seed, "probe")
-    network = create_network(probe.network, data.channels, len(data.classes), data.image_size)
-    network.to(device)
-    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    optimizer = SGD(network.parameters(), lr=probe.lr_net, momentum=0.9, weight_decay=0.0005)
-    for _ in range(probe.train_epochs):
-        train_epoch(
-            network.train(),
-            optimizer,
-            images,
-            labels,
-            batch_size=probe.batch_train,
-            augmentation=parse_augmentation("none"),
-        )
-        on_epoch(network)
-    return network
-
-
 @torch.inference_mode()
 def _correct(network: nn.Module, batches: Batches) -> Tensor:
     network.eval()
     return torch.cat([(network(x).argmax(-1) == y).cpu() for x, y in batches])
-
-
-@torch.inference_mode()
-def take_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """What the last linear layer is given of images (N, D), on the CPU.
-
-    The network is left in evaluation mode, in which an image's features are its own.
-
-    Args:
-        network: one of ours or of timm's.
-        batches: images (B, C, H, W), on its device.
-
-    Raises:
-        InputError: if it has no linear layer.
-    """
-    network.eval()
-    with noted_features(network) as noted:
-        for x in batches:
-            network(x)
-            noted[-1] = noted[-1].cpu()
-    return torch.cat(noted).clone()

@@ -15,11 +15,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from sdc_ext.baselines import Probe, random, random_like, take_features, train_probe
+from sdc_ext.baselines import random, random_like
 from sdc_ext.data import RealData, normalized_batches
 from sdc_ext.discrepancies import Discrepancy
 from sdc_ext.errors import InputError, check_choice
+from sdc_ext.features import take_features
 from sdc_ext.networks import create_network
+from sdc_ext.probe import Probe, train_probe
 from sdc_ext.seeds import seed_torch
 from sdc_ext.synthetic import SyntheticSet
 from sdc_ext.training import default_chunk_size

@@ -96,6 +96,11 @@ class RealData:
         """Fingerprint of the images that the whitening was fitted to; None without one."""
         return None if self.whitening is None else self.whitening.fingerprint
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What real data have in common on which networks become the same."""
+        return self.name, self.image_size, self.mean, self.std, self.whitened_by
+
     def whitened(self) -> RealData:
         """The same data under ZCA whitening, fitted to the training images once."""
         zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels

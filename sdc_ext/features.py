@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from sdc_ext.errors import InputError
@@ -28,3 +29,24 @@ def noted_features(network: nn.Module) -> Iterator[list[Tensor]]:
         yield noted
     finally:
         handle.remove()
+
+
+@torch.inference_mode()
+def take_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """What the last linear layer is given of images (N, D), on the CPU.
+
+    The network is left in evaluation mode, in which an image's features are its own.
+
+    Args:
+        network: one of ours or of timm's.
+        batches: images (B, C, H, W), on its device.
+
+    Raises:
+        InputError: if it has no linear layer.
+    """
+    network.eval()
+    with noted_features(network) as noted:
+        for x in batches:
+            network(x)
+            noted[-1] = noted[-1].cpu()
+    return torch.cat(noted).clone()

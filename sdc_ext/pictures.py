@@ -18,6 +18,7 @@ from sdc_ext.closeness import POOLED
 if TYPE_CHECKING:
     from sdc_ext.closeness import Closeness
     from sdc_ext.comparison import Comparison
+    from sdc_ext.difficulty import Difficulty
     from sdc_ext.results import Result
     from sdc_ext.synthetic import SyntheticSet
 
@@ -175,7 +176,31 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
         axis.set_axisbelow(True)
     panels[0].set_ylabel("discrepancy / random images'")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    _save(figure, path)
+    save_figure(figure, path)
+
+
+def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
+    """Draws GraDN and loss over the share of networks that are wrong, a dot a sample (Figure 3).
+
+    Args:
+        found: difficulty by the name of the samples.
+        path: the picture to write.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axis, column in zip(figure.subplots(1, 2), ("gradn", "loss"), strict=True):
+        for k, (name, difficulty) in enumerate(found.items()):
+            chi = difficulty.misclassified.numpy()
+            spread = np.random.default_rng(k).uniform(-0.012, 0.012, len(chi))  # or dots coincide
+            values = getattr(difficulty, column).numpy()
+            rho = difficulty.rank_correlations[column]
+            label = name if np.isnan(rho) else f"{name} (rank correlation {rho:.2f})"
+            axis.scatter(chi + spread, values, s=6, alpha=0.5, color=f"C{k}", label=label)
+        axis.set_yscale("log")
+        axis.set_xlabel("share of networks that are wrong")
+        axis.set_title({"gradn": "GraDN", "loss": "cross-entropy"}[column], fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7, loc="lower right")
+    save_figure(figure, path)
 
 
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:

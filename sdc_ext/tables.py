@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
     from sdc_ext.closeness import Closeness
     from sdc_ext.comparison import Comparison
+    from sdc_ext.difficulty import Difficulty
     from sdc_ext.expert_store import ExpertStore
     from sdc_ext.results import Result
     from sdc_ext.scores import Scores
@@ -70,7 +71,7 @@ def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
 
     Behind the pooled ratio stands the standard deviation of those of random images.
     """
-    table = _table("discrepancy, random real images = 1", "space", "measure", "images", *sets)
+    table = make_table("discrepancy, random real images = 1", "space", "measure", "images", *sets)
     pooled, of_classes = {}, defaultdict(list)
     for name, rows in sets.items():
         for row in rows:
@@ -144,6 +145,18 @@ def gain_table(comparison: Comparison) -> Table:
             f"{d.sign_test:.3f}",
             "over 100,000" if needed is None else str(needed),
         )
+    return table
+
+
+def difficulty_table(found: Mapping[tuple[str, int], Difficulty]) -> Table:
+    """Means over samples, and Spearman's correlations over them, by samples and epoch."""
+    columns = ("samples", "n", "epoch", "wrong %", "GraDN", "loss", "rho GraDN", "rho loss")
+    table = make_table("difficulty; rho: rank correlation with the share that is wrong", *columns)
+    for (name, epoch), d in found.items():
+        wrong, gradn, loss = (float(s.mean()) for s in (d.misclassified, d.gradn, d.loss))
+        means = f"{100 * wrong:.2f}", f"{gradn:.4g}", f"{loss:.4g}"
+        rho = ("" if math.isnan(r) else f"{r:+.3f}" for r in d.rank_correlations.values())
+        table.add_row(name, str(len(d.gradn)), str(epoch), *means, *rho)
     return table
 
 

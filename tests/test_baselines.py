@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdc_ext.baselines import BASELINES, Looked, Probe, forgetting, herding, k_center, select_images
+from sdc_ext.baselines import BASELINES, Looked, forgetting, herding, k_center, select_images
 from sdc_ext.cli import main
 from sdc_ext.data import load_data
 from sdc_ext.errors import InputError
+from sdc_ext.probe import Probe
 from sdc_ext.synthetic import SyntheticSet
 
 QUICK = Probe(network="convnet:depth=2:width=4", train_epochs=2)

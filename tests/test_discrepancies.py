@@ -18,7 +18,7 @@ from scipy import stats
 from torch import Tensor
 
 from sdc_ext import discrepancies
-from sdc_ext.baselines import Probe, random_like
+from sdc_ext.baselines import random_like
 from sdc_ext.cli import main
 from sdc_ext.closeness import POOLED, SPACES, Closeness, compare_with_real, feature_maps
 from sdc_ext.data import RealData, load_data
@@ -36,6 +36,7 @@ from sdc_ext.discrepancies import (
     wasserstein,
 )
 from sdc_ext.errors import InputError
+from sdc_ext.probe import Probe
 from sdc_ext.synthetic import SetInfo, SyntheticSet, TrainingRecipe, class_labels
 
 EVERY = {**DISCREPANCIES, **TRANSPORT}

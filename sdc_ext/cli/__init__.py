@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from sdc_ext.cli.common import INTERRUPTED
 from sdc_ext.cli.compare import add_compare
+from sdc_ext.cli.difficulty import add_difficulty
 from sdc_ext.cli.discrepancy import add_discrepancy
 from sdc_ext.cli.distill import add_distill
 from sdc_ext.cli.experts import add_experts
@@ -87,6 +88,7 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     add_evaluate(commands)
     add_score(commands)
     add_discrepancy(commands, given)
+    add_difficulty(commands, given)
     add_show(commands)
     add_report(commands)
     add_export(commands)

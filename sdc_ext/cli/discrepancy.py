@@ -20,7 +20,6 @@ from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
     from sdc_ext.closeness import Closeness
-    from sdc_ext.data import RealData
 
 
 def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
@@ -50,7 +49,7 @@ def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the table and the chart")
     if given[:1] == ["discrepancy"]:
-        from sdc_ext.baselines import Probe
+        from sdc_ext.probe import Probe
 
         add_settings(parser.add_argument_group("the networks of features"), Probe)
     parser.set_defaults(run=_discrepancy)
@@ -59,11 +58,11 @@ def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
 def _discrepancy(options: Namespace) -> None:
     from rich.progress import Progress
 
-    from sdc_ext.baselines import Probe
     from sdc_ext.closeness import SPACES, check_sizes, compare_with_real, feature_maps
     from sdc_ext.discrepancies import DISCREPANCIES, choose_discrepancies
     from sdc_ext.errors import check_choice
     from sdc_ext.networks import check_network
+    from sdc_ext.probe import Probe
     from sdc_ext.tables import closeness_table
 
     check_sizes(options.draws, options.max_real)
@@ -80,7 +79,7 @@ def _discrepancy(options: Namespace) -> None:
     for data in (data for _, _, data in opened):
         check_network(probe.network, data.channels, len(data.classes), data.image_size)
     out = claim_folder(options, "discrepancy") if accelerator.is_main_process else Path()
-    by_data = {_identity(data): data for _, _, data in opened}
+    by_data = {data.identity: data for _, _, data in opened}
     steps = sum(1 + len(data.classes) for _, _, data in opened)
     epochs = probe.train_epochs * len(by_data) if "trained" in spaces else 0
     results: dict[str, list[Closeness]] = {}
@@ -98,7 +97,7 @@ def _discrepancy(options: Namespace) -> None:
         for name, synthetic, data in opened:
             progress.update(bar, description=name)
             results[name] = compare_with_real(
-                *(synthetic, data, maps[_identity(data)], measures),
+                *(synthetic, data, maps[data.identity], measures),
                 draws=options.draws,
                 seed=options.seed,
                 max_real=options.max_real,
@@ -116,11 +115,6 @@ def _discrepancy(options: Namespace) -> None:
 
 def _listed(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
-
-
-def _identity(data: RealData) -> tuple[object, ...]:
-    """What real data have in common that give the same networks."""
-    return data.name, data.image_size, data.mean, data.std, data.whitened_by
 
 
 def _write(results: Mapping[str, Sequence[Closeness]], network: str, seed: int, out: Path) -> None:

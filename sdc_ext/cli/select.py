@@ -34,7 +34,7 @@ def add_select(commands: Any, given: Sequence[str]) -> None:
     )
     parser.add_argument("--out", type=Path, help="folder of the set")
     if given[:1] == ["select"]:
-        from sdc_ext.baselines import Probe
+        from sdc_ext.probe import Probe
 
         group = parser.add_argument_group("the network that all but random look through")
         add_settings(group, Probe)
@@ -46,8 +46,9 @@ def _select(options: Namespace) -> None:
 
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
-    from sdc_ext.baselines import BASELINES, Probe, select_images
+    from sdc_ext.baselines import BASELINES, select_images
     from sdc_ext.originals import told_by_data
+    from sdc_ext.probe import Probe
     from sdc_ext.synthetic import SyntheticSet, class_labels
     from sdc_ext.tables import summary
 
