@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -19,10 +20,11 @@ from sdc_ext.adapters.base import (
     check_images,
     evaluation_as_distillation,
 )
+from sdc_ext.adapters.easy_samples import EasySamples
 from sdc_ext.adapters.image_state import ImageState
 from sdc_ext.adapters.matching_step import ClassBatch, StepResult, draw_batches
 from sdc_ext.augment import Augmentation, parse_augmentation
-from sdc_ext.errors import check_choice, check_positive
+from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.matching import gradient_distance
 from sdc_ext.options import setting
 from sdc_ext.regularizer import SDCLoss
@@ -39,6 +41,7 @@ def match_by_class(
     loss_fn: SDCLoss,
     *,
     batch_loss: BatchLoss,
+    easy: EasySamples | None = None,
 ) -> StepResult:
     """Matches each class's gradient, and sums the losses (DC Eq. 8, SDC Eq. 11).
 
@@ -52,11 +55,12 @@ def match_by_class(
         batches: the classes to match; rows of others get a zero gradient.
         loss_fn: from (synthetic, real) gradients to a scalar.
         batch_loss: how to compute the real gradients.
+        easy: chooses the real images to match, if not all.
     """
     gradient = torch.zeros_like(images)
     losses = torch.zeros(3, device=images.device, dtype=images.dtype)
     for batch in batches:
-        gw_real = _real_gradient(network, batch, batch_loss)
+        gw_real = _real_gradient(network, batch, batch_loss, easy)
         leaf = images[batch.rows].detach().requires_grad_()
         labels = torch.full((len(leaf),), batch.label, device=images.device)
         gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
@@ -76,6 +80,7 @@ def match_all_classes(
     batch_loss: BatchLoss,
     mine: Sequence[ClassBatch],
     reduce: Callable[[Tensor], Tensor],
+    easy: EasySamples | None = None,
 ) -> StepResult:
     """Matches the mean of the classes' gradients at once (DCC; SDC paper, Eq. 3).
 
@@ -88,10 +93,11 @@ def match_all_classes(
         batch_loss: how to compute the real gradients.
         mine: the classes whose real gradients this process computes.
         reduce: sums a tensor over processes.
+        easy: chooses the real images to match, if not all.
     """
     total = [torch.zeros_like(p) for p in network.parameters() if p.requires_grad]
     for batch in mine:
-        gradient = _real_gradient(network, batch, batch_loss)
+        gradient = _real_gradient(network, batch, batch_loss, easy)
         torch._foreach_add_(total, gradient, alpha=1 / len(batches))
     gw_real = [reduce(t) for t in total]
     leaf = images.detach().requires_grad_()
@@ -127,6 +133,10 @@ class GradientMatching:
     lr_img: float = setting(0.1, "learning rate of the images")
     lr_net: float = setting(0.01, "learning rate of the networks")
     batch_real: int = setting(256, "real images a class and update")
+    tau: float | None = setting(None, "match only real images of gradient norms up to this")
+    tau_quantile: float | None = setting(
+        None, "match only real images of norms up to this quantile of their class's batch"
+    )
     batch_train: int = setting(256, "batch size of network training")
 
     align_corners: ClassVar[bool] = False
@@ -138,6 +148,13 @@ class GradientMatching:
         parse_augmentation(self.dsa_strategy)
         check_positive(self, "outer_loop", "inner_loop", "lr_img", "lr_net")
         check_positive(self, "batch_real", "batch_train")
+        self._check_easy()
+
+    def _check_easy(self) -> None:
+        for name, most in (("tau", math.inf), ("tau_quantile", 1.0)):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= most:
+                raise InputError(f"{name} must be above 0 and at most {most:g}, got {value:g}")
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
@@ -156,7 +173,8 @@ class GradientMatching:
     @property
     def unused(self) -> set[str]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
-        return set() if self.contrast else {"outer_warmup", "inner_warmup"}
+        without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
+        return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
@@ -173,17 +191,28 @@ class GradientMatching:
         network = task.new_network()
         optimizer = SGD(network.parameters(), lr=self.lr_net)
         augmentation = parse_augmentation(self.dsa_strategy)
+        easy = self._easy_samples()
         logs = []
         for update in range(self.outer_loop):
             if update > 0:
                 self._train(network, optimizer, state, task, augmentation)
             freeze_batch_norm(network, task)
             warm = iteration < self.outer_warmup and update < self.inner_warmup
-            result = self._match(network, state, task, loss_fn, augmentation, warm)
+            result = self._match(network, state, task, loss_fn, augmentation, easy, warm)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient)
             check_images(state.images)
-        return {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
+        means = {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
+        if easy is not None:
+            counts = torch.tensor([easy.chosen, easy.seen], device=state.images.device)
+            chosen, seen = task.reduce(counts).tolist()
+            means["easy_share"] = chosen / seen
+        return means
+
+    def _easy_samples(self) -> EasySamples | None:
+        if self.tau is None and self.tau_quantile is None:
+            return None
+        return EasySamples(self.tau or math.inf, self.tau_quantile or 1.0)
 
     def _match(
         self,
@@ -192,6 +221,7 @@ class GradientMatching:
         task: Task,
         loss_fn: SDCLoss,
         augmentation: Augmentation,
+        easy: EasySamples | None,
         warm: bool,
     ) -> StepResult:
         accelerator = task.accelerator
@@ -207,10 +237,13 @@ class GradientMatching:
                 batch_loss=task.batch_loss,
                 mine=mine,
                 reduce=task.reduce,
+                easy=easy,
             )
             # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
             return whole.each(broadcast)
-        part = match_by_class(network, state.images, mine, loss_fn, batch_loss=task.batch_loss)
+        part = match_by_class(
+            network, state.images, mine, loss_fn, batch_loss=task.batch_loss, easy=easy
+        )
         total = part.each(task.reduce)
         # The difficulty is a mean over classes; the losses are sums, as in the original.
         return replace(total, difficulty=total.difficulty / len(batches))
@@ -253,8 +286,11 @@ def freeze_batch_norm(network: nn.Module, task: Task) -> None:
 
 
 def _real_gradient(
-    network: nn.Module, batch: ClassBatch, batch_loss: BatchLoss
+    network: nn.Module, batch: ClassBatch, batch_loss: BatchLoss, easy: EasySamples | None
 ) -> tuple[Tensor, ...]:
     images = batch.replay(batch.real())
     labels = torch.full((len(images),), batch.label, device=images.device)
+    if easy is not None:
+        index = easy(network, images, labels)
+        images, labels = images[index], labels[index]
     return mean_gradient(network, images, labels, batch_loss=batch_loss)

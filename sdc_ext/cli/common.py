@@ -7,6 +7,7 @@ from collections.abc import Container, Sequence
 from dataclasses import Field, fields
 from datetime import timedelta
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from sdc_ext.errors import InputError
@@ -66,6 +67,8 @@ def add_settings(group: Any, cls: type[Any], known: Container[str] = ()) -> None
 
 def _add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
     options: dict[str, Any] = {"default": SUPPRESS, "help": setting.metadata["help"]}
+    if NoneType in get_args(kind):
+        (kind,) = (inner for inner in get_args(kind) if inner is not NoneType)
     if kind is bool:
         options["action"] = BooleanOptionalAction
     elif get_origin(kind) is Literal:
