@@ -26,6 +26,7 @@ from sdc_ext.record import read_history
 from sdc_ext.results import short_names
 from sdc_ext.svg_charts import COLORS, Line, line_chart
 from sdc_ext.synthetic import META, SetInfo, SyntheticSet
+from sdc_ext.tracking import Drift
 
 Rows = list[list[str]]
 
@@ -124,11 +125,13 @@ def _title(kind: tuple[str, str, int, str]) -> str:
 def _run_table(runs: Sequence[Run]) -> Rows:
     from sdc_ext.adapters import METHODS
 
-    head = ["set", "method", "data", "ipc", "correction", "network", "last", "best", "counts"]
+    head = ["set", "method", "data", "ipc", "correction", "network", "GraDN"]
+    head += ["last", "best", "counts"]
     rows = [head]
     for run in runs:
         info = run.info
         row = [run.name, info.method, info.dataset, str(info.ipc), info.correction, info.network]
+        row.append(str(Drift.of(run.history["difficulty"])) if run.history else "")
         if info.accuracies:
             best = max(info.accuracies, key=lambda row: float(row["mean"]))
             row += [_percent(info.accuracies[-1]), _percent(best)]

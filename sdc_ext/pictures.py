@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from sdc_ext.closeness import POOLED
+from sdc_ext.tracking import running_mean
 
 if TYPE_CHECKING:
     from sdc_ext.closeness import Closeness
@@ -74,7 +75,7 @@ def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
 def draw_curves(
     history: Mapping[str, Sequence[float]], path: Path, over: str = "iteration"
 ) -> None:
-    """Draws the matching loss and the difficulty (GraDN) over iterations.
+    """Draws the matching loss and the difficulty (GraDN) over iterations, with running means.
 
     Args:
         history: columns ``matching``, ``difficulty`` and ``over`` of equal length; one that is
@@ -86,7 +87,9 @@ def draw_curves(
     drawn = [name for name in labels if not np.isnan(history[name]).all()]
     figure = Figure(figsize=(4 * len(drawn), 3), layout="constrained")
     for axis, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
-        axis.plot(history[over], history[name], linewidth=1)
+        skipped, mean = running_mean(history[name])
+        axis.plot(history[over], history[name], color="C0", linewidth=0.7, alpha=0.35)
+        axis.plot(history[over][skipped:], mean, color="C0", linewidth=1.5)
         axis.set_xlabel(over)
         axis.set_title(labels[name], fontsize=10)
         axis.grid(alpha=0.3)

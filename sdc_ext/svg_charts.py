@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from sdc_ext.tracking import running_mean
+
 # Drawn in this colour is what takes the page's text colour; nothing else has it.
 _TEXT = "#010203"
 _TEXT_IN_SVG = re.compile(re.escape(_TEXT), re.IGNORECASE)
@@ -82,10 +84,8 @@ def _draw(axis: matplotlib.axes.Axes, line: Line, smooth: bool) -> None:
         axis.plot(x, y, color=color, linestyle=dashes, linewidth=1.5, marker=marker, markersize=3)
     else:
         axis.plot(x, y, color=color, linewidth=0.7, alpha=0.3)
-        width = max(1, len(y) // 20)
-        windows = np.ma.masked_invalid(np.lib.stride_tricks.sliding_window_view(y, width))
-        mean = windows.mean(1).filled(np.nan)
-        axis.plot(x[width - 1 :], mean, color=color, linestyle=dashes, linewidth=1.7)
+        skipped, mean = running_mean(line.y)
+        axis.plot(x[skipped:], mean, color=color, linestyle=dashes, linewidth=1.7)
     if line.spread is not None:
         spread = np.asarray(line.spread, float)
         axis.fill_between(x, y - spread, y + spread, color=color, alpha=0.15, linewidth=0)

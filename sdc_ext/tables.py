@@ -14,6 +14,7 @@ from sdc_ext.closeness import POOLED
 from sdc_ext.comparison import GAIN
 from sdc_ext.evaluate import Evaluation
 from sdc_ext.paired import points
+from sdc_ext.tracking import Drift
 
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
@@ -173,12 +174,15 @@ def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> T
     return table
 
 
-def summary(synthetic: SyntheticSet, counts: str) -> Table:
-    """What is known of a set: origin, size and the last and best accuracies.
+def summary(
+    synthetic: SyntheticSet, counts: str, history: Mapping[str, Sequence[float]] | None = None
+) -> Table:
+    """What is known of a set: origin, size, the last and best accuracies, the drift of GraDN.
 
     Args:
         synthetic: the set.
         counts: which evaluation counts for its method, ``"last"`` or ``"best"``.
+        history: what its run recorded, with a column ``difficulty``, if a run made it.
     """
     info = synthetic.info
     table = make_table(f"{info.method} on {info.dataset}", "what", "value")
@@ -199,6 +203,8 @@ def summary(synthetic: SyntheticSet, counts: str) -> Table:
                 f"accuracy, {name}{mark}",
                 f"{value} at iteration {e['iteration']}{of}, {len(e['accuracies'])} {e['network']}",
             )
+    if history:
+        table.add_row("GraDN, first and last tenth", str(Drift.of(history["difficulty"])))
     return table
 
 

@@ -87,6 +87,7 @@ def _distill(options: Namespace) -> None:
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
     from sdc_ext.engine import Engine
+    from sdc_ext.record import read_history
     from sdc_ext.tables import settings_table, summary
 
     method = get_method(options.method)
@@ -104,7 +105,8 @@ def _distill(options: Namespace) -> None:
     console.print(settings_table(settings))
     task = with_experts(options, method, settings, task, console)
     synthetic = replace(engine, task=task).distill(resume=options.resume)
-    console.print(summary(synthetic, method.counts))
+    if accelerator.is_main_process:  # it alone has the history
+        console.print(summary(synthetic, method.counts, read_history(out)))
     console.print(f"distilled set and picture: {out}")
 
 

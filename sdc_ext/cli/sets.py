@@ -234,9 +234,9 @@ def _show(options: Namespace) -> None:
     grid = options.out or own
     write_whole(grid, lambda path: draw_grid(synthetic, path))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(summary(synthetic, "last" if method is None else method.counts))
-    console.print(f"picture: {grid}")
     history = read_history(options.set)
+    console.print(summary(synthetic, "last" if method is None else method.counts, history))
+    console.print(f"picture: {grid}")
     if history:
         curves = grid.with_name(f"{grid.stem}-curves.png")
         write_whole(curves, lambda path: draw_curves(history, path))
