@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sdc_ext import evaluate as module
+from sdc_ext.cli import main
 from sdc_ext.data import RealData, load_data
 from sdc_ext.evaluate import Evaluation, evaluate, train_from_scratch
 from sdc_ext.synthetic import TrainingRecipe
@@ -73,3 +76,31 @@ def test_mean_and_population_deviation() -> None:
     evaluation = Evaluation("mlp", (0.5, 0.7))
     assert (evaluation.mean, evaluation.std) == pytest.approx((0.6, 0.1))
     assert str(evaluation) == "60.00 ± 10.00 %"
+
+
+def test_all_real_images_are_evaluated_once_a_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [tmp_path / name for name in ("a", "b")]
+    for seed, folder in enumerate(sets):
+        assert main(["select", "random", "--seed", str(seed), "--out", str(folder)]) == 0
+    small = "convnet:width=4:depth=1,convnet:width=5:depth=1"
+    options = ["--networks", small, "--num-eval", "1", "--epoch-eval-train", "1"]
+    out = tmp_path / "out"
+    arguments = ["evaluate", *map(str, sets), *options, "--real-epochs", "2", "--out", str(out)]
+    assert main(arguments) == 0
+    assert "all real images" in capsys.readouterr().out
+    with (out / "accuracies.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    real = [row for row in rows if row["method"] == "real"]
+    assert len(rows) == 6 and [row["network"] for row in real] == small.split(",")
+    assert {(row["epochs"], row["images"], row["lr"]) for row in real} == {("2", "1347", "0.01")}
+    assert all(row["epochs"] == "1" for row in rows if row["method"] == "random")
+
+
+def test_real_epochs_below_one_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["select", "random", "--out", str(tmp_path / "set")]) == 0
+    assert main(["evaluate", str(tmp_path / "set"), "--real-epochs", "0"]) == 2
+    assert "real_epochs must be above 0, got 0" in capsys.readouterr().err

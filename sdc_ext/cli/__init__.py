@@ -12,12 +12,13 @@ from sdc_ext.cli.compare import add_compare
 from sdc_ext.cli.difficulty import add_difficulty
 from sdc_ext.cli.discrepancy import add_discrepancy
 from sdc_ext.cli.distill import add_distill
+from sdc_ext.cli.evaluate import add_evaluate
 from sdc_ext.cli.experts import add_experts
 from sdc_ext.cli.report import add_report
 from sdc_ext.cli.run import add_run
 from sdc_ext.cli.score import add_score
 from sdc_ext.cli.select import add_select
-from sdc_ext.cli.sets import add_evaluate, add_export, add_show
+from sdc_ext.cli.sets import add_export, add_show
 from sdc_ext.cli.theory import add_theory
 from sdc_ext.cli.tune import add_tune
 from sdc_ext.errors import DivergenceError, InputError

@@ -1,14 +1,12 @@
-"""``sdc-ext evaluate``, ``show`` and ``export``: what to do with a distilled set."""
+"""Opening distilled sets, and ``sdc-ext show`` and ``export``."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import json
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,18 +14,15 @@ from sdc_ext.cli.common import (
     add_data,
     load_chosen_data,
     make_accelerator,
-    make_console,
-    parse_seed,
 )
-from sdc_ext.errors import InputError, check_positive
-from sdc_ext.files import write_table, write_whole
+from sdc_ext.errors import InputError
+from sdc_ext.files import write_whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from sdc_ext.data import RealData
-    from sdc_ext.results import Result
-    from sdc_ext.synthetic import SyntheticSet, TrainingRecipe
+    from sdc_ext.synthetic import SyntheticSet
 
 SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
 
@@ -41,94 +36,6 @@ def add_set_data(parser: ArgumentParser) -> None:
         action="store_true",
         help="images_*.pt are ZCA-whitened, though no images_zca_*.pt beside them says so",
     )
-
-
-def add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="train networks on distilled sets and test them")
-    parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
-    add_set_data(parser)
-    parser.add_argument(
-        "--networks", help="comma-separated, ours or timm's (default: the set's own)"
-    )
-    parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
-    parser.add_argument("--epoch-eval-train", type=int, help="epochs (default: the set's own)")
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of the networks (default 0)")
-    parser.add_argument(
-        "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
-    )
-    parser.add_argument("--compile", action="store_true", help="compile (needs a C++ compiler)")
-    parser.add_argument("--out", type=Path, help="folder of the table and the chart")
-    parser.set_defaults(run=_evaluate)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One set to be evaluated on one architecture."""
-
-    name: str
-    synthetic: SyntheticSet
-    data: RealData
-    network: str
-    recipe: TrainingRecipe
-
-
-def _evaluate(options: Namespace) -> None:
-    from rich.progress import Progress
-
-    from sdc_ext.evaluate import evaluate
-    from sdc_ext.results import Result
-    from sdc_ext.tables import cross_table
-
-    check_positive(options, "num_eval")
-    if options.out is not None and options.out.exists():
-        raise InputError(f"{options.out} exists: choose another --out")
-    accelerator = make_accelerator(options.mixed_precision, None, Path())
-    console = make_console(accelerator)
-    jobs = list(_jobs(options, accelerator))
-    out = claim_folder(options, "evaluation") if accelerator.is_main_process else Path()
-    results: list[Result] = []
-    with Progress(console=console, disable=not accelerator.is_main_process) as progress:
-        bar = progress.add_task("", total=len(jobs) * options.num_eval)
-        for job in jobs:
-            progress.update(bar, description=f"{job.name}: {job.network}")
-            evaluation = evaluate(
-                job.synthetic.images,
-                job.synthetic.labels,
-                job.data,
-                job.recipe,
-                network=job.network,
-                num_eval=options.num_eval,
-                seed=options.seed,
-                accelerator=accelerator,
-                compile=options.compile,
-                on_network=lambda: progress.advance(bar, accelerator.num_processes),
-            )
-            results.append(Result(job.name, job.synthetic, job.recipe, options.seed, evaluation))
-            if accelerator.is_main_process:
-                _write_results(results, out)  # hours of work are not lost to an interruption
-    console.print(cross_table(results))
-    console.print(f"accuracies.csv, accuracies.json and accuracies.png in {out}")
-
-
-def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
-    """Everything to evaluate, checked."""
-    from sdc_ext.networks import check_network
-
-    for name, synthetic, data in open_all(options, accelerator):
-        named = options.networks or synthetic.info.eval_network
-        for network in dict.fromkeys(spec.strip() for spec in named.split(",")):
-            check_network(network, data.channels, len(data.classes), data.image_size)
-            recipe = _recipe(synthetic.info.evaluation, options)
-            yield _Job(name, synthetic, data, network, recipe)
-
-
-def _recipe(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:
-    """How to train, where the user says otherwise than the set."""
-    for name, field in (("epoch_eval_train", "epochs"), ("lr_eval", "lr")):
-        if getattr(options, name) is not None:
-            check_positive(options, name)
-            own = replace(own, **{field: getattr(options, name)})
-    return own
 
 
 def claim_folder(options: Namespace, name: str) -> Path:
@@ -147,16 +54,6 @@ def claim_folder(options: Namespace, name: str) -> Path:
         except FileExistsError:
             continue
     raise AssertionError("names never end")
-
-
-def _write_results(results: Sequence[Result], out: Path) -> None:
-    from sdc_ext.pictures import draw_accuracies
-    from sdc_ext.results import as_json, as_rows
-
-    text = json.dumps(as_json(results), indent=1)
-    write_table(as_rows(results), out / "accuracies.csv")
-    write_whole(out / "accuracies.json", lambda path: path.write_text(text))
-    write_whole(out / "accuracies.png", lambda path: draw_accuracies(results, path))
 
 
 Load: TypeAlias = "Callable[[str, tuple[int, int] | None], RealData]"
