@@ -65,8 +65,11 @@ class Comparison:
 
     def accuracies(self, lam: float) -> list[float]:
         """One a seed, in the order of the seeds."""
-        of_lam = sorted((c for c in self.cells if c.lam == lam), key=lambda c: c.seed)
-        return [cell.accuracy for cell in of_lam]
+        return [cell.accuracy for cell in self.of_lam(lam)]
+
+    def of_lam(self, lam: float) -> list[Cell]:
+        """The cells of a lam, in the order of the seeds."""
+        return sorted((c for c in self.cells if c.lam == lam), key=lambda c: c.seed)
 
     def difference(self, lam: float) -> PairedDifference:
         """What a lam gains over the first one, seed by seed.

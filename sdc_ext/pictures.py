@@ -206,6 +206,32 @@ def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
     save_figure(figure, path)
 
 
+def draw_tracking(
+    tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]], path: Path
+) -> None:
+    """Draws the difficulty over iterations by lam (Figure 1): each seed faintly, and their mean.
+
+    Args:
+        tracked: what each run recorded, one a seed, by lam.
+        path: the picture to write.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for k, (lam, histories) in enumerate(tracked.items()):
+        means = []
+        for history in histories:
+            skipped, mean = running_mean(history["difficulty"])
+            iterations = history["iteration"][skipped:]
+            axis.plot(iterations, mean, color=f"C{k}", linewidth=0.6, alpha=0.4)
+            means.append(mean)
+        axis.plot(iterations, np.mean(means, axis=0), color=f"C{k}", label=f"lam {lam:g}")
+    axis.set_xlabel("iteration")
+    axis.set_ylabel("GraDN of the synthetic batch")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:
     """Draws the accuracy of every trial over its lam; those that were stopped are hollow."""
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")

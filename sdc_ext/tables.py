@@ -118,6 +118,22 @@ def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
     return table
 
 
+def tracking_table(tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]]) -> Table:
+    """How GraDN drifted from the first to the last tenth of the iterations, mean over seeds.
+
+    Args:
+        tracked: what each run recorded, one a seed, by lam.
+    """
+    table = make_table("GraDN over the distillation", "lam", "first and last tenth", "rose in")
+    for lam, histories in tracked.items():
+        drifts = [Drift.of(history["difficulty"]) for history in histories]
+        first = statistics.mean(drift.first for drift in drifts)
+        last = statistics.mean(drift.last for drift in drifts)
+        rose = sum(drift.last > drift.first for drift in drifts)
+        table.add_row(f"{lam:g}", str(Drift(first, last)), f"{rose} of {len(drifts)} seeds")
+    return table
+
+
 def accuracy_table(comparison: Comparison) -> Table:
     """Test accuracy by lam, over seeds, in percent."""
     table = make_table("test accuracy", "lam", "mean %", "std", "seeds")

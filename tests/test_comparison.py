@@ -54,7 +54,8 @@ def test_finished_runs_are_kept_and_lost_ones_are_made_again(
     network = "convnet:depth=2:width=4"
     assert origins == {("dc", "digits", "1", "10", f"lam {lam}", network) for lam in ("0", "0.5")}
     assert len(json.loads((tmp_path / "a/comparison.json").read_text())) == 2
-    assert (tmp_path / "a/comparison.png").read_bytes()[:4] == b"\x89PNG"
+    for name in ("comparison.png", "tracking.png"):
+        assert (tmp_path / "a" / name).read_bytes()[:4] == b"\x89PNG"
 
     first = (tmp_path / "a/cells.csv").read_bytes()
     kept = (tmp_path / "a/lam-0/seed-0/synthetic.safetensors").read_bytes()

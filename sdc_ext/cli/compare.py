@@ -68,7 +68,7 @@ def _compare(options: Namespace) -> None:
     engine = Engine(method, settings, task, 0, out, quiet)
     cells: list[Cell] = []
     for lam, seed in grid(options.lam, options.seeds):
-        folder = out / f"lam-{lam:g}" / f"seed-{seed}"
+        folder = _folder(out, lam, seed)
         cell = replace(engine, settings=by_lam[lam], seed=seed, out=folder)
         cells.append(Cell.of(cell.distill(resume=True), lam, seed, method.counts))
         done = f"run {len(cells)} of {len(options.lam) * options.seeds}"
@@ -77,14 +77,26 @@ def _compare(options: Namespace) -> None:
         _report(Comparison(tuple(cells)), out, console)
 
 
+def _folder(out: Path, lam: float, seed: int) -> Path:
+    return out / f"lam-{lam:g}" / f"seed-{seed}"
+
+
 def _report(comparison: Comparison, out: Path, console: Console) -> None:
-    from sdc_ext.pictures import draw_differences
-    from sdc_ext.tables import accuracy_table, gain_table
+    from sdc_ext.pictures import draw_differences, draw_tracking
+    from sdc_ext.record import read_history
+    from sdc_ext.tables import accuracy_table, gain_table, tracking_table
+
+    tracked = {
+        lam: [read_history(_folder(out, lam, cell.seed)) for cell in comparison.of_lam(lam)]
+        for lam in comparison.lams
+    }
 
     write_table(comparison.rows(), out / "cells.csv")
     text = json.dumps(comparison.summary(), indent=1)
     write_whole(out / "comparison.json", lambda path: path.write_text(text))
     write_whole(out / "comparison.png", lambda path: draw_differences(comparison, path))
+    write_whole(out / "tracking.png", lambda path: draw_tracking(tracked, path))
+    console.print(tracking_table(tracked))
     console.print(accuracy_table(comparison))
     console.print(gain_table(comparison))
-    console.print(f"cells.csv, comparison.json and comparison.png in {out}")
+    console.print(f"cells.csv, comparison.json, comparison.png and tracking.png in {out}")
