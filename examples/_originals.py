@@ -35,7 +35,7 @@ ONLY = {
 WITHOUT_EFFECT = ("lr_init", "load_all", "force_save", "save_interval", "canvas_size")
 WITHOUT_EFFECT += ("canvas_samples", "res")
 
-# What main.py of DC and of DCC have in common.
+# What main.py of DC, its main_DM.py and main.py of DCC have in common.
 GRADIENT = {
     "method": "DC",
     "dataset": "CIFAR10",
@@ -194,18 +194,24 @@ def augmentation(args: Any) -> str:
     return args.dsa_strategy if args.dsa in (True, "True") else "none"
 
 
+def gradient_settings(args: Any) -> dict[str, Any]:
+    """What only loops have that train networks between updates of the images."""
+    names = ("lr_net", "batch_train", "dis_metric")
+    return {name: getattr(args, name) for name in names}
+
+
 def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None:
     """Distils ``--num_exp`` times; leaves ``res_*.pt`` and ``vis_*.png`` in ``--save_path``.
 
     Args:
         args: the command line.
         methods: our name of each ``--method``.
-        settings: what the two scripts do not have in common.
+        settings: what the scripts do not have in common.
     """
     import torchvision
 
     if args.method not in methods:
-        stop(f"--method {args.method} is neither {' nor '.join(methods)}")
+        stop(f"--method {args.method} is not {' or '.join(methods)}")
     folder = Path(args.save_path)
     run = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
     # The originals set the epochs by the augmentation, whatever the flag says.
@@ -221,12 +227,9 @@ def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None
             network=network(args),
             lam=args.sdc_lambda,
             lr_img=args.lr_img,
-            lr_net=args.lr_net,
             lr_eval=args.lr_net,
             batch_real=args.batch_real,
-            batch_train=args.batch_train,
             batch_eval=args.batch_train,
-            dis_metric=args.dis_metric,
             num_eval=args.num_eval,
             epoch_eval_train=epochs,
             seed=exp,

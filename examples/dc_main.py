@@ -4,7 +4,7 @@
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.001
 """
 
-from _originals import GRADIENT, distill_runs, parse
+from _originals import GRADIENT, distill_runs, gradient_settings, parse
 
 FLAGS = {**GRADIENT, "Iteration": 1000, "init": "noise", "dsa_strategy": "None"}
 
@@ -19,6 +19,7 @@ def main() -> None:
         eval_every=500,
         init=args.init,
         dsa_strategy=strategy if args.method == "DSA" else None,
+        **gradient_settings(args),
     )
 
 

@@ -3,7 +3,7 @@
 python examples/dcc_main.py --contrast --method DSA --dataset CIFAR10 --ipc 1 --sdc_lambda 0.002
 """
 
-from _originals import GRADIENT, STRATEGY, distill_runs, parse
+from _originals import GRADIENT, STRATEGY, distill_runs, gradient_settings, parse
 
 FLAGS = {
     **GRADIENT,
@@ -27,6 +27,7 @@ def main() -> None:
         outer_warmup=args.outer_warmup if args.contrast else None,
         inner_warmup=args.inner_warmup if args.contrast else None,
         dsa_strategy=args.dsa_strategy if args.method == "DSA" else None,
+        **gradient_settings(args),
     )
 
 

@@ -47,14 +47,23 @@ def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table
 
 
 def cross_table(results: Sequence[Result]) -> Table:
-    """Test accuracies in percent, mean ± standard deviation: a row a network, a column a set."""
+    """Test accuracies in percent, mean ± standard deviation, by networks and sets.
+
+    What there is less of are the columns.
+    """
     names = list(dict.fromkeys(result.name for result in results))
+    networks = list(dict.fromkeys(result.evaluation.network for result in results))
     count = len(results[0].evaluation.accuracies)
-    table = make_table(f"test accuracy %, mean ± std of {count} networks", "network", *names)
-    cells = {(r.evaluation.network, r.name): r.evaluation for r in results}
-    for network in dict.fromkeys(network for network, _ in cells):
-        row = (cells.get((network, name)) for name in names)
-        table.add_row(network, *("" if e is None else str(e).removesuffix(" %") for e in row))
+    told = {(r.evaluation.network, r.name): str(r.evaluation).removesuffix(" %") for r in results}
+    title = f"test accuracy %, mean ± std of {count} networks"
+    if len(names) > len(networks):
+        table = make_table(title, "set", *networks)
+        for name in names:
+            table.add_row(name, *(told.get((network, name), "") for network in networks))
+    else:
+        table = make_table(title, "network", *names)
+        for network in networks:
+            table.add_row(network, *(told.get((network, name), "") for name in names))
     return table
 
 

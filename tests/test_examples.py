@@ -45,6 +45,7 @@ def lam(folder: Path) -> float:
         ("dcc_main.py", ("--outer_loop", 2, "--contrast", "--outer_warmup", 1,
                          "--inner_warmup", 1, "--eval_freq", 2), "DC"),
         ("dcc_main.py", ("--outer_loop", 1, "--method", "DSA"), "DSA"),
+        ("dm_main.py", ("--Iteration", 1, "--ipc", 1, "--dsa_strategy", "color_scale"), "DM"),
     ],
 )  # fmt: skip
 def test_gradient_matching(run, tmp_path: Path, name: str, arguments: tuple, method: str) -> None:
@@ -123,7 +124,7 @@ def test_datm_reads_its_configuration(run, tmp_path: Path) -> None:
         ("mtt_distill.py", ("--texture",), "textures are not distilled"),
         ("mtt_buffer.py", ("--mom", 0.9), "without momentum"),
         ("ftd_buffer.py", ("--rho_max", 0.1), "one value"),
-        ("dc_main.py", ("--method", "DM"), "neither DC nor DSA"),
+        ("dc_main.py", ("--method", "DM"), "is not DC or DSA"),
         ("dc_main.py", ("--model", "GoogLeNet", "--dataset", "digits"), "ConvNetW32 and ConvNetD4"),
         ("datm_distill.py", ("--cfg", "missing.yaml"), "cannot read missing.yaml"),
     ],

@@ -56,15 +56,16 @@ def _add_common(parser: ArgumentParser) -> None:
 
 
 def _scaling(options: Namespace) -> None:
+    from sdc_ext.theory.laws import fit_scaling
     from sdc_ext.theory.plots import draw_scaling
-    from sdc_ext.theory.scaling import fit_scaling
-    from sdc_ext.theory.tables import floor_sentence, scaling_table
+    from sdc_ext.theory.tables import floor_sentence, misfit_sentence, scaling_table
 
     series, console = _open(options)
     laws = _each(series, lambda s: fit_scaling(s, options.seed), console)
     for law in laws:
         console.print(scaling_table(law))
         console.print(floor_sentence(law))
+        console.print(misfit_sentence(law))
     _keep(
         options.out,
         "scaling",
@@ -75,7 +76,7 @@ def _scaling(options: Namespace) -> None:
 
 
 def _coverage(options: Namespace) -> None:
-    from sdc_ext.theory.coverage import fit_coverage
+    from sdc_ext.theory.laws import fit_coverage
     from sdc_ext.theory.plots import draw_coverage
     from sdc_ext.theory.tables import coverage_sentences, coverage_table, form_table
 
@@ -105,7 +106,7 @@ def _coverage(options: Namespace) -> None:
 def _open(options: Namespace) -> tuple[list[Series], Console]:
     from rich.console import Console
 
-    from sdc_ext.theory.accuracies import collect, read_accuracies
+    from sdc_ext.theory.laws import collect, read_accuracies
 
     if options.out is not None and options.out.exists():
         raise InputError(f"{options.out} exists: choose another --out")
@@ -158,6 +159,7 @@ def _scaling_json(law: Scaling) -> dict[str, Any]:
         "verdict": law.verdict,
         "aicc_claims": law.aicc_claims,
         "chosen": law.chosen,
+        "misfit": law.misfit,
     }
 
 

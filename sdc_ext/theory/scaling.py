@@ -36,6 +36,8 @@ FLOOR_SIZES = 5
 _LEAST_SIZES = 3
 
 _LEVEL = 0.05
+# A law below it is told not to describe the means.
+MISFIT_LEVEL = 0.01
 _CLAIM = 4.0
 _DRAWS = 1000
 _AMPLITUDE, _EXPONENT, _FLOOR = (0.0, 5.0), (0.05, 2.0), (0.0, 1.0)
@@ -162,6 +164,13 @@ class Scaling:
         if self.p_value is None:
             return "undetermined"
         return "floor" if self.p_value < _LEVEL else "none seen"
+
+    @property
+    def misfit(self) -> float:
+        """The p-value of the chosen law: low where the means are not on it, but for their noise."""
+        law, sizes = self.laws[self.chosen], len(self.points.sizes)
+        spare = sizes - (3 if self.chosen == "S2" else 2)
+        return float(stats.f.sf(law.deviance / spare, spare, self.points.freedom))
 
     @property
     def aicc_claims(self) -> bool:

@@ -10,7 +10,10 @@ from sdc_ext.tables import make_table
 from sdc_ext.theory.coverage import MODE, Coverage
 from sdc_ext.theory.fitting import Interval
 from sdc_ext.theory.required import Required
-from sdc_ext.theory.scaling import FLOOR_SIZES, Scaling
+from sdc_ext.theory.scaling import FLOOR_SIZES, MISFIT_LEVEL, Scaling
+
+# What is below it is zero, but for rounding.
+_LEAST = 1e-9
 
 
 def scaling_table(law: Scaling) -> Table:
@@ -40,6 +43,12 @@ def floor_sentence(law: Scaling) -> str:
         f"floor: {law.verdict} (likelihood ratio p = {law.p_value:.3f}; with beta 1/2, AICc "
         f"{second}: {law.aicc_gain:+.1f} of 4)"
     )
+
+
+def misfit_sentence(law: Scaling) -> str:
+    """Whether the measured means are where the law to go by has them, but for their noise."""
+    verdict = "does not describe" if law.misfit < MISFIT_LEVEL else "describes"
+    return f"{law.chosen} {verdict} these means (p = {law.misfit:.3f})"
 
 
 def coverage_table(law: Coverage) -> Table:
@@ -80,7 +89,8 @@ def _required(required: Required) -> str:
 def _value(value: float, interval: Interval) -> str:
     """On two lines, which a table of 80 characters has room for."""
     fitted = interval != (value, value)
-    return f"{value:.3g}\n{_between(interval)}" if fitted else f"{value:.3g}"
+    text = f"{value:.3g}" if value > _LEAST else "0"
+    return f"{text}\n{_between(interval)}" if fitted else text
 
 
 def _between(interval: Interval) -> str:

@@ -73,6 +73,16 @@ def test_a_floor_is_seen_where_there_is_one(
     assert np.mean([law.aicc_claims for law in without_floor]) <= 0.01
 
 
+def test_means_that_are_not_on_the_law_are_told(without_floor: list[Scaling]) -> None:
+    wrongly = np.mean([law.misfit < 0.05 for law in without_floor])
+    assert bounds(0.03)[0] <= wrongly <= bounds(0.07)[1]
+    up_and_down = {
+        size: {str(r): 0.1 + 0.08 * (k % 2) + 0.001 * r for r in range(4)}
+        for k, size in enumerate(FIVE)
+    }
+    assert fit_scaling(Series(FAMILY, "convnet", "gap", up_and_down, 0.0), draws=2).misfit < 1e-4
+
+
 def test_few_seeds_do_not_make_floors() -> None:
     """Their standard errors vary so much that each size's own would find floors too often."""
     random = np.random.default_rng(0)
