@@ -45,7 +45,7 @@ def _select(options: Namespace) -> None:
     from rich.progress import Progress
 
     from sdc_ext.adapters import get_method
-    from sdc_ext.adapters.settings import resolve
+    from sdc_ext.adapters.settings import YOUR_CHOICE, resolve
     from sdc_ext.baselines import BASELINES, select_images
     from sdc_ext.originals import told_by_data
     from sdc_ext.probe import Probe
@@ -81,6 +81,10 @@ def _select(options: Namespace) -> None:
         told_by_data(data, labels, settings.recipe()),
         method=options.baseline,
         network=probe.network,
+        settings={
+            "lam": {"value": 0.0, "source": "nothing is distilled"},
+            "seed": {"value": options.seed, "source": YOUR_CHOICE},
+        },
     )
     images = data.normalize(data.train.images[index]).cpu()
     pixels = None if data.whitening is None else data.whitening.undo(images)

@@ -13,7 +13,7 @@ from sdc_ext.theory.required import Required
 from sdc_ext.theory.scaling import FLOOR_SIZES, MISFIT_LEVEL, Scaling
 
 # What is below it is zero, but for rounding.
-_LEAST = 1e-9
+_LEAST = 1e-7
 
 
 def scaling_table(law: Scaling) -> Table:
@@ -65,7 +65,7 @@ def form_table(law: Coverage) -> Table:
     """The laws of coverage, compared."""
     table = make_table("laws of the worst of M", "grows with", "parameters", "AICc", "rms")
     for name, form in law.forms.items():
-        parameters = ", ".join(f"{k} {v:.3g}" for k, v in form.parameters.items())
+        parameters = ", ".join(f"{k} {_number(v)}" for k, v in form.parameters.items())
         label = {"log": "ln M", "constant": "nothing", "linear": "M", "floor": "ln M, floor only"}
         mark = " (best)" if name == law.best else ""
         table.add_row(label[name] + mark, parameters, f"{form.aicc:.1f}", f"{form.rms:.4f}")
@@ -89,9 +89,12 @@ def _required(required: Required) -> str:
 def _value(value: float, interval: Interval) -> str:
     """On two lines, which a table of 80 characters has room for."""
     fitted = interval != (value, value)
-    text = f"{value:.3g}" if value > _LEAST else "0"
-    return f"{text}\n{_between(interval)}" if fitted else text
+    return f"{_number(value)}\n{_between(interval)}" if fitted else _number(value)
+
+
+def _number(value: float) -> str:
+    return "0" if abs(value) < _LEAST else f"{value:.3g}"
 
 
 def _between(interval: Interval) -> str:
-    return " to ".join(f"{bound:.3g}" for bound in interval)
+    return " to ".join(_number(bound) for bound in interval)
