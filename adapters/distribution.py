@@ -46,7 +46,8 @@ def match_distributions(
         images: the synthetic set (N, C, H, W), as many of each class; not changed.
         labels: (N,) int64.
         batches: all classes.
-        loss_fn: from (synthetic, real) mean features (classes, D) to a scalar.
+        loss_fn: from (synthetic, real) mean features (classes, D) to a scalar; its lam is above 0
+            from the start, or 0 throughout.
         mine: the classes whose real features this process computes.
         reduce: sums a tensor over processes.
     """
@@ -64,7 +65,11 @@ def match_distributions(
         real = reduce(real)
     parameters = [p for p in network.parameters() if p.requires_grad]
     gradient = torch.autograd.grad(
-        F.cross_entropy(output, labels), parameters, create_graph=True, materialize_grads=True
+        F.cross_entropy(output, labels),
+        parameters,
+        retain_graph=True,
+        create_graph=loss_fn.lam > 0,  # to record GraDN alone, it need not be differentiable
+        materialize_grads=True,
     )
     loss_fn.observe(gradient)
     loss = loss_fn(means, real)

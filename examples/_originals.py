@@ -19,7 +19,10 @@ STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 # Flags of which only one value is to be had here, and what to do instead.
 ONLY = {
-    "eval_mode": ("S", "test other networks by: sdc-ext evaluate FOLDER --networks resnet18,vgg11"),
+    "eval_mode": (
+        ("S", "SS"),
+        "test other networks by: sdc-ext evaluate FOLDER --networks resnet18,vgg11",
+    ),
     "subset": ("imagenette", "ImageNet is not supported"),
     "texture": (False, "textures are not distilled"),
     "random_trajectory": (False, "experts are needed"),
@@ -147,9 +150,11 @@ def stop(problem: str) -> NoReturn:
 
 def check_only(values: Mapping[str, Any]) -> None:
     """Ends the program if a flag asks for what there is not."""
-    for name, (value, instead) in ONLY.items():
-        if name in values and values[name] != value:
-            stop(f"--{name} {values[name]} is not supported, only {value}: {instead}")
+    for name, (allowed, instead) in ONLY.items():
+        choices = allowed if isinstance(allowed, tuple) else (allowed,)
+        if name in values and values[name] not in choices:
+            only = " and ".join(map(str, choices))
+            stop(f"--{name} {values[name]} is not supported, only {only}: {instead}")
 
 
 def sdc_ext(*command: object, **options: object) -> None:
@@ -197,7 +202,9 @@ def augmentation(args: Any) -> str:
 def gradient_settings(args: Any) -> dict[str, Any]:
     """What only loops have that train networks between updates of the images."""
     names = ("lr_net", "batch_train", "dis_metric")
-    return {name: getattr(args, name) for name in names}
+    # The originals set the epochs by the augmentation, whatever the flag says.
+    epochs = None if args.epoch_eval_train == 300 else args.epoch_eval_train
+    return {**{name: getattr(args, name) for name in names}, "epoch_eval_train": epochs}
 
 
 def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None:
@@ -214,8 +221,6 @@ def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None
         stop(f"--method {args.method} is not {' or '.join(methods)}")
     folder = Path(args.save_path)
     run = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
-    # The originals set the epochs by the augmentation, whatever the flag says.
-    epochs = None if args.epoch_eval_train == 300 else args.epoch_eval_train
     sets = []
     for exp in range(args.num_exp):
         out = run / f"exp{exp}"
@@ -231,7 +236,6 @@ def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None
             batch_real=args.batch_real,
             batch_eval=args.batch_train,
             num_eval=args.num_eval,
-            epoch_eval_train=epochs,
             seed=exp,
             out=out,
         )

@@ -10,6 +10,7 @@ FLAGS = {
     **GRADIENT,
     "method": "DM",
     "ipc": 50,
+    "eval_mode": "SS",
     "epoch_eval_train": 1000,
     "Iteration": 20_000,
     "lr_img": 1.0,
@@ -25,6 +26,7 @@ def main() -> None:
         {"DM": "dm"},
         iterations=args.Iteration,
         eval_every=2000,
+        epoch_eval_train=args.epoch_eval_train,
         init=args.init,
         dsa_strategy="none" if args.dsa_strategy == "None" else args.dsa_strategy,
     )

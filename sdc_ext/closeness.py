@@ -61,6 +61,11 @@ class Closeness:
     random: tuple[float, ...]
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether it is of all classes together."""
+        return self.images == POOLED
+
+    @property
     def random_mean(self) -> float:
         return statistics.fmean(self.random)
 

@@ -45,7 +45,13 @@ class Cell:
         """
         rows = synthetic.info.accuracies
         row = rows[-1] if counts == "last" else max(rows, key=lambda r: float(r["mean"]))
-        columns = {**origin(synthetic), "network": row["network"]}
+        recipe = synthetic.info.evaluation
+        columns = {
+            **origin(synthetic),
+            "network": row["network"],
+            "epochs": recipe.epochs,
+            "augmentation": recipe.augmentation,
+        }
         return cls(lam, seed, tuple(row["accuracies"]), columns)
 
     @property

@@ -37,7 +37,8 @@ class Difficulty:
     """Of N samples, for one network or on average over several.
 
     Attributes:
-        misclassified: chi, how many of the networks are wrong, in [0, 1] (N,); Definition 1.
+        misclassified: chi, how many of the networks are wrong, in [0, 1] (N,); Definition 1. Of
+            soft labels, the likeliest class is the right one.
         gradn: L2 norm of the gradient of a sample's loss over all parameters (N,); Definition 2.
         loss: its cross-entropy (N,).
     """

@@ -13,7 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from sdc_ext.closeness import POOLED
 from sdc_ext.tracking import running_mean
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
     panels = figure.subplots(1, len(spaces), squeeze=False, sharey=True)[0]
     for axis, space in zip(panels, spaces, strict=True):
         for k, (name, rows) in enumerate(sets.items()):
-            drawn = [row for row in rows if (row.space, row.images) == (space, POOLED)]
+            drawn = [row for row in rows if row.space == space and row.is_pooled]
             places = np.arange(len(measures)) + (k - (len(sets) - 1) / 2) * width
             # From 1, since on a logarithmic axis there is no 0.
             axis.bar(places, [row.ratio - 1 for row in drawn], width, bottom=1, label=name)
@@ -212,7 +211,7 @@ def draw_tracking(
     """Draws the difficulty over iterations by lam (Figure 1): each seed faintly, and their mean.
 
     Args:
-        tracked: what each run recorded, one a seed, by lam.
+        tracked: what each run recorded, one a seed, by lam, all of the same iterations.
         path: the picture to write.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
@@ -221,10 +220,10 @@ def draw_tracking(
         means = []
         for history in histories:
             skipped, mean = running_mean(history["difficulty"])
-            iterations = history["iteration"][skipped:]
-            axis.plot(iterations, mean, color=f"C{k}", linewidth=0.6, alpha=0.4)
+            axis.plot(history["iteration"][skipped:], mean, f"C{k}", linewidth=0.6, alpha=0.4)
             means.append(mean)
-        axis.plot(iterations, np.mean(means, axis=0), color=f"C{k}", label=f"lam {lam:g}")
+        iterations = histories[0]["iteration"][skipped:]
+        axis.plot(iterations, np.mean(means, axis=0), f"C{k}", label=f"lam {lam:g}")
     axis.set_xlabel("iteration")
     axis.set_ylabel("GraDN of the synthetic batch")
     axis.grid(alpha=0.3)

@@ -87,12 +87,16 @@ class SetInfo:
 
     @property
     def correction(self) -> str:
-        """The weight of the correction, in words."""
-        ramp = self.value("lam_ramp")
+        """The weight of the correction, and the choice of easy images, in words."""
+        ramp, lam = self.value("lam_ramp"), self.value("lam")
         if ramp is not None:
-            return f"lam {ramp[0]:g} to {ramp[1]:g} in {ramp[2]}"
-        lam = self.value("lam")
-        return "lam unknown" if lam is None else f"lam {lam:g}"
+            words = f"lam {ramp[0]:g} to {ramp[1]:g} in {ramp[2]}"
+        else:
+            words = "lam unknown" if lam is None else f"lam {lam:g}"
+        for name, what in (("tau", "tau"), ("tau_quantile", "tau at quantile")):
+            if self.value(name) is not None:
+                words += f", {what} {self.value(name):g}"
+        return words
 
     @property
     def eval_network(self) -> str:

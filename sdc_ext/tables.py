@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from sdc_ext.closeness import POOLED
 from sdc_ext.comparison import GAIN
 from sdc_ext.evaluate import Evaluation
 from sdc_ext.paired import points
@@ -79,22 +78,21 @@ def score_table(scores: Scores) -> Table:
 def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
     """Discrepancies as ratios to those of random images: pooled, and the mean over classes.
 
-    Behind the pooled ratio stands the standard deviation of those of random images.
+    Beside the pooled ratio stands the standard deviation of those of random images.
     """
-    table = make_table("discrepancy, random real images = 1", "space", "measure", "images", *sets)
-    pooled, of_classes = {}, defaultdict(list)
+    columns = ("space", "measure", "set", "pooled", "random, sd", "by class")
+    table = make_table("discrepancy, random real images = 1", *columns)
+    cells: defaultdict[tuple[str, str], dict[str, list[Closeness]]] = defaultdict(dict)
     for name, rows in sets.items():
         for row in rows:
-            key = row.space, row.measure, name
-            if row.images == POOLED:
-                pooled[key] = f"{row.ratio:.3g} ± {row.noise:.2g}"
-            else:
-                of_classes[key].append(row.ratio)
-    for space, measure in dict.fromkeys((space, measure) for space, measure, _ in pooled):
-        keys = [(space, measure, name) for name in sets]
-        table.add_row(space, measure, POOLED, *(pooled[key] for key in keys))
-        means = (statistics.fmean(of_classes[key]) for key in keys)
-        table.add_row("", "", "by class", *(f"{mean:.3g}" for mean in means))
+            cells[row.space, row.measure].setdefault(name, []).append(row)
+    for (space, measure), by_set in cells.items():
+        for name, rows in by_set.items():
+            (pooled,) = (row for row in rows if row.is_pooled)
+            mean = statistics.fmean(row.ratio for row in rows if not row.is_pooled)
+            values = f"{pooled.ratio:.3g}", f"{pooled.noise:.2g}", f"{mean:.3g}"
+            table.add_row(space, measure, name, *values)
+        table.add_section()
     return table
 
 

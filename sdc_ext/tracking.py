@@ -13,7 +13,8 @@ def running_mean(values: Sequence[float]) -> tuple[int, npt.NDArray[np.float64]]
     """The mean over a twentieth of a curve up to each of its points.
 
     Args:
-        values: the curve; NaN entries (skipped iterations) are left out of their means.
+        values: the curve, of at least one point; NaN entries (skipped iterations) are left out of
+            their means.
 
     Returns:
         How many points at the start have no mean yet, and the means of the others.

@@ -50,6 +50,7 @@ def test_finished_runs_are_kept_and_lost_ones_are_made_again(
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 2 * 2
     assert list(rows[0])[-4:] == ["lam", "seed", "index", "accuracy"]
+    assert {(row["epochs"], row["augmentation"]) for row in rows} == {("2", "none")}
     origins = {tuple(list(row.values())[:6]) for row in rows}
     network = "convnet:depth=2:width=4"
     assert origins == {("dc", "digits", "1", "10", f"lam {lam}", network) for lam in ("0", "0.5")}

@@ -19,6 +19,7 @@ from sdc_ext.cli import main
 from sdc_ext.data import RealData, load_data
 from sdc_ext.evaluate import Evaluation, evaluate, train_from_scratch
 from sdc_ext.synthetic import TrainingRecipe
+from sdc_ext.theory.laws import collect, read_accuracies
 from sdc_ext.training import BatchLoss
 
 SCHEDULES = json.loads((GOLDEN / "facts.json").read_text())["evaluate_synset_schedule"]["measured"]
@@ -96,6 +97,18 @@ def test_all_real_images_are_evaluated_once_a_network(
     assert len(rows) == 6 and [row["network"] for row in real] == small.split(",")
     assert {(row["epochs"], row["images"], row["lr"]) for row in real} == {("2", "1347", "0.01")}
     assert all(row["epochs"] == "1" for row in rows if row["method"] == "random")
+
+
+def test_real_images_are_evaluated_under_every_recipe(tmp_path: Path) -> None:
+    for like in ("dc", "dm"):
+        assert main(["select", "random", "--like", like, "--out", str(tmp_path / like)]) == 0
+    small = ["--networks", "convnet:width=4:depth=1", "--num-eval", "1", "--epoch-eval-train", "1"]
+    sets = [str(tmp_path / like) for like in ("dc", "dm")]
+    out = tmp_path / "out"
+    assert main(["evaluate", *sets, *small, "--real-epochs", "1", "--out", str(out)]) == 0
+    rows = read_accuracies([out / "accuracies.csv"])
+    assert len({row.augmentation for row in rows if row.method == "real"}) == 2
+    assert [series.quantity for series in collect(rows)] == ["gap", "gap"]
 
 
 def test_real_epochs_below_one_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Container, Sequence
 from dataclasses import Field, fields
@@ -138,3 +139,26 @@ def make_console(accelerator: Accelerator) -> Console:
     from rich.console import Console
 
     return Console(quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True)
+
+
+def check_free(out: Path | None) -> None:
+    """Raises InputError if the folder of results is taken."""
+    if out is not None and out.exists():
+        raise InputError(f"{out} exists: choose another --out")
+
+
+def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path:
+    """Makes the folder of results: ``out``, or a free one of this name in our set or ``runs``."""
+    from sdc_ext.exchange import kind_of
+
+    if out is not None:
+        out.mkdir(parents=True)
+        return out
+    parent = sets[0] if len(sets) == 1 and kind_of(sets[0]) == "set" else Path("runs")
+    for free in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))):
+        try:
+            (parent / free).mkdir(parents=True)
+            return parent / free
+        except FileExistsError:
+            continue
+    raise AssertionError("names never end")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sdc_ext.cli.common import (
     add_settings,
+    check_free,
     chosen_settings,
+    claim_folder,
     load_chosen_data,
     make_accelerator,
     make_console,
@@ -48,9 +50,7 @@ def add_difficulty(commands: Any, given: Sequence[str]) -> None:
         "--epochs", type=int, nargs="+", help="when to score (default: after the last)"
     )
     parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/difficulty"), help="folder of table and picture"
-    )
+    parser.add_argument("--out", type=Path, help="folder of the table and the picture")
     if given[:1] == ["difficulty"]:
         from sdc_ext.probe import Probe
 
@@ -67,8 +67,7 @@ def _difficulty(options: Namespace) -> None:
     from sdc_ext.tables import difficulty_table
 
     check_positive(options, "per_class", "num_networks")
-    if options.out.exists():
-        raise InputError(f"{options.out} exists: choose another --out")
+    check_free(options.out)
     accelerator = make_accelerator("no", None, Path())
     console = make_console(accelerator)
     samples, data, network = _samples(options, accelerator)
@@ -86,11 +85,13 @@ def _difficulty(options: Namespace) -> None:
             accelerator=accelerator,
             on_epoch=lambda: progress.advance(bar, accelerator.num_processes),
         )
+    out = Path()
     if accelerator.is_main_process:
-        _write(found, samples, options.out)
+        out = claim_folder(options.out, "difficulty", options.sets)
+        _write(found, samples, out)
     console.print(difficulty_table(found))
     console.print(f"{options.num_networks} {probe.network}, on the training images of {data.name}")
-    console.print(f"difficulty.csv and difficulty.png in {options.out}")
+    console.print(f"difficulty.csv and difficulty.png in {out}")
 
 
 def _samples(options: Namespace, accelerator: Accelerator) -> tuple[Samples, RealData, str]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from sdc_ext.cli.common import (
     add_settings,
+    check_free,
     chosen_settings,
+    claim_folder,
     make_accelerator,
     make_console,
     parse_seed,
 )
-from sdc_ext.cli.sets import SET_HELP, add_set_data, claim_folder, open_all
-from sdc_ext.errors import InputError
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ def _discrepancy(options: Namespace) -> None:
     check_sizes(options.draws, options.max_real)
     measures = choose_discrepancies(_listed(options.measures or ",".join(DISCREPANCIES)))
     spaces = [check_choice("space", space, SPACES) for space in _listed(options.spaces)]
-    if options.out is not None and options.out.exists():
-        raise InputError(f"{options.out} exists: choose another --out")
+    check_free(options.out)
     accelerator = make_accelerator("no", None, Path())
     console = make_console(accelerator)
     opened = list(open_all(options, accelerator))
@@ -78,7 +78,9 @@ def _discrepancy(options: Namespace) -> None:
     probe = Probe(**chosen)
     for data in (data for _, _, data in opened):
         check_network(probe.network, data.channels, len(data.classes), data.image_size)
-    out = claim_folder(options, "discrepancy") if accelerator.is_main_process else Path()
+    out = Path()
+    if accelerator.is_main_process:
+        out = claim_folder(options.out, "discrepancy", options.sets)
     by_data = {data.identity: data for _, _, data in opened}
     steps = sum(1 + len(data.classes) for _, _, data in opened)
     epochs = probe.train_epochs * len(by_data) if "trained" in spaces else 0

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdc_ext.cli.common import make_accelerator, make_console, parse_seed
-from sdc_ext.cli.sets import SET_HELP, add_set_data, claim_folder, open_all
-from sdc_ext.errors import InputError, check_positive
+from sdc_ext.cli.common import check_free, claim_folder, make_accelerator, make_console, parse_seed
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.errors import check_positive
 from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
@@ -65,12 +65,13 @@ def _evaluate(options: Namespace) -> None:
     from sdc_ext.tables import cross_table
 
     check_positive(options, "num_eval")
-    if options.out is not None and options.out.exists():
-        raise InputError(f"{options.out} exists: choose another --out")
+    check_free(options.out)
     accelerator = make_accelerator(options.mixed_precision, None, Path())
     console = make_console(accelerator)
     jobs = list(_jobs(options, accelerator))
-    out = claim_folder(options, "evaluation") if accelerator.is_main_process else Path()
+    out = Path()
+    if accelerator.is_main_process:
+        out = claim_folder(options.out, "evaluation", options.sets)
     results: list[Result] = []
     with Progress(console=console, disable=not accelerator.is_main_process) as progress:
         bar = progress.add_task("", total=len(jobs) * options.num_eval)
@@ -96,7 +97,7 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
-    """Everything to evaluate, checked; all real images, if they are wanted, once a network."""
+    """Everything to evaluate, checked; all real images, if wanted, once a network and recipe."""
     from sdc_ext.networks import check_network
 
     real: dict[tuple[object, ...], SyntheticSet] = {}
@@ -108,11 +109,11 @@ def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
             check_network(network, data.channels, len(data.classes), data.image_size)
             yield _Job(name, synthetic, data, network, _recipe(own, options))
             if options.real_epochs is not None:
-                recipe = _recipe_of_real(own, options)
+                recipe = _recipe_of_real(synthetic, options)
                 if data.identity not in real:
                     real[data.identity] = _all_real_images(data, recipe)
                 job = _Job(_ALL, real[data.identity], data, network, recipe)
-                of_real.setdefault((*data.identity, network), job)
+                of_real.setdefault((*data.identity, network, recipe), job)
     yield from of_real.values()
 
 
@@ -126,11 +127,12 @@ def _all_real_images(data: RealData, recipe: TrainingRecipe) -> SyntheticSet:
     return SyntheticSet(data.normalize(data.train.images), data.train.labels, info)
 
 
-def _recipe_of_real(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:
+def _recipe_of_real(synthetic: SyntheticSet, options: Namespace) -> TrainingRecipe:
     """A set's recipe but for what is right for it alone: epochs, and a rate that it learnt."""
     check_positive(options, "real_epochs")
-    usual = replace(own, lr=type(own)(own.epochs).lr, epochs=options.real_epochs)
-    return replace(usual, lr=options.lr_eval) if options.lr_eval is not None else usual
+    own = synthetic.info.evaluation
+    usual = synthetic.info.value("lr_eval") or type(own)(own.epochs).lr
+    return replace(own, lr=options.lr_eval or usual, epochs=options.real_epochs)
 
 
 def _recipe(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sdc_ext.cli.common import parse_seed
+from sdc_ext.cli.common import check_free, parse_seed
 from sdc_ext.errors import InputError
 from sdc_ext.files import write_whole
 
@@ -108,8 +108,7 @@ def _open(options: Namespace) -> tuple[list[Series], Console]:
 
     from sdc_ext.theory.laws import collect, read_accuracies
 
-    if options.out is not None and options.out.exists():
-        raise InputError(f"{options.out} exists: choose another --out")
+    check_free(options.out)
     series = collect(read_accuracies(options.tables))
     return series, Console(highlight=False, soft_wrap=True)
 

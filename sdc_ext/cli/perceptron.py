@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdc_ext.cli.common import parse_seed
-from sdc_ext.errors import InputError
+from sdc_ext.cli.common import check_free, claim_folder, parse_seed
 from sdc_ext.files import write_table, write_whole
 
 
@@ -37,9 +36,7 @@ def add_perceptron(commands: Any) -> None:
         "--dimensions", type=int, default=200, help="of simulations (default 200, as the paper)"
     )
     parser.add_argument("--seed", type=parse_seed, default=0, help="of simulations (default 0)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/perceptron"), help="folder of table and picture"
-    )
+    parser.add_argument("--out", type=Path, help="folder of the table and the picture")
     parser.set_defaults(run=_perceptron)
 
 
@@ -56,8 +53,7 @@ def _perceptron(options: Namespace) -> None:
     from sdc_ext.theory.perceptron_simulation import Simulator
     from sdc_ext.theory.perceptron_study import Setting, draw_study, study
 
-    if options.out.exists():
-        raise InputError(f"{options.out} exists: choose another --out")
+    check_free(options.out)
     gammas, shares = (tuple(dict.fromkeys(values)) for values in (options.gamma, options.f))
     setting = Setting(gammas, shares)
     simulator = None
@@ -68,21 +64,23 @@ def _perceptron(options: Namespace) -> None:
         total = len(gammas) * (2 * len(shares) + 1)
         bar = progress.add_task("solving" + (" and simulating" if simulator else ""), total=total)
         found = study(setting, simulator, lambda: progress.advance(bar))
-    write_table(found.rows(), options.out / "perceptron.csv")
-    write_whole(options.out / "perceptron.png", lambda path: draw_study(found, path))
-    console.print(_crossover_table(found.crossovers()))
+    out = claim_folder(options.out, "perceptron")
+    write_table(found.rows(), out / "perceptron.csv")
+    write_whole(out / "perceptron.png", lambda path: draw_study(found, path))
+    console.print(_crossover_table(found.crossovers(), max(setting.alphas)))
     if simulator:
         within = f"3 s.e. + 0.5 / {options.dimensions} of the theory"
         console.print(f"{found.agreeing} of {len(found.dots)} simulations are within {within}")
-    console.print(f"perceptron.csv and perceptron.png in {options.out}")
+    console.print(f"perceptron.csv and perceptron.png in {out}")
 
 
-def _crossover_table(rows: Sequence[dict[str, float | None]]) -> Any:
+def _crossover_table(rows: Sequence[dict[str, float | None]], last: float) -> Any:
     from rich.table import Table
 
     table = Table(title="kept samples per dimension where errors are equal", title_justify="left")
     for column in rows[0]:
         table.add_column(column)
     for row in rows:
-        table.add_row(*("none" if value is None else f"{value:.6g}" for value in row.values()))
+        values = row.values()
+        table.add_row(*(f"none to {last:g}" if v is None else f"{v:.6g}" for v in values))
     return table

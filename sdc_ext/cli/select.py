@@ -11,6 +11,7 @@ from typing import Any
 from sdc_ext.cli.common import (
     add_data,
     add_settings,
+    check_free,
     chosen_settings,
     data_label,
     load_chosen_data,
@@ -18,7 +19,7 @@ from sdc_ext.cli.common import (
     make_console,
     parse_seed,
 )
-from sdc_ext.errors import InputError, check_choice
+from sdc_ext.errors import check_choice
 
 
 def add_select(commands: Any, given: Sequence[str]) -> None:
@@ -58,8 +59,7 @@ def _select(options: Namespace) -> None:
     chosen = {"network": settings.run.network, **chosen_settings(options)}
     probe = Probe(**chosen)
     out = options.out or Path("runs") / f"{options.baseline}-{data_label(options)}-ipc{options.ipc}"
-    if out.exists():
-        raise InputError(f"{out} exists: choose another --out")
+    check_free(out)
     accelerator = make_accelerator("no", None, out)
     console = make_console(accelerator)
     data = load_chosen_data(options, accelerator, settings.run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
@@ -36,24 +35,6 @@ def add_set_data(parser: ArgumentParser) -> None:
         action="store_true",
         help="images_*.pt are ZCA-whitened, though no images_zca_*.pt beside them says so",
     )
-
-
-def claim_folder(options: Namespace, name: str) -> Path:
-    """Makes the folder of results of this name: in our set's, or in ``runs``, one that is free."""
-    from sdc_ext.exchange import kind_of
-
-    if options.out is not None:
-        options.out.mkdir(parents=True)
-        return Path(options.out)
-    only = options.sets[0] if len(options.sets) == 1 else None
-    parent = only if only is not None and kind_of(only) == "set" else Path("runs")
-    for free in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))):
-        try:
-            (parent / free).mkdir(parents=True)
-            return parent / free
-        except FileExistsError:
-            continue
-    raise AssertionError("names never end")
 
 
 Load: TypeAlias = "Callable[[str, tuple[int, int] | None], RealData]"

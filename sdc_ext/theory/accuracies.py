@@ -34,6 +34,7 @@ class Trained:
         correction: its weight, in words.
         network: the architecture.
         augmentation: in training; empty where the table does not say.
+        epochs: of training, likewise.
         images: how many it was trained on.
         replicate: the distilled set, or the seed it was distilled with.
         accuracy: on the test images, in [0, 1].
@@ -44,9 +45,15 @@ class Trained:
     correction: str
     network: str
     augmentation: str
+    epochs: str
     images: int
     replicate: str
     accuracy: float
+
+    @property
+    def training(self) -> str:
+        """What else than the network makes a configuration."""
+        return f"augmentation {self.augmentation or 'unknown'}, {self.epochs or 'unknown'} epochs"
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Series:
 
     Attributes:
         family: of the sets.
-        configuration: the network, and its augmentation where there are several.
+        configuration: the network, and its augmentation and epochs where there are several.
         quantity: ``"gap"`` to training on all real images, or ``"error"`` where nobody did that.
         values: the quantity by number of images and replicate, a mean over networks.
         reference_error: standard error of the accuracy on all real images; 0 for errors.
@@ -99,7 +106,7 @@ def read_accuracies(paths: Sequence[Path]) -> list[Trained]:
 
 def _read(path: Path) -> Iterable[Trained]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             columns = reader.fieldnames or ()
             missing = [name for name in _COLUMNS if name not in columns]
@@ -134,6 +141,7 @@ def _row(row: Mapping[str, str], where: str) -> Trained:
         correction=row["correction"],
         network=row["network"],
         augmentation=row.get("augmentation", ""),
+        epochs=row.get("epochs", ""),
         images=int(images),
         replicate=row["set"] if "set" in row else row["seed"],
         accuracy=accuracy,
@@ -151,20 +159,21 @@ def collect(rows: Sequence[Trained]) -> list[Series]:
     """Sorts rows into series, each a family of sets on one configuration, in order.
 
     Raises:
-        InputError: if all rows are of networks that were trained on real images.
+        InputError: if all rows are of networks that were trained on real images, or these were
+            trained in several ways.
     """
     groups: dict[tuple[Family, str, str], list[Trained]] = defaultdict(list)
     for row in rows:
         if row.method != REAL:
             family = Family(row.dataset, row.method, row.correction)
-            groups[family, row.network, row.augmentation].append(row)
+            groups[family, row.network, row.training].append(row)
     if not groups:
         raise InputError("all rows are of real images: evaluate distilled sets, too")
     kinds = [(family, network) for family, network, _ in groups]
     series = []
-    for (family, network, augmentation), group in groups.items():
+    for (family, network, training), group in groups.items():
         alone = kinds.count((family, network)) == 1
-        configuration = network if alone else f"{network}, {augmentation or 'none'}"
+        configuration = network if alone else f"{network}, {training}"
         series.append(_series(family, configuration, group, rows))
     return series
 
@@ -188,11 +197,13 @@ def _series(
 
 
 def _reference(like: Trained, rows: Iterable[Trained]) -> list[float]:
-    """Accuracies of this network on all real images, with the same augmentation if there are."""
-    real = [
-        row
-        for row in rows
-        if row.method == REAL and (row.dataset, row.network) == (like.dataset, like.network)
-    ]
-    same = [row for row in real if row.augmentation == like.augmentation]
-    return [row.accuracy for row in same or real]
+    """Accuracies of this network on all real images under the same augmentation."""
+    kind = (like.dataset, like.network, like.augmentation)
+    real = [r for r in rows if r.method == REAL and (r.dataset, r.network, r.augmentation) == kind]
+    epochs = sorted({row.epochs for row in real})
+    if len(epochs) > 1:
+        raise InputError(
+            f"{like.network} was trained on all real images for {' and '.join(epochs)} epochs: "
+            "pass the table with one of them"
+        )
+    return [row.accuracy for row in real]

@@ -6,7 +6,8 @@ uniform distribution over M configurations. It is compared with laws in which th
 grow, grows with M itself, or in which the floor grows.
 
 The worst of M noisy gaps exceeds the worst gap by up to two standard errors, which looks like the
-law. So the worst configuration is chosen on half of the replicates and read on the other half.
+law. So the worst configuration is chosen on half of the replicates and read on the other half. The
+noise of a network's accuracy on all real images is in both halves: gaps need many such networks.
 
 Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817).
 """

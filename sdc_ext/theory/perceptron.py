@@ -129,7 +129,7 @@ def solve(selection: Selection, alphas: Sequence[float]) -> Curve:
 
     Raises:
         InputError: if ``alphas`` are not above 0 and increasing.
-        ArithmeticError: if no solution is found.
+        InputError: or if no solution is found, as may be for tiny f and gamma.
     """
     if not all(0 < a < b for a, b in zip(alphas, [*alphas[1:], math.inf], strict=True)):
         raise InputError(f"alphas must be above 0 and increasing, got {list(alphas)}")
@@ -141,7 +141,7 @@ def solve(selection: Selection, alphas: Sequence[float]) -> Curve:
 
 
 def crossover(first: Curve, second: Curve) -> float | None:
-    """The alpha at which two curves over the same alphas cross first; None if they do not."""
+    """The alpha at which two curves over the same alphas cross first; None if they do not there."""
     signs = np.sign(np.subtract(first.errors, second.errors))
     changes = np.nonzero(signs[1:] * signs[:-1] < 0)[0]
     if len(changes) == 0:

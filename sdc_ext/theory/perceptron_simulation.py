@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from sdc_ext.errors import check_positive
+from sdc_ext.errors import InputError, check_positive
 from sdc_ext.theory.perceptron import Selection
 from sdc_ext.theory.saddle_point import Array
+
+# In the samples of one trial: 1.6 GB.
+_MOST_NUMBERS = 2e8
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Simulator:
         seed: of the samples.
 
     Raises:
-        InputError: if a number is not above 0.
+        InputError: if there are fewer than 2 dimensions, or no trials.
     """
 
     dimensions: int = 200
@@ -55,10 +58,21 @@ class Simulator:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_positive(self, "dimensions", "trials")
+        check_positive(self, "trials")
+        if self.dimensions < 2:
+            raise InputError(f"dimensions must be at least 2, got {self.dimensions}")
 
     def __call__(self, selection: Selection, alpha: float) -> Simulation:
-        """Students trained on ``alpha * dimensions`` kept samples."""
+        """Students trained on ``alpha * dimensions`` kept samples.
+
+        Raises:
+            InputError: if so few samples are kept that too many would have to be drawn.
+        """
+        if alpha * self.dimensions**2 / selection.f > _MOST_NUMBERS:
+            raise InputError(
+                f"f = {selection.f:g} is too small to simulate alpha {alpha:g} in "
+                f"{self.dimensions} dimensions: simulate fewer, or none"
+            )
         draw = np.random.default_rng(self.seed)
         errors = [self._trial(selection, alpha, draw) for _ in range(self.trials)]
         return Simulation(np.array(errors), self.dimensions)

@@ -22,6 +22,8 @@ from scipy.optimize import brentq, root
 from scipy.special import ndtr
 from scipy.stats import norm
 
+from sdc_ext.errors import InputError
+
 Array: TypeAlias = npt.NDArray[np.float64]
 
 # Where Gaussian weights are cut, and where transitions of a unit Gaussian need nodes.
@@ -124,7 +126,7 @@ def follow(problem: Problem, start: tuple[float, Plane] | None = None) -> Plane:
         start: a smaller alpha and its solution; left out, few samples and a perfect probe.
 
     Raises:
-        ArithmeticError: if it is lost on the way.
+        InputError: if it is lost on the way.
     """
     if start is None:
         alpha = min(_FIRST_ALPHA, problem.alpha)
@@ -143,7 +145,10 @@ def follow(problem: Problem, start: tuple[float, Plane] | None = None) -> Plane:
         else:
             found = None
     if found is None:
-        raise ArithmeticError(f"no solution found at alpha {alpha:g} for {problem}")
+        raise InputError(
+            f"the solution for f = {problem.f:g} and gamma = {math.degrees(problem.gamma):g} "
+            f"degrees was lost at alpha {alpha:g}: take a larger f or gamma, or gamma = 0"
+        )
     return found
 
 

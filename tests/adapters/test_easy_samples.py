@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import launch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.matching import squared_error
 from sdc_ext.networks import create_network
 from sdc_ext.record import read_history
+from sdc_ext.synthetic import SyntheticSet
 from sdc_ext.training import BatchLoss
 
 TINY = [
@@ -97,6 +99,17 @@ def test_runs_record_the_share_that_was_easy(method: str, tmp_path: Path) -> Non
     assert main(arguments) == 0
     shares = read_history(out)["easy_share"]
     assert shares == pytest.approx([0.5] * 3)
+    assert SyntheticSet.load(out).info.correction == "lam 0, tau at quantile 0.5"
+
+
+def test_two_processes_choose_what_one_does(tmp_path: Path) -> None:
+    tau = ["--tau", "2.4"]
+    assert main(["distill", "dc", *TINY, *tau, "--out", str(tmp_path / "one")]) == 0
+    launch(2, tmp_path, "distill", "dc", *TINY, *tau, "--out", "two")
+    one, two = (SyntheticSet.load(tmp_path / name).images for name in ("one", "two"))
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+    shares = [read_history(tmp_path / name)["easy_share"] for name in ("one", "two")]
+    assert shares[0] == pytest.approx(shares[1]) and 0 < shares[0][0] < 1
 
 
 @pytest.mark.parametrize(

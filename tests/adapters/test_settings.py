@@ -207,3 +207,10 @@ def test_unknown_setting_is_refused() -> None:
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(InputError, match="unknown method 'dsaa': did you mean 'dsa'"):
         get_method("dsaa")
+
+
+def test_choosing_easy_images_takes_the_place_of_the_correction() -> None:
+    assert value(settle("dc"), "lam") == 0.002
+    assert value(settle("dc", tau=3.0), "lam") == 0
+    assert value(settle("dsac", tau_quantile=0.5), "lam") == 0
+    assert value(settle("dc", tau=3.0, lam=0.01), "lam") == 0.01

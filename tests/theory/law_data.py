@@ -53,6 +53,6 @@ def evaluated(**changes: object) -> dict[str, object]:
 
 def compared(**changes: object) -> dict[str, object]:
     row = {**evaluated(), "lam": 0.0, **changes}
-    for name in ("set", "epochs", "lr", "augmentation"):
+    for name in ("set", "lr"):
         del row[name]
     return row

@@ -56,13 +56,14 @@ def test_real_images_make_gaps_of_their_network(tmp_path: Path) -> None:
 def test_augmentations_are_configurations(tmp_path: Path) -> None:
     rows = [evaluated(), evaluated(augmentation="flip"), evaluated(network="mlp")]
     series = collect(read_accuracies([write(tmp_path / "a.csv", rows)]))
-    assert [s.configuration for s in series] == ["convnet, none", "convnet, flip", "mlp"]
+    labels = [f"convnet, augmentation {a}, 2 epochs" for a in ("none", "flip")]
+    assert [s.configuration for s in series] == [*labels, "mlp"]
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 1)), min_size=1, max_size=20))
 def test_series_hold_means_over_networks(seen: list[tuple[str, float]]) -> None:
-    rows = [Trained("digits", "dc", "lam 0", "mlp", "", 10, name, a) for name, a in seen]
+    rows = [Trained("digits", "dc", "lam 0", "mlp", "", "", 10, name, a) for name, a in seen]
     (series,) = collect(rows)
     for name, value in series.values[10].items():
         assert value == pytest.approx(1 - np.mean([a for n, a in seen if n == name]))
@@ -97,6 +98,31 @@ def test_other_tables_are_refused(text: str, message: str, tmp_path: Path) -> No
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_accuracies([tmp_path / "a.csv"])
+
+
+def test_other_training_is_another_configuration() -> None:
+    kind = ("digits", "dc", "lam 0", "mlp", "none")
+    rows = [Trained(*kind, epochs, 10, "a", 0.5) for epochs in ("1", "300")]
+    labels = [series.configuration for series in collect(rows)]
+    assert labels == [f"mlp, augmentation none, {epochs} epochs" for epochs in (1, 300)]
+
+
+def test_gaps_are_to_real_images_under_the_same_augmentation() -> None:
+    def real(augmentation: str, epochs: str) -> Trained:
+        return Trained("digits", "real", "lam unknown", "mlp", augmentation, epochs, 99, "r", 0.9)
+
+    row = Trained("digits", "dc", "lam 0", "mlp", "none", "300", 10, "a", 0.5)
+    assert collect([row, real("flip", "20")])[0].quantity == "error"
+    (series,) = collect([row, real("flip", "20"), real("none", "20")])
+    assert series.quantity == "gap" and series.values[10]["a"] == pytest.approx(0.4)
+    with pytest.raises(InputError, match="all real images for 20 and 60 epochs: pass the table"):
+        collect([row, real("none", "20"), real("none", "60")])
+
+
+def test_tables_that_a_spreadsheet_saved_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [evaluated()])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_accuracies([path])) == 1
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

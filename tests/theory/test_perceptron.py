@@ -217,7 +217,8 @@ def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--f", "1"], "shares must be below 1, got 1"),
         (["--gamma", "95"], "gamma must be from 0 to below 90 degrees, got 95"),
         (["--trials", "1"], "'1' trials: write 0 for none, or at least 2"),
-        (["--dimensions", "0"], "dimensions must be above 0, got 0"),
+        (["--dimensions", "1"], "dimensions must be at least 2, got 1"),
+        (["--gamma", "0", "--f", "1e-9"], "f = 1e-09 is too small to simulate alpha 0.2"),
     ],
 )
 def test_command_names_what_is_wrong(
