@@ -9,7 +9,6 @@ cases take turns, so that a disturbance hits them alike. Run it on an idle machi
 
 from __future__ import annotations
 
-import math
 import platform
 import statistics
 import time
@@ -44,8 +43,10 @@ def gradient_steps(ipc: int) -> dict[str, Step]:
     """DC's step: plain, corrected, and matching the easier half of real samples alone."""
     network, images, batches = _inputs(ipc)
 
-    def step(lam: float, easy: bool = False, wide: float = 0.0) -> None:
-        difficulty._WIDE = wide  # below it, samples are differentiated many at a time
+    usual = difficulty._AT_ONCE_ON_CPU
+
+    def step(lam: float, easy: bool = False, at_once: int = usual) -> None:
+        difficulty._AT_ONCE_ON_CPU = at_once
         match_by_class(
             network,
             images,
@@ -58,8 +59,8 @@ def gradient_steps(ipc: int) -> dict[str, Step]:
     return {
         "lam 0": lambda: step(0.0),
         "correction": lambda: step(0.001),
-        "easy half, one by one": lambda: step(0.0, easy=True),
-        "easy half, by vmap": lambda: step(0.0, easy=True, wide=math.inf),
+        "easy half, one by one": lambda: step(0.0, easy=True, at_once=1),
+        "easy half, by vmap": lambda: step(0.0, easy=True),
     }
 
 

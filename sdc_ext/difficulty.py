@@ -24,12 +24,9 @@ from sdc_ext.probe import Probe, train_probe
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.training import split_batch, uses_batch_statistics
 
-# Parameters from which one sample at a time is faster on CPUs than many (benchmarks/difficulty.py):
-# a convolution's gradient of each of many samples is a grouped convolution, which is slow there.
-_WIDE = 50_000
-
-# Numbers in the gradients of the samples that are differentiated at once: 256 MB in float32.
-_AT_ONCE = 2**26
+# Numbers in the gradients of the samples that are differentiated at once: what was fastest on the
+# CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 elsewhere.
+_AT_ONCE_ON_CPU, _AT_ONCE = 2**21, 2**26
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def score_samples(
         images: (N, C, H, W), normalised, on its device.
         labels: (N,) int64, or (N, classes) probabilities.
         chunk_size: samples to differentiate at once, by ``torch.func.vmap``; 1 takes them one by
-            one. By default 256 MB of gradients, and one by one for wide networks on CPUs.
+            one. By default what suits the device; on CPUs wide networks go one by one.
 
     Returns:
         On the CPU; equal for any ``chunk_size`` up to rounding.
@@ -155,9 +152,8 @@ def measure_difficulty(
 
 def _default_chunk_size(network: nn.Module, device: torch.device) -> int:
     parameters = sum(p.numel() for p in network.parameters())
-    if device.type == "cpu" and parameters > _WIDE:
-        return 1
-    return max(1, min(256, _AT_ONCE // parameters))
+    numbers = _AT_ONCE_ON_CPU if device.type == "cpu" else _AT_ONCE
+    return max(1, min(128, numbers // parameters))
 
 
 def _one_by_one(
