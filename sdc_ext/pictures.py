@@ -138,6 +138,7 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         right.plot([place + 0.1] * 2, [low, high], color="C0", linewidth=2)
         right.plot(place + 0.1, 100 * difference.mean, "o", color="C0")
     right.axhline(0, color="0.3", linewidth=0.8)
+    right.set_xlim(0.5, len(lams) - 0.5)
     right.set_title(f"points gained over lam {lams[0]:g}, 95 % (t)", fontsize=10)
     for axis in (left, right):
         axis.set_xticks(places, [f"{lam:g}" for lam in lams])
@@ -196,7 +197,8 @@ def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
             values = getattr(difficulty, column).numpy()
             rho = difficulty.rank_correlations[column]
             label = name if np.isnan(rho) else f"{name} (rank correlation {rho:.2f})"
-            axis.scatter(chi + spread, values, s=6, alpha=0.5, color=f"C{k}", label=label)
+            size = 6 if len(chi) > 100 else 14  # a small set is not to be lost among real images
+            axis.scatter(chi + spread, values, s=size, alpha=0.5, color=f"C{k}", label=label)
         axis.set_yscale("log")
         axis.set_xlabel("share of networks that are wrong")
         axis.set_title({"gradn": "GraDN", "loss": "cross-entropy"}[column], fontsize=10)

@@ -228,6 +228,9 @@ def summary(
             )
     if history:
         table.add_row("GraDN, first and last tenth", str(Drift.of(history["difficulty"])))
+    if history and "easy_share" in history:
+        share = 100 * statistics.fmean(history["easy_share"])
+        table.add_row("real images matched, as easy", f"{share:.2g} % of each batch")
     return table
 
 

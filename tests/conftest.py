@@ -61,8 +61,8 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
     return float((ours - reference).abs().max() / reference.abs().max())
 
 
-def launch(processes: int, folder: Path, *arguments: str) -> None:
-    """Runs the program in several processes, in ``folder``."""
+def launch(processes: int, folder: Path, *arguments: str, told_cpu: bool = True) -> None:
+    """Runs the program in several processes, in ``folder``, on CPUs if Accelerate is told so."""
     script = folder / "launch.py"
     script.write_text("import sys; from sdc_ext.cli import main; sys.exit(main())")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
@@ -70,7 +70,10 @@ def launch(processes: int, folder: Path, *arguments: str) -> None:
         [sys.executable, *torchrun, str(script), *arguments],
         check=True,
         timeout=120,
-        env={"OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(folder), "ACCELERATE_USE_CPU": "1"},
+        env={
+            **{"OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(folder)},
+            **({"ACCELERATE_USE_CPU": "1"} if told_cpu else {}),
+        },
         cwd=folder,
     )
 

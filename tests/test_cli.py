@@ -130,6 +130,12 @@ def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="for machines without a GPU")
+def test_processes_find_each_other_on_cpus_unasked(tmp_path: Path) -> None:
+    launch(2, tmp_path, "distill", "dm", *SMALL, "--out", "two", told_cpu=False)
+    assert len(SyntheticSet.load(tmp_path / "two").images) == 10
+
+
 def test_divergence_stops_the_run_and_keeps_what_was_good(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

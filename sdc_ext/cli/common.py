@@ -112,6 +112,7 @@ def load_chosen_data(
 
 
 def make_accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Accelerator:
+    import torch
     from accelerate import Accelerator
     from accelerate.tracking import get_available_trackers
     from accelerate.utils import InitProcessGroupKwargs
@@ -125,6 +126,8 @@ def make_accelerator(mixed_precision: str, tracker: str | None, out: Path) -> Ac
             )
     try:
         return Accelerator(
+            # Or several processes on a machine without an accelerator would not find each other.
+            cpu=not torch.accelerator.is_available(),
             mixed_precision=mixed_precision,
             log_with=tracker,
             project_dir=out / "logs",

@@ -52,7 +52,7 @@ def add_distillation(
         without: options that the command lacks, or has in a form of its own.
     """
     parser.add_argument(
-        "method", metavar="METHOD", help="dc, dsa, dcc, dsac, mtt, ftd, tesla or datm"
+        "method", metavar="METHOD", help="dc, dsa, dcc, dsac, dm, mtt, ftd, tesla or datm"
     )
     add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")

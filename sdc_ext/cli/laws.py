@@ -58,14 +58,13 @@ def _add_common(parser: ArgumentParser) -> None:
 def _scaling(options: Namespace) -> None:
     from sdc_ext.theory.laws import fit_scaling
     from sdc_ext.theory.plots import draw_scaling
-    from sdc_ext.theory.tables import floor_sentence, misfit_sentence, scaling_table
+    from sdc_ext.theory.tables import floor_sentence, scaling_table
 
     series, console = _open(options)
     laws = _each(series, lambda s: fit_scaling(s, options.seed), console)
     for law in laws:
         console.print(scaling_table(law))
         console.print(floor_sentence(law))
-        console.print(misfit_sentence(law))
     _keep(
         options.out,
         "scaling",

@@ -146,7 +146,9 @@ def draw_study(found: Study, path: Path) -> None:
     axes[0, 0].set_ylabel("test error")
     axes[1, 0].set_ylabel("points that easy gains over hard")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(7, 3 * len(gammas)), fontsize=8
+    )
     save_figure(figure, path)
 
 

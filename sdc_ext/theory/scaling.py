@@ -29,15 +29,15 @@ from sdc_ext.theory.fitting import (
 )
 
 Name: TypeAlias = Literal["S0", "S1", "S2"]
-Verdict: TypeAlias = Literal["floor", "none seen", "undetermined"]
+Verdict: TypeAlias = Literal["floor", "none seen", "no law fits", "undetermined"]
 
 # With fewer sizes a floor cannot be told from a slow fall, and two parameters need three.
 FLOOR_SIZES = 5
 _LEAST_SIZES = 3
 
 _LEVEL = 0.05
-# A law below it is told not to describe the means.
-MISFIT_LEVEL = 0.01
+# A law below it does not describe the means.
+_MISFIT_LEVEL = 0.01
 _CLAIM = 4.0
 _DRAWS = 1000
 _AMPLITUDE, _EXPONENT, _FLOOR = (0.0, 5.0), (0.05, 2.0), (0.0, 1.0)
@@ -160,10 +160,15 @@ class Scaling:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether there is a floor, by the likelihood-ratio test at a level of 5 %."""
+        """Whether there is a floor, by the likelihood-ratio test at a level of 5 %.
+
+        None can be told where the law that the test chooses does not describe the means.
+        """
         if self.p_value is None:
             return "undetermined"
-        return "floor" if self.p_value < _LEVEL else "none seen"
+        if self.misfit < _MISFIT_LEVEL:
+            return "no law fits"
+        return "floor" if self._sees_floor else "none seen"
 
     @property
     def misfit(self) -> float:
@@ -180,7 +185,11 @@ class Scaling:
     @property
     def chosen(self) -> Name:
         """The law to go by: the one with a floor only where the test sees a floor."""
-        return "S2" if self.verdict == "floor" else "S0"
+        return "S2" if self._sees_floor else "S0"
+
+    @property
+    def _sees_floor(self) -> bool:
+        return self.p_value is not None and self.p_value < _LEVEL
 
 
 def fit_scaling(series: Series, seed: int = 0, draws: int = _DRAWS) -> Scaling:

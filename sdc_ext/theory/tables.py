@@ -10,7 +10,7 @@ from sdc_ext.tables import make_table
 from sdc_ext.theory.coverage import MODE, Coverage
 from sdc_ext.theory.fitting import Interval
 from sdc_ext.theory.required import Required
-from sdc_ext.theory.scaling import FLOOR_SIZES, MISFIT_LEVEL, Scaling
+from sdc_ext.theory.scaling import FLOOR_SIZES, Scaling
 
 # What is below it is zero, but for rounding.
 _LEAST = 1e-7
@@ -35,20 +35,16 @@ def scaling_table(law: Scaling) -> Table:
 
 
 def floor_sentence(law: Scaling) -> str:
-    """What the data say of a floor."""
+    """What the data say of a floor, and how well the law describes them."""
+    fits = f"{law.chosen} is met with p = {law.misfit:.3f}"
     if law.p_value is None or law.aicc_gain is None:
-        return f"floor: undetermined with {len(law.points.sizes)} of {FLOOR_SIZES} sizes needed"
+        sizes = len(law.points.sizes)
+        return f"floor: undetermined with {sizes} of {FLOOR_SIZES} sizes needed; {fits}"
     second = "finds one, too" if law.aicc_claims else "does not claim one"
     return (
         f"floor: {law.verdict} (likelihood ratio p = {law.p_value:.3f}; with beta 1/2, AICc "
-        f"{second}: {law.aicc_gain:+.1f} of 4)"
+        f"{second}: a gain of {law.aicc_gain:+.1f}, where 4 is needed); {fits}"
     )
-
-
-def misfit_sentence(law: Scaling) -> str:
-    """Whether the measured means are where the law to go by has them, but for their noise."""
-    verdict = "does not describe" if law.misfit < MISFIT_LEVEL else "describes"
-    return f"{law.chosen} {verdict} these means (p = {law.misfit:.3f})"
 
 
 def coverage_table(law: Coverage) -> Table:

@@ -93,13 +93,16 @@ def test_the_easiest_is_matched_if_all_are_too_hard() -> None:
 
 
 @pytest.mark.parametrize("method", ["dc", "dsac"])
-def test_runs_record_the_share_that_was_easy(method: str, tmp_path: Path) -> None:
+def test_runs_record_the_share_that_was_easy(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / method
     arguments = ["distill", method, *TINY, "--tau-quantile", "0.5", "--out", str(out)]
     assert main(arguments) == 0
     shares = read_history(out)["easy_share"]
     assert shares == pytest.approx([0.5] * 3)
     assert SyntheticSet.load(out).info.correction == "lam 0, tau at quantile 0.5"
+    assert "50 % of each batch" in capsys.readouterr().out
 
 
 def test_two_processes_choose_what_one_does(tmp_path: Path) -> None:

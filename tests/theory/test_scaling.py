@@ -80,7 +80,8 @@ def test_means_that_are_not_on_the_law_are_told(without_floor: list[Scaling]) ->
         size: {str(r): 0.1 + 0.08 * (k % 2) + 0.001 * r for r in range(4)}
         for k, size in enumerate(FIVE)
     }
-    assert fit_scaling(Series(FAMILY, "convnet", "gap", up_and_down, 0.0), draws=2).misfit < 1e-4
+    law = fit_scaling(Series(FAMILY, "convnet", "gap", up_and_down, 0.0), draws=2)
+    assert law.misfit < 1e-4 and law.verdict == "no law fits"
 
 
 def test_few_seeds_do_not_make_floors() -> None:
