@@ -66,7 +66,7 @@ def match_by_class(
         gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
         loss = loss_fn(gw_syn, gw_real)
         (gradient[batch.rows],) = torch.autograd.grad(loss, leaf)
-        losses += torch.stack([loss.detach(), loss_fn.matching, loss_fn.difficulty])
+        losses += StepResult.of(loss, gradient, loss_fn).losses
     return StepResult(gradient, *losses)
 
 

@@ -55,14 +55,12 @@ def cross_table(results: Sequence[Result]) -> Table:
     count = len(results[0].evaluation.accuracies)
     told = {(r.evaluation.network, r.name): str(r.evaluation).removesuffix(" %") for r in results}
     title = f"test accuracy %, mean ± std of {count} networks"
-    if len(names) > len(networks):
-        table = make_table(title, "set", *networks)
-        for name in names:
-            table.add_row(name, *(told.get((network, name), "") for network in networks))
-    else:
-        table = make_table(title, "network", *names)
-        for network in networks:
-            table.add_row(network, *(told.get((network, name), "") for name in names))
+    tall = len(names) > len(networks)
+    rows, columns = (names, networks) if tall else (networks, names)
+    table = make_table(title, "set" if tall else "network", *columns)
+    for row in rows:
+        keys = ((column, row) if tall else (row, column) for column in columns)
+        table.add_row(row, *(told.get(key, "") for key in keys))
     return table
 
 

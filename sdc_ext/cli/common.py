@@ -144,6 +144,11 @@ def make_console(accelerator: Accelerator) -> Console:
     return Console(quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True)
 
 
+def listed(text: str) -> list[str]:
+    """What a comma-separated option names, each once, in order."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
 def check_free(out: Path | None) -> None:
     """Raises InputError if the folder of results is taken."""
     if out is not None and out.exists():

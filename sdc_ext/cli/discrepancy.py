@@ -12,6 +12,7 @@ from sdc_ext.cli.common import (
     check_free,
     chosen_settings,
     claim_folder,
+    listed,
     make_accelerator,
     make_console,
     parse_seed,
@@ -67,8 +68,8 @@ def _discrepancy(options: Namespace) -> None:
     from sdc_ext.tables import closeness_table
 
     check_sizes(options.draws, options.max_real)
-    measures = choose_discrepancies(_listed(options.measures or ",".join(DISCREPANCIES)))
-    spaces = [check_choice("space", space, SPACES) for space in _listed(options.spaces)]
+    measures = choose_discrepancies(listed(options.measures or ",".join(DISCREPANCIES)))
+    spaces = [check_choice("space", space, SPACES) for space in listed(options.spaces)]
     check_free(options.out)
     accelerator = make_accelerator("no", None, Path())
     console = make_console(accelerator)
@@ -113,10 +114,6 @@ def _discrepancy(options: Namespace) -> None:
         f"{options.max_real} at random; networks: {probe.network}"
     )
     console.print(f"discrepancies.csv and discrepancies.png in {out}")
-
-
-def _listed(text: str) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _write(results: Mapping[str, Sequence[Closeness]], network: str, seed: int, out: Path) -> None:

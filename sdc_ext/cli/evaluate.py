@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdc_ext.cli.common import check_free, claim_folder, make_accelerator, make_console, parse_seed
+from sdc_ext.cli.common import (
+    check_free,
+    claim_folder,
+    listed,
+    make_accelerator,
+    make_console,
+    parse_seed,
+)
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import check_positive
 from sdc_ext.files import write_table, write_whole
@@ -105,7 +112,7 @@ def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
     for name, synthetic, data in open_all(options, accelerator):
         named = options.networks or synthetic.info.eval_network
         own = synthetic.info.evaluation
-        for network in dict.fromkeys(spec.strip() for spec in named.split(",")):
+        for network in listed(named):
             check_network(network, data.channels, len(data.classes), data.image_size)
             yield _Job(name, synthetic, data, network, _recipe(own, options))
             if options.real_epochs is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,7 @@ def _perceptron(options: Namespace) -> None:
 
     from sdc_ext.theory.perceptron_simulation import Simulator
     from sdc_ext.theory.perceptron_study import Setting, draw_study, study
+    from sdc_ext.theory.tables import crossover_table
 
     check_free(options.out)
     gammas, shares = (tuple(dict.fromkeys(values)) for values in (options.gamma, options.f))
@@ -67,20 +67,8 @@ def _perceptron(options: Namespace) -> None:
     out = claim_folder(options.out, "perceptron")
     write_table(found.rows(), out / "perceptron.csv")
     write_whole(out / "perceptron.png", lambda path: draw_study(found, path))
-    console.print(_crossover_table(found.crossovers(), max(setting.alphas)))
+    console.print(crossover_table(found.crossovers(), max(setting.alphas)))
     if simulator:
         within = f"3 s.e. + 0.5 / {options.dimensions} of the theory"
         console.print(f"{found.agreeing} of {len(found.dots)} simulations are within {within}")
     console.print(f"perceptron.csv and perceptron.png in {out}")
-
-
-def _crossover_table(rows: Sequence[dict[str, float | None]], last: float) -> Any:
-    from rich.table import Table
-
-    table = Table(title="kept samples per dimension where errors are equal", title_justify="left")
-    for column in rows[0]:
-        table.add_column(column)
-    for row in rows:
-        values = row.values()
-        table.add_row(*(f"none to {last:g}" if v is None else f"{v:.6g}" for v in values))
-    return table

@@ -111,8 +111,8 @@ def fit_coverage(
 
     Args:
         series: of one family, one a configuration, at least 4.
-        target: the gap or error to reach; left out, halfway between
-            the largest of the greatest size and the smallest of the least.
+        target: the gap or error to reach; left out, halfway between the largest of the greatest
+            size and the smallest of the least.
         seed: of the splits and the bootstrap.
         draws: of the bootstrap.
 

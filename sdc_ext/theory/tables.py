@@ -1,8 +1,8 @@
-"""Tables of laws for people."""
+"""Tables of theory for people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -45,6 +45,15 @@ def floor_sentence(law: Scaling) -> str:
         f"floor: {law.verdict} (likelihood ratio p = {law.p_value:.3f}; with beta 1/2, AICc "
         f"{second}: a gain of {law.aicc_gain:+.1f}, where 4 is needed); {fits}"
     )
+
+
+def crossover_table(rows: Sequence[Mapping[str, float | None]], last: float) -> Table:
+    """Where perceptrons' errors are equal; ``last`` is the largest alpha that was looked at."""
+    table = make_table("kept samples per dimension where errors are equal", *rows[0])
+    for row in rows:
+        values = row.values()
+        table.add_row(*(f"none to {last:g}" if v is None else f"{v:.6g}" for v in values))
+    return table
 
 
 def coverage_table(law: Coverage) -> Table:
