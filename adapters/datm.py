@@ -1,8 +1,8 @@
 """DATM: MTT whose trajectories grow harder, with learned soft labels."""
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import datm_experts, datm_rules
+from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
+from sdc_ext.adapters.recipes.trajectory import datm_experts, datm_rules
 
 DATM = Method(
     name="datm",

@@ -1,8 +1,8 @@
 """DC: gradients matched class by class, from noise, without augmentation."""
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.gradient import GradientMatching
-from sdc_ext.adapters.recipes import dc_rules
+from sdc_ext.adapters.loops.gradient import GradientMatching
+from sdc_ext.adapters.recipes.gradient import dc_rules
 
 DC = Method(
     name="dc",

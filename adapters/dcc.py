@@ -5,8 +5,8 @@ before: at equal lam it is weaker after the warm-up.
 """
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.gradient import GradientMatching
-from sdc_ext.adapters.recipes import dcc_rules, dsac_rules
+from sdc_ext.adapters.loops.gradient import GradientMatching
+from sdc_ext.adapters.recipes.gradient import dcc_rules, dsac_rules
 
 _REFERENCE = "Lee, Chun, Jung, Yun, Yoon: Dataset Condensation with Contrastive Signals, ICML 2022"
 _SOURCE = "DCC main.py --contrast"

@@ -5,8 +5,8 @@ must be larger than for gradients to have the same weight.
 """
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.distribution import DistributionMatching
-from sdc_ext.adapters.recipes import dm_rules
+from sdc_ext.adapters.loops.distribution import DistributionMatching
+from sdc_ext.adapters.recipes.gradient import dm_rules
 
 DM = Method(
     name="dm",

@@ -1,8 +1,8 @@
 """DSA: DC under one augmentation drawn for real and synthetic images alike, from real images."""
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.gradient import GradientMatching
-from sdc_ext.adapters.recipes import dsa_rules
+from sdc_ext.adapters.loops.gradient import GradientMatching
+from sdc_ext.adapters.recipes.gradient import dsa_rules
 
 DSA = Method(
     name="dsa",

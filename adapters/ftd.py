@@ -1,8 +1,8 @@
 """FTD: MTT with experts in flat minima and a moving average of the images."""
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import ftd_experts, ftd_rules
+from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
+from sdc_ext.adapters.recipes.trajectory import ftd_experts, ftd_rules
 
 FTD = Method(
     name="ftd",

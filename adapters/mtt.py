@@ -1,8 +1,8 @@
 """MTT: a student trained on the synthetic images shall end where an expert went."""
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import mtt_rules, sgd_experts
+from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
+from sdc_ext.adapters.recipes.trajectory import mtt_rules, sgd_experts
 
 MTT = Method(
     name="mtt",

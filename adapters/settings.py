@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sdc_ext.adapters.base import Loop, Method, RunSettings, Setting
-from sdc_ext.augment import parse_augmentation
+from sdc_ext.adapters.base import Loop, Method
+from sdc_ext.adapters.run_settings import RunSettings, Setting
+from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.regularizer import gradient_norm, with_sdc
-from sdc_ext.synthetic import TrainingRecipe
+from sdc_ext.training.recipe import TrainingRecipe
 
 YOUR_CHOICE = "your choice"
 

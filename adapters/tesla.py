@@ -5,8 +5,8 @@ tuple there. Rates that were chosen with it are halved in the recipes, which at 
 halves the correction's part of an update; your own ``--lr-img`` is taken as it is."""
 
 from sdc_ext.adapters.base import Method
-from sdc_ext.adapters.trajectory import TrajectoryMatching
-from sdc_ext.adapters.trajectory_recipes import sgd_experts, tesla_rules
+from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
+from sdc_ext.adapters.recipes.trajectory import sgd_experts, tesla_rules
 
 TESLA = Method(
     name="tesla",

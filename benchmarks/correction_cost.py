@@ -18,17 +18,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sdc_ext import difficulty, with_sdc
-from sdc_ext.adapters.distribution import match_distributions
-from sdc_ext.adapters.easy_samples import EasySamples
-from sdc_ext.adapters.gradient import match_by_class
-from sdc_ext.adapters.matching_step import ClassBatch
-from sdc_ext.features import noted_features
-from sdc_ext.matching import layerwise_cosine, mean_feature_distance
-from sdc_ext.memory import keep_freed_memory
-from sdc_ext.networks import create_network
-from sdc_ext.synthetic import class_labels
-from sdc_ext.training import BatchLoss
+from sdc_ext import with_sdc
+from sdc_ext._memory import keep_freed_memory
+from sdc_ext.adapters.loops.distribution import match_distributions
+from sdc_ext.adapters.loops.easy_samples import EasySamples
+from sdc_ext.adapters.loops.gradient import match_by_class
+from sdc_ext.adapters.loops.steps import ClassBatch
+from sdc_ext.evaluation import difficulty
+from sdc_ext.matching.distances import layerwise_cosine, mean_feature_distance
+from sdc_ext.networks.create import create_network
+from sdc_ext.networks.features import noted_features
+from sdc_ext.sets.synthetic_set import class_labels
+from sdc_ext.training.gradients import BatchLoss
 
 CLASSES, BATCH_REAL = 10, 256
 

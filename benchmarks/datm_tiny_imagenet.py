@@ -18,13 +18,13 @@ from rich.console import Console
 from torch import Tensor
 
 from sdc_ext import with_sdc
-from sdc_ext.adapters.trajectory import Inner, match_trajectory
-from sdc_ext.augment import parse_augmentation
-from sdc_ext.functional import FunctionalNetwork
-from sdc_ext.matching import parameter_distance
-from sdc_ext.memory import keep_freed_memory
-from sdc_ext.networks import create_network
-from sdc_ext.unroll import draw_minibatches
+from sdc_ext._memory import keep_freed_memory
+from sdc_ext.adapters.loops.trajectory import Inner, match_trajectory
+from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.matching.distances import parameter_distance
+from sdc_ext.matching.minibatches import draw_minibatches
+from sdc_ext.networks.create import create_network
+from sdc_ext.networks.functional import FunctionalNetwork
 
 CLASSES, SIZE, STEPS, LAM = 200, (64, 64), 60, 0.002
 STRATEGY = "color_crop_cutout_flip_scale_rotate"

@@ -14,8 +14,8 @@ from argparse import ArgumentParser
 
 import torch
 
-from sdc_ext.difficulty import score_samples
-from sdc_ext.networks import create_network
+from sdc_ext.evaluation.difficulty import score_samples
+from sdc_ext.networks.create import create_network
 
 # Network, channels, side of the images, samples.
 CASES = [

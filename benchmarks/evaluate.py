@@ -43,7 +43,9 @@ def make_inputs(data_dir: Path) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tens
     """100 training images with labels, the test images in our batches, and the data."""
     from dataclasses import replace
 
-    from sdc_ext.data import Split, load_data, normalized_batches
+    from sdc_ext.data.load import load_data
+    from sdc_ext.data.real import Split
+    from sdc_ext.training.epochs import normalized_batches
 
     data = load_data("mnist", data_dir)
     index = torch.cat([of_class[:PER_CLASS] for of_class in data.indices_by_class()])
@@ -55,7 +57,7 @@ def make_inputs(data_dir: Path) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tens
 
 def make_network(seed: int) -> nn.Module:
     """The network that both sides start from."""
-    from sdc_ext.networks import create_network
+    from sdc_ext.networks.create import create_network
 
     torch.manual_seed(seed)
     return create_network("convnet", 1, 10, (28, 28))
@@ -63,11 +65,11 @@ def make_network(seed: int) -> nn.Module:
 
 def make_ours(data_dir: Path, fast: bool) -> Mapping[str, Job]:
     """The library's epoch, test and evaluation."""
-    from sdc_ext.augment import parse_augmentation
-    from sdc_ext.evaluate import train_from_scratch
-    from sdc_ext.memory import keep_freed_memory
-    from sdc_ext.synthetic import TrainingRecipe
-    from sdc_ext.training import BatchLoss, accuracy, train_epoch
+    from sdc_ext._memory import keep_freed_memory
+    from sdc_ext.augment.parse import parse_augmentation
+    from sdc_ext.training.epochs import accuracy, train_epoch
+    from sdc_ext.training.gradients import BatchLoss
+    from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
 
     keep_freed_memory()
     images, labels, batches, _ = make_inputs(data_dir)
@@ -94,8 +96,8 @@ def make_ours(data_dir: Path, fast: bool) -> Mapping[str, Job]:
 
 def make_original(data_dir: Path, upstream: Path) -> Mapping[str, Job]:
     """The original's functions on the same images, with the repairs that today's torch wants."""
-    from sdc_ext.patches import Patches
-    from sdc_ext.shims import needed_shims
+    from sdc_ext.injection.patches import Patches
+    from sdc_ext.injection.shims import needed_shims
 
     sources = [(upstream / f"{module}.py").read_text() for module in ("networks", "utils")]
     for shim in needed_shims("\n".join(sources)):

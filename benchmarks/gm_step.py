@@ -57,7 +57,7 @@ class Case:
 
 def make_inputs(ipc: int) -> tuple[nn.Module, Tensor, Tensor]:
     """The network, real images (10, 256, 1, 28, 28) and synthetic images, alike in all cases."""
-    from sdc_ext.networks import create_network
+    from sdc_ext.networks.create import create_network
 
     torch.manual_seed(0)
     network = create_network("convnet", 1, CLASSES, (28, 28)).train()
@@ -68,11 +68,11 @@ def make_inputs(ipc: int) -> tuple[nn.Module, Tensor, Tensor]:
 def make_ours(case: Case, ipc: int) -> Step:
     """The library's step, as its loop runs it."""
     from sdc_ext import with_sdc
-    from sdc_ext.adapters.gradient import match_by_class
-    from sdc_ext.adapters.matching_step import ClassBatch
-    from sdc_ext.matching import layerwise_cosine
-    from sdc_ext.memory import keep_freed_memory
-    from sdc_ext.training import BatchLoss
+    from sdc_ext._memory import keep_freed_memory
+    from sdc_ext.adapters.loops.gradient import match_by_class
+    from sdc_ext.adapters.loops.steps import ClassBatch
+    from sdc_ext.matching.distances import layerwise_cosine
+    from sdc_ext.training.gradients import BatchLoss
 
     keep_freed_memory()
     network, real, images = make_inputs(ipc)
@@ -142,7 +142,7 @@ def make_step(case: Case, ipc: int) -> Step:
         return make_ours(case, ipc)
     if case.kind == "original":
         return make_original(case, ipc)
-    from sdc_ext.matching import layerwise_cosine
+    from sdc_ext.matching.distances import layerwise_cosine
 
     return make_plain(*make_inputs(ipc), layerwise_cosine)
 
@@ -184,8 +184,8 @@ def correction_seconds(ipc: int, rounds: int) -> float:
     Only the synthetic side is timed, since on the whole step the difference drowns in noise.
     """
     from sdc_ext import with_sdc
-    from sdc_ext.matching import layerwise_cosine
-    from sdc_ext.training import differentiable_gradient, mean_gradient
+    from sdc_ext.matching.distances import layerwise_cosine
+    from sdc_ext.training.gradients import differentiable_gradient, mean_gradient
 
     network, real, images = make_inputs(ipc)
     labels = torch.zeros(BATCH_REAL, dtype=torch.int64)

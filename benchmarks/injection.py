@@ -24,8 +24,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sdc_ext.injection import images_of, inject
-from sdc_ext.runner import Script
+from sdc_ext.injection.hooks import images_of, inject
+from sdc_ext.injection.runner import Script
 
 CASES = {"untouched": None, "lam 0": 0.0, "lam 0.002": 0.002}
 

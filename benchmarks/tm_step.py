@@ -70,7 +70,7 @@ class Inputs:
 def make_inputs(batch: int) -> Inputs:
     from torch.nn.utils import parameters_to_vector
 
-    from sdc_ext.networks import create_network
+    from sdc_ext.networks.create import create_network
 
     torch.manual_seed(0)
     network = create_network("convnet", 3, CLASSES, (32, 32))
@@ -84,12 +84,12 @@ def make_inputs(batch: int) -> Inputs:
 def make_ours(case: Case, batch: int) -> Callable[[int], Gradients]:
     """The library's step, as its loop runs it."""
     from sdc_ext import with_sdc
-    from sdc_ext.adapters.trajectory import Inner, match_trajectory
-    from sdc_ext.functional import FunctionalNetwork
-    from sdc_ext.matching import parameter_distance
-    from sdc_ext.memory import keep_freed_memory
-    from sdc_ext.networks import create_network
-    from sdc_ext.unroll import Minibatch
+    from sdc_ext._memory import keep_freed_memory
+    from sdc_ext.adapters.loops.trajectory import Inner, match_trajectory
+    from sdc_ext.matching.distances import parameter_distance
+    from sdc_ext.matching.minibatches import Minibatch
+    from sdc_ext.networks.create import create_network
+    from sdc_ext.networks.functional import FunctionalNetwork
 
     keep_freed_memory()
     given = make_inputs(batch)
@@ -129,8 +129,8 @@ def make_unrolled(
 
 
 def make_plain(batch: int) -> Callable[[int], Gradients]:
-    from sdc_ext.functional import FunctionalNetwork
-    from sdc_ext.networks import create_network
+    from sdc_ext.networks.create import create_network
+    from sdc_ext.networks.functional import FunctionalNetwork
 
     student = FunctionalNetwork(create_network("convnet", 3, CLASSES, (32, 32)).train())
     return make_unrolled(make_inputs(batch), student)

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sdc_ext.best_files import write_best
 from sdc_ext.cli import main
 from sdc_ext.errors import InputError
-from sdc_ext.originals import original_name, our_network, write_res
-from sdc_ext.synthetic import SyntheticSet
+from sdc_ext.sets.formats.best import write_best
+from sdc_ext.sets.formats.original_names import original_name, our_network
+from sdc_ext.sets.formats.res import write_res
+from sdc_ext.sets.synthetic_set import SyntheticSet
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
 

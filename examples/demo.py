@@ -17,23 +17,24 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import track
 
+from sdc_ext._files import write_whole
+from sdc_ext._memory import keep_freed_memory
+from sdc_ext._seeds import seed_torch
 from sdc_ext.adapters import get_method
-from sdc_ext.adapters.base import Task
-from sdc_ext.adapters.gradient import GradientMatching
+from sdc_ext.adapters.loops.gradient import GradientMatching
+from sdc_ext.adapters.recipes.trajectory import sgd_experts
 from sdc_ext.adapters.settings import resolve
-from sdc_ext.adapters.trajectory_recipes import sgd_experts
-from sdc_ext.data import load_data
-from sdc_ext.engine import Engine
-from sdc_ext.evaluate import Evaluation, evaluate
-from sdc_ext.expert_store import ExpertInfo, ExpertStore
-from sdc_ext.experts import train_experts
-from sdc_ext.files import write_whole
-from sdc_ext.memory import keep_freed_memory
-from sdc_ext.networks import create_network
-from sdc_ext.pictures import draw_comparison
-from sdc_ext.seeds import seed_torch
-from sdc_ext.synthetic import Distilled, SyntheticSet
-from sdc_ext.tables import evaluation_table
+from sdc_ext.adapters.task import Task
+from sdc_ext.data.load import load_data
+from sdc_ext.engine.engine import Engine
+from sdc_ext.evaluation.evaluator import evaluate
+from sdc_ext.experts.store import ExpertInfo, ExpertStore
+from sdc_ext.experts.train import train_experts
+from sdc_ext.networks.create import create_network
+from sdc_ext.report.figures import draw_comparison
+from sdc_ext.report.tables import evaluation_table
+from sdc_ext.sets.info import Evaluation
+from sdc_ext.sets.synthetic_set import Distilled, SyntheticSet
 
 NETWORK = "convnet:depth=2:width=64"
 EPOCHS = 300

@@ -4,7 +4,7 @@
 torch alone. Everything else loads on demand.
 """
 
-from sdc_ext.injection import inject as inject
+from sdc_ext.injection.hooks import inject as inject
 from sdc_ext.regularizer import LogRamp as LogRamp
 from sdc_ext.regularizer import SDCLoss as SDCLoss
 from sdc_ext.regularizer import with_sdc as with_sdc

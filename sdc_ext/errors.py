@@ -46,3 +46,7 @@ def check_positive(settings: object, *names: str) -> None:
         value = getattr(settings, name)
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} must be above 0, got {value}")
+
+
+class InjectionError(InputError):
+    """A script does not do what its profile says; the message names the profile to use."""

@@ -19,8 +19,11 @@ import torch
 from torch import Tensor
 
 Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | Mapping[str, Tensor | None]
+
 Schedule: TypeAlias = Callable[[int], float]
+
 Norm: TypeAlias = Literal["l2", "l2_squared"]
+
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

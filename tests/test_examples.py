@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from sdc_ext.originals import read_res
-from sdc_ext.synthetic import SyntheticSet
+from sdc_ext.sets.formats.res import read_res
+from sdc_ext.sets.synthetic_set import SyntheticSet
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DATA = ("--dataset", "digits", "--model", "ConvNetW4")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sdc_ext.files import write_whole
+from sdc_ext._files import write_whole
 
 
 def listed(folder: Path) -> list[str]:

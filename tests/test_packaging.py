@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from conftest import ROOT
+from helpers import ROOT
 from PIL import Image
 
 
@@ -22,11 +22,10 @@ def test_wheel_holds_the_library_and_the_adapters(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info" not in name}
-    expected = {f"sdc_ext/{p.name}" for p in (ROOT / "sdc_ext").glob("*.py")}
-    for part in ("cli", "theory"):
-        expected |= {f"sdc_ext/{part}/{p.name}" for p in (ROOT / "sdc_ext" / part).glob("*.py")}
-    expected |= {f"sdc_ext/adapters/{p.name}" for p in (ROOT / "adapters").glob("*.py")}
-    assert packed == expected | {"sdc_ext/py.typed", "sdc_ext/report.html.j2"}
+    expected = {p.relative_to(ROOT).as_posix() for p in (ROOT / "sdc_ext").rglob("*.py")}
+    adapters = (p.relative_to(ROOT).as_posix() for p in (ROOT / "adapters").rglob("*.py"))
+    expected |= {f"sdc_ext/{name}" for name in adapters}
+    assert packed == expected | {"sdc_ext/py.typed", "sdc_ext/report/report.html.j2"}
 
 
 def test_demo_prints_a_table_and_leaves_a_picture(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdc_ext.seeds import seed_torch
+from sdc_ext._seeds import seed_torch
 
 
 def drawn(seed: int, purpose: str, index: int = 0) -> Tensor:

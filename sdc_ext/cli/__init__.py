@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import NoReturn
 
+from sdc_ext._memory import keep_freed_memory
 from sdc_ext.cli.common import INTERRUPTED
 from sdc_ext.cli.compare import add_compare
 from sdc_ext.cli.difficulty import add_difficulty
@@ -22,7 +23,6 @@ from sdc_ext.cli.sets import add_export, add_show
 from sdc_ext.cli.theory import add_theory
 from sdc_ext.cli.tune import add_tune
 from sdc_ext.errors import DivergenceError, InputError
-from sdc_ext.memory import keep_freed_memory
 
 _BAD_INPUT = 2
 _DIVERGED = 3

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from rich.console import Console
 
-    from sdc_ext.adapters.base import RunSettings
-    from sdc_ext.data import RealData
+    from sdc_ext.adapters.run_settings import RunSettings
+    from sdc_ext.data.real import RealData
 
 
 INTERRUPTED = 130  # exit status after Ctrl-C
@@ -97,7 +97,7 @@ def load_chosen_data(
     options: Namespace, accelerator: Accelerator, run: RunSettings | None = None
 ) -> RealData:
     """The real data, normalised as ``run`` says, or as they usually are."""
-    from sdc_ext.data import load_data
+    from sdc_ext.data.load import load_data
 
     statistics = None if run is None or run.statistics == "own" else run.statistics
     with accelerator.local_main_process_first():  # one process downloads, the others find it
@@ -157,7 +157,7 @@ def check_free(out: Path | None) -> None:
 
 def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path:
     """Makes the folder of results: ``out``, or a free one of this name in our set or ``runs``."""
-    from sdc_ext.exchange import kind_of
+    from sdc_ext.sets.loading import kind_of
 
     if out is not None:
         out.mkdir(parents=True)

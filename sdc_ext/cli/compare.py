@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdc_ext._files import write_table, write_whole
 from sdc_ext.cli.common import chosen_settings, data_label, make_accelerator, make_console
 from sdc_ext.cli.distill import add_distillation, make_task, with_experts
 from sdc_ext.errors import InputError
-from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sdc_ext.comparison import Comparison
+    from sdc_ext.evaluation.comparison import Comparison
 
 
 def add_compare(commands: Any, given: Sequence[str]) -> None:
@@ -40,8 +40,8 @@ def _compare(options: Namespace) -> None:
 
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
-    from sdc_ext.comparison import Cell, Comparison, grid
-    from sdc_ext.engine import Engine
+    from sdc_ext.engine.engine import Engine
+    from sdc_ext.evaluation.comparison import Cell, Comparison, grid
 
     if options.seeds < 2 or len(set(options.lam)) != len(options.lam) or len(options.lam) < 2:
         raise InputError(
@@ -82,9 +82,9 @@ def _folder(out: Path, lam: float, seed: int) -> Path:
 
 
 def _report(comparison: Comparison, out: Path, console: Console) -> None:
-    from sdc_ext.pictures import draw_differences, draw_tracking
-    from sdc_ext.record import read_history
-    from sdc_ext.tables import accuracy_table, gain_table, tracking_table
+    from sdc_ext.report.figures import draw_differences, draw_tracking
+    from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
+    from sdc_ext.sets.history import read_history
 
     tracked = {
         lam: [read_history(_folder(out, lam, cell.seed)) for cell in comparison.of_lam(lam)]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdc_ext._files import write_table, write_whole
 from sdc_ext.cli.common import (
     add_settings,
     check_free,
@@ -19,14 +20,13 @@ from sdc_ext.cli.common import (
 )
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import InputError, check_positive
-from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from sdc_ext.data import RealData
-    from sdc_ext.difficulty import Difficulty
+    from sdc_ext.data.real import RealData
+    from sdc_ext.evaluation.difficulty import Difficulty
 
 Samples = dict[str, tuple["Tensor", "Tensor"]]
 
@@ -52,7 +52,7 @@ def add_difficulty(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the table and the picture")
     if given[:1] == ["difficulty"]:
-        from sdc_ext.probe import Probe
+        from sdc_ext.training.probe import Probe
 
         add_settings(parser.add_argument_group("the networks, trained on real images"), Probe)
     parser.set_defaults(run=_difficulty)
@@ -61,10 +61,10 @@ def add_difficulty(commands: Any, given: Sequence[str]) -> None:
 def _difficulty(options: Namespace) -> None:
     from rich.progress import Progress
 
-    from sdc_ext.difficulty import measure_difficulty
-    from sdc_ext.networks import check_network
-    from sdc_ext.probe import Probe
-    from sdc_ext.tables import difficulty_table
+    from sdc_ext.evaluation.difficulty import measure_difficulty
+    from sdc_ext.networks.create import check_network
+    from sdc_ext.report.tables import difficulty_table
+    from sdc_ext.training.probe import Probe
 
     check_positive(options, "per_class", "num_networks")
     check_free(options.out)
@@ -106,7 +106,7 @@ def _samples(options: Namespace, accelerator: Accelerator) -> tuple[Samples, Rea
                     f"{name} belongs to other data than {opened[0][0]}: score it alone"
                 )
     else:
-        from sdc_ext.adapters.recipes import network_rule
+        from sdc_ext.adapters.recipes.gradient import network_rule
 
         options.dataset = options.dataset or "digits"
         data = load_chosen_data(options, accelerator)
@@ -119,8 +119,8 @@ def _real_images(data: RealData, options: Namespace) -> Samples:
     """Some of each class, at random."""
     import torch
 
-    from sdc_ext.baselines import random
-    from sdc_ext.seeds import seed_torch
+    from sdc_ext._seeds import seed_torch
+    from sdc_ext.evaluation.selection import random
 
     split = data.test if options.split == "test" else data.train
     seed_torch(options.seed, "scored")
@@ -130,7 +130,7 @@ def _real_images(data: RealData, options: Namespace) -> Samples:
 
 
 def _write(found: Mapping[tuple[str, int], Difficulty], samples: Samples, out: Path) -> None:
-    from sdc_ext.pictures import draw_difficulty
+    from sdc_ext.report.figures import draw_difficulty
 
     rows = [
         {

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdc_ext._files import write_table, write_whole
 from sdc_ext.cli.common import (
     add_settings,
     check_free,
@@ -18,10 +19,9 @@ from sdc_ext.cli.common import (
     parse_seed,
 )
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
-from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
-    from sdc_ext.closeness import Closeness
+    from sdc_ext.evaluation.closeness import Closeness
 
 
 def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the table and the chart")
     if given[:1] == ["discrepancy"]:
-        from sdc_ext.probe import Probe
+        from sdc_ext.training.probe import Probe
 
         add_settings(parser.add_argument_group("the networks of features"), Probe)
     parser.set_defaults(run=_discrepancy)
@@ -60,12 +60,12 @@ def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
 def _discrepancy(options: Namespace) -> None:
     from rich.progress import Progress
 
-    from sdc_ext.closeness import SPACES, check_sizes, compare_with_real, feature_maps
-    from sdc_ext.discrepancies import DISCREPANCIES, choose_discrepancies
     from sdc_ext.errors import check_choice
-    from sdc_ext.networks import check_network
-    from sdc_ext.probe import Probe
-    from sdc_ext.tables import closeness_table
+    from sdc_ext.evaluation.closeness import SPACES, check_sizes, compare_with_real, feature_maps
+    from sdc_ext.evaluation.discrepancies import DISCREPANCIES, choose_discrepancies
+    from sdc_ext.networks.create import check_network
+    from sdc_ext.report.tables import closeness_table
+    from sdc_ext.training.probe import Probe
 
     check_sizes(options.draws, options.max_real)
     measures = choose_discrepancies(listed(options.measures or ",".join(DISCREPANCIES)))
@@ -117,7 +117,7 @@ def _discrepancy(options: Namespace) -> None:
 
 
 def _write(results: Mapping[str, Sequence[Closeness]], network: str, seed: int, out: Path) -> None:
-    from sdc_ext.pictures import draw_closeness
+    from sdc_ext.report.figures import draw_closeness
 
     rows = [
         {

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from rich.console import Console
 
-    from sdc_ext.adapters.base import Method, Task
+    from sdc_ext.adapters.base import Method
     from sdc_ext.adapters.settings import Settings
+    from sdc_ext.adapters.task import Task
 
 
 def add_distill(commands: Any, given: Sequence[str]) -> None:
@@ -74,7 +75,7 @@ def add_distillation(
 def _add_settings(parser: ArgumentParser, known: set[str]) -> None:
     """One option a setting of any method, named as in the originals, but those known already."""
     from sdc_ext.adapters import METHODS
-    from sdc_ext.adapters.base import RunSettings
+    from sdc_ext.adapters.run_settings import RunSettings
 
     group = parser.add_argument_group("settings, by default those of the originals and the paper")
     classes: list[type[Any]] = [RunSettings, *(method.loop for method in METHODS.values())]
@@ -86,9 +87,9 @@ def _add_settings(parser: ArgumentParser, known: set[str]) -> None:
 def _distill(options: Namespace) -> None:
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
-    from sdc_ext.engine import Engine
-    from sdc_ext.record import read_history
-    from sdc_ext.tables import settings_table, summary
+    from sdc_ext.engine.engine import Engine
+    from sdc_ext.report.tables import settings_table, summary
+    from sdc_ext.sets.history import read_history
 
     method = get_method(options.method)
     overrides = chosen_settings(options)
@@ -112,7 +113,7 @@ def _distill(options: Namespace) -> None:
 
 def make_task(options: Namespace, settings: Settings, accelerator: Accelerator) -> Task:
     """What is distilled, without experts."""
-    from sdc_ext.adapters.base import Task
+    from sdc_ext.adapters.task import Task
 
     data = load_chosen_data(options, accelerator, settings.run)
     return Task(data, options.ipc, settings.run.network, accelerator, options.compile)

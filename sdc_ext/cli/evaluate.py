@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdc_ext._files import write_table, write_whole
 from sdc_ext.cli.common import (
     check_free,
     claim_folder,
@@ -19,14 +20,14 @@ from sdc_ext.cli.common import (
 )
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import check_positive
-from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from sdc_ext.data import RealData
-    from sdc_ext.results import Result
-    from sdc_ext.synthetic import SyntheticSet, TrainingRecipe
+    from sdc_ext.data.real import RealData
+    from sdc_ext.evaluation.results import Result
+    from sdc_ext.sets.synthetic_set import SyntheticSet
+    from sdc_ext.training.recipe import TrainingRecipe
 
 
 def add_evaluate(commands: Any) -> None:
@@ -67,9 +68,9 @@ class _Job:
 def _evaluate(options: Namespace) -> None:
     from rich.progress import Progress
 
-    from sdc_ext.evaluate import evaluate
-    from sdc_ext.results import Result
-    from sdc_ext.tables import cross_table
+    from sdc_ext.evaluation.evaluator import evaluate
+    from sdc_ext.evaluation.results import Result
+    from sdc_ext.report.tables import cross_table
 
     check_positive(options, "num_eval")
     check_free(options.out)
@@ -105,7 +106,7 @@ def _evaluate(options: Namespace) -> None:
 
 def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
     """Everything to evaluate, checked; all real images, if wanted, once a network and recipe."""
-    from sdc_ext.networks import check_network
+    from sdc_ext.networks.create import check_network
 
     real: dict[tuple[object, ...], SyntheticSet] = {}
     of_real: dict[tuple[object, ...], _Job] = {}
@@ -126,9 +127,9 @@ def _jobs(options: Namespace, accelerator: Accelerator) -> Iterator[_Job]:
 
 def _all_real_images(data: RealData, recipe: TrainingRecipe) -> SyntheticSet:
     """The training images, as if they were a distilled set."""
-    from sdc_ext.originals import told_by_data
-    from sdc_ext.synthetic import SyntheticSet
-    from sdc_ext.theory.accuracies import REAL
+    from sdc_ext.evaluation.results import REAL
+    from sdc_ext.sets.info import told_by_data
+    from sdc_ext.sets.synthetic_set import SyntheticSet
 
     info = replace(told_by_data(data, data.train.labels, recipe), method=REAL)
     return SyntheticSet(data.normalize(data.train.images), data.train.labels, info)
@@ -152,8 +153,8 @@ def _recipe(own: TrainingRecipe, options: Namespace) -> TrainingRecipe:
 
 
 def _write_results(results: Sequence[Result], out: Path) -> None:
-    from sdc_ext.pictures import draw_accuracies
-    from sdc_ext.results import as_json, as_rows
+    from sdc_ext.evaluation.results import as_json, as_rows
+    from sdc_ext.report.figures import draw_accuracies
 
     text = json.dumps(as_json(results), indent=1)
     write_table(as_rows(results), out / "accuracies.csv")

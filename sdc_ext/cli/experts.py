@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import nn
 
-    from sdc_ext.adapters.base import Method, Task
+    from sdc_ext.adapters.base import Method
     from sdc_ext.adapters.settings import Settings
-    from sdc_ext.data import RealData
-    from sdc_ext.expert_store import ExpertInfo, Experts, ExpertStore
-    from sdc_ext.experts import ExpertRecipe
+    from sdc_ext.adapters.task import Task
+    from sdc_ext.data.real import RealData
+    from sdc_ext.experts.base import Experts
+    from sdc_ext.experts.store import ExpertInfo, ExpertStore
+    from sdc_ext.experts.train import ExpertRecipe
 
 # Where experts are kept, unless the user says otherwise.
 EXPERTS = Path("experts")
@@ -53,7 +55,7 @@ def add_experts(commands: Any, given: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder (default: where distill looks for them)")
     parser.add_argument("--export", type=Path, help="folder for the originals' replay_buffer_*.pt")
     if given[:1] == ["experts"]:
-        from sdc_ext.experts import ExpertRecipe
+        from sdc_ext.experts.train import ExpertRecipe
 
         group = parser.add_argument_group("training, by default the method's original's")
         add_settings(group, ExpertRecipe)
@@ -63,8 +65,9 @@ def add_experts(commands: Any, given: Sequence[str]) -> None:
 def _run(options: Namespace) -> None:
     from sdc_ext.adapters import METHODS, get_method
     from sdc_ext.adapters.settings import resolve
-    from sdc_ext.expert_store import ExpertInfo, check_export
-    from sdc_ext.tables import expert_table
+    from sdc_ext.experts.replay_buffers import check_export
+    from sdc_ext.experts.store import ExpertInfo
+    from sdc_ext.report.tables import expert_table
 
     method = get_method(options.method)
     if method.experts is None:
@@ -113,7 +116,7 @@ def experts_for_run(
     Raises:
         InputError: if they were made for something else.
     """
-    from sdc_ext.expert_store import ExpertInfo, open_experts
+    from sdc_ext.experts.store import ExpertInfo, open_experts
 
     if method.experts is None:
         raise InputError(f"{method.name} matches no experts: leave --experts out")
@@ -149,8 +152,8 @@ def _train(
 ) -> ExpertStore:
     from rich.progress import Progress
 
-    from sdc_ext.expert_store import ExpertStore
-    from sdc_ext.experts import train_experts
+    from sdc_ext.experts.store import ExpertStore
+    from sdc_ext.experts.train import train_experts
 
     accelerator.wait_for_everyone()  # nobody may still be looking whether there is a folder
     with accelerator.main_process_first():
@@ -176,7 +179,7 @@ def _train(
 
 
 def _model(data: RealData, network: str) -> nn.Module:
-    from sdc_ext.networks import create_network
+    from sdc_ext.networks.create import create_network
 
     return create_network(network, data.channels, len(data.classes), data.image_size)
 

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sdc_ext._files import write_whole
 from sdc_ext.cli.common import check_free, parse_seed
 from sdc_ext.errors import InputError
-from sdc_ext.files import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console

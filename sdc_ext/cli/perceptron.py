@@ -6,8 +6,8 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
+from sdc_ext._files import write_table, write_whole
 from sdc_ext.cli.common import check_free, claim_folder, parse_seed
-from sdc_ext.files import write_table, write_whole
 
 
 def add_perceptron(commands: Any) -> None:

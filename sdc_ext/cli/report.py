@@ -6,8 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from sdc_ext._files import write_whole
 from sdc_ext.errors import InputError
-from sdc_ext.files import write_whole
 
 
 def add_report(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add_report(commands: Any) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from sdc_ext.html_report import write_report
+    from sdc_ext.report.html_page import write_report
 
     if options.out.exists():
         raise InputError(f"{options.out} exists: name another --out")

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from sdc_ext.cli.common import INTERRUPTED, parse_seed, whole_ramp
 from sdc_ext.errors import DivergenceError, InputError
-from sdc_ext.recognition import PROFILES, Profile
+from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.regularizer import LogRamp, Norm
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sdc_ext.injection import Injection
-    from sdc_ext.injection_record import InjectionRecord
-    from sdc_ext.runner import Script
+    from sdc_ext.injection.hooks import Injection
+    from sdc_ext.injection.record import InjectionRecord
+    from sdc_ext.injection.runner import Script
 
 _EPILOG = """\
 The script runs as `python SCRIPT ARGUMENTS` would in its own folder. Example:
@@ -75,7 +75,7 @@ def add_run(commands: Any) -> None:
 def _run(options: Namespace) -> int:
     from rich.console import Console
 
-    from sdc_ext.runner import Script
+    from sdc_ext.injection.runner import Script
 
     path, *arguments = _command(options.command)
     script = Script.read(Path(path))
@@ -114,7 +114,7 @@ def _run(options: Namespace) -> int:
 
 
 def _injection(options: Namespace, profile: Profile) -> Injection:
-    from sdc_ext.injection import inject
+    from sdc_ext.injection.hooks import inject
 
     try:
         return inject(
@@ -227,9 +227,9 @@ class _Files:
 
     def report(self, record: InjectionRecord, console: Console) -> None:
         """Table, record and curves, whatever ended the run."""
-        from sdc_ext.files import write_whole
-        from sdc_ext.pictures import draw_curves
-        from sdc_ext.tables import injection_table
+        from sdc_ext._files import write_whole
+        from sdc_ext.report.figures import draw_curves
+        from sdc_ext.report.tables import injection_table
 
         table, picture, _ = self._paths(self._free_stem())
         columns = record.columns()
@@ -242,7 +242,7 @@ class _Files:
     def save_images(self, record: InjectionRecord, console: Console) -> None:
         import torch
 
-        from sdc_ext.files import write_whole
+        from sdc_ext._files import write_whole
 
         images = record.images
         if images is not None:

@@ -9,18 +9,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdc_ext._files import write_whole
 from sdc_ext.cli.common import make_accelerator, make_console, parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
 from sdc_ext.errors import InputError, check_positive
-from sdc_ext.files import write_whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from sdc_ext.data import RealData
-    from sdc_ext.evaluate import Evaluation
-    from sdc_ext.synthetic import SyntheticSet, TrainingRecipe
+    from sdc_ext.data.real import RealData
+    from sdc_ext.sets.info import Evaluation
+    from sdc_ext.sets.synthetic_set import SyntheticSet
+    from sdc_ext.training.recipe import TrainingRecipe
 
 
 _TRAINED_ON = {
@@ -48,9 +49,9 @@ def add_score(commands: Any) -> None:
 
 
 def _score(options: Namespace) -> None:
-    from sdc_ext.networks import check_network
-    from sdc_ext.scores import Scores
-    from sdc_ext.tables import evaluation_table, score_table
+    from sdc_ext.evaluation.scores import Scores
+    from sdc_ext.networks.create import check_network
+    from sdc_ext.report.tables import evaluation_table, score_table
 
     check_positive(options, "num_eval", "full_epochs")
     if options.out is not None and options.out.exists():
@@ -102,7 +103,7 @@ class _Trainer:
     def __call__(
         self, name: str, images: Tensor, labels: Tensor, recipe: TrainingRecipe
     ) -> Evaluation:
-        from sdc_ext.evaluate import evaluate
+        from sdc_ext.evaluation.evaluator import evaluate
 
         self.say(_TRAINED_ON[name])
         return evaluate(
@@ -118,8 +119,8 @@ def _accuracies(
     synthetic: SyntheticSet, train: _Trainer, full_epochs: int
 ) -> dict[str, Evaluation]:
     """The four that scores are made of; real images and hard labels at the originals' rate."""
-    from sdc_ext.baselines import label_softly, random_like
-    from sdc_ext.synthetic import TrainingRecipe
+    from sdc_ext.evaluation.selection import label_softly, random_like
+    from sdc_ext.training.recipe import TrainingRecipe
 
     data, own = train.data, synthetic.info.evaluation
     usual = replace(own, lr=TrainingRecipe(own.epochs).lr)

@@ -35,7 +35,7 @@ def add_select(commands: Any, given: Sequence[str]) -> None:
     )
     parser.add_argument("--out", type=Path, help="folder of the set")
     if given[:1] == ["select"]:
-        from sdc_ext.probe import Probe
+        from sdc_ext.training.probe import Probe
 
         group = parser.add_argument_group("the network that all but random look through")
         add_settings(group, Probe)
@@ -47,11 +47,11 @@ def _select(options: Namespace) -> None:
 
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import YOUR_CHOICE, resolve
-    from sdc_ext.baselines import BASELINES, select_images
-    from sdc_ext.originals import told_by_data
-    from sdc_ext.probe import Probe
-    from sdc_ext.synthetic import SyntheticSet, class_labels
-    from sdc_ext.tables import summary
+    from sdc_ext.evaluation.selection import BASELINES, select_images
+    from sdc_ext.report.tables import summary
+    from sdc_ext.sets.info import told_by_data
+    from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
+    from sdc_ext.training.probe import Probe
 
     check_choice("baseline", options.baseline, BASELINES)
     method = get_method(options.like)

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sdc_ext._files import write_whole
 from sdc_ext.cli.common import (
     add_data,
     load_chosen_data,
     make_accelerator,
 )
 from sdc_ext.errors import InputError
-from sdc_ext.files import write_whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from sdc_ext.data import RealData
-    from sdc_ext.synthetic import SyntheticSet
+    from sdc_ext.data.real import RealData
+    from sdc_ext.sets.synthetic_set import SyntheticSet
 
 SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
 
@@ -49,7 +49,7 @@ def _load(
 
 def _open(path: Path, options: Namespace, load: Load) -> SyntheticSet:
     """A set, with the real data of those formats that need them."""
-    from sdc_ext.exchange import kind_of, load_any, told_dataset
+    from sdc_ext.sets.loading import kind_of, load_any, told_dataset
 
     dataset = options.dataset or told_dataset(path)
     if kind_of(path) not in ("best", "pictures") or dataset is None:
@@ -76,7 +76,7 @@ def open_all(
     options: Namespace, accelerator: Accelerator
 ) -> Iterator[tuple[str, SyntheticSet, RealData]]:
     """Each of ``options.sets`` once, with a short name; data that several share are loaded once."""
-    from sdc_ext.results import short_names
+    from sdc_ext.sets.loading import short_names
 
     load = functools.cache(functools.partial(_load, options, accelerator))
     sets = list({path.resolve(): path for path in options.sets}.values())
@@ -96,10 +96,11 @@ def _show(options: Namespace) -> None:
     from rich.console import Console
 
     from sdc_ext.adapters import METHODS
-    from sdc_ext.pictures import draw_curves, draw_grid
-    from sdc_ext.record import read_history
-    from sdc_ext.synthetic import GRID
-    from sdc_ext.tables import summary
+    from sdc_ext.report.figures import draw_curves
+    from sdc_ext.report.tables import summary
+    from sdc_ext.sets.grid import draw_grid
+    from sdc_ext.sets.history import read_history
+    from sdc_ext.sets.synthetic_set import GRID
 
     if options.out is not None and options.out.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
@@ -139,7 +140,7 @@ def add_export(commands: Any) -> None:
 
 
 def _export(options: Namespace) -> None:
-    from sdc_ext.exchange import FORMATS, default_name
+    from sdc_ext.sets.export import FORMATS, default_name
 
     accelerator = make_accelerator("no", None, Path())
     synthetic = _open(options.set, options, functools.partial(_load, options, accelerator))

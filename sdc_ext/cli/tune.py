@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdc_ext._files import write_table, write_whole
 from sdc_ext.cli.common import (
     chosen_settings,
     data_label,
@@ -19,13 +20,12 @@ from sdc_ext.cli.common import (
 )
 from sdc_ext.cli.distill import add_distillation, make_task, with_experts
 from sdc_ext.errors import InputError, check_positive
-from sdc_ext.files import write_table, write_whole
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from rich.console import Console
 
-    from sdc_ext.tuning import Report, Tuning
+    from sdc_ext.engine.tuning import Report, Tuning
 
 
 def add_tune(commands: Any, given: Sequence[str]) -> None:
@@ -55,11 +55,11 @@ def _tune(options: Namespace) -> None:
 
     from sdc_ext.adapters import get_method
     from sdc_ext.adapters.settings import resolve
-    from sdc_ext.engine import Engine
+    from sdc_ext.engine.engine import Engine
 
     if importlib.util.find_spec("optuna") is None:
         raise InputError("tune needs optuna: pip install 'sdc-ext[tune]'")
-    from sdc_ext.tuning import SearchSpace, Tuning, rows, rungs
+    from sdc_ext.engine.tuning import SearchSpace, Tuning, rows, rungs
 
     check_positive(options, "trials")
     low, high = options.lam
@@ -107,9 +107,9 @@ def _tune(options: Namespace) -> None:
 
 
 def _report(tuning: Tuning, out: Path, console: Console) -> None:
-    from sdc_ext.pictures import draw_search
-    from sdc_ext.tables import search_table
-    from sdc_ext.tuning import rows
+    from sdc_ext.engine.tuning import rows
+    from sdc_ext.report.figures import draw_search
+    from sdc_ext.report.tables import search_table
 
     table = rows(tuning.finished(), tuning.iterations)
     write_table(table, out / "trials.csv")

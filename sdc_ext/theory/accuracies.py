@@ -12,14 +12,14 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from sdc_ext.errors import InputError
-
-# The method of networks that were trained on all real images.
-REAL = "real"
+from sdc_ext.evaluation.results import REAL
 
 # Standard errors below this are not believed: a few accuracies are close by chance.
 LEAST_ERROR = 0.002
 
+
 Quantity: TypeAlias = Literal["gap", "error"]
+
 
 _COLUMNS = ("method", "dataset", "images", "correction", "network", "accuracy")
 

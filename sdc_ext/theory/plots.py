@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sdc_ext.pictures import save_figure
+from sdc_ext.sets.grid import save_figure
 from sdc_ext.theory.coverage import Coverage
 from sdc_ext.theory.scaling import Scaling
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from sdc_ext.tables import make_table
+from sdc_ext.report.tables import make_table
 from sdc_ext.theory.coverage import MODE, Coverage
 from sdc_ext.theory.fitting import Interval
 from sdc_ext.theory.required import Required

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from conftest import GOLDEN, Golden
+from helpers import GOLDEN, Golden
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdc_ext.adapters import METHODS, get_method
+from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
 from sdc_ext.adapters.settings import Settings, resolve
-from sdc_ext.adapters.trajectory import TrajectoryMatching
 from sdc_ext.errors import InputError
 
 FACTS: dict[str, Any] = json.loads((GOLDEN / "facts.json").read_text())

@@ -23,7 +23,7 @@ from sdc_ext.theory.perceptron import Selection, Student, crossover, solve
 from sdc_ext.theory.perceptron_simulation import Simulator, largest_margin
 
 REFERENCE: dict[str, Any] = json.loads(
-    (Path(__file__).parent.parent / "data" / "perceptron.json").read_text()
+    (Path(__file__).parent.parent / "golden" / "perceptron.json").read_text()
 )
 
 # alpha times error of a student of all samples, when they are many.

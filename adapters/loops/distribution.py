@@ -1,0 +1,157 @@
+"""The distribution-matching loop, which serves DM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import einops
+import torch
+import torch.nn.functional as F
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from sdc_ext._options import setting
+from sdc_ext.adapters.loops.states import ImageState, check_images
+from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches
+from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
+from sdc_ext.adapters.task import Task
+from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.errors import check_choice, check_positive
+from sdc_ext.matching.distances import mean_feature_distance
+from sdc_ext.networks.chunks import uses_batch_statistics
+from sdc_ext.networks.features import noted_features
+from sdc_ext.regularizer import SDCLoss
+
+
+def match_distributions(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    batches: Sequence[ClassBatch],
+    loss_fn: SDCLoss,
+    *,
+    mine: Sequence[ClassBatch],
+    reduce: Callable[[Tensor], Tensor],
+) -> StepResult:
+    """Matches each class's mean features, and sums the losses (DM Eq. 6).
+
+    ``sum_c ||mean f(A(real^c)) - mean f(A(syn^c))||^2 + lam ||grad_theta L(A(syn))||_2``
+
+    Distribution matching differentiates no training loss; the correction does, of the output
+    that comes with the features.
+
+    Args:
+        network: random, in training mode; its features f are what its last layer is given.
+        images: the synthetic set (N, C, H, W), as many of each class; not changed.
+        labels: (N,) int64.
+        batches: all classes.
+        loss_fn: from (synthetic, real) mean features (classes, D) to a scalar; its lam is above 0
+            from the start, or 0 throughout.
+        mine: the classes whose real features this process computes.
+        reduce: sums a tensor over processes.
+    """
+    leaf = images.detach().requires_grad_()
+    augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
+    with noted_features(network) as noted:
+        output = network(augmented)
+    means = _mean_by_class(noted[0], len(batches))
+    if uses_batch_statistics(network):  # of all classes together, as in the original
+        real = _real_means(network, batches)
+    else:
+        real = torch.zeros_like(means)
+        for batch in mine:
+            real[batch.label] = _real_means(network, [batch])[0]
+        real = reduce(real)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    gradient = torch.autograd.grad(
+        F.cross_entropy(output, labels),
+        parameters,
+        retain_graph=True,
+        create_graph=loss_fn.lam > 0,  # to record GraDN alone, it need not be differentiable
+        materialize_grads=True,
+    )
+    loss_fn.observe(gradient)
+    loss = loss_fn(means, real)
+    (image_gradient,) = torch.autograd.grad(loss, leaf)
+    return StepResult.of(loss, image_gradient, loss_fn)
+
+
+@dataclass(frozen=True)
+class DistributionMatching:
+    """Hyper-parameters of distribution matching, under the original's names and defaults.
+
+    An outer iteration draws a random network and updates the images once; no network is trained.
+
+    Raises:
+        InputError: for an unknown initialisation or augmentation, or a count or rate that is not
+            positive.
+    """
+
+    init: str = setting("real", "initial images: noise or real")
+    dsa_strategy: str = setting(
+        "none", "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
+    )
+    lr_img: float = setting(1.0, "learning rate of the images")
+    batch_real: int = setting(256, "real images a class and update")
+
+    align_corners: ClassVar[bool] = False
+    epochs_needed: ClassVar[int] = 0
+    unused: ClassVar[set[str]] = set()
+
+    def __post_init__(self) -> None:
+        check_choice("init", self.init, ("noise", "real"))
+        parse_augmentation(self.dsa_strategy)
+        check_positive(self, "lr_img", "batch_real")
+
+    @classmethod
+    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return evaluation_as_distillation(origin, chosen)
+
+    def matching_loss(self) -> Callable[..., Tensor]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return mean_feature_distance
+
+    def start(self, task: Task) -> ImageState:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return ImageState.initial(task, self.init, self.lr_img)
+
+    def step(
+        self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
+    ) -> dict[str, float]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        del iteration
+        network = task.new_network()
+        accelerator = task.accelerator
+        augmentation = parse_augmentation(self.dsa_strategy)
+        batches = draw_batches(task, augmentation, self.batch_real)
+        result = match_distributions(
+            network,
+            state.images,
+            state.labels,
+            batches,
+            loss_fn,
+            mine=batches[accelerator.process_index :: accelerator.num_processes],
+            reduce=task.reduce,
+        ).each(broadcast)  # on GPUs processes may differ in rounding, and would drift apart
+        log = result.log(self.lr_img)
+        state.update(result.image_gradient)
+        check_images(state.images)
+        return log
+
+
+@torch.no_grad()
+def _real_means(network: nn.Module, batches: Sequence[ClassBatch]) -> Tensor:
+    """Mean features (len(batches), D) of real images of classes."""
+    real = [batch.replay(batch.real()) for batch in batches]
+    with noted_features(network) as noted:
+        network(torch.cat(real))
+    parts = torch.split(noted[0], [len(images) for images in real])
+    return torch.stack([part.mean(0) for part in parts])
+
+
+def _mean_by_class(features: Tensor, classes: int) -> Tensor:
+    means: Tensor = einops.reduce(features, "(classes ipc) d -> classes d", "mean", classes=classes)
+    return means

@@ -1,0 +1,296 @@
+"""The gradient-matching loop, which serves DC, DSA, DCC and DSAC."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import SGD
+
+from sdc_ext._options import setting
+from sdc_ext.adapters.loops.easy_samples import EasySamples
+from sdc_ext.adapters.loops.states import ImageState, check_images
+from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches
+from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
+from sdc_ext.adapters.task import Task
+from sdc_ext.augment.base import Augmentation
+from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.errors import InputError, check_choice, check_positive
+from sdc_ext.matching.distances import gradient_distance
+from sdc_ext.regularizer import SDCLoss
+from sdc_ext.training.epochs import train_epoch
+from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
+
+# Real images a class from which batch norm takes its statistics before they are frozen.
+_BATCH_NORM_IMAGES = 16
+
+
+def match_by_class(
+    network: nn.Module,
+    images: Tensor,
+    batches: Sequence[ClassBatch],
+    loss_fn: SDCLoss,
+    *,
+    batch_loss: BatchLoss,
+    easy: EasySamples | None = None,
+) -> StepResult:
+    """Matches each class's gradient, and sums the losses (DC Eq. 8, SDC Eq. 11).
+
+    ``sum_c D(g_syn^c, g_real^c) + lam ||g_syn^c||_2``
+
+    Each class is differentiated at once, so that one class's graph is alive at a time.
+
+    Args:
+        network: parameters theta; batch norm, if any, frozen.
+        images: the synthetic set (N, C, H, W); not changed.
+        batches: the classes to match; rows of others get a zero gradient.
+        loss_fn: from (synthetic, real) gradients to a scalar.
+        batch_loss: how to compute the real gradients.
+        easy: chooses the real images to match, if not all.
+    """
+    gradient = torch.zeros_like(images)
+    losses = torch.zeros(3, device=images.device, dtype=images.dtype)
+    for batch in batches:
+        gw_real = _real_gradient(network, batch, batch_loss, easy)
+        leaf = images[batch.rows].detach().requires_grad_()
+        labels = torch.full((len(leaf),), batch.label, device=images.device)
+        gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
+        loss = loss_fn(gw_syn, gw_real)
+        (gradient[batch.rows],) = torch.autograd.grad(loss, leaf)
+        losses += StepResult.of(loss, gradient, loss_fn).losses
+    return StepResult(gradient, *losses)
+
+
+def match_all_classes(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    batches: Sequence[ClassBatch],
+    loss_fn: SDCLoss,
+    *,
+    batch_loss: BatchLoss,
+    mine: Sequence[ClassBatch],
+    reduce: Callable[[Tensor], Tensor],
+    easy: EasySamples | None = None,
+) -> StepResult:
+    """Matches the mean of the classes' gradients at once (DCC; SDC paper, Eq. 3).
+
+    Args:
+        network: parameters theta; batch norm, if any, frozen.
+        images: the synthetic set (N, C, H, W); not changed.
+        labels: (N,) int64.
+        batches: all classes, for the augmentation of their synthetic images.
+        loss_fn: from (synthetic, real) gradients to a scalar.
+        batch_loss: how to compute the real gradients.
+        mine: the classes whose real gradients this process computes.
+        reduce: sums a tensor over processes.
+        easy: chooses the real images to match, if not all.
+    """
+    total = [torch.zeros_like(p) for p in network.parameters() if p.requires_grad]
+    for batch in mine:
+        gradient = _real_gradient(network, batch, batch_loss, easy)
+        torch._foreach_add_(total, gradient, alpha=1 / len(batches))
+    gw_real = [reduce(t) for t in total]
+    leaf = images.detach().requires_grad_()
+    augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
+    gw_syn = differentiable_gradient(network, augmented, labels)
+    loss = loss_fn(gw_syn, gw_real)
+    (image_gradient,) = torch.autograd.grad(loss, leaf)
+    return StepResult.of(loss, image_gradient, loss_fn)
+
+
+@dataclass(frozen=True)
+class GradientMatching:
+    """Hyper-parameters of gradient matching, under the originals' names and defaults.
+
+    An outer iteration draws a network, then ``outer_loop`` times updates the images to match
+    gradients and, in between, trains the network on them for ``inner_loop`` epochs.
+
+    Raises:
+        InputError: for an unknown distance, initialisation or augmentation, or a count or rate
+            that is not positive.
+    """
+
+    outer_loop: int = setting(1, "image updates a network")
+    inner_loop: int = setting(1, "network epochs between image updates")
+    init: str = setting("noise", "initial images: noise or real")
+    dsa_strategy: str = setting(
+        "none", "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
+    )
+    contrast: bool = setting(False, "match all classes at once (DCC)")
+    outer_warmup: int = setting(250, "DCC: iterations by class at first")
+    inner_warmup: int = setting(10, "DCC: image updates by class in them")
+    dis_metric: str = setting("ours", "distance: ours, mse or cos")
+    lr_img: float = setting(0.1, "learning rate of the images")
+    lr_net: float = setting(0.01, "learning rate of the networks")
+    batch_real: int = setting(256, "real images a class and update")
+    tau: float | None = setting(None, "match only real images of gradient norms up to this")
+    tau_quantile: float | None = setting(
+        None, "match only real images of norms up to this quantile of their class's batch"
+    )
+    batch_train: int = setting(256, "batch size of network training")
+
+    align_corners: ClassVar[bool] = False
+    epochs_needed: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        check_choice("init", self.init, ("noise", "real"))
+        gradient_distance(self.dis_metric)
+        parse_augmentation(self.dsa_strategy)
+        check_positive(self, "outer_loop", "inner_loop", "lr_img", "lr_net")
+        check_positive(self, "batch_real", "batch_train")
+        self._check_easy()
+
+    def _check_easy(self) -> None:
+        for name, most in (("tau", math.inf), ("tau_quantile", 1.0)):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= most:
+                raise InputError(f"{name} must be above 0 and at most {most:g}, got {value:g}")
+
+    @classmethod
+    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        derived = evaluation_as_distillation(origin, chosen)
+        augmentation = derived.get("eval_augmentation", origin["eval_augmentation"])
+        if augmentation.value != "none":
+            derived["epoch_eval_train"] = Setting(1000, "originals, with augmentation")
+        derived["lr_eval"] = Setting(origin["lr_net"].value, "as in distillation")
+        chooses = any(origin[name].value is not None for name in ("tau", "tau_quantile"))
+        if chooses and "lam" not in chosen and "lam_ramp" not in chosen:
+            derived["lam"] = Setting(0.0, "tau takes its place")
+        iterations = origin["iterations"].value
+        if origin["contrast"].value and iterations != RunSettings.iterations:
+            warmup = Setting(iterations // 4, "sdc-ext: a quarter, as 250 of 1000")
+            derived["outer_warmup"] = warmup
+        return derived
+
+    @property
+    def unused(self) -> set[str]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
+        return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
+
+    def matching_loss(self) -> Callable[..., Tensor]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return gradient_distance(self.dis_metric)
+
+    def start(self, task: Task) -> ImageState:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return ImageState.initial(task, self.init, self.lr_img)
+
+    def step(
+        self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
+    ) -> dict[str, float]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        network = task.new_network()
+        optimizer = SGD(network.parameters(), lr=self.lr_net)
+        augmentation = parse_augmentation(self.dsa_strategy)
+        easy = self._easy_samples()
+        logs = []
+        for update in range(self.outer_loop):
+            if update > 0:
+                self._train(network, optimizer, state, task, augmentation)
+            freeze_batch_norm(network, task)
+            warm = iteration < self.outer_warmup and update < self.inner_warmup
+            result = self._match(network, state, task, loss_fn, augmentation, easy, warm)
+            logs.append(result.log(self.lr_img))
+            state.update(result.image_gradient)
+            check_images(state.images)
+        means = {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
+        if easy is not None:
+            counts = torch.tensor([easy.chosen, easy.seen], device=state.images.device)
+            chosen, seen = task.reduce(counts).tolist()
+            means["easy_share"] = chosen / seen
+        return means
+
+    def _easy_samples(self) -> EasySamples | None:
+        if self.tau is None and self.tau_quantile is None:
+            return None
+        return EasySamples(self.tau or math.inf, self.tau_quantile or 1.0)
+
+    def _match(
+        self,
+        network: nn.Module,
+        state: ImageState,
+        task: Task,
+        loss_fn: SDCLoss,
+        augmentation: Augmentation,
+        easy: EasySamples | None,
+        warm: bool,
+    ) -> StepResult:
+        accelerator = task.accelerator
+        batches = draw_batches(task, augmentation, self.batch_real)
+        mine = batches[accelerator.process_index :: accelerator.num_processes]
+        if self.contrast and not warm:
+            whole = match_all_classes(
+                network,
+                state.images,
+                state.labels,
+                batches,
+                loss_fn,
+                batch_loss=task.batch_loss,
+                mine=mine,
+                reduce=task.reduce,
+                easy=easy,
+            )
+            # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
+            return whole.each(broadcast)
+        part = match_by_class(
+            network, state.images, mine, loss_fn, batch_loss=task.batch_loss, easy=easy
+        )
+        total = part.each(task.reduce)
+        # The difficulty is a mean over classes; the losses are sums, as in the original.
+        return replace(total, difficulty=total.difficulty / len(batches))
+
+    def _train(
+        self,
+        network: nn.Module,
+        optimizer: SGD,
+        state: ImageState,
+        task: Task,
+        augmentation: Augmentation,
+    ) -> None:
+        network.train()
+        for _ in range(self.inner_loop):
+            train_epoch(
+                network,
+                optimizer,
+                state.images.detach(),
+                state.labels,
+                batch_size=self.batch_train,
+                augmentation=augmentation,
+                batch_loss=task.batch_loss,
+            )
+
+
+def freeze_batch_norm(network: nn.Module, task: Task) -> None:
+    """Takes batch norm's statistics from real images of all classes, then freezes them.
+
+    A synthetic batch may be a single image, too small for statistics of its own.
+    """
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    if not layers:
+        return
+    network.train()
+    index = [task.draw_indices(c, _BATCH_NORM_IMAGES) for c in range(task.num_classes)]
+    with torch.no_grad():
+        network(task.real_images(torch.cat(index)))
+    for layer in layers:
+        layer.eval()
+
+
+def _real_gradient(
+    network: nn.Module, batch: ClassBatch, batch_loss: BatchLoss, easy: EasySamples | None
+) -> tuple[Tensor, ...]:
+    images = batch.replay(batch.real())
+    labels = torch.full((len(images),), batch.label, device=images.device)
+    if easy is not None:
+        index = easy(network, images, labels)
+        images, labels = images[index], labels[index]
+    return mean_gradient(network, images, labels, batch_loss=batch_loss)

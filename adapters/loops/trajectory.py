@@ -1,0 +1,345 @@
+"""The trajectory-matching loop, which serves MTT, FTD, TESLA and DATM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal, get_args
+
+import torch
+from accelerate.utils import broadcast
+from torch import Tensor
+
+from sdc_ext._options import setting
+from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
+from sdc_ext.adapters.loops.states import TrajectoryState, check_images
+from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
+from sdc_ext.adapters.task import Task
+from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.errors import (
+    DivergenceError,
+    InputError,
+    check_choice,
+    check_not_negative,
+    check_positive,
+)
+from sdc_ext.experts.base import Experts
+from sdc_ext.matching.adjoints import Adjoint, Share
+from sdc_ext.matching.distances import parameter_distance
+from sdc_ext.matching.inner_loop import unroll
+from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
+from sdc_ext.networks.chunks import default_chunk_size
+from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.regularizer import SDCLoss
+from sdc_ext.sets.synthetic_set import class_labels
+
+# Images that an expert classifies at once, away from CPUs, where fewer are the default.
+_MOST_AT_ONCE = 256
+
+
+_OURS = "sdc-ext default"
+
+
+PixInit = Literal["noise", "real", "samples_predicted_correctly"]
+
+Labels = Literal["hard", "teacher", "learned"]
+
+DifficultyAt = Literal["steps", "final"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What a student is trained with in the inner loop.
+
+    Attributes:
+        student: the network.
+        images: the synthetic set (n, C, H, W).
+        labels: (n,) int64, or (n, classes) probabilities.
+        lr: the step size, a scalar tensor.
+    """
+
+    student: FunctionalNetwork
+    images: Tensor
+    labels: Tensor
+    lr: Tensor
+
+
+def match_trajectory(
+    inner: Inner,
+    start: Tensor,
+    target: Tensor,
+    batches: Sequence[Minibatch],
+    loss_fn: SDCLoss,
+    *,
+    adjoint: Adjoint = "recompute",
+    difficulty_at: DifficultyAt = "steps",
+    chunk_size: int | None = None,
+    share: Share | None = None,
+) -> Tensor:
+    """Trains a student from ``start`` and measures how far from ``target`` it ends.
+
+    ``||theta_N - target||^2 / ||start - target||^2 + lam * mean_n ||g_n||_2`` (SDC Eq. 12)
+
+    Args:
+        inner: what the student is trained with; the loss is differentiable with respect to it.
+        start: parameters (P,).
+        target: parameters (P,).
+        batches: one an inner step.
+        loss_fn: :func:`~sdc_ext.matching.parameter_distance`, corrected.
+        adjoint: see :mod:`sdc_ext.matching.adjoints`.
+        difficulty_at: which gradients are penalised: those of the inner ``"steps"``, or that of
+            the whole set, not augmented, at the ``"final"`` parameters.
+        chunk_size: images at once; None is what suits the device.
+        share: this process's part of the work.
+
+    Returns:
+        A scalar tensor.
+    """
+
+    def train(params: Tensor, minibatches: Sequence[Minibatch]) -> tuple[Tensor, Tensor]:
+        return unroll(
+            inner.student,
+            params,
+            inner.images,
+            inner.labels,
+            inner.lr,
+            minibatches,
+            adjoint=adjoint,
+            chunk_size=chunk_size,
+            share=share,
+        )
+
+    final, norms = train(start, batches)
+    if difficulty_at == "final":
+        _, norms = train(final, [whole_set(len(inner.images))])
+    loss_fn.observe_norms(norms)
+    return loss_fn(final, target, start)
+
+
+@dataclass(frozen=True)
+class TrajectoryMatching:
+    """Hyper-parameters of trajectory matching, under the originals' names and defaults.
+
+    An outer iteration draws an expert and a start epoch, trains a student from there on the
+    synthetic images, and updates these so that it ends where the expert was some epochs later.
+
+    Raises:
+        InputError: for an unknown choice, or a count or rate that is out of range.
+    """
+
+    syn_steps: int = setting(20, "inner steps of the student (N)")
+    expert_epochs: int = setting(3, "epochs from the start to the target (M)")
+    min_start_epoch: int = setting(0, "earliest start epoch")
+    max_start_epoch: int = setting(25, "start epochs are below it (T+)")
+    current_max_start_epoch: int = setting(0, "the same at iteration 0, if it grows (DATM)", _OURS)
+    expansion_end_epoch: int = setting(0, "iterations of its growth; 0 is none (DATM)", _OURS)
+    batch_syn: int = setting(0, "synthetic images an inner step; 0 is all")
+    pix_init: PixInit = setting("real", "initial images")
+    labels: Labels = setting("hard", "hard, the target expert's (TESLA), or learned (DATM)")
+    dsa_strategy: str = setting(
+        "color_crop_cutout_flip_scale_rotate", "augmentation of inner steps, or none"
+    )
+    adjoint: Adjoint = setting("recompute", "how the inner loop is differentiated", _OURS)
+    difficulty_at: DifficultyAt = setting(
+        "steps",
+        "GraDN: mean over inner steps, or of the whole set at the final parameters",
+        "SDC paper, Eq. 12",
+    )
+    chunk_size: int = setting(0, "images at once; 0 is what suits the device", _OURS)
+    threshold: float = setting(0.0, "no update above this loss; 0 is none (DATM)", _OURS)
+    ema_decay: float = setting(0.0, "of the images' moving average; 0 is none (FTD)", _OURS)
+    lr_img: float = setting(1000.0, "learning rate of the images")
+    lr_lr: float = setting(1e-5, "learning rate of the step size")
+    lr_teacher: float = setting(0.01, "initial step size (syn_lr)")
+    lr_y: float = setting(2.0, "learning rate of learned labels")
+    momentum_y: float = setting(0.9, "momentum of learned labels")
+
+    align_corners: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_choice("pix_init", self.pix_init, get_args(PixInit))
+        check_choice("labels", self.labels, get_args(Labels))
+        check_choice("adjoint", self.adjoint, get_args(Adjoint))
+        check_choice("difficulty_at", self.difficulty_at, get_args(DifficultyAt))
+        parse_augmentation(self.dsa_strategy)
+        check_positive(self, "syn_steps", "expert_epochs", "max_start_epoch")
+        check_positive(self, "lr_img", "lr_lr", "lr_teacher", "lr_y")
+        check_not_negative(self, "min_start_epoch", "current_max_start_epoch", "threshold")
+        check_not_negative(self, "expansion_end_epoch", "batch_syn", "chunk_size")
+        for name in ("ema_decay", "momentum_y"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        first = self.upper_bound(0)
+        if first <= self.min_start_epoch:
+            raise InputError(
+                f"start epochs are drawn from {self.min_start_epoch} to below {first}, which are "
+                "none: lower min_start_epoch, or raise max_start_epoch"
+            )
+
+    @classmethod
+    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        derived = evaluation_as_distillation(origin, chosen)
+        derived["lr_eval"] = Setting(origin["lr_teacher"].value, "the step size, as it is learnt")
+        return derived
+
+    @property
+    def unused(self) -> set[str]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        unused = set() if self.labels == "learned" else {"lr_y", "momentum_y"}
+        return unused if self.expansion_end_epoch else unused | {"current_max_start_epoch"}
+
+    @property
+    def epochs_needed(self) -> int:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return self.max_start_epoch - 1 + self.expert_epochs
+
+    def upper_bound(self, iteration: int) -> int:
+        """Start epochs are drawn below it; it grows linearly to ``max_start_epoch``.
+
+        Reference: DATM's code (the paper's Section 3.3, growing difficulty).
+        """
+        last = self.max_start_epoch
+        if self.expansion_end_epoch == 0:
+            return last
+        first = min(self.current_max_start_epoch, last)
+        return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
+
+    def matching_loss(self) -> Callable[..., Tensor]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return parameter_distance
+
+    def start(self, task: Task) -> TrajectoryState:
+        """See :class:`~sdc_ext.adapters.base.Loop`.
+
+        Raises:
+            InputError: if the experts were not trained for long enough.
+        """
+        experts = _experts(task)
+        if experts.epochs < self.epochs_needed:
+            raise InputError(
+                f"the experts have {experts.epochs} epochs, and max_start_epoch "
+                f"{self.max_start_epoch} with expert_epochs {self.expert_epochs} needs "
+                f"{self.epochs_needed}: train them for longer, or lower one of these"
+            )
+        student = FunctionalNetwork(task.new_network(), compile=task.compile)
+        images = self._initial_images(student, task)
+        labels = class_labels(task.num_classes, task.ipc).to(images.device)
+        if self.labels == "learned":
+            ends = (experts.parameters(k, -1).to(images.device) for k in range(len(experts)))
+            logits = torch.stack([_logits(student, end, images) for end in ends])
+            labels = mean_correct_logits(logits, labels)
+        return TrajectoryState(self, images, labels, student)
+
+    def _initial_images(self, student: FunctionalNetwork, task: Task) -> Tensor:
+        if self.pix_init == "noise":
+            shape = (task.num_classes * task.ipc, task.data.channels, *task.data.image_size)
+            return torch.randn(shape).to(task.accelerator.device)
+        if self.pix_init == "real":
+            index = [task.draw_indices(c, task.ipc) for c in range(task.num_classes)]
+        else:
+            index = [_correctly_classified(student, task, c) for c in range(task.num_classes)]
+        return task.real_images(torch.cat(index))
+
+    def step(
+        self, state: TrajectoryState, task: Task, loss_fn: SDCLoss, iteration: int
+    ) -> dict[str, float]:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        epoch, start, target = self._draw_segment(task, iteration)
+        if self.labels == "teacher":
+            state.labels = _logits(state.student, target, state.images).softmax(-1)
+        batches = draw_minibatches(
+            len(state.images),
+            self.batch_syn,
+            self.syn_steps,
+            parse_augmentation(self.dsa_strategy, align_corners=self.align_corners),
+            task.data.image_size,
+        )
+        loss = match_trajectory(
+            Inner(state.student, state.images, state.targets, state.syn_lr),
+            start,
+            target,
+            batches,
+            loss_fn,
+            adjoint=self.adjoint,
+            difficulty_at=self.difficulty_at,
+            chunk_size=self.chunk_size or None,
+            share=task.share,
+        )
+        # On GPUs the processes may differ in rounding, and would drift apart.
+        gradients = [broadcast(g) for g in torch.autograd.grad(loss, state.leaves)]
+        self._check_finite(loss, gradients, state)
+        skipped = 0 < self.threshold < float(loss_fn.matching)
+        if not skipped:
+            self._update(state, gradients)
+        return {
+            "loss": float(loss.detach()),
+            "matching": float(loss_fn.matching),
+            "difficulty": float(loss_fn.difficulty),
+            "syn_lr": float(state.syn_lr.detach()),
+            "start_epoch": epoch,
+            "skipped": int(skipped),
+        }
+
+    def _draw_segment(self, task: Task, iteration: int) -> tuple[int, Tensor, Tensor]:
+        """A start epoch, and an expert's parameters there and ``expert_epochs`` later."""
+        experts = _experts(task)
+        expert = int(torch.randint(len(experts), ()))
+        epoch = int(torch.randint(self.min_start_epoch, self.upper_bound(iteration), ()))
+        start, target = (
+            experts.parameters(expert, at).to(task.accelerator.device)
+            for at in (epoch, epoch + self.expert_epochs)
+        )
+        return epoch, start, target
+
+    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor]) -> None:
+        before = float(state.syn_lr.detach())
+        for leaf, gradient in zip(state.leaves, gradients, strict=True):
+            leaf.grad = gradient
+        for optimizer in state.optimizers.values():
+            optimizer.step()
+        after = float(state.syn_lr.detach())
+        if not 0 < after < math.inf:
+            raise DivergenceError(
+                f"syn_lr went from {before:g} to {after:g}: lower --lr-lr (now {self.lr_lr:g})"
+            )
+        check_images(state.images)
+        if state.ema is not None:
+            state.ema.lerp_(state.images.detach(), 1 - self.ema_decay)
+
+    def _check_finite(
+        self, loss: Tensor, gradients: Sequence[Tensor], state: TrajectoryState
+    ) -> None:
+        if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
+            raise DivergenceError(
+                f"the loss became {float(loss.detach())}, or its gradient is not finite: the "
+                f"student diverged; lower --lr-img (now {self.lr_img:g}), --lr-lr or --lr-teacher "
+                f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check --zca, whose images "
+                "need other rates"
+            )
+
+
+def _experts(task: Task) -> Experts:
+    if task.experts is None:
+        raise InputError("trajectory matching needs experts: train them with sdc-ext experts")
+    return task.experts
+
+
+def _correctly_classified(student: FunctionalNetwork, task: Task, label: int) -> Tensor:
+    experts = _experts(task)
+
+    def classify(expert: int, index: Tensor) -> Tensor:
+        theta = experts.parameters(expert, -1).to(task.accelerator.device)
+        return _logits(student, theta, task.real_images(index)).argmax(-1)
+
+    index = task.draw_indices(label, len(task.class_indices[label]))
+    predict = (partial(classify, expert) for expert in range(len(experts)))
+    return first_correct(predict, index, label, task.ipc)
+
+
+def _logits(student: FunctionalNetwork, theta: Tensor, images: Tensor) -> Tensor:
+    parts = torch.split(images, default_chunk_size(images[:_MOST_AT_ONCE]))
+    with torch.no_grad():
+        return torch.cat([student(theta, part) for part in parts])

@@ -1,0 +1,1 @@
+"""The hyper-parameters of the originals and of the paper, as data."""

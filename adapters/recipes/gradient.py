@@ -1,0 +1,130 @@
+"""The originals' defaults and the paper's tables, as data.
+
+A rule gives values for a data set and ipc, each with its source; the command line may override
+any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Rule = Mapping[str, tuple[Any, str]]
+
+
+# The SDC paper, Table 4: lam by method and data set, for ipc 1, 10 and 50.
+TABLE_4: dict[str, dict[str, dict[int, float]]] = {
+    "dc": {
+        "mnist": {1: 0.001, 10: 0.0005, 50: 0.001},
+        "fashionmnist": {1: 0.0002, 10: 0.001, 50: 0.01},
+        "svhn": {1: 0.001, 10: 0.0005, 50: 0.0002},
+    },
+    "dsa": {
+        "mnist": {1: 0.001, 10: 0.00002, 50: 0.001},
+        "fashionmnist": {1: 0.0002, 10: 0.002, 50: 0.001},
+        "svhn": {1: 0.005, 10: 0.0005, 50: 0.01},
+    },
+    "dsac": {
+        "mnist": {1: 0.001, 10: 0.02, 50: 0.02},
+        "fashionmnist": {1: 0.002, 10: 0.02, 50: 0.02},
+        "svhn": {1: 0.005, 10: 0.02, 50: 0.02},
+    },
+}
+
+
+_STRATEGY = "color_crop_cutout_flip_scale_rotate"
+
+_STRATEGY_DIGITS = "color_crop_cutout_scale_rotate"
+
+_DIGIT_SETS = ("digits", "mnist", "svhn")
+
+
+# The originals' loop counts, for the ipc that they know; DC's image updates equal the ipc.
+_KNOWN_IPC = (1, 10, 20, 30, 40, 50)
+
+_DC_INNER = (1, 50, 25, 20, 15, 10)
+
+_DCC_UPDATES = (10, 10, 20, 30, 40, 50)
+
+_DCC_EPOCHS = (5, 50, 25, 20, 15, 10)
+
+
+def dc_rules(dataset: str, ipc: int) -> Rule:
+    """DC: loops by ipc; MNIST's evaluation networks are trained with augmentation."""
+    loops = _loops(ipc, _KNOWN_IPC, _DC_INNER, "DC")
+    return {**_common("dc", dataset, ipc), **loops, **_evaluation(dataset)}
+
+
+def dsa_rules(dataset: str, ipc: int) -> Rule:
+    """DSA: as DC, with a strategy that mirrors no digits."""
+    loops = _loops(ipc, _KNOWN_IPC, _DC_INNER, "DC")
+    return {**_common("dsa", dataset, ipc), **loops, **strategy_rule(dataset)}
+
+
+def dcc_rules(dataset: str, ipc: int) -> Rule:
+    """DCC: more image updates at low ipc than DC, else as DC."""
+    return {**_contrast("dcc", dataset, ipc), **_evaluation(dataset)}
+
+
+def dsac_rules(dataset: str, ipc: int) -> Rule:
+    """DSAC: DCC with DSA's strategy."""
+    return {**_contrast("dsac", dataset, ipc), **strategy_rule(dataset)}
+
+
+def dm_rules(dataset: str, ipc: int) -> Rule:
+    """DM: DSA's strategy, and a larger image rate for large sets."""
+    rule = network_rule(dataset) | strategy_rule(dataset)
+    if ipc >= 100 and dataset != "cifar100":
+        rule["lr_img"] = (10.0, "DatasetCondensation README, DM from ipc 100 on")
+    return rule
+
+
+def _contrast(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
+    rule = _common(method, dataset, ipc) | _loops(ipc, _DCC_UPDATES, _DCC_EPOCHS, "DCC")
+    if dataset == "cifar100":
+        rule["statistics"] = ("cifar10", "DCC get_dataset")
+    return rule
+
+
+def _evaluation(dataset: str) -> dict[str, tuple[Any, str]]:
+    if dataset == "mnist":
+        return {"eval_augmentation": ("dc:crop_scale_rotate", "DC and DCC get_daparam")}
+    return {}
+
+
+def _common(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
+    rule: dict[str, tuple[Any, str]] = {}
+    lam = TABLE_4.get(method, {}).get(dataset, {}).get(ipc)
+    if lam is not None:
+        rule["lam"] = (lam, "SDC paper, Table 4")
+    return rule | network_rule(dataset)
+
+
+def network_rule(dataset: str) -> dict[str, tuple[Any, str]]:
+    """The depth that suits the image size, where it is not three."""
+    if dataset == "tinyimagenet":
+        return {"network": ("convnet:depth=4", "SDC paper, Section 4.1")}
+    if dataset == "digits":
+        return {"network": ("convnet:depth=2", "sdc-ext, for 8x8 images")}
+    return {}
+
+
+def strategy_rule(dataset: str) -> dict[str, tuple[Any, str]]:
+    """DSA's strategy, without mirroring for digits."""
+    if dataset in _DIGIT_SETS:
+        return {"dsa_strategy": (_STRATEGY_DIGITS, "DSA README, digits are not mirrored")}
+    return {"dsa_strategy": (_STRATEGY, "DSA README")}
+
+
+def _loops(
+    ipc: int, updates: tuple[int, ...], epochs: tuple[int, ...], origin: str
+) -> dict[str, tuple[Any, str]]:
+    known = ipc in _KNOWN_IPC
+    source = f"{origin} get_loops" + ("" if known else ", interpolated over ipc")
+    outer = np.interp(ipc, _KNOWN_IPC, updates) if ipc <= _KNOWN_IPC[-1] else ipc
+    return {
+        "outer_loop": (round(float(outer)), source),
+        "inner_loop": (round(float(np.interp(ipc, _KNOWN_IPC, epochs))), source),
+    }

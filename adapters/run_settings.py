@@ -1,0 +1,69 @@
+"""What a run is set to beside its loop's hyper-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sdc_ext._options import setting
+from sdc_ext.regularizer import LogRamp, Norm
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and its source."""
+
+    value: Any
+    source: str
+
+
+_ORIGINALS = "the originals"
+
+_OURS = "sdc-ext default"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run needs beside its loop's hyper-parameters."""
+
+    iterations: int = setting(1000, "outer iterations", _ORIGINALS)
+    lam: float = setting(0.002, "weight of the correction; 0 is without", "SDC paper, Section 4.3")
+    lam_ramp: tuple[float, float, int] | None = setting(
+        None, "adaptive correction instead of lam: start, end, iterations between", _OURS
+    )
+    norm: Norm = setting("l2", "the norm that is penalised", "SDC paper, Eq. 11 and 12")
+    network: str = setting("convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS)
+    eval_network: str = setting("convnet", "network to evaluate with", _OURS)
+    eval_every: int = setting(500, "iterations between evaluations", _ORIGINALS)
+    num_eval: int = setting(20, "networks an evaluation", _ORIGINALS)
+    epoch_eval_train: int = setting(300, "epochs an evaluation network", _ORIGINALS)
+    lr_eval: float = setting(0.01, "learning rate of evaluation networks", _ORIGINALS)
+    batch_eval: int = setting(256, "batch size of evaluation networks", _ORIGINALS)
+    eval_augmentation: str = setting("none", "augmentation of evaluation networks", _ORIGINALS)
+    zca: bool = setting(False, "ZCA-whiten the images", _ORIGINALS)
+    on_divergence: Literal["stop", "skip"] = setting(
+        "stop", "at a loss that is not finite: stop, or skip the update", _OURS
+    )
+    statistics: str = setting("own", "data set whose channel statistics normalise", _OURS)
+
+    @property
+    def schedule(self) -> float | LogRamp:
+        """lam, or the ramp that takes its place."""
+        return self.lam if self.lam_ramp is None else LogRamp(*self.lam_ramp)
+
+
+def evaluation_as_distillation(
+    origin: Mapping[str, Setting], chosen: Container[str]
+) -> dict[str, Setting]:
+    """Evaluation settings that follow from the distillation's, as they do in the originals."""
+    derived = {}
+    augmentation, network = origin["dsa_strategy"].value, origin["network"].value
+    if augmentation != "none" and "eval_augmentation" not in chosen:
+        derived["eval_augmentation"] = Setting(augmentation, "as in distillation")
+    derived["eval_network"] = Setting(network, "as in distillation")
+    if ":norm=batch" in network:
+        # A synthetic set is too small for batch norm's statistics.
+        without = network.replace(":norm=batch", "")
+        derived["eval_network"] = Setting(without, "originals, batch norm replaced")
+    return derived

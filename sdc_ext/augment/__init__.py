@@ -1,0 +1,17 @@
+"""Differentiable augmentations, the same for real and synthetic images."""
+
+from sdc_ext.augment.base import Augmentation as Augmentation
+from sdc_ext.augment.base import NoAugmentation as NoAugmentation
+from sdc_ext.augment.base import Replay as Replay
+from sdc_ext.augment.parse import check_augmentation as check_augmentation
+from sdc_ext.augment.parse import parse_augmentation as parse_augmentation
+from sdc_ext.augment.siamese import SiameseAugmentation as SiameseAugmentation
+
+__all__ = [
+    "Augmentation",
+    "NoAugmentation",
+    "Replay",
+    "SiameseAugmentation",
+    "check_augmentation",
+    "parse_augmentation",
+]

@@ -1,0 +1,86 @@
+"""kornia's augmentations as a plug-in strategy, replayed on batches of different sizes."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sdc_ext.augment.base import Replay
+from sdc_ext.errors import InputError, check_choice
+
+
+@dataclass(frozen=True)
+class KorniaAugmentation:
+    """Any kornia augmentation by its expression.
+
+    kornia's own replay (``params=``) fails where batches differ in size, so a draw is a seed: it
+    is set before each call, with one set of parameters for the whole batch.
+
+    Args:
+        expression: the augmentation with its arguments as in Python, e.g.
+            ``"RandomAffine(degrees=15, scale=(0.9, 1.1))"``.
+
+    Raises:
+        InputError: if kornia has no such augmentation or rejects the arguments.
+    """
+
+    expression: str
+
+    def __post_init__(self) -> None:
+        self._module(same_on_batch=True)
+
+    def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
+        """See :meth:`sdc_ext.augment.Augmentation.draw`."""
+        del image_size
+        seed = int(torch.randint(2**31, ()))
+        module = self._module(same_on_batch=n == 1)
+
+        def replay(images: Tensor) -> Tensor:
+            devices = [images.device] if images.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(seed)
+                try:
+                    augmented: Tensor = module(images)
+                except Exception as error:
+                    shape = "x".join(map(str, images.shape[1:]))
+                    raise InputError(
+                        f"kornia:{self.expression} cannot augment images of {shape}: {error}"
+                    ) from None
+            if augmented.shape != images.shape:
+                raise InputError(
+                    f"kornia:{self.expression} turned images of shape {tuple(images.shape)} into "
+                    f"{tuple(augmented.shape)}: use an augmentation that keeps the shape"
+                )
+            return augmented
+
+        return replay
+
+    def _module(self, same_on_batch: bool) -> torch.nn.Module:
+        import kornia.augmentation
+
+        name, arguments = _parse_call(self.expression)
+        known = [n for n in dir(kornia.augmentation) if n.startswith(("Random", "Color"))]
+        cls = getattr(kornia.augmentation, check_choice("kornia augmentation", name, known))
+        try:
+            module: torch.nn.Module = cls(**arguments, same_on_batch=same_on_batch)
+        except Exception as error:  # kornia has several kinds for it
+            raise InputError(f"kornia:{name} does not take these arguments: {error}") from None
+        return module
+
+
+def _parse_call(expression: str) -> tuple[str, dict[str, object]]:
+    try:
+        call = ast.parse(expression, mode="eval").body
+        if isinstance(call, ast.Name):
+            return call.id, {}
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args:
+            return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        pass
+    raise InputError(
+        f"cannot read the augmentation {expression!r}: write kornia:Name(key=value, ...), "
+        "e.g. kornia:RandomAffine(degrees=15)"
+    )

@@ -1,0 +1,166 @@
+"""Augmentations that are drawn once and replayed: the same draw on real and synthetic images.
+
+Differentiable siamese augmentation (DSA) is written here, since kornia's colour operations
+clamp to [0, 1] and would cut normalised images. Any kornia augmentation can be plugged in
+(``augment_kornia``), and plain DC's evaluation augmentation is in ``augment_dc``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sdc_ext.augment.base import Replay
+from sdc_ext.errors import check_choice
+
+
+def color(x: Tensor, u_brightness: Tensor, u_saturation: Tensor, u_contrast: Tensor) -> Tensor:
+    """Brightness, then saturation, then contrast; each draw uniform in [0, 1)."""
+    x = x + (_per_image(u_brightness, x) - 0.5)
+    mean = x.mean(dim=1, keepdim=True)
+    x = (x - mean) * (2 * _per_image(u_saturation, x)) + mean
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    return (x - mean) * (_per_image(u_contrast, x) + 0.5) + mean
+
+
+def crop(x: Tensor, shift_h: Tensor, shift_w: Tensor) -> Tensor:
+    """Shifts by whole pixels: ``out[h, w] = x[h + shift_h, w + shift_w]``, zero outside."""
+    batch, _, height, width = x.shape
+    rows = torch.arange(height) + shift_h[:, None] + 1
+    columns = torch.arange(width) + shift_w[:, None] + 1
+    rows = rows.clamp(0, height + 1).expand(batch, -1)[:, None, :, None].to(x.device)
+    columns = columns.clamp(0, width + 1).expand(batch, -1)[:, None, None, :].to(x.device)
+    padded = F.pad(x, (1, 1, 1, 1))
+    image = torch.arange(batch, device=x.device)[:, None, None, None]
+    channel = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
+    return padded[image, channel, rows, columns]
+
+
+def cutout(x: Tensor, center_h: Tensor, center_w: Tensor) -> Tensor:
+    """Sets a square of half the image's side to zero.
+
+    Rows and columns beyond the border are clamped to it, so a square that is partly outside
+    still erases the border: the original's behaviour.
+    """
+    erased_h = _erased(center_h, x.shape[2])
+    erased_w = _erased(center_w, x.shape[3])
+    keep = ~(erased_h[:, None, :, None] & erased_w[:, None, None, :])
+    return x * keep.to(x.device, x.dtype)
+
+
+def flip(x: Tensor, u_flip: Tensor) -> Tensor:
+    """Mirrors the width axis where the draw, uniform in [0, 1), is below 0.5."""
+    return torch.where(_per_image(u_flip, x) < 0.5, x.flip(3), x)
+
+
+def scale(x: Tensor, sx: Tensor, sy: Tensor, *, align_corners: bool) -> Tensor:
+    """Resamples bilinearly around the centre; a factor below 1 enlarges the picture."""
+    zero = torch.zeros_like(sx)
+    return _warp(x, [sx, zero], [zero, sy], align_corners)
+
+
+def rotate(x: Tensor, angle: Tensor, *, align_corners: bool) -> Tensor:
+    """Rotates bilinearly around the centre by ``angle`` radians, zero outside."""
+    cos, sin = angle.cos(), angle.sin()
+    return _warp(x, [cos, -sin], [sin, cos], align_corners)
+
+
+DSA_OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+
+_MAX_SCALE = 1.2
+
+_MAX_ANGLE = math.radians(15)
+
+_CROP_PAD = 0.125
+
+
+@dataclass(frozen=True)
+class SiameseAugmentation:
+    """Differentiable siamese augmentation: one operation a batch, drawn from ``strategy``.
+
+    Args:
+        strategy: names of operations joined by ``_``, e.g. ``"color_crop_cutout"``.
+        align_corners: how scale and rotate place the corners; False in DC, DSA and DCC, True in
+            MTT, TESLA, FTD and DATM.
+
+    Raises:
+        InputError: for an operation that does not exist.
+
+    Reference: Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation".
+    """
+
+    strategy: str
+    align_corners: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.strategy.split("_"):
+            check_choice("DSA operation", name, DSA_OPERATIONS)
+
+    def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
+        names = self.strategy.split("_")
+        name = names[int(torch.randint(len(names), ()))]
+        return self.replay(name, _draw_parameters(name, image_size, n))
+
+    def replay(self, operation: str, parameters: Mapping[str, Tensor]) -> Replay:
+        """One operation with given parameters, each of shape (1,) or (B,)."""
+        if operation in ("scale", "rotate"):
+            warp: Callable[..., Tensor] = scale if operation == "scale" else rotate
+            return lambda x: warp(x, **parameters, align_corners=self.align_corners)
+        operations: dict[str, Callable[..., Tensor]] = {
+            "color": color,
+            "crop": crop,
+            "cutout": cutout,
+            "flip": flip,
+        }
+        return lambda x: operations[operation](x, **parameters)
+
+
+def _draw_parameters(name: str, image_size: tuple[int, int], n: int) -> dict[str, Tensor]:
+    if name == "color":
+        return {f"u_{what}": torch.rand(n) for what in ("brightness", "saturation", "contrast")}
+    if name == "flip":
+        return {"u_flip": torch.rand(n)}
+    if name == "rotate":
+        return {"angle": (torch.rand(n) * 2 - 1) * _MAX_ANGLE}
+    if name == "scale":
+        spread = _MAX_SCALE - 1 / _MAX_SCALE
+        return {axis: torch.rand(n) * spread + 1 / _MAX_SCALE for axis in ("sx", "sy")}
+    drawn = {}
+    for axis, length in zip("hw", image_size, strict=True):
+        if name == "crop":
+            most = int(length * _CROP_PAD + 0.5)
+            drawn[f"shift_{axis}"] = torch.randint(-most, most + 1, (n,))
+        else:
+            odd = _cutout_length(length) % 2
+            drawn[f"center_{axis}"] = torch.randint(0, length + 1 - odd, (n,))
+    return drawn
+
+
+def _cutout_length(length: int) -> int:
+    return int(length * 0.5 + 0.5)
+
+
+def _erased(center: Tensor, length: int) -> Tensor:
+    """Which of ``length`` rows a square around ``center`` (n,) covers: bool (n, length)."""
+    size = _cutout_length(length)
+    covered = (center[:, None] - size // 2 + torch.arange(size)).clamp(0, length - 1)
+    return torch.zeros(len(center), length, dtype=torch.bool).scatter(1, covered, True)
+
+
+def _per_image(parameter: Tensor, x: Tensor) -> Tensor:
+    return parameter.to(x.device, x.dtype)[:, None, None, None]
+
+
+def _warp(x: Tensor, row_x: list[Tensor], row_y: list[Tensor], align_corners: bool) -> Tensor:
+    zero = torch.zeros_like(row_x[0])
+    theta = torch.stack([torch.stack([*row, zero], -1) for row in (row_x, row_y)], -2)
+    grid = F.affine_grid(
+        theta.to(x.device, x.dtype), [len(theta), *x.shape[1:]], align_corners=align_corners
+    )
+    grid = grid.expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, grid, align_corners=align_corners)

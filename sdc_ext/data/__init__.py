@@ -1,0 +1,17 @@
+"""Real data: the bundled digits, the public sets through torchvision, and image folders."""
+
+from sdc_ext.data.load import DATASETS as DATASETS
+from sdc_ext.data.load import STATISTICS as STATISTICS
+from sdc_ext.data.load import load_data as load_data
+from sdc_ext.data.real import RealData as RealData
+from sdc_ext.data.real import Split as Split
+from sdc_ext.data.whitening import Whitening as Whitening
+
+__all__ = [
+    "DATASETS",
+    "STATISTICS",
+    "RealData",
+    "Split",
+    "Whitening",
+    "load_data",
+]

@@ -1,0 +1,234 @@
+"""The search for lam: successive halving over runs that are tested on held-out training images.
+
+The SDC paper sets lam by hand (Section 4.3). Here optuna chooses it, or the ramp of adaptive SDC,
+and stops runs that fall behind; its storage lets several processes or machines share a study.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sdc_ext.errors import DivergenceError, InputError
+
+# How many more iterations the runs get that survive a rung, and the share of runs that do.
+FACTOR = 3
+
+
+Report = Callable[[int, float], None]
+
+# From overrides of the settings and what to call at every evaluation to the final accuracy.
+Run = Callable[[Mapping[str, Any], Report], float]
+
+
+_TASK, _BASELINE, _DIVERGED = "task", "baseline", "diverged"
+
+_ATTEMPTS = 6
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What is searched.
+
+    Attributes:
+        low: the smallest lam.
+        high: the largest, drawn log-uniformly between them.
+        ramp: whether adaptive correction is searched too: lam grows up to tenfold, over a tenth
+            to all of the iterations.
+
+    Raises:
+        InputError: unless 0 < low < high.
+    """
+
+    low: float
+    high: float
+    ramp: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high < float("inf"):
+            raise InputError(
+                f"lam is searched between two numbers above 0, got {self.low:g} and {self.high:g}"
+            )
+
+    def suggest(self, trial: optuna.Trial, iterations: int) -> dict[str, Any]:
+        """The settings that a trial overrides."""
+        lam = trial.suggest_float("lam", self.low, self.high, log=True)
+        if not self.ramp or trial.suggest_categorical("schedule", ["constant", "ramp"]) != "ramp":
+            return {"lam": lam}
+        growth = trial.suggest_float("growth", 1.5, 10.0, log=True)
+        steps = round(iterations * trial.suggest_float("share", 0.1, 1.0))
+        return {"lam_ramp": (lam, lam * growth, max(1, steps))}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One study.
+
+    Attributes:
+        study: optuna's.
+        space: what is searched.
+        iterations: of a whole run.
+        seed: of the search; trial k draws the same lam in whichever process it runs.
+    """
+
+    study: optuna.Study
+    space: SearchSpace
+    iterations: int
+    seed: int
+
+    @classmethod
+    def open(
+        cls,
+        storage: str,
+        name: str,
+        space: SearchSpace,
+        task: Mapping[str, Any],
+        *,
+        iterations: int,
+        seed: int,
+    ) -> Tuning:
+        """Opens a study, or makes it.
+
+        Args:
+            storage: optuna's URL of a database.
+            name: of the study.
+            space: what is searched.
+            task: what all its runs have in common; a study is of one task.
+            iterations: of a whole run.
+            seed: of the search.
+
+        Raises:
+            InputError: if the storage cannot be used, or holds a study of another task.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = _open_study(storage, name, rungs(iterations)[0])
+        ours = json.loads(json.dumps(dict(task)))
+        theirs = study.user_attrs.get(_TASK)
+        if theirs is None:
+            study.set_user_attr(_TASK, ours)
+        for key in ours:
+            if theirs is not None and theirs.get(key) != ours[key]:
+                raise InputError(
+                    f"study {name!r} has {key} {theirs.get(key)}, not {ours[key]}: repeat its "
+                    "settings, or choose another --study or --out"
+                )
+        return cls(study, space, iterations, seed)
+
+    def search(self, run: Run, trials: int, on_trial: Callable[[FrozenTrial], None]) -> None:
+        """Runs until the study has this many trials, and one run without correction.
+
+        Args:
+            run: distils and returns the accuracy on held-out images.
+            trials: of the study in all, whichever processes run them.
+            on_trial: called after each that ran here.
+        """
+        if self.baseline is None:
+            self.study.set_user_attr(_BASELINE, run({"lam": 0.0}, lambda *_: None))
+        while len(self.finished()) < trials:
+            self.study.optimize(
+                lambda trial: self._objective(trial, run),
+                n_trials=1,
+                callbacks=[lambda _, trial: on_trial(trial)],
+                catch=(DivergenceError,),
+            )
+
+    def _objective(self, trial: optuna.Trial, run: Run) -> float:
+        # Random search: of the few numbers here, what trial k draws depends on k alone, and so
+        # neither on the order in which processes finish nor on how many there are.
+        (seed,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
+        self.study.sampler = optuna.samplers.RandomSampler(int(seed))
+        settings = self.space.suggest(trial, self.iterations)
+
+        def report(iteration: int, accuracy: float) -> None:
+            trial.report(accuracy, iteration)
+            if iteration < self.iterations and trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            return run(settings, report)
+        except DivergenceError:
+            trial.set_user_attr(_DIVERGED, True)
+            raise
+
+    @property
+    def baseline(self) -> float | None:
+        """Accuracy without correction, once it is known."""
+        return self.study.user_attrs.get(_BASELINE)
+
+    def finished(self) -> list[FrozenTrial]:
+        """All trials that have ended by themselves, the best of those that ran to the end first.
+
+        Those that were interrupted do not count, and their schedules are not tried again.
+        """
+        ended = [
+            trial
+            for trial in self.study.get_trials(deepcopy=False, states=_ENDED)
+            if trial.state != TrialState.FAIL or _DIVERGED in trial.user_attrs
+        ]
+        return sorted(ended, key=lambda t: (_ENDED.index(t.state), -(reached(t)[1] or 0)))
+
+
+def rungs(iterations: int) -> list[int]:
+    """The iterations after which runs are tested: a ninth, a third and all of them."""
+    first = -(-iterations // FACTOR**2)
+    return sorted({first, min(FACTOR * first, iterations), iterations})
+
+
+def _open_study(storage: str, name: str, first_rung: int) -> optuna.Study:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="maximize",
+                pruner=optuna.pruners.SuccessiveHalvingPruner(first_rung, FACTOR),
+                load_if_exists=True,
+            )
+        except Exception as error:  # each database has exceptions of its own
+            # Several processes that make a database at once get in each other's way.
+            if attempt == _ATTEMPTS - 1 or isinstance(error, (ImportError, ValueError)):
+                raise InputError(
+                    f"cannot use the storage for study {name!r}: {str(error).splitlines()[0]}"
+                ) from None
+            time.sleep(random.uniform(0.1, 0.5) * 2**attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
+    """What a trial tried, in the words of the command line."""
+    if "growth" not in params:
+        return f"--lam {params['lam']:.3g}"
+    steps = max(1, round(iterations * params["share"]))
+    return f"--lam-ramp {params['lam']:.3g} {params['lam'] * params['growth']:.3g} {steps}"
+
+
+def reached(trial: FrozenTrial) -> tuple[int, float | None]:
+    """How far a trial came, and its accuracy there; None before its first evaluation."""
+    values = trial.intermediate_values
+    last = max(values, default=0)
+    return last, trial.value if trial.state == TrialState.COMPLETE else values.get(last)
+
+
+def rows(trials: Sequence[FrozenTrial], iterations: int) -> list[dict[str, Any]]:
+    """Trials as a table: number, schedule, state, iterations and accuracy in [0, 1]."""
+    return [
+        {
+            "trial": trial.number,
+            "schedule": schedule_of(trial.params, iterations),
+            "lam": trial.params["lam"],
+            "state": "diverged" if _DIVERGED in trial.user_attrs else trial.state.name.lower(),
+            "iterations": reached(trial)[0],
+            "accuracy": reached(trial)[1],
+        }
+        for trial in trials
+    ]

@@ -1,0 +1,190 @@
+"""How hard samples are for networks: misclassification difficulty and GraDN.
+
+Reference: the SDC paper, Definitions 1 and 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from scipy import stats
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.networks.chunks import split_batch, uses_batch_statistics
+from sdc_ext.regularizer import gradient_norm
+from sdc_ext.training.epochs import normalized_batches
+from sdc_ext.training.probe import Probe, train_probe
+
+# Numbers in the gradients of the samples that are differentiated at once: what was fastest on the
+# CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 elsewhere.
+_AT_ONCE_ON_CPU, _AT_ONCE = 2**21, 2**26
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """Of N samples, for one network or on average over several.
+
+    Attributes:
+        misclassified: chi, how many of the networks are wrong, in [0, 1] (N,); Definition 1. Of
+            soft labels, the likeliest class is the right one.
+        gradn: L2 norm of the gradient of a sample's loss over all parameters (N,); Definition 2.
+        loss: its cross-entropy (N,).
+    """
+
+    misclassified: Tensor
+    gradn: Tensor
+    loss: Tensor
+
+    @classmethod
+    def mean(cls, members: Sequence[Difficulty]) -> Difficulty:
+        """Over an ensemble."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.stack([getattr(m, name) for m in members]).mean(0) for name in names))
+
+    @property
+    def rank_correlations(self) -> dict[str, float]:
+        """Spearman's, of chi with GraDN and with the loss; NaN where all samples are equal."""
+        chi = self.misclassified
+        if chi.min() == chi.max():
+            return {"gradn": math.nan, "loss": math.nan}
+        gradn, loss = (float(stats.spearmanr(chi, s).statistic) for s in (self.gradn, self.loss))
+        return {"gradn": gradn, "loss": loss}
+
+
+def score_samples(
+    network: nn.Module, images: Tensor, labels: Tensor, *, chunk_size: int | None = None
+) -> Difficulty:
+    """Difficulty of every sample for one network.
+
+    ``GraDN_i = ||grad_theta L(x_i, y_i; theta)||_2``
+
+    Args:
+        network: any, without training batch norm: with it a sample has no gradient of its own.
+        images: (N, C, H, W), normalised, on its device.
+        labels: (N,) int64, or (N, classes) probabilities.
+        chunk_size: samples to differentiate at once, by ``torch.func.vmap``; 1 takes them one by
+            one. By default what suits the device; on CPUs wide networks go one by one.
+
+    Returns:
+        On the CPU; equal for any ``chunk_size`` up to rounding.
+
+    Raises:
+        InputError: if the network uses batch statistics, or ``chunk_size`` is below 1.
+    """
+    if uses_batch_statistics(network):
+        raise InputError("batch norm in training mode mixes samples: call network.eval() first")
+    size = _default_chunk_size(network, images.device) if chunk_size is None else chunk_size
+    if size < 1:
+        raise InputError(f"chunk_size must be at least 1, got {size}")
+    norms, losses, outputs = (_one_by_one if size == 1 else _at_once)(
+        network, images.detach(), labels, size
+    )
+    hard = labels if labels.ndim == 1 else labels.argmax(1)
+    wrong = (outputs.argmax(1) != hard).float()
+    return Difficulty(wrong.cpu(), norms.cpu(), losses.cpu())
+
+
+def measure_difficulty(
+    samples: Mapping[str, tuple[Tensor, Tensor]],
+    data: RealData,
+    probe: Probe,
+    *,
+    epochs: Collection[int],
+    networks: int,
+    seed: int,
+    accelerator: Accelerator,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> dict[tuple[str, int], Difficulty]:
+    """Difficulty over an ensemble of networks that are trained on the real training images.
+
+    Args:
+        samples: images (N, C, H, W), normalised as the data are, and labels, by name.
+        data: the real data.
+        probe: how a network is trained.
+        epochs: after which of its epochs samples are scored, from 1 on.
+        networks: how many; processes share them.
+        seed: of the networks.
+        accelerator: where to run.
+        on_epoch: called after every epoch of every network of this process.
+
+    Returns:
+        By name of the samples and epoch.
+
+    Raises:
+        InputError: for an epoch that is none of the probe's.
+    """
+    for epoch in epochs:
+        if not 1 <= epoch <= probe.train_epochs:
+            raise InputError(
+                f"epochs are from 1 to {probe.train_epochs} (--train-epochs), got {epoch}"
+            )
+    device = accelerator.device
+    batches = normalized_batches(data, data.train, device)
+    on_device = {name: (x.to(device), y.to(device)) for name, (x, y) in samples.items()}
+    scored: list[tuple[int, str, int, Difficulty]] = []
+    for k in range(networks)[accelerator.process_index :: accelerator.num_processes]:
+        done = 0
+
+        def score(network: nn.Module, k: int = k) -> None:
+            nonlocal done
+            done += 1
+            if done in epochs:
+                network.eval()
+                for name, (images, labels) in on_device.items():
+                    scored.append((k, name, done, score_samples(network, images, labels)))
+            on_epoch()
+
+        train_probe(data, probe, batches, seed=seed, device=device, index=k, on_epoch=score)
+    members: defaultdict[tuple[str, int], list[Difficulty]] = defaultdict(list)
+    for _, name, epoch, difficulty in sorted(gather_object(scored), key=lambda row: row[:3]):
+        members[name, epoch].append(difficulty)
+    return {place: Difficulty.mean(of_place) for place, of_place in members.items()}
+
+
+def _default_chunk_size(network: nn.Module, device: torch.device) -> int:
+    parameters = sum(p.numel() for p in network.parameters())
+    numbers = _AT_ONCE_ON_CPU if device.type == "cpu" else _AT_ONCE
+    return max(1, min(128, numbers // parameters))
+
+
+def _one_by_one(
+    network: nn.Module, images: Tensor, labels: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    rows = []
+    for image, label in split_batch(images, labels, size):
+        output = network(image)
+        loss = F.cross_entropy(output, label)
+        gradient = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        rows.append((gradient_norm(gradient), loss.detach(), output.detach()[0]))
+    norms, losses, outputs = (torch.stack(column) for column in zip(*rows, strict=True))
+    return norms, losses, outputs
+
+
+def _at_once(
+    network: nn.Module, images: Tensor, labels: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    parameters = {n: p.detach() for n, p in network.named_parameters() if p.requires_grad}
+
+    def loss_of(
+        parameters: dict[str, Tensor], image: Tensor, label: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        output = functional_call(network, parameters, (image[None],))
+        return F.cross_entropy(output, label[None]), output[0]
+
+    def score(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gradients, (loss, output) = grad_and_value(loss_of, has_aux=True)(parameters, image, label)
+        return gradient_norm(gradients), loss, output
+
+    norms, losses, outputs = vmap(score, chunk_size=size, randomness="different")(images, labels)
+    return norms, losses, outputs

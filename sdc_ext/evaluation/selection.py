@@ -1,0 +1,203 @@
+"""Real images chosen as a distilled set: random, herding, k-center, forgetting.
+
+What distillation has to beat (the SDC paper's Tables 1 and 2). All but random look at a network
+that was trained on the real data: its features, or what it forgot on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sdc_ext._seeds import seed_torch
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.networks.create import create_network
+from sdc_ext.networks.features import take_features
+from sdc_ext.training.epochs import normalized_batches
+from sdc_ext.training.gradients import BatchLoss
+from sdc_ext.training.probe import Batches, Probe, train_probe
+from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a probe saw of every training image.
+
+    Attributes:
+        features: input of its last linear layer (N, D), after training.
+        forgotten: how often an image went from right to wrong from one epoch to the next; as
+            many as epochs for one that was never right (N,).
+    """
+
+    features: Tensor
+    forgotten: Tensor
+
+
+def herding(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+    """Images whose running mean of features stays closest to their class's (Welling, 2009)."""
+    features = looked.features[index]
+    target = features.mean(0)
+    chosen: list[int] = []
+    total = torch.zeros_like(target)
+    for k in range(1, ipc + 1):
+        distance = (target - (total + features) / k).norm(dim=1)
+        distance[chosen] = torch.inf
+        chosen.append(int(distance.argmin()))
+        total += features[chosen[-1]]
+    return index[chosen]
+
+
+def k_center(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+    """The image nearest to the class's mean, then always the one farthest from those chosen."""
+    features = looked.features[index]
+    chosen = [int((features - features.mean(0)).norm(dim=1).argmin())]
+    nearest = (features - features[chosen[0]]).norm(dim=1)
+    while len(chosen) < ipc:
+        nearest[chosen] = -1.0
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, (features - features[chosen[-1]]).norm(dim=1))
+    return index[chosen]
+
+
+def forgetting(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+    """The images that were forgotten most often (Toneva et al., 2019), ties at random."""
+    shuffled = index[torch.randperm(len(index))]
+    order = looked.forgotten[shuffled].argsort(descending=True, stable=True)
+    return shuffled[order[:ipc]]
+
+
+def random(looked: Looked | None, index: Tensor, ipc: int) -> Tensor:
+    """Different images, each as likely as any other."""
+    del looked
+    return index[torch.randperm(len(index))[:ipc]]
+
+
+BASELINES: dict[str, Callable[..., Tensor]] = {
+    "random": random,
+    "herding": herding,
+    "k-center": k_center,
+    "forgetting": forgetting,
+}
+
+
+def select_images(
+    baseline: str,
+    data: RealData,
+    ipc: int,
+    probe: Probe,
+    *,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> Tensor:
+    """Positions in ``data.train`` of ``ipc`` images a class, sorted by class.
+
+    Args:
+        baseline: one of ``BASELINES``.
+        data: the real data.
+        ipc: images per class.
+        probe: how the network that is looked through is trained; random needs none.
+        seed: of that network and of random choices.
+        device: where it is trained.
+        on_epoch: called after every epoch of it.
+
+    Raises:
+        InputError: if a class has fewer than ``ipc`` images, or ``ipc`` is below 1.
+    """
+    by_class = data.indices_by_class()
+    fewest = min(map(len, by_class))
+    if not 1 <= ipc <= fewest:
+        raise InputError(f"ipc must be from 1 to {fewest}, the smallest class's images, got {ipc}")
+    looked = None
+    if baseline != "random":
+        looked = look(data, probe, seed=seed, device=device, on_epoch=on_epoch)
+    seed_torch(seed, "selection")
+    return torch.cat([BASELINES[baseline](looked, index, ipc) for index in by_class])
+
+
+def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Tensor:
+    """Positions in ``data.train`` of random images, of each class as many as ``labels`` has.
+
+    Args:
+        labels: (N,) int64.
+        data: the real data.
+        seed: of the choice.
+        draw: which choice of this seed; the first is that of :func:`select_images`.
+
+    Returns:
+        (N,), sorted by class.
+
+    Raises:
+        InputError: if a class has fewer images.
+    """
+    seed_torch(seed, "selection", draw)
+    counts = labels.bincount(minlength=len(data.classes)).tolist()
+    chosen = []
+    for name, index, count in zip(data.classes, data.indices_by_class(), counts, strict=True):
+        if len(index) < count:
+            raise InputError(f"class {name!r} has {len(index)} real images, fewer than {count}")
+        chosen.append(random(None, index, count))
+    return torch.cat(chosen)
+
+
+def label_softly(
+    images: Tensor,
+    data: RealData,
+    network: str,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Tensor:
+    """Probabilities (N, classes) that a teacher, trained on all real images, gives to images.
+
+    Args:
+        images: (N, C, H, W), normalised.
+        data: the real data.
+        network: the teacher's architecture.
+        recipe: how it is trained.
+        seed: of the teacher.
+        device: where it is trained.
+    """
+    seed_torch(seed, "teacher")
+    teacher = create_network(network, data.channels, len(data.classes), data.image_size).to(device)
+    real = data.normalize(data.train.images).to(device)
+    train_from_scratch(teacher, real, data.train.labels.to(device), recipe, BatchLoss())
+    with torch.no_grad():
+        probabilities: Tensor = teacher.eval()(images.to(device)).softmax(1)
+    return probabilities
+
+
+def look(
+    data: RealData,
+    probe: Probe,
+    *,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> Looked:
+    """Trains a probe on the real training images and notes what it sees of each."""
+    batches = normalized_batches(data, data.train, device)
+    right = torch.zeros(len(data.train), dtype=torch.bool)
+    ever, forgotten = right.clone(), torch.zeros(len(data.train), dtype=torch.int64)
+
+    def note(network: nn.Module) -> None:
+        nonlocal right, ever, forgotten
+        now = _correct(network, batches)
+        forgotten += right & ~now
+        right, ever = now, ever | now
+        on_epoch()
+
+    network = train_probe(data, probe, batches, seed=seed, device=device, on_epoch=note)
+    forgotten[~ever] = probe.train_epochs
+    return Looked(take_features(network, (x for x, _ in batches)), forgotten)
+
+
+@torch.inference_mode()
+def _correct(network: nn.Module, batches: Batches) -> Tensor:
+    network.eval()
+    return torch.cat([(network(x).argmax(-1) == y).cpu() for x, y in batches])

@@ -1,0 +1,19 @@
+"""Expert trajectories: trained, stored, and read from the originals' files."""
+
+from sdc_ext.experts.base import Experts as Experts
+from sdc_ext.experts.replay_buffers import ReplayBuffers as ReplayBuffers
+from sdc_ext.experts.store import ExpertInfo as ExpertInfo
+from sdc_ext.experts.store import ExpertStore as ExpertStore
+from sdc_ext.experts.store import open_experts as open_experts
+from sdc_ext.experts.train import ExpertRecipe as ExpertRecipe
+from sdc_ext.experts.train import train_experts as train_experts
+
+__all__ = [
+    "ExpertInfo",
+    "ExpertRecipe",
+    "ExpertStore",
+    "Experts",
+    "ReplayBuffers",
+    "open_experts",
+    "train_experts",
+]

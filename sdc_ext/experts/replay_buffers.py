@@ -1,0 +1,105 @@
+"""Expert trajectories in the originals' files, replay_buffer_*.pt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdc_ext.errors import InputError
+
+_BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
+
+
+# Trajectories a file of the originals.
+_BUFFER_LENGTH = 10
+
+
+def check_export(folder: Path) -> None:
+    """Raises InputError if a folder already holds files of the originals."""
+    if _holds_buffers(folder):
+        raise InputError(f"{folder} already holds replay_buffer_*.pt: export to another folder")
+
+
+class ReplayBuffers:
+    """The originals' ``replay_buffer_*.pt``, mapped rather than loaded; nothing is executed.
+
+    They do not say what they were trained on; only the parameters' shapes can be checked.
+
+    Args:
+        folder: where they lie.
+        shapes: of the network's parameters, in order.
+
+    Raises:
+        InputError: if a file is damaged or of another network.
+    """
+
+    def __init__(self, folder: Path, shapes: Sequence[torch.Size]) -> None:
+        self._trajectories: list[list[list[Tensor]]] = []
+        paths = [p for p in folder.iterdir() if _BUFFER.fullmatch(p.name)]
+        for path in sorted(paths, key=lambda p: int(p.stem.rpartition("_")[2])):
+            self._trajectories += _load_buffer(path, list(shapes))
+        lengths = {len(trajectory) for trajectory in self._trajectories}
+        if len(lengths) != 1:
+            found = ", ".join(map(str, sorted(lengths))) or "none"
+            raise InputError(
+                f"the trajectories in {folder} must be of one length, found {found}: keep those "
+                "of one training"
+            )
+        self.epochs = lengths.pop() - 1
+        self._folder = folder
+        if torch.equal(self.parameters(0, 0), self.parameters(0, -1)):
+            raise InputError(
+                f"the experts in {folder} are the same at all epochs: the originals' scripts "
+                "write such files on machines without a GPU; train experts with sdc-ext experts"
+            )
+
+    @property
+    def description(self) -> str:
+        return (
+            f"{len(self)} experts of {self.epochs} epochs in the originals' files in "
+            f"{self._folder}, which do not tell their data set and preprocessing"
+        )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See :class:`Experts`."""
+        last = self.parameters(len(self) - 1, -1)
+        return {"count": len(self), "epochs": self.epochs, "norm": float(last.norm())}
+
+    def __len__(self) -> int:
+        return len(self._trajectories)
+
+    def parameters(self, expert: int, epoch: int) -> Tensor:
+        """See :class:`Experts`."""
+        tensors = self._trajectories[expert][epoch % (self.epochs + 1)]
+        return torch.cat([t.detach().flatten() for t in tensors])
+
+
+def _holds_buffers(folder: Path) -> bool:
+    return folder.is_dir() and any(_BUFFER.fullmatch(p.name) for p in folder.iterdir())
+
+
+def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = [[t.shape for t in entry] for trajectory in content for entry in trajectory]
+    except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
+        raise InputError(
+            f"{path} is not a replay buffer of the originals, or is damaged"
+        ) from error
+    if any(theirs != shapes for theirs in found):
+        raise InputError(
+            f"{path} holds experts of another network: its parameters are not those of the "
+            "network that you distil with; choose it with --network"
+        )
+    return list(content)
+
+
+def _split(row: Tensor, sizes: list[int], shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = torch.split(row, sizes)
+    return [part.view(shape).clone() for part, shape in zip(parts, shapes, strict=True)]

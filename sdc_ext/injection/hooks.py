@@ -1,0 +1,358 @@
+"""SDC for loops that nobody edits: the correction goes in where they call autograd.
+
+While an injection is active, ``torch.autograd.grad``, ``torch.autograd.backward`` (which
+``Tensor.backward`` calls), ``GradScaler.scale`` and the making of optimisers are replaced by
+versions that look and pass on; leaving it puts them back. Gradients are captured where the loop
+asks for them with ``create_graph=True``. The loss itself is never touched: the term is one more
+root of the same backward pass, so logs and thresholds see what they always saw.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import math
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, get_args
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils.weak import WeakIdKeyDictionary
+
+from sdc_ext.errors import DivergenceError, InjectionError, InputError, check_choice
+from sdc_ext.injection.corrections import (
+    BackwardCorrection,
+    Correction,
+    Reduction,
+    StepwiseCorrection,
+    Strength,
+)
+from sdc_ext.injection.graphs import depends_on_leaf
+from sdc_ext.injection.patches import Patches
+from sdc_ext.injection.profiles import PROFILES, Profile
+from sdc_ext.injection.recognition import read_facts
+from sdc_ext.injection.record import InjectionRecord
+from sdc_ext.regularizer import Norm, Schedule, SDCLoss, check_lam
+
+Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla"]
+
+
+_active: list[Injection] = []
+
+
+def inject(
+    lam: float | Schedule = 0.002,
+    *,
+    profile: Choice = "auto",
+    norm: Norm = "l2",
+    reduction: Reduction | None = None,
+    scale: float = 1.0,
+    strict: bool = True,
+) -> Injection:
+    """Corrects whatever matching loop runs inside the ``with`` block, from outside.
+
+    For gradient matching (Eq. 11) the term is ``lam * sum ||gw_syn||_2`` over the gradients that
+    a matching loss is made of, for trajectories (Eq. 12) ``lam * mean_n ||g_n||_2``. With
+    ``lam = 0`` nothing changes, bit for bit, and the difficulty is recorded all the same.
+
+    A gradient counts if it depends on what is learnt, and goes into the loss that depends on it.
+    Every such loss gets a term: a loop that averages K losses before an image step wants
+    ``scale=1/K``.
+
+    Args:
+        lam: the weight, at least 0, or a schedule from the outer iteration to it, such as
+            :class:`~sdc_ext.regularizer.LogRamp`. For gradient matching an outer iteration is a
+            network, for trajectories an image step.
+        profile: how the loop works: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM) or
+            ``"tesla"`` (image gradients by hand). ``"auto"`` reads the source file that asks
+            for the gradients.
+        norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
+        reduction: ``"sum"`` or ``"mean"`` over the norms of an image step; by default the sum
+            for gradient matching, whose loss is a sum over classes, too, and else the mean. DCC
+            goes from one norm a class to a single one after its warm-up, which weakens a sum
+            about sixtyfold, a mean some sixfold.
+        scale: a further factor of the term. TESLA's original computes half the gradient of its
+            matching loss, so lam counts double there; 0.5 restores the balance of MTT.
+        strict: whether a loop that does not fit its profile is an error, or only a warning.
+
+    Returns:
+        A context manager that yields an :class:`InjectionRecord`.
+
+    Raises:
+        TypeError, ValueError: for a lam, norm, reduction, scale or profile that is not allowed.
+        InjectionError: inside the block, if the loop does not do what the profile says; at its
+            end, if nothing was corrected.
+        DivergenceError: inside the block, before an image step whose gradient is not finite,
+            unless lam is 0.
+
+    Reference: the SDC paper, Eq. 11 and 12.
+    """
+    check_lam(lam(0) if callable(lam) else lam)
+    if not (math.isfinite(scale) and scale > 0):
+        raise InputError(f"scale must be finite and above 0, got {scale}: 1 leaves lam as it is")
+    check_choice("profile", profile, get_args(Choice))
+    check_choice("norm", norm, get_args(Norm))
+    if reduction is not None:
+        check_choice("reduction", reduction, get_args(Reduction))
+
+    def strength(profile: Profile) -> Strength:
+        return Strength(lam, norm, reduction or PROFILES[profile].reduction, scale)
+
+    return Injection(profile, strength, strict)
+
+
+class Injection:
+    """The context manager that :func:`inject` returns; it can be entered once."""
+
+    def __init__(
+        self, profile: Choice, strength: Callable[[Profile], Strength], strict: bool
+    ) -> None:
+        self.record = InjectionRecord()
+        self._strength = strength
+        self._strict = strict
+        self._correction: Correction | None = None
+        self._looked_at: set[str] = set()
+        self._patches = Patches()
+        self._loss_scales: Any = WeakIdKeyDictionary()  # mixed precision's, by scaled loss
+        self._images: Any = WeakIdKeyDictionary()  # what optimisers hold
+        self._steps_before: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
+        if profile != "auto":
+            self._correct_as(profile)
+
+    def __enter__(self) -> InjectionRecord:
+        if _active or self._looked_at or self.record.steps:
+            raise InjectionError("an injection is active already, or was: make another, later")
+        _active.append(self)
+        self._patches.wrap(torch.autograd, "grad", self._watch_grad)
+        self._patches.wrap(torch.autograd, "backward", self._watch_backward)
+        self._patches.wrap(torch.amp.GradScaler, "scale", self._watch_scale)
+        self._patches.wrap(Optimizer, "__init__", self._watch_making)
+        self._patches.wrap(SDCLoss, "__call__", self._watch_with_sdc)
+        self._patches.add(register_optimizer_step_pre_hook(self._before_step).remove)
+        self._patches.add(register_optimizer_step_post_hook(self._after_step).remove)
+        return self.record
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._patches.undo()
+        _active.clear()
+        if self._correction is not None:
+            self._correction.drop()
+        # A script that only prints its help has made no images.
+        stopped_well = isinstance(error, SystemExit) and not error.code and len(self._images)
+        if not self.record.steps and (error is None or stopped_well):
+            self._complain_of_nothing()
+
+    def _watch_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def grad(
+            outputs: Any,
+            inputs: Any,
+            grad_outputs: Any = None,
+            retain_graph: bool | None = None,
+            create_graph: bool = False,
+            *args: Any,
+            **kwargs: Any,
+        ) -> Any:
+            outputs, inputs = _kept(outputs), _kept(inputs)
+            rest = (retain_graph, create_graph, *args)
+            correction = self._find_correction(sys._getframe(1).f_code.co_filename)
+            by, roots = _tensors(inputs), _tensors(outputs)
+            if correction is None or not by or not roots:
+                return original(outputs, inputs, grad_outputs, *rest, **kwargs)
+            scale = self._loss_scales.get(roots[0])
+            if not create_graph:
+                term = _scaled(correction.plain_gradient(roots, by), scale)
+                outputs, grad_outputs = _with_root(term, outputs, grad_outputs)
+            gradients = original(outputs, inputs, grad_outputs, *rest, **kwargs)
+            if create_graph and self._is_synthetic(_tensors(gradients), by):
+                correction.capture(by, _tensors(gradients), scale)
+            return gradients
+
+        return grad
+
+    def _watch_backward(self, original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
+            tensors = _kept(tensors)
+            losses = _tensors(tensors)
+            if self in _active and self._correction is not None and losses:
+                term = self._correction.backward(losses)
+                term = _scaled(term, self._loss_scales.get(losses[0]))
+                tensors, grad_tensors = _with_root(term, tensors, grad_tensors)
+            original(tensors, grad_tensors, *args, **kwargs)
+
+        return backward
+
+    def _watch_scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The correction has to be scaled as the loss is, or half precision loses it."""
+
+        @functools.wraps(original)
+        def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
+            outputs = _kept(outputs)
+            scaled = original(scaler, outputs)
+            for tensor, result in zip(_tensors(outputs), _tensors(scaled), strict=True):
+                factor = original(scaler, torch.ones_like(tensor.detach()))
+                self._loss_scales[result] = factor
+            return scaled
+
+        return scale
+
+    def _watch_making(self, original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            self._steps_before[optimizer] = len(self.record.steps)
+            new = [t for t in images_of(optimizer) if t not in self._images]
+            for tensor in new:
+                self._images[tensor] = True
+            if new and self._correction is not None:
+                self._correction.begin()
+
+        return init
+
+    def _watch_with_sdc(self, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(original)
+        def call(loss: SDCLoss, *args: Any, **kwargs: Any) -> Tensor:
+            if self._correction is None or self._correction.strength.active:
+                self._complain(
+                    "the loop corrects its loss by with_sdc already: leave with_sdc or the "
+                    "injection out, or inject lam 0 to observe"
+                )
+            return original(loss, *args, **kwargs)
+
+        return call
+
+    def _is_synthetic(self, gradients: Sequence[Tensor], by: Sequence[Tensor]) -> bool:
+        """Whether gradients depend on what is learnt, and not on a network alone."""
+
+        def learnt(leaf: Tensor) -> bool:
+            if leaf.ndim < 2 or any(leaf is tensor for tensor in by):
+                return False
+            return leaf in self._images or not isinstance(leaf, torch.nn.Parameter)
+
+        return depends_on_leaf(gradients, learnt)
+
+    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        if self._correction is None or not self._correction.strength.active:
+            return
+        for images in images_of(optimizer):
+            if images.grad is not None and not images.grad.isfinite().all():
+                at = f" after {self.record.steps[-1]}" if self.record.steps else ""
+                raise DivergenceError(
+                    f"the image gradient became NaN or infinite{at}: lower lam or the learning "
+                    "rate of the images"
+                )
+            self.record.keep(images)
+
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        images, correction = images_of(optimizer), self._correction
+        before = self._steps_before.get(optimizer, 0)
+        self._steps_before[optimizer] = len(self.record.steps)
+        if not images:
+            return
+        if correction is None:
+            self._complain_of_nothing()
+            return
+        wrong = correction.left_over()
+        if wrong is not None:
+            correction.drop()
+            self._complain(
+                "captured gradients are left over at an image step, so the profile "
+                f"{self.record.profile!r} does not fit: {wrong}"
+            )
+        elif before == len(self.record.steps):
+            self._complain(
+                f"images of {tuple(images[0].shape)} were updated without a correction: no "
+                "gradient with create_graph=True led to this step; choose another profile than "
+                f"{self.record.profile!r}, or switch strict off if some steps are meant to do "
+                "without"
+            )
+
+    def _find_correction(self, filename: str) -> Correction | None:
+        """The correction; at first, as long as the profile is auto, from the calling file."""
+        if self not in _active:  # a name that was bound while it was
+            return None
+        if self._correction is None and filename not in self._looked_at:
+            self._looked_at.add(filename)
+            profile = read_facts("".join(linecache.getlines(filename))).profile
+            if profile is not None and profile != "none":
+                self._correct_as(profile)
+        return self._correction
+
+    def _correct_as(self, profile: Profile) -> None:
+        self.record.profile = profile
+        shared = (self._strength(profile), self._complain, self.record.steps)
+        if profile == "tesla":
+            self._correction = StepwiseCorrection(*shared)
+        else:
+            self._correction = BackwardCorrection(*shared, trajectories=profile == "tm")
+
+    def _complain(self, what: str) -> None:
+        if self._strict:
+            raise InjectionError(what)
+        warnings.warn(what, stacklevel=4)
+
+    def _complain_of_nothing(self) -> None:
+        looked = ", ".join(Path(name).name for name in sorted(self._looked_at))
+        if self._correction is not None:
+            why = (
+                f"with the profile {self.record.profile!r} no loss was differentiated that depends "
+                "on gradients asked for with create_graph=True"
+            )
+        elif looked:
+            why = f"{looked} asks for gradients, but was not recognised"
+        else:
+            why = "nothing called torch.autograd.grad"
+        self._complain(
+            f"nothing was corrected: {why}; choose the profile gm, tm or tesla. Names bound by "
+            "'from torch.autograd import grad' before the injection, and torch.func.grad, are not "
+            "seen"
+        )
+
+
+def _kept(values: Any) -> Any:
+    """The same, safe to look at: an iterator would be used up."""
+    return values if isinstance(values, (Tensor, dict, tuple, list)) else tuple(values)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    values = values.values() if isinstance(values, dict) else values
+    return [v for v in values if isinstance(v, Tensor)]
+
+
+def _scaled(term: Tensor | None, scale: Tensor | None) -> Tensor | None:
+    return term if term is None or scale is None else term * scale
+
+
+def _with_root(term: Tensor | None, roots: Any, seeds: Any) -> tuple[Any, Any]:
+    """The roots of a backward pass and their seeds, with one more scalar root."""
+    if term is None:
+        return roots, seeds
+    roots = (roots,) if isinstance(roots, Tensor) else tuple(roots)
+    if seeds is not None:
+        seeds = (seeds,) if isinstance(seeds, Tensor) else tuple(seeds)
+        seeds = (*seeds, None)
+    return (*roots, term), seeds
+
+
+def images_of(optimizer: Optimizer) -> list[Tensor]:
+    """The synthetic images that an optimiser updates; empty for one of a network.
+
+    They are alone there, or with labels and a learning rate; a network has more tensors.
+    """
+    updated = [t for group in optimizer.param_groups for t in group["params"]]
+    return [t for t in updated if t.ndim > 2] if len(updated) <= 3 else []

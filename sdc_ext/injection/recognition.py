@@ -1,0 +1,189 @@
+"""Which kind of matching loop a script is, told from cheap facts of its source.
+
+Nothing is imported or executed; file and function names do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from sdc_ext.injection.profiles import Profile
+
+_FUNCTIONAL = {"flat_param", "ReparamModule"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a source does; each is the first line that does it, 0 if none does.
+
+    Attributes:
+        captures: asks for gradients with ``create_graph=True``.
+        captures_again: a second time, as TESLA's second pass over the inner steps.
+        backward: calls ``backward``.
+        assigns_grad: sets the ``.grad`` of something to more than None.
+        unrolls: takes a step along such a gradient, or calls a network with flat parameters.
+        keeps_parameters: copies all parameters of a network to the CPU, as expert trainers do.
+        repeats_gradients: multiplies what ``autograd.grad`` returns, a tuple, by a number.
+    """
+
+    captures: int = 0
+    captures_again: int = 0
+    backward: int = 0
+    assigns_grad: int = 0
+    unrolls: int = 0
+    keeps_parameters: int = 0
+    repeats_gradients: int = 0
+
+    @property
+    def profile(self) -> Profile | Literal["none"] | None:
+        """What these facts speak for; "none" for experts, which need no correction."""
+        if not self.captures:
+            return "none" if self.keeps_parameters else None
+        if self.assigns_grad and self.captures_again and not self.backward:
+            return "tesla"
+        if self.backward or self.assigns_grad:
+            return "tm" if self.unrolls else "gm"
+        return None
+
+    def __str__(self) -> str:
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        lines = [f"{name.replace('_', ' ')} (line {n})" for name, n in found.items() if n]
+        return ", ".join(lines) or "no gradients with create_graph=True"
+
+
+def read_facts(source: str) -> Facts:
+    """The facts of one file; of a file that Python cannot parse, none."""
+    nodes = _parse(source)
+    captured = _captured_names(nodes)
+    found: dict[str, list[int]] = {}
+    for node in nodes:
+        for name in _facts_of(node, captured):
+            found.setdefault(name, []).append(getattr(node, "lineno", 0))
+    found["captures_again"] = sorted(found.get("captures", []))[1:]
+    return Facts(**{name: min(lines) for name, lines in found.items() if lines})
+
+
+def project_sources(script: Path) -> dict[Path, str]:
+    """A script and the modules it imports from its own project, with their text.
+
+    Looked for beside the script, and in folders that it appends to ``sys.path`` by literal.
+    """
+    sources: dict[Path, str] = {}
+    folders = [script.parent]
+    waiting = [script]
+    while waiting:
+        path = waiting.pop().resolve()
+        if path in sources:
+            continue
+        sources[path] = path.read_text(encoding="utf-8", errors="replace")
+        nodes = _parse(sources[path])
+        folders += [script.parent / text for node in nodes for text in _path_additions(node)]
+        for name in (name for node in nodes for name in _imported(node)):
+            parts = name.split(".")
+            stems = [folder.joinpath(*parts) for folder in folders]
+            files = [f for s in stems for f in (s.with_suffix(".py"), s / "__init__.py")]
+            waiting += [f for f in files if f.is_file()]
+    return sources
+
+
+def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
+    """The first file of a project that says which profile it wants, and its facts."""
+    for path, text in sources.items():
+        facts = read_facts(text)
+        if facts.profile is not None:
+            return path, facts
+    return None
+
+
+def _parse(source: str) -> list[ast.AST]:
+    """All nodes of a source; none if it cannot be parsed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+        try:
+            return list(ast.walk(ast.parse(source)))
+        except (SyntaxError, ValueError):
+            return []
+
+
+def _facts_of(node: ast.AST, captured: set[str]) -> Iterator[str]:
+    if isinstance(node, ast.Call):
+        called = _called_name(node)
+        if _creates_graph(node):
+            yield "captures"
+        if called == "backward":
+            yield "backward"
+        if called in _FUNCTIONAL or any(k.arg in _FUNCTIONAL for k in node.keywords):
+            yield "unrolls"
+    elif isinstance(node, ast.Assign):
+        cleared = isinstance(node.value, ast.Constant) and node.value.value is None
+        targets = [t for t in node.targets if isinstance(t, ast.Attribute) and t.attr == "grad"]
+        if targets and not cleared:
+            yield "assigns_grad"
+    elif isinstance(node, ast.ListComp):
+        text = ast.unparse(node)
+        if ".cpu()" in text and ".parameters()" in text:
+            yield "keeps_parameters"
+    elif isinstance(node, ast.BinOp):
+        if isinstance(node.op, ast.Sub) and _is_multiple_of(node.right, captured):
+            yield "unrolls"
+        sides = (node.left, node.right)
+        asks = any(isinstance(s, ast.Call) and _called_name(s) == "grad" for s in sides)
+        if isinstance(node.op, ast.Mult) and asks:
+            yield "repeats_gradients"
+
+
+def _captured_names(nodes: list[ast.AST]) -> set[str]:
+    """The variables that hold gradients with a graph."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Assign) and any(_creates_graph(n) for n in ast.walk(node.value)):
+            for target in node.targets:
+                names |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return names
+
+
+def _creates_graph(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    given = [keyword.value for keyword in node.keywords if keyword.arg == "create_graph"]
+    if _called_name(node) == "grad":
+        given += node.args[4:5]
+    return any(not (isinstance(g, ast.Constant) and not g.value) for g in given)
+
+
+def _is_multiple_of(node: ast.AST, names: set[str]) -> bool:
+    """``lr * grad``: what an unrolled step subtracts."""
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Mult)
+        and any(isinstance(n, ast.Name) and n.id in names for n in ast.walk(node))
+    )
+
+
+def _called_name(call: ast.Call) -> str:
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _path_additions(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        "sys.path.append",
+        "sys.path.insert",
+    ):
+        yield from (
+            a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        )
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -1,0 +1,39 @@
+"""Seeds for scripts that seed nothing, or seed from the clock."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from sdc_ext.injection.patches import Patches
+
+
+def seed_everything(seed: int, patches: Patches) -> None:
+    """Seeds Python's, numpy's and torch's generators, and the clock for code of the script.
+
+    The originals seed torch from ``time.time()`` whenever they make a network. Callers outside
+    the installed packages get a clock that starts at the same time and advances a millisecond a
+    look.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    installed = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+    looks = itertools.count(1_700_000_000_000 + seed)
+
+    def clock(original: Callable[[], float]) -> Callable[[], float]:
+        def replaced() -> float:
+            caller = sys._getframe(1).f_code.co_filename
+            own = not caller.startswith((*installed, "<frozen"))
+            return next(looks) / 1000 if own else original()
+
+        return replaced
+
+    patches.wrap(time, "time", clock)

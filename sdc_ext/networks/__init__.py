@@ -1,0 +1,18 @@
+"""Networks by name: the field's own for small images, and all of timm's.
+
+Importing this package registers the ``dd_`` networks with timm.
+"""
+
+from sdc_ext.networks.architectures import ConvNet as ConvNet
+from sdc_ext.networks.create import check_network as check_network
+from sdc_ext.networks.create import create_network as create_network
+from sdc_ext.networks.functional import FunctionalNetwork as FunctionalNetwork
+from sdc_ext.networks.registry import dd_networks as dd_networks
+
+__all__ = [
+    "ConvNet",
+    "FunctionalNetwork",
+    "check_network",
+    "create_network",
+    "dd_networks",
+]

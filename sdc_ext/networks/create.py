@@ -1,0 +1,118 @@
+"""Networks by name: the field's own for small images, registered with timm, and all of timm's.
+
+``timm.create_model("dd_convnet", in_chans=1, num_classes=10, img_size=28)`` works once this
+module is imported; so does every other timm name through :func:`create_network`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm import create_model, is_model, list_models
+from timm.layers.config import set_fused_attn
+from torch import nn
+
+from sdc_ext.errors import InputError, check_choice
+from sdc_ext.networks.architectures import ImageSize
+from sdc_ext.networks.registry import dd_networks
+
+# Where the search for the size that a network wants looks, in pixels.
+_SIZES = (8, 16, 32, 64, 96, 128, 224, 299)
+
+
+def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> nn.Module:
+    """A freshly initialised network; the initialisation uses torch's global generator.
+
+    Args:
+        spec: one of ours (``convnet``, ``lenet``, ``alexnet``, ``vgg11``, ``resnet18``,
+            ``mlp``) or any timm name; ``timm:resnet18`` means timm's where both have the name.
+            Options follow as ``:key=value``, e.g. ``convnet:depth=4:norm=batch``.
+        in_chans: channels of the images.
+        num_classes: size of the output.
+        img_size: (height, width) in pixels.
+
+    Raises:
+        InputError: if there is no such network or it does not take the options or the size.
+    """
+    foreign = spec.startswith("timm:")
+    name, *given = spec.removeprefix("timm:").split(":")
+    options: dict[str, Any] = dict(_parse_option(spec, text) for text in given)
+    for taken in {"in_chans", "num_classes", "img_size"} & set(options):
+        raise InputError(f"network {spec!r} sets {taken}, which the data decide: leave it out")
+    options |= {"in_chans": in_chans, "num_classes": num_classes}
+    is_ours = not foreign and is_model(f"dd_{name}")
+    if not (is_ours or is_model(name)):
+        ours = [] if foreign else dd_networks()
+        known = [*ours, *list_models(exclude_filters="dd_*")]
+        check_choice("network", name, known, listed=[*ours, "any timm name"])
+    # timm's fused attention has no double backward, which matching needs.
+    set_fused_attn(False)
+    try:
+        if is_ours:
+            return create_model(f"dd_{name}", img_size=img_size, **options)
+        return _create_timm(name, img_size, options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
+        raise InputError(f"network {spec!r} does not take these options: {error}") from None
+
+
+def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
+    """Builds a network and runs it once, so that a bad choice fails before the work starts.
+
+    Raises:
+        InputError: as :func:`create_network`, or if it cannot take images of this size; the
+            size that a network of timm's wants is named.
+    """
+    try:
+        _try_network(spec, in_chans, num_classes, img_size)
+    except InputError as error:
+        theirs = spec.startswith("timm:") or not is_model(f"dd_{spec.partition(':')[0]}")
+        larger_first = sorted(_SIZES, key=lambda side: (side < max(img_size), side))
+        fitting = (side for side in larger_first if _takes(spec, in_chans, num_classes, side))
+        wanted = next(fitting, None) if theirs else None
+        if wanted is None:
+            raise
+        shape = "x".join(map(str, (in_chans, *img_size)))
+        raise InputError(
+            f"network {spec!r} cannot take images of {shape}: it takes {wanted}x{wanted} pixels; "
+            "choose another network, or data of that size"
+        ) from error
+
+
+def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
+    network = create_network(spec, in_chans, num_classes, img_size).eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, in_chans, *img_size))
+    except (RuntimeError, ArithmeticError, AssertionError, ValueError, IndexError) as error:
+        shape = "x".join(map(str, (in_chans, *img_size)))
+        raise InputError(f"network {spec!r} cannot take images of {shape}: {error}") from None
+
+
+def _takes(spec: str, in_chans: int, num_classes: int, side: int) -> bool:
+    try:
+        _try_network(spec, in_chans, num_classes, (side, side))
+    except InputError:
+        return False
+    return True
+
+
+def _create_timm(name: str, img_size: ImageSize, options: dict[str, Any]) -> nn.Module:
+    try:
+        return create_model(name, img_size=img_size, **options)
+    except TypeError:  # convolutional networks take any size, and so no img_size
+        return create_model(name, **options)
+
+
+def _parse_option(spec: str, text: str) -> tuple[str, int | float | str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise InputError(f"cannot read {text!r} in network {spec!r}: write options as key=value")
+    for number in (int, float):
+        try:
+            return key, number(value)
+        except ValueError:
+            continue
+    return key, value

@@ -1,0 +1,192 @@
+"""A network as a function of one flat parameter vector, with its first and second derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils import parameters_to_vector
+
+from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
+
+_MOST_SHAPES = 4
+
+
+class FunctionalNetwork:
+    """``network`` at parameters theta (P,), concatenated in ``named_parameters()`` order.
+
+    Losses are sums over samples, so that a batch may be differentiated a part at a time.
+
+    Args:
+        network: the architecture, in training mode or not; its own parameters are not used.
+        compile: compile the derivatives for the first four batch shapes (an even cut of a full
+            and of a short minibatch has no more); others run as they are, and so do networks
+            with batch norm.
+
+    Attributes:
+        network: the architecture.
+        num_parameters: P.
+    """
+
+    def __init__(self, network: nn.Module, *, compile: bool = False) -> None:
+        parameters = dict(network.named_parameters())
+        self.network = network
+        self.num_parameters = sum(p.numel() for p in parameters.values())
+        self._names = list(parameters)
+        self._shapes = [p.shape for p in parameters.values()]
+        self._sizes = [p.numel() for p in parameters.values()]
+        self._compile = compile and not any(isinstance(m, _BatchNorm) for m in network.modules())
+        self._compiled: dict[tuple[str, torch.Size], Callable[..., Any]] = {}
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two calls on the same input differ (active dropout)."""
+        rates = ("p", "drop_prob")  # torch's dropout and timm's stochastic depth
+        return any(
+            module.training and any(getattr(module, rate, 0.0) or 0.0 for rate in rates)
+            for module in self.network.modules()
+            if isinstance(module, _DropoutNd) or hasattr(module, "drop_prob")
+        )
+
+    def initial_parameters(self) -> Tensor:
+        """The network's own parameters (P,), detached."""
+        return parameters_to_vector(self.network.parameters()).detach()
+
+    def __call__(self, theta: Tensor, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W) at parameters ``theta`` (P,)."""
+        return self._logits(self._parts(theta), images)
+
+    def loss(self, theta: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the cross-entropies; labels are (B,) int64 or (B, classes) probabilities."""
+        return self._loss(self._parts(theta), images, labels)
+
+    def gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """``g = grad_theta L`` (P,), detached."""
+        theta, images, labels = theta.detach(), images.detach(), labels.detach()
+        if self._may_compile("gradient", images):
+            compiled = self._compiled_for(("gradient", images.shape), grad(self._loss))
+            return _flat(compiled(self._copies(theta), images, labels))
+        with torch.enable_grad():
+            leaf = theta.requires_grad_()
+            loss = self.loss(leaf, images, labels)
+        return torch.autograd.grad(loss, leaf)[0]
+
+    def mean_gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradient of the mean loss over a batch of any size (P,), detached, a chunk at a time.
+
+        As :func:`sdc_ext.training.mean_gradient`, at any parameters.
+        """
+        whole = uses_batch_statistics(self.network)
+        size = len(images) if whole else default_chunk_size(images)
+        return self.summed_gradient(theta, split_batch(images, labels, size)) / len(images)
+
+    def summed_gradient(self, theta: Tensor, parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """Sum of the gradients (P,) of (images, labels) parts, detached."""
+        total = torch.zeros_like(theta)
+        for images, labels in parts:
+            total += self.gradient(theta, images, labels)
+        return total
+
+    def gradient_product(
+        self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, *, hessian: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Derivatives of ``<u, g>`` with u (P,) constant, detached.
+
+        By double backward; compiled, by forward-over-reverse, since compilers trace no double
+        backward. They agree up to rounding.
+
+        Args:
+            theta: (P,).
+            images: (B, C, H, W).
+            labels: (B,) int64, or (B, classes) probabilities, which are differentiated too.
+            u: (P,).
+            hessian: whether to compute the derivative with respect to theta.
+
+        Returns:
+            With respect to images (B, C, H, W); labels (None where they are int64); and theta,
+            which is the Hessian-vector product ``H u`` (None where not asked for).
+        """
+        soft = labels.is_floating_point()
+        theta, images, labels = theta.detach(), images.detach(), labels.detach()
+        if self._may_compile(f"product {hessian}", images):
+            found = self._compiled_product(theta, images, labels, u, hessian)
+        else:
+            with torch.enable_grad():
+                wanted = [images.requires_grad_()]
+                if soft:
+                    wanted.append(labels.requires_grad_())
+                leaf = theta.requires_grad_()
+                (g,) = torch.autograd.grad(self.loss(leaf, images, labels), leaf, create_graph=True)
+            if hessian:
+                wanted.append(leaf)
+            found = list(torch.autograd.grad(g, wanted, u, materialize_grads=True))
+        by_theta = found.pop() if hessian else None
+        return found[0], found[1] if soft else None, by_theta
+
+    def _compiled_product(
+        self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, hessian: bool
+    ) -> list[Tensor]:
+        # Forward derivatives round at the scale of theta, so u is brought to it.
+        length = torch.linalg.vector_norm(u)
+        scale = torch.linalg.vector_norm(theta) / length if length > 0 else torch.ones_like(length)
+        product = _product(self._loss, labels.is_floating_point(), hessian)
+        compiled = self._compiled_for((f"product {hessian}", images.shape), product)
+        found = compiled(self._copies(theta), images, labels, self._copies(u * scale))
+        tensors = [*found[:-1], _flat(found[-1])] if hessian else list(found)
+        return [tensor / scale for tensor in tensors]
+
+    def _parts(self, theta: Tensor) -> tuple[Tensor, ...]:
+        parts = torch.split(theta, self._sizes)
+        return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
+
+    def _copies(self, theta: Tensor) -> tuple[Tensor, ...]:
+        # Compilers refuse forward derivatives along views.
+        return tuple(part.clone() for part in self._parts(theta))
+
+    def _logits(self, parts: tuple[Tensor, ...], images: Tensor) -> Tensor:
+        parameters = dict(zip(self._names, parts, strict=True))
+        return cast(Tensor, functional_call(self.network, parameters, (images,)))
+
+    def _loss(self, parts: tuple[Tensor, ...], images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self._logits(parts, images), labels, reduction="sum")
+
+    def _may_compile(self, kind: str, images: Tensor) -> bool:
+        known = [key for key in self._compiled if key[0] == kind]
+        return self._compile and ((kind, images.shape) in known or len(known) < _MOST_SHAPES)
+
+    def _compiled_for(
+        self, key: tuple[str, torch.Size], function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        if key not in self._compiled:
+            self._compiled[key] = torch.compile(function, dynamic=False)
+        return self._compiled[key]
+
+
+def _product(
+    loss: Callable[..., Tensor], soft: bool, hessian: bool
+) -> Callable[..., tuple[Any, ...]]:
+    """Derivatives of ``<u, g>`` by images, labels if ``soft``, and parameters if ``hessian``.
+
+    A function of (parameters, images, labels, u), with parameters and u as tuples of tensors.
+    """
+    argnums = ((1, 2) if soft else (1,)) + ((0,) if hessian else ())
+
+    def product(
+        parts: tuple[Tensor, ...], images: Tensor, labels: Tensor, u: tuple[Tensor, ...]
+    ) -> tuple[Any, ...]:
+        def gradients(parts: tuple[Tensor, ...]) -> tuple[Any, ...]:
+            return cast("tuple[Any, ...]", grad(loss, argnums=argnums)(parts, images, labels))
+
+        return cast("tuple[Any, ...]", jvp(gradients, (parts,), (u,))[1])
+
+    return product
+
+
+def _flat(parts: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts])

@@ -1,0 +1,218 @@
+"""Pictures of distilled sets and of runs, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
+
+from sdc_ext.evaluation.tracking import running_mean
+from sdc_ext.sets.grid import _MOST_COLUMNS, _drawable, save_figure
+
+if TYPE_CHECKING:
+    from sdc_ext.evaluation.closeness import Closeness
+    from sdc_ext.evaluation.comparison import Comparison
+    from sdc_ext.evaluation.difficulty import Difficulty
+    from sdc_ext.evaluation.results import Result
+    from sdc_ext.sets.synthetic_set import SyntheticSet
+
+
+def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
+    """Draws the first image of each class of several sets, a row a set, under their titles."""
+    classes = next(iter(rows.values())).info.classes[:_MOST_COLUMNS]
+    figure = Figure(figsize=(0.9 * len(classes) + 3, len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), len(classes), squeeze=False)
+    for row, (title, synthetic) in enumerate(rows.items()):
+        pixels = _drawable(synthetic)
+        axes[row, 0].set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
+        for column in range(len(classes)):
+            axis = axes[row, column]
+            axis.set_xticks([])
+            axis.set_yticks([])
+            image = pixels[synthetic.hard_labels.numpy() == column][0]
+            axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+    save_figure(figure, path)
+
+
+def draw_curves(
+    history: Mapping[str, Sequence[float]], path: Path, over: str = "iteration"
+) -> None:
+    """Draws the matching loss and the difficulty (GraDN) over iterations, with running means.
+
+    Args:
+        history: columns ``matching``, ``difficulty`` and ``over`` of equal length; one that is
+            nothing but NaN is left out.
+        path: the picture to write.
+        over: the column that runs to the right.
+    """
+    labels = {"matching": "matching loss", "difficulty": "GraDN (difficulty)"}
+    drawn = [name for name in labels if not np.isnan(history[name]).all()]
+    figure = Figure(figsize=(4 * len(drawn), 3), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        skipped, mean = running_mean(history[name])
+        axis.plot(history[over], history[name], color="C0", linewidth=0.7, alpha=0.35)
+        axis.plot(history[over][skipped:], mean, color="C0", linewidth=1.5)
+        axis.set_xlabel(over)
+        axis.set_title(labels[name], fontsize=10)
+        axis.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def draw_accuracies(results: Sequence[Result], path: Path) -> None:
+    """Draws a group of bars a network, a bar a set, with standard deviations."""
+    names = list(dict.fromkeys(result.name for result in results))
+    networks = list(dict.fromkeys(result.evaluation.network for result in results))
+    width = 0.8 / len(names)
+    figure = Figure(figsize=(max(5, 0.5 * len(results) + 2), 3.6), layout="constrained")
+    axis = figure.subplots()
+    for k, name in enumerate(names):
+        of_set = [r.evaluation for r in results if r.name == name]
+        places = [networks.index(e.network) + (k - (len(names) - 1) / 2) * width for e in of_set]
+        means, stds = [100 * e.mean for e in of_set], [100 * e.std for e in of_set]
+        axis.bar(places, means, width, yerr=stds, capsize=2, label=name)
+    axis.set_xticks(range(len(networks)), networks, rotation=20, ha="right")
+    axis.set_ylabel("test accuracy %")
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
+    if len(names) > 1:
+        figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    else:
+        axis.set_title(names[0], fontsize=9)
+    save_figure(figure, path)
+
+
+def draw_differences(comparison: Comparison, path: Path) -> None:
+    """Draws accuracies by lam, joined by seed, and the paired gains with their 95 % intervals."""
+    lams = comparison.lams
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    places = range(len(lams))
+    by_seed = zip(*(comparison.accuracies(lam) for lam in lams), strict=True)
+    for values in by_seed:
+        left.plot(places, [100 * v for v in values], color="0.6", linewidth=0.8, marker=".")
+    means = [100 * float(np.mean(comparison.accuracies(lam))) for lam in lams]
+    left.plot(places, means, color="C0", linewidth=2, marker="o")
+    left.set_title("test accuracy %, a line a seed", fontsize=10)
+    for place, lam in enumerate(lams[1:], start=1):
+        difference = comparison.difference(lam)
+        low, high = (100 * bound for bound in difference.t_interval)
+        points = [100 * d for d in difference.differences]
+        right.plot([place] * len(points), points, ".", color="0.6")
+        right.plot([place + 0.1] * 2, [low, high], color="C0", linewidth=2)
+        right.plot(place + 0.1, 100 * difference.mean, "o", color="C0")
+    right.axhline(0, color="0.3", linewidth=0.8)
+    right.set_xlim(0.5, len(lams) - 0.5)
+    right.set_title(f"points gained over lam {lams[0]:g}, 95 % (t)", fontsize=10)
+    for axis in (left, right):
+        axis.set_xticks(places, [f"{lam:g}" for lam in lams])
+        axis.set_xlabel("lam")
+        axis.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
+    """Draws pooled ratios to random images, a panel a space, a bar a set, from the line at 1.
+
+    Whiskers on the line are one standard deviation of random images.
+    """
+    first = next(iter(sets.values()))
+    spaces, measures = (
+        list(dict.fromkeys(names))
+        for names in zip(*((row.space, row.measure) for row in first), strict=True)
+    )
+    width = 0.8 / len(sets)
+    size = len(spaces) * max(3.5, 0.5 * len(measures) * len(sets) ** 0.5) + 0.5, 3.8
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(spaces), squeeze=False, sharey=True)[0]
+    for axis, space in zip(panels, spaces, strict=True):
+        for k, (name, rows) in enumerate(sets.items()):
+            drawn = [row for row in rows if row.space == space and row.is_pooled]
+            places = np.arange(len(measures)) + (k - (len(sets) - 1) / 2) * width
+            # From 1, since on a logarithmic axis there is no 0.
+            axis.bar(places, [row.ratio - 1 for row in drawn], width, bottom=1, label=name)
+            noise = [row.noise for row in drawn]
+            axis.errorbar(places, np.ones(len(drawn)), noise, fmt="none", ecolor="0.3", capsize=2)
+        axis.axhline(1, color="0.3", linewidth=0.8)
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axis.set_xticks(range(len(measures)), measures, rotation=30, ha="right")
+        axis.set_title(space, fontsize=10)
+        axis.grid(axis="y", alpha=0.3)
+        axis.set_axisbelow(True)
+    panels[0].set_ylabel("discrepancy / random images'")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    save_figure(figure, path)
+
+
+def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
+    """Draws GraDN and loss over the share of networks that are wrong, a dot a sample (Figure 3).
+
+    Args:
+        found: difficulty by the name of the samples.
+        path: the picture to write.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axis, column in zip(figure.subplots(1, 2), ("gradn", "loss"), strict=True):
+        for k, (name, difficulty) in enumerate(found.items()):
+            chi = difficulty.misclassified.numpy()
+            spread = np.random.default_rng(k).uniform(-0.012, 0.012, len(chi))  # or dots coincide
+            values = getattr(difficulty, column).numpy()
+            rho = difficulty.rank_correlations[column]
+            label = name if np.isnan(rho) else f"{name} (rank correlation {rho:.2f})"
+            size = 6 if len(chi) > 100 else 14  # a small set is not to be lost among real images
+            axis.scatter(chi + spread, values, s=size, alpha=0.5, color=f"C{k}", label=label)
+        axis.set_yscale("log")
+        axis.set_xlabel("share of networks that are wrong")
+        axis.set_title({"gradn": "GraDN", "loss": "cross-entropy"}[column], fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7, loc="lower right")
+    save_figure(figure, path)
+
+
+def draw_tracking(
+    tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]], path: Path
+) -> None:
+    """Draws the difficulty over iterations by lam (Figure 1): each seed faintly, and their mean.
+
+    Args:
+        tracked: what each run recorded, one a seed, by lam, all of the same iterations.
+        path: the picture to write.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for k, (lam, histories) in enumerate(tracked.items()):
+        means = []
+        for history in histories:
+            skipped, mean = running_mean(history["difficulty"])
+            axis.plot(history["iteration"][skipped:], mean, f"C{k}", linewidth=0.6, alpha=0.4)
+            means.append(mean)
+        iterations = histories[0]["iteration"][skipped:]
+        axis.plot(iterations, np.mean(means, axis=0), f"C{k}", label=f"lam {lam:g}")
+    axis.set_xlabel("iteration")
+    axis.set_ylabel("GraDN of the synthetic batch")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:
+    """Draws the accuracy of every trial over its lam; those that were stopped are hollow."""
+    figure = Figure(figsize=(5.5, 3.4), layout="constrained")
+    axis = figure.subplots()
+    for state, face in (("complete", "C0"), ("pruned", "none")):
+        chosen = [row for row in rows if row["state"] == state]
+        places, values = [r["lam"] for r in chosen], [100 * r["accuracy"] for r in chosen]
+        axis.scatter(places, values, facecolors=face, edgecolors="C0", label=state)
+    if baseline is not None:
+        axis.axhline(100 * baseline, color="0.3", linewidth=1, label="lam 0")
+    axis.set_xscale("log")
+    axis.set_xlabel("lam (of a ramp, its start)")
+    axis.set_ylabel("accuracy on held-out images %")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    save_figure(figure, path)

@@ -1,0 +1,293 @@
+"""One self-contained HTML page about distilled sets: pictures, curves, tables, settings."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.comparison import GAIN
+from sdc_ext.evaluation.paired import points
+from sdc_ext.evaluation.tracking import Drift
+from sdc_ext.report.svg_charts import COLORS, Line, line_chart
+from sdc_ext.sets.history import read_history
+from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.loading import short_names
+from sdc_ext.sets.synthetic_set import META, SyntheticSet
+
+Rows = list[list[str]]
+
+
+_MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
+
+_COMPARISON, _ACCURACIES = "comparison.json", "accuracies.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A distilled set with what its run recorded.
+
+    Attributes:
+        name: what the page calls it.
+        synthetic: the set.
+        history: columns over iterations; none for sets that no run made.
+        folder: where it lies.
+    """
+
+    name: str
+    synthetic: SyntheticSet
+    history: dict[str, list[float]]
+    folder: Path
+
+    @property
+    def info(self) -> SetInfo:
+        return self.synthetic.info
+
+    @property
+    def kind(self) -> tuple[str, str, int, str]:
+        """What runs have in common that differ in the correction and the seed alone."""
+        return self.info.method, self.info.dataset, self.info.ipc, self.info.network
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The sets in these folders, and in folders of these, as comparisons have them.
+
+    Raises:
+        InputError: if a folder holds none, nor results of ``sdc-ext evaluate``.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        inside = sorted(path.parent for path in folder.rglob(META))
+        if not inside and not (folder / _ACCURACIES).is_file():
+            raise InputError(
+                f"{folder} holds no distilled set: pass folders that sdc-ext distill, select, "
+                "compare or evaluate wrote"
+            )
+        found += inside
+    found = list(dict.fromkeys(found))
+    return [
+        Run(name, SyntheticSet.load(path), read_history(path), path)
+        for name, path in zip(short_names(found) if found else [], found, strict=True)
+    ]
+
+
+def write_report(folders: Sequence[Path], path: Path) -> None:
+    """Writes the page.
+
+    Args:
+        folders: of distilled sets and of comparisons.
+        path: the file.
+
+    Raises:
+        InputError: if a folder holds neither.
+    """
+    runs = read_runs(folders)
+    template = (files("sdc_ext.report") / "report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    path.write_text(environment.from_string(template).render(_content(runs, folders)), "utf-8")
+
+
+def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
+    kinds = list(dict.fromkeys(run.kind for run in runs))
+    groups = [_group([run for run in runs if run.kind == kind and run.history]) for kind in kinds]
+    shown = _pictured(runs)
+    left_out = len(runs) - len(shown)
+    differing, shared = _settings(runs)
+    return {
+        "title": "; ".join(dict.fromkeys(_title(kind) for kind in kinds)) or "evaluations",
+        "version": version("sdc-ext"),
+        "runs": _run_table(runs),
+        "groups": [group for group in groups if group is not None],
+        "tables": [*_comparisons(folders), *_evaluations(runs, folders)],
+        "pictures": [_picture(run) for run in shown],
+        "left_out": f"{left_out} more sets are not shown." if left_out else "",
+        "differing": differing,
+        "shared": shared,
+    }
+
+
+def _title(kind: tuple[str, str, int, str]) -> str:
+    method, dataset, ipc, _ = kind
+    return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} a class"
+
+
+def _run_table(runs: Sequence[Run]) -> Rows:
+    from sdc_ext.adapters import METHODS
+
+    head = ["set", "method", "data", "ipc", "correction", "network", "GraDN"]
+    head += ["last", "best", "counts"]
+    rows = [head]
+    for run in runs:
+        info = run.info
+        row = [run.name, info.method, info.dataset, str(info.ipc), info.correction, info.network]
+        row.append(str(Drift.of(run.history["difficulty"])) if run.history else "")
+        if info.accuracies:
+            best = max(info.accuracies, key=lambda row: float(row["mean"]))
+            row += [_percent(info.accuracies[-1]), _percent(best)]
+            row.append(METHODS[info.method].counts if info.method in METHODS else "last")
+        rows.append(row + [""] * (len(head) - len(row)))
+    return rows
+
+
+def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Curves of runs that differ in the correction and the seed alone, a colour a correction."""
+    if not runs:
+        return None
+    corrections = list(dict.fromkeys(run.info.correction for run in runs))
+    color = {correction: k for k, correction in enumerate(corrections)}
+
+    def lines(column: str) -> list[Line]:
+        drawn = [
+            Line(run.history["iteration"], run.history[column], color[run.info.correction])
+            for run in runs
+            if column in run.history
+        ]
+        return [line for line in drawn if not all(map(math.isnan, line.y))]
+
+    accuracies = _accuracy_lines(runs, color)
+    charts = []
+    if any(len(line.x) > 1 for line in accuracies):
+        charts.append(line_chart("test accuracy %", accuracies, "iteration"))
+    for column, title in (("difficulty", "GraDN (difficulty)"), ("matching", "matching loss")):
+        if lines(column):
+            charts.append(line_chart(title, lines(column), "iteration", smooth=True))
+    legend = [(name, COLORS[k % len(COLORS)]) for name, k in color.items()]
+    return {"title": _title(runs[0].kind), "legend": legend, "charts": charts, "said": _drift(runs)}
+
+
+def _accuracy_lines(runs: Sequence[Run], color: dict[str, int]) -> list[Line]:
+    lines = []
+    for run in runs:
+        rows = [row for row in run.info.accuracies if row.get("of", "images") == "images"]
+        x, mean, std = ([row[key] for row in rows] for key in ("iteration", "mean", "std"))
+        percent = [100 * value for value in mean]
+        spread = [100 * value for value in std] if len(runs) <= 2 else None
+        lines.append(Line(x, percent, color[run.info.correction], spread))
+    return lines
+
+
+def _drift(runs: Sequence[Run]) -> str:
+    """Mean GraDN of the first and the last tenth of the iterations, by correction.
+
+    After the warm-up of DCC and DSAC, in which there is a norm a class.
+    """
+    parts = []
+    for correction in dict.fromkeys(run.info.correction for run in runs):
+        ends = [_ends(run) for run in runs if run.info.correction == correction]
+        first, last = (sum(values) / len(values) for values in zip(*ends, strict=True))
+        parts.append(f"{first:.3g} to {last:.3g} with {correction}")
+    after = ", after the warm-up" if any(run.info.value("contrast") for run in runs) else ""
+    said = "; ".join(parts)
+    return f"Mean GraDN, from the first to the last tenth of the iterations{after}: {said}."
+
+
+def _ends(run: Run) -> tuple[float, float]:
+    skipped = run.info.value("outer_warmup") if run.info.value("contrast") else 0
+    values = run.history["difficulty"][skipped:]
+    finite = [value for value in values if math.isfinite(value)] or [math.nan]
+    n = max(1, len(finite) // 10)
+    return sum(finite[:n]) / n, sum(finite[-n:]) / n
+
+
+def _pictured(runs: Sequence[Run]) -> list[Run]:
+    """The first run of each kind and correction, as many as a page holds."""
+    first = {(run.kind, run.info.correction): run for run in reversed(runs)}
+    return [run for run in runs if run in first.values()][:_MOST_PICTURES]
+
+
+def _picture(run: Run) -> dict[str, str]:
+    """A grid, a row a class; of a single image a class, ten classes a row."""
+    info, hard, pixels = run.info, run.synthetic.hard_labels, run.synthetic.pixels()
+    columns = min(int(hard.bincount().max()), _MOST_COLUMNS)
+    shown: list[Tensor] = []
+    for label in range(min(len(info.classes), _MOST_ROWS)):
+        images = pixels[hard == label][:columns]
+        shown += [*images, *torch.zeros(columns - len(images), *pixels.shape[1:])]
+    grid = make_grid(torch.stack(shown), nrow=columns if columns > 1 else 10, padding=1)
+    buffer = io.BytesIO()
+    to_pil_image(grid).save(buffer, "PNG")
+    name = f"{run.name}: {info.method}, {info.correction}"
+    alt = f"{len(shown)} distilled images of {', '.join(info.classes[:_MOST_ROWS])}"
+    return {"name": name, "png": base64.b64encode(buffer.getvalue()).decode(), "alt": alt}
+
+
+def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """What ``sdc-ext compare`` found."""
+    head = ["lam", "accuracy ± over seeds", "seeds", "gain", "95 %, t", "95 %, bootstrap"]
+    head += ["up / down", "p, sign test", f"seeds to see {100 * GAIN:g}"]
+    for path in (path for folder in folders for path in sorted(folder.rglob(_COMPARISON))):
+        rows = [head]
+        for row in _read(path):
+            cells = [f"{row['lam']:g}", _percent(row), str(row["n"])]
+            if "difference" in row:
+                needed = row[f"seeds_for_{GAIN}"]
+                cells += [
+                    f"{100 * row['difference']:+.2f}",
+                    points(row["t_interval"]),
+                    points(row["bootstrap_interval"]),
+                    f"{row['wins']} / {row['losses']}",
+                    f"{row['sign_test']:.3f}",
+                    "over 100,000" if needed is None else str(needed),
+                ]
+            rows.append(cells + [""] * (len(head) - len(cells)))
+        yield {"title": f"{path.parent.name}: points gained, paired by seed", "rows": rows}
+
+
+def _evaluations(runs: Sequence[Run], folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """What ``sdc-ext evaluate`` left in the folders, and in those of the runs."""
+    inside = (path for run in runs for path in sorted(run.folder.glob(f"*/{_ACCURACIES}")))
+    given = (folder / _ACCURACIES for folder in folders)
+    for path in dict.fromkeys([*inside, *(path for path in given if path.is_file())]):
+        rows = [["set", "network", "epochs", "rate", "seed", "accuracy", "n"]]
+        for r in _read(path):
+            how = [r["set"], r["network"], str(r["epochs"]), f"{r['lr']:g}", str(r["seed"])]
+            rows.append([*how, _percent(r), str(len(r["accuracies"]))])
+        yield {"title": f"{path.parent}: across networks", "rows": rows}
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(path.read_text()))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
+    """Tables of the settings that differ between the runs, and of those that do not."""
+    names = list(dict.fromkeys(name for run in runs for name in run.info.settings))
+    differing: Rows = [["setting", *(run.name for run in runs)]]
+    shared: Rows = [["setting", "value", "source"]]
+    for name in names:
+        found = [run.info.settings.get(name, {}) for run in runs]
+        values = [_shown(setting.get("value")) for setting in found]
+        # Sets that no run made, and those of other methods, lack a setting; that is no difference.
+        if len({value for setting, value in zip(found, values, strict=True) if setting}) > 1:
+            differing.append([name, *values])
+        else:
+            value, source = next((v, s["source"]) for v, s in zip(values, found, strict=True) if s)
+            shared.append([name, value, str(source)])
+    return (differing if len(differing) > 1 else []), shared
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _percent(row: dict[str, Any]) -> str:
+    several = len(row.get("accuracies", (0, 1))) > 1
+    spread = f" ± {100 * row['std']:.2f}" if several else ""
+    return f"{100 * row['mean']:.2f}{spread}" + (" (average)" if row.get("of") == "ema" else "")

@@ -1,0 +1,239 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from sdc_ext.evaluation.comparison import GAIN
+from sdc_ext.evaluation.paired import points
+from sdc_ext.evaluation.tracking import Drift
+from sdc_ext.sets.info import Evaluation
+
+if TYPE_CHECKING:
+    from sdc_ext.adapters.settings import Settings
+    from sdc_ext.evaluation.closeness import Closeness
+    from sdc_ext.evaluation.comparison import Comparison
+    from sdc_ext.evaluation.difficulty import Difficulty
+    from sdc_ext.evaluation.results import Result
+    from sdc_ext.evaluation.scores import Scores
+    from sdc_ext.experts.store import ExpertStore
+    from sdc_ext.sets.synthetic_set import SyntheticSet
+
+
+def settings_table(settings: Settings) -> Table:
+    """Every setting that a run uses, with its source."""
+    table = make_table("settings", "setting", "value", "source")
+    unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
+    for name, setting in settings.origin.items():
+        if name not in unused:
+            table.add_row(name, str(setting.value), setting.source)
+    return table
+
+
+def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table:
+    """Test accuracies by what networks were trained on, mean and standard deviation in percent."""
+    table = make_table(title, "trained on", "accuracy %", "std", "n")
+    for what, e in evaluations.items():
+        count = str(len(e.accuracies))
+        table.add_row(what, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
+    return table
+
+
+def cross_table(results: Sequence[Result]) -> Table:
+    """Test accuracies in percent, mean ± standard deviation, by networks and sets.
+
+    What there is less of are the columns.
+    """
+    names = list(dict.fromkeys(result.name for result in results))
+    networks = list(dict.fromkeys(result.evaluation.network for result in results))
+    count = len(results[0].evaluation.accuracies)
+    told = {(r.evaluation.network, r.name): str(r.evaluation).removesuffix(" %") for r in results}
+    title = f"test accuracy %, mean ± std of {count} networks"
+    tall = len(names) > len(networks)
+    rows, columns = (names, networks) if tall else (networks, names)
+    table = make_table(title, "set" if tall else "network", *columns)
+    for row in rows:
+        keys = ((column, row) if tall else (row, column) for column in columns)
+        table.add_row(row, *(told.get(key, "") for key in keys))
+    return table
+
+
+def score_table(scores: Scores) -> Table:
+    """HLR, IOR and LRS, as fractions."""
+    table = make_table("scores, as fractions", "score", "value", "better is")
+    table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
+    table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
+    table.add_row("label-robust score (LRS)", f"{scores.lrs:.4f}", "higher")
+    return table
+
+
+def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
+    """Discrepancies as ratios to those of random images: pooled, and the mean over classes.
+
+    Beside the pooled ratio stands the standard deviation of those of random images.
+    """
+    columns = ("space", "measure", "set", "pooled", "random, sd", "by class")
+    table = make_table("discrepancy, random real images = 1", *columns)
+    cells: defaultdict[tuple[str, str], dict[str, list[Closeness]]] = defaultdict(dict)
+    for name, rows in sets.items():
+        for row in rows:
+            cells[row.space, row.measure].setdefault(name, []).append(row)
+    for (space, measure), by_set in cells.items():
+        for name, rows in by_set.items():
+            (pooled,) = (row for row in rows if row.is_pooled)
+            mean = statistics.fmean(row.ratio for row in rows if not row.is_pooled)
+            values = f"{pooled.ratio:.3g}", f"{pooled.noise:.2g}", f"{mean:.3g}"
+            table.add_row(space, measure, name, *values)
+        table.add_section()
+    return table
+
+
+def expert_table(store: ExpertStore) -> Table:
+    """What is known of a store: how many experts, how they were trained, how good they are."""
+    accuracies = Evaluation(store.info.network, tuple(store.accuracies()))
+    table = make_table(f"experts in {store.folder}", "what", "value")
+    table.add_row("trajectories", f"{len(store)} of {store.epochs} epochs")
+    table.add_row("network", store.info.network)
+    table.add_row("whitened", "no" if store.info.whitening is None else "ZCA")
+    for name, value in store.info.recipe.items():
+        table.add_row(name, str(value))
+    table.add_row("test accuracy", str(accuracies))
+    return table
+
+
+def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
+    """First and last of what an injection recorded: GraDN, matching loss and lam."""
+    table = make_table("image steps seen", "what", "first", "last", "mean")
+    for name, label in (
+        ("difficulty", "GraDN (difficulty)"),
+        ("matching", "matching loss"),
+        ("lam", "lam"),
+    ):
+        values = columns[name]
+        if math.isnan(values[0]):
+            continue
+        mean = sum(values) / len(values)
+        table.add_row(label, *(f"{v:.4g}" for v in (values[0], values[-1], mean)))
+    return table
+
+
+def tracking_table(tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]]) -> Table:
+    """How GraDN drifted from the first to the last tenth of the iterations, mean over seeds.
+
+    Args:
+        tracked: what each run recorded, one a seed, by lam.
+    """
+    table = make_table("GraDN over the distillation", "lam", "first and last tenth", "rose in")
+    for lam, histories in tracked.items():
+        drifts = [Drift.of(history["difficulty"]) for history in histories]
+        first = statistics.mean(drift.first for drift in drifts)
+        last = statistics.mean(drift.last for drift in drifts)
+        rose = sum(drift.last > drift.first for drift in drifts)
+        table.add_row(f"{lam:g}", str(Drift(first, last)), f"{rose} of {len(drifts)} seeds")
+    return table
+
+
+def accuracy_table(comparison: Comparison) -> Table:
+    """Test accuracy by lam, over seeds, in percent."""
+    table = make_table("test accuracy", "lam", "mean %", "std", "seeds")
+    for lam in comparison.lams:
+        values = [100 * a for a in comparison.accuracies(lam)]
+        mean, std = statistics.mean(values), statistics.stdev(values)
+        table.add_row(f"{lam:g}", f"{mean:.2f}", f"{std:.2f}", str(len(values)))
+    return table
+
+
+def gain_table(comparison: Comparison) -> Table:
+    """What each lam gains over the first, in points, seed by seed."""
+    title = f"points gained over lam {comparison.lams[0]:g}, paired by seed"
+    needed_for = f"n to see {100 * GAIN:g}"
+    columns = ("lam", "gain", "95 %, t", "95 %, bootstrap", "+/-", "p, sign")
+    table = make_table(title, *columns, needed_for)
+    for lam in comparison.lams[1:]:
+        d = comparison.difference(lam)
+        needed = d.seeds_needed(GAIN)
+        table.add_row(
+            f"{lam:g}",
+            f"{100 * d.mean:+.2f}",
+            points(d.t_interval),
+            points(d.bootstrap_interval),
+            f"{d.wins}/{d.losses}",
+            f"{d.sign_test:.3f}",
+            "over 100,000" if needed is None else str(needed),
+        )
+    return table
+
+
+def difficulty_table(found: Mapping[tuple[str, int], Difficulty]) -> Table:
+    """Means over samples, and Spearman's correlations over them, by samples and epoch."""
+    columns = ("samples", "n", "epoch", "wrong %", "GraDN", "loss", "rho GraDN", "rho loss")
+    table = make_table("difficulty; rho: rank correlation with the share that is wrong", *columns)
+    for (name, epoch), d in found.items():
+        wrong, gradn, loss = (float(s.mean()) for s in (d.misclassified, d.gradn, d.loss))
+        means = f"{100 * wrong:.2f}", f"{gradn:.4g}", f"{loss:.4g}"
+        rho = ("" if math.isnan(r) else f"{r:+.3f}" for r in d.rank_correlations.values())
+        table.add_row(name, str(len(d.gradn)), str(epoch), *means, *rho)
+    return table
+
+
+def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> Table:
+    """The trials of a search and the run without correction; accuracies on held-out images."""
+    table = make_table(
+        "accuracy on held-out training images", "schedule", "%", "iterations", "state"
+    )
+    if baseline is not None:
+        table.add_row("--lam 0", f"{100 * baseline:.2f}", "all", "baseline")
+    for row in rows:
+        accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f}"
+        table.add_row(row["schedule"], accuracy, str(row["iterations"]), row["state"])
+    return table
+
+
+def summary(
+    synthetic: SyntheticSet, counts: str, history: Mapping[str, Sequence[float]] | None = None
+) -> Table:
+    """What is known of a set: origin, size, the last and best accuracies, the drift of GraDN.
+
+    Args:
+        synthetic: the set.
+        counts: which evaluation counts for its method, ``"last"`` or ``"best"``.
+        history: what its run recorded, with a column ``difficulty``, if a run made it.
+    """
+    info = synthetic.info
+    table = make_table(f"{info.method} on {info.dataset}", "what", "value")
+    table.add_row("images", f"{len(synthetic.images)} of {tuple(synthetic.images.shape[1:])}")
+    table.add_row("images per class", str(info.ipc))
+    table.add_row("correction", info.correction)
+    table.add_row("distilled with", info.network)
+    table.add_row("labels", "hard" if synthetic.labels.ndim == 1 else "soft")
+    table.add_row("preprocessing", "ZCA" if info.whitening else "channel statistics")
+    table.add_row("learning rate", f"{info.evaluation.lr:g}")
+    if info.accuracies:
+        best = max(info.accuracies, key=lambda e: e["mean"])
+        for name, e in (("last", info.accuracies[-1]), ("best", best)):
+            mark = " (counts)" if name == counts else ""
+            of = " of their moving average" if e.get("of") == "ema" else ""
+            value = f"{100 * e['mean']:.2f} ± {100 * e['std']:.2f} %"
+            table.add_row(
+                f"accuracy, {name}{mark}",
+                f"{value} at iteration {e['iteration']}{of}, {len(e['accuracies'])} {e['network']}",
+            )
+    if history:
+        table.add_row("GraDN, first and last tenth", str(Drift.of(history["difficulty"])))
+    if history and "easy_share" in history:
+        share = 100 * statistics.fmean(history["easy_share"])
+        table.add_row("real images matched, as easy", f"{share:.2g} % of each batch")
+    return table
+
+
+def make_table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table

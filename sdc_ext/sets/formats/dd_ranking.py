@@ -1,0 +1,84 @@
+"""Tensors for DD-Ranking's evaluators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdc_ext._files import write_whole
+from sdc_ext.data.load import STATISTICS
+from sdc_ext.errors import InputError
+from sdc_ext.sets.formats.tensors import OUR_KEY
+from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.synthetic_set import SyntheticSet
+
+# The data sets that DD-Ranking evaluates on, with whose statistics: CIFAR-100 with CIFAR-10's,
+# unlike everybody else.
+_STATISTICS = {"cifar10": "cifar10", "cifar100": "cifar10", "tinyimagenet": "tinyimagenet"}
+
+
+def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
+    """Writes what DD-Ranking takes: images under its own normalisation, sorted by class.
+
+    A dict of ``images`` (N, 3, H, W), ``soft_labels`` (N, classes) or None, and ``syn_lr``, for
+    the arguments ``image_tensor``, ``soft_labels`` and ``syn_lr`` of its ``compute_metrics``. Its
+    loss takes the softmax of soft labels, so they are logits.
+
+    Raises:
+        InputError: if DD-Ranking does not know the data set, or the set is whitened.
+    """
+    info = synthetic.info
+    if info.dataset not in _STATISTICS:
+        raise InputError(
+            f"DD-Ranking does not evaluate on {info.dataset}, only on {', '.join(_STATISTICS)}: "
+            "choose another format"
+        )
+    if info.whitening is not None:
+        raise InputError(
+            "DD-Ranking whitens pixels in its own way: export the whitened set in another format"
+        )
+    order = synthetic.hard_labels.argsort(stable=True)
+    labels = synthetic.labels[order]
+    mean, std, their_mean, their_std = _statistics(info)
+    content = {
+        "images": ((synthetic.images * std + mean - their_mean) / their_std)[order],
+        "soft_labels": _as_logits(labels) if labels.ndim == 2 else None,
+        "syn_lr": info.evaluation.lr,
+        "labels": synthetic.hard_labels[order],
+        OUR_KEY: info.to_json(),
+    }
+    write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
+    """The set that :func:`write_dd_ranking` wrote.
+
+    Args:
+        content: of the file.
+        path: of the file, for errors.
+
+    Raises:
+        InputError: if it was written by something else.
+    """
+    try:
+        info = SetInfo.from_json(content[OUR_KEY])
+        mean, std, their_mean, their_std = _statistics(info)
+        soft = content["soft_labels"]
+        images = (content["images"] * their_std + their_mean - mean) / std
+        return SyntheticSet(images, content["labels"] if soft is None else soft.softmax(1), info)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} was not exported by sdc-ext: {error!r}") from None
+
+
+def _as_logits(labels: Tensor) -> Tensor:
+    """Logits (N, classes) whose softmax are these probabilities."""
+    return labels.clamp(min=torch.finfo(labels.dtype).tiny).log()
+
+
+def _statistics(info: SetInfo) -> list[Tensor]:
+    """Mean and standard deviation of the set, then DD-Ranking's, each (C, 1, 1)."""
+    theirs = STATISTICS[_STATISTICS[info.dataset]]
+    return [torch.tensor(values)[:, None, None] for values in (info.mean, info.std, *theirs)]

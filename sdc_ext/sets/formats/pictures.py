@@ -1,0 +1,162 @@
+"""Distilled sets as folders of pictures, a folder a class, with a data-set card.
+
+``datasets.load_dataset("imagefolder", data_dir=FOLDER)`` reads them, and so does everybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from sdc_ext._files import write_whole
+from sdc_ext.data.image_folder import read_class_folders
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.sets.formats.original_names import recipe_of_originals
+from sdc_ext.sets.info import told_by_data
+from sdc_ext.sets.synthetic_set import SyntheticSet
+
+_CARD = """\
+---
+pretty_name: {title}
+tags:
+- dataset-distillation
+task_categories:
+- image-classification
+size_categories:
+- {size}
+---
+
+# {title}
+
+{count} images of {shape}, {ipc} a class, distilled from `{dataset}` by
+`{method}` ({correction}) with `{network}`.
+
+The PNG files under `train` are for looking at, and for
+`datasets.load_dataset("imagefolder", data_dir=...)`: 8 bits a channel, clipped to the range of a
+picture. What networks are to be trained on is `synthetic.safetensors`: the images as they were
+distilled, with mean {mean} and standard deviation {std} taken out{whitening}, and their labels;
+`meta.json` says how. Both are read by
+
+```sh
+sdc-ext evaluate FOLDER{data}
+```
+{accuracies}"""
+
+
+# A label, and perhaps a name.
+_NUMBERED = re.compile(r"(\d+)(?:_.*)?$")
+
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+
+
+def write_picture_folder(synthetic: SyntheticSet, folder: Path) -> None:
+    """Writes ``train/CLASS/N.png``, a data-set card, and the set itself.
+
+    The pictures are clipped and have 8 bits a channel; the tensors beside them are exact, so the
+    folder is still a distilled set.
+    """
+    pixels = (synthetic.pixels() * 255).round().to(torch.uint8)
+    for label, name in enumerate(_file_names(synthetic.info.classes)):
+        for k, image in enumerate(pixels[synthetic.hard_labels == label]):
+            write_whole(folder / "train" / name / f"{k:04d}.png", to_pil_image(image).save)
+    write_whole(folder / "README.md", lambda path: path.write_text(_card(synthetic)))
+    synthetic.save(folder)
+
+
+def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
+    """Reads a folder of class folders (or its ``train``) as a distilled set.
+
+    Folders are named as the classes of the data, or numbered as their labels (``7``, ``07_cat``).
+    Networks are trained as plain DC's are.
+
+    Args:
+        folder: the pictures.
+        data: the real data; its channel statistics are taken out.
+
+    Raises:
+        InputError: if an image is corrupt, or sizes or the folders' names do not fit the data.
+    """
+    inner = folder / "train"
+    images, labels, names = read_class_folders(inner if inner.is_dir() else folder)
+    labels = _labels_of(names, data, folder)[labels]
+    if data.channels == 3:
+        images = images.expand(-1, 3, -1, -1)
+    elif bool((images == images[:, :1]).all()):  # grey, but saved as colour
+        images = images[:, :1]
+    order = labels.argsort(stable=True)
+    info = told_by_data(data, labels, recipe_of_originals("dc", data.name))
+    images = images[order]
+    if (images.shape[1], *images.shape[2:]) != (data.channels, *data.image_size):
+        raise InputError(
+            f"{folder} has images of {tuple(images.shape[1:])} and {data.name} of "
+            f"{(data.channels, *data.image_size)}: pass the data set that they were made from"
+        )
+    return SyntheticSet(data.normalize(images), labels[order], info)
+
+
+def _labels_of(names: Sequence[str], data: RealData, folder: Path) -> Tensor:
+    """The label of each class folder (len(names),)."""
+    classes = [_safe(name) for name in data.classes]
+    if {_safe(name) for name in names} <= set(classes):
+        found = [classes.index(_safe(name)) for name in names]
+    else:
+        numbers = [_NUMBERED.match(name) for name in names]
+        found = [int(number[1]) for number in numbers if number is not None]
+    if len(found) < len(names) or len(set(found)) < len(found) or max(found) >= len(classes):
+        odd = next((name for name in names if _safe(name) not in classes), names[0])
+        raise InputError(
+            f"class folder {odd!r} in {folder} is none of {data.name}: name the folders as its "
+            f"classes ({', '.join(data.classes[:3])}, ...) or number them from 0 to "
+            f"{len(classes) - 1}"
+        )
+    return torch.tensor(found)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _file_names(classes: Sequence[str]) -> list[str]:
+    """Names of folders that sort as the labels do: the classes', numbered where needed."""
+    safe = [_safe(name) for name in classes]
+    plain = all(re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) for name in safe)
+    if plain and sorted(safe) == safe and len({name.casefold() for name in safe}) == len(safe):
+        return safe
+    digits = len(str(len(classes) - 1))
+    return [f"{label:0{digits}d}_{name}" for label, name in enumerate(safe)]
+
+
+def _card(synthetic: SyntheticSet) -> str:
+    info, count = synthetic.info, len(synthetic.images)
+    lines = [
+        f"* {e['network']}, iteration {e['iteration']}: {100 * e['mean']:.2f} ± "
+        f"{100 * e['std']:.2f} % ({len(e['accuracies'])} networks)"
+        for e in info.accuracies
+    ]
+    return _CARD.format(
+        title=f"{info.dataset} distilled by {info.method}, ipc {info.ipc}",
+        size=next((name for most, name in _SIZES if count < most), "100K<n<1M"),
+        count=count,
+        shape="x".join(map(str, synthetic.images.shape[1:])),
+        ipc=info.ipc,
+        dataset=info.dataset,
+        method=info.method,
+        correction=info.correction,
+        network=info.network,
+        mean=_listed(info.mean),
+        std=_listed(info.std),
+        whitening="" if info.whitening is None else ", under ZCA whitening",
+        data="" if info.dataset == "digits" else " --data-dir DATA",
+        accuracies="\n".join(["\nTest accuracy:", "", *lines, ""]) if lines else "",
+    )
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)

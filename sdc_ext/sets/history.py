@@ -1,0 +1,18 @@
+"""What a run logged at every iteration, beside its set."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+HISTORY = "history.csv"
+
+
+def read_history(folder: Path) -> dict[str, list[float]]:
+    """The columns that :meth:`Record.write_history` wrote; none if there is no such file."""
+    path = folder / HISTORY
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}

@@ -1,0 +1,149 @@
+"""A distilled set and the folder that it lives in, which anyone can evaluate.
+
+A folder holds ``synthetic.safetensors`` (images, labels), ``meta.json`` (how it was made, how
+its images were normalised, how to train on it, at which learning rate) and ``grid.png``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from sdc_ext._files import write_whole
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.sets.info import UNKNOWN, SetInfo
+
+TENSORS = "synthetic.safetensors"
+
+META = "meta.json"
+
+GRID = "grid.png"
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What a method has distilled, at some point of a run.
+
+    Attributes:
+        images: (N, C, H, W), normalised.
+        labels: (N,) int64, or (N, classes) probabilities.
+        lr: the learnt learning rate to train with, if one is learnt.
+    """
+
+    images: Tensor
+    labels: Tensor
+    lr: float | None = None
+
+    def copy(self) -> Distilled:
+        """One that later updates of a run do not touch."""
+        return Distilled(self.images.detach().clone(), self.labels.detach().clone(), self.lr)
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Distilled images with labels.
+
+    Attributes:
+        images: (N, C, H, W) float32, normalised with ``info.mean`` and ``info.std``, or whitened.
+        labels: (N,) int64, or (N, classes) probabilities.
+        info: how it was made and is to be used.
+        unwhitened: the images as pixels, where they are whitened.
+    """
+
+    images: Tensor
+    labels: Tensor
+    info: SetInfo
+    unwhitened: Tensor | None = None
+
+    @property
+    def hard_labels(self) -> Tensor:
+        """The class of each image (N,).
+
+        Of learnt labels, the one that it started in; of a stranger's, the likeliest.
+        """
+        if self.labels.ndim == 1:
+            return self.labels
+        if self.info.method == UNKNOWN:
+            return self.labels.argmax(1)
+        return class_labels(len(self.info.classes), len(self.labels) // len(self.info.classes))
+
+    def pixels(self) -> Tensor:
+        """The images as pixels in [0, 1], clipped, for looking at."""
+        if self.unwhitened is not None:
+            return self.unwhitened.clamp(0, 1)
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self.info.mean, self.info.std))
+        return (self.images * std + mean).clamp(0, 1)
+
+    def save(self, folder: Path) -> None:
+        """Writes the folder; ``meta.json`` comes last, so a folder with it is complete."""
+        from sdc_ext.sets.grid import draw_grid
+
+        tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
+        if self.unwhitened is not None:
+            tensors["pixels"] = self.unwhitened.contiguous()
+        write_whole(folder / TENSORS, lambda path: path.write_bytes(to_safetensors(tensors)))
+        write_whole(folder / GRID, lambda path: draw_grid(self, path))
+        write_whole(folder / META, lambda path: path.write_text(self.info.to_json()))
+
+    @classmethod
+    def load(cls, folder: Path) -> SyntheticSet:
+        """Reads a folder that :meth:`save` wrote; executes nothing in it.
+
+        Raises:
+            InputError: if it is not such a folder, or is damaged.
+        """
+        if not (folder / META).is_file():
+            raise InputError(
+                f"{folder} is not a distilled set (it has no {META}): pass a folder that "
+                "sdc-ext distill or select wrote, res_*.pt, images_*.pt, or a folder of pictures"
+            )
+        try:
+            info = SetInfo.from_json((folder / META).read_text())
+            tensors = load_file(folder / TENSORS)
+            return cls(tensors["images"], tensors["labels"], info, tensors.get("pixels"))
+        except KeyError as error:
+            raise InputError(f"the distilled set {folder} is damaged: it lacks {error}") from None
+        except (TypeError, ValueError, SafetensorError, OSError) as error:
+            raise InputError(f"the distilled set {folder} is damaged: {error}") from None
+
+    def adopt(self, data: RealData) -> RealData:
+        """The real data normalised as this set's images are, for testing on.
+
+        Raises:
+            InputError: if its images or classes do not fit.
+        """
+        ours = (tuple(self.images.shape[1:]), len(self.info.classes))
+        theirs = ((data.channels, *data.image_size), len(data.classes))
+        if ours != theirs:
+            raise InputError(
+                f"the distilled set has images of {ours[0]} and {ours[1]} classes, {data.name} has "
+                f"{theirs[0]} and {theirs[1]}: evaluate on the data set it was made from"
+            )
+        # Files of the originals do not name the classes, but they are of the public sets.
+        if data.name == "imagefolder" and self.info.classes != data.classes:
+            odd = sorted(set(self.info.classes) ^ set(data.classes))[0]
+            raise InputError(
+                f"class {odd!r} is only in one of the distilled set and the folder: evaluate on "
+                "the data set it was made from"
+            )
+        if self.info.whitening is None:
+            return replace(data, mean=self.info.mean, std=self.info.std, whitening=None)
+        whitened = data.whitened()
+        if whitened.whitened_by != self.info.whitening:
+            raise InputError(
+                f"the distilled set is ZCA-whitened by other training images than those of "
+                f"{data.name} here: evaluate on the data it was made from"
+            )
+        return whitened
+
+
+def class_labels(num_classes: int, ipc: int) -> Tensor:
+    """Labels of a set with ``ipc`` images a class, sorted by class: (num_classes * ipc,)."""
+    return torch.arange(num_classes).repeat_interleave(ipc)

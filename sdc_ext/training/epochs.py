@@ -1,0 +1,78 @@
+"""One pass over a labelled set, and the accuracy of what it trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sdc_ext.augment.base import Augmentation
+from sdc_ext.data.real import RealData, Split
+from sdc_ext.networks.chunks import default_chunk_size, split_batch
+from sdc_ext.training.gradients import _PLAIN_LOSS, BatchLoss, mean_gradient
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+    batch_loss: BatchLoss = _PLAIN_LOSS,
+) -> None:
+    """One pass over a labelled set in random order, each image augmented on its own.
+
+    Args:
+        network: in training mode.
+        optimizer: over its parameters.
+        images: (N, C, H, W), normalised, on the network's device.
+        labels: (N,) int64, or (N, classes) probabilities.
+        batch_size: images a step.
+        augmentation: drawn anew for every batch.
+        batch_loss: how to compute a chunk.
+    """
+    height, width = images.shape[2:]
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    for index in torch.split(torch.randperm(len(images)).to(images.device), batch_size):
+        batch = augmentation.draw((height, width), len(index))(images[index])
+        gradients = mean_gradient(network, batch, labels[index], batch_loss=batch_loss)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+
+@torch.inference_mode()
+def accuracy(
+    network: nn.Module,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    batch_loss: BatchLoss = _PLAIN_LOSS,
+) -> float:
+    """Share of correctly classified images, in [0, 1].
+
+    Args:
+        network: put into evaluation mode by this call.
+        batches: (images (B, C, H, W), labels (B,)) pairs, normalised and on its device.
+        batch_loss: how to compute a batch.
+    """
+    network.eval()
+    correct = sum(batch_loss.count_correct(network, x, y) for x, y in batches)
+    return correct / sum(len(y) for _, y in batches)
+
+
+# Images at once away from CPUs, where whole batches are best but must fit.
+_AT_ONCE = 1024
+
+
+def normalized_batches(
+    data: RealData, split: Split, device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """A split as (images (B, C, H, W), labels (B,)) pairs, normalised and on the device."""
+    size = default_chunk_size(split.images[:_AT_ONCE].to(device))
+    return [
+        (data.normalize(x.to(device)), y.to(device))
+        for x, y in split_batch(split.images, split.labels, size)
+    ]

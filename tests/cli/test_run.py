@@ -1,0 +1,222 @@
+"""``sdc-ext run`` as a user types it, in processes of its own."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+STANDINS = Path(__file__).parent.parent / "standins"
+SCRIPTS = {"gm": "gm/main.py", "tm": "tm/distill.py", "tesla": "tesla/distill.py"}
+
+
+def program(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "sdc_ext.cli", "run", *map(str, arguments)]
+
+
+def execute(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    return subprocess.run(
+        program(*arguments),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def script(folder: Path, text: str) -> Path:
+    path = folder / "project" / "main.py"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def test_a_script_runs_as_python_runs_it(tmp_path: Path) -> None:
+    path = script(
+        tmp_path,
+        "import os, sys\nimport beside\n"
+        "print(__name__, __file__, os.getcwd(), sys.argv, sys.path[0], sep='|')\n"
+        "print(sys.modules['__main__'].__file__)\n"
+        "sys.exit(7)\n",
+    )
+    (path.parent / "beside.py").write_text("")
+    done = execute(tmp_path, "--profile", "none", "--", "project/main.py", "--a", "b", "--", "c")
+    assert done.returncode == 7
+    name, file, folder, argv, first = done.stdout.splitlines()[0].split("|")
+    assert (name, file, folder, first) == ("__main__", str(path), *[str(path.parent)] * 2)
+    assert argv == str([str(path), "--a", "b", "--", "c"])
+    assert done.stdout.splitlines()[1] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "error"),
+    [
+        ("def f(:", 2, "main.py is no Python that this interpreter reads: "),
+        ("raise SystemExit('no data')", 1, "no data"),
+        ("import sys\nsys.exit()", 0, ""),
+        ("open('missing.txt')", 1, "FileNotFoundError"),
+        ("def f():\n    raise ValueError('mine')\nf()", 1, "ValueError: mine"),
+    ],
+)
+def test_its_end_is_its_own(tmp_path: Path, text: str, status: int, error: str) -> None:
+    done = execute(tmp_path, "--profile", "none", "--", script(tmp_path, text))
+    assert done.returncode == status
+    assert error in done.stderr
+    assert "runpy" not in done.stderr
+
+
+def test_a_script_that_fails_early_is_not_blamed_for_correcting_nothing(tmp_path: Path) -> None:
+    done = execute(tmp_path, "--profile", "gm", "--", script(tmp_path, "open('missing.txt')"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("FileNotFoundError")
+    done = execute(tmp_path, "--", STANDINS / SCRIPTS["gm"], "--Iteration", 0)
+    assert done.returncode == 2
+    assert "nothing was corrected" in done.stderr
+
+
+@pytest.mark.parametrize("profile", SCRIPTS)
+def test_observing_leaves_the_images_as_they_are(profile: str, tmp_path: Path) -> None:
+    path = STANDINS / SCRIPTS[profile]
+    images = []
+    strong = ["--lam", "0.25", "--scale", "2", "--norm", "l2_squared", "--reduction", "sum"]
+    for mode in (["--profile", "none"], ["--observe"], [*strong, "--no-strict"]):
+        file = tmp_path / f"images{len(images)}.pt"
+        done = execute(tmp_path, *mode, "--seed", 3, "--", path, "--save", file)
+        assert done.returncode == 0, done.stderr
+        images.append(torch.load(file))
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
+    assert f"profile {profile}; lam 0.25, norm l2_squared, sum, scale 2" in done.stderr
+    name = path.stem
+    assert (tmp_path / f"runs/{name}.png").read_bytes()[:4] == b"\x89PNG"
+    for record, lam in ((name, 0.0), (f"{name}-2", 0.25)):  # the second run found a free name
+        with (tmp_path / f"runs/{record}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [float(row["lam"]) for row in rows] == [lam, lam]
+        assert all(float(row["difficulty"]) > 0 for row in rows)
+
+
+def test_the_seed_covers_the_clock(tmp_path: Path) -> None:
+    text = "import time, torch\nprint(time.time(), torch.rand(()).item())\n"
+    path = script(tmp_path, text)
+    runs = [
+        execute(tmp_path, "--profile", "none", "--seed", seed, "--", path) for seed in (1, 1, 2)
+    ]
+    first, second, third = (run.stdout for run in runs)
+    assert first == second != third
+
+
+def test_what_only_prints_its_help_has_nothing_to_correct(tmp_path: Path) -> None:
+    done = execute(tmp_path, "--", STANDINS / SCRIPTS["gm"], "--help")
+    assert done.returncode == 0
+    assert "--lr_img" in done.stdout
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
+    path = STANDINS / SCRIPTS["tm"]
+    done = execute(tmp_path, "--dry-run", "--lam-ramp", 0.02, 0.08, 100, "--", path)
+    assert done.returncode == 0
+    assert not list(tmp_path.iterdir())
+    for text in (
+        "profile: tm",
+        "distill.py: captures (line 39), backward (line 45), unrolls (line 40)",
+        "torch.autograd.grad",
+        "shim wandb: ",
+        "LogRamp(start=0.02, end=0.08, steps=100)",
+    ):
+        assert text in done.stderr
+
+
+def test_experts_of_a_machine_without_a_gpu_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
+    done = execute(tmp_path, "--", STANDINS / "buffer.py", tmp_path / "buffer.pt")
+    assert done.returncode == 0
+    if not torch.cuda.is_available():
+        assert "experts (no GPU" in done.stderr
+    (timestamps,) = torch.load(tmp_path / "buffer.pt")
+    assert len({float(epoch[0].sum()) for epoch in timestamps}) == 4
+
+
+def test_a_tuple_that_is_doubled_is_pointed_out(tmp_path: Path) -> None:
+    text = (STANDINS / SCRIPTS["tesla"]).read_text()
+    old = "image_grads += torch.autograd.grad(term, x_i)[0]"
+    assert old in text
+    path = script(
+        tmp_path, text.replace(old, "image_grads += (2 * torch.autograd.grad(term, x_i))[0]")
+    )
+    assert "--scale 0.5" in execute(tmp_path, "--dry-run", "--", path).stderr
+    scaled = execute(tmp_path, "--dry-run", "--scale", 0.5, "--", path)
+    assert "restores the balance" not in scaled.stderr
+
+
+def test_divergence_saves_the_last_good_images(tmp_path: Path) -> None:
+    path = STANDINS / SCRIPTS["gm"]
+    done = execute(tmp_path, "--seed", 0, "--", path, "--Iteration", 9, "--lr_img", "inf")
+    assert done.returncode == 3
+    assert "lower lam or the learning rate" in done.stderr
+    images = torch.load(tmp_path / "runs/main-images.pt")
+    assert images.shape == (3, 1, 4, 4)
+    assert images.isfinite().all()
+    assert (tmp_path / "runs/main.csv").is_file()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> None:
+    text = (STANDINS / SCRIPTS["tesla"]).read_text()
+    text = text.replace("            optimizer_lr.step()", "            print('step', flush=True)")
+    text = text.replace("print(f", "str(f")
+    path = script(tmp_path, text)
+    process = subprocess.Popen(
+        program("--", path, "--Iteration", 10**6),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout.readline() == "step\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in errors
+    assert (tmp_path / "runs/main.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lam", "0.1"], "no script: write it after --"),
+        (["--", "missing.py"], "there is no script missing.py"),
+        (["--lam", "-1", "--", STANDINS / "gm/main.py"], "at least 0, got -1.0"),
+        (["--lam", "1", "--observe", "--", "x.py"], "not allowed with argument"),
+        (["--lam-ramp", "0.1", "0.2", "1.5", "--", STANDINS / "gm/main.py"], "whole number"),
+        (["--lam-ramp", "0", "0.2", "1", "--", STANDINS / "gm/main.py"], "above 0, got 0.0"),
+        (["--profile", "none", "--lam", "1", "--", STANDINS / "buffer.py"], "corrects and records"),
+        (["--", STANDINS], "is a folder: name the script in it"),
+        (["--record", "taken.txt", "--", STANDINS / "gm/main.py"], "must end in .csv"),
+        (["--record", "other.csv", "--", STANDINS / "gm/main.py"], "other.png exists"),
+        (["--", STANDINS / "gm/utils.py"], "was not recognised: .*--profile tesla: "),
+        (["--profile", "tm", "--", STANDINS / "gm/main.py"], "use the profile 'gm'"),
+        (["--record", "taken.csv", "--", STANDINS / "gm/main.py"], "taken.csv exists"),
+    ],
+)
+def test_bad_input(
+    arguments: list[object], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken.csv").write_text("kept")
+    (tmp_path / "other.png").write_text("kept")
+    done = execute(tmp_path, *arguments)
+    assert done.returncode == 2
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("sdc-ext: ")][-1:]
+    assert re.search(message, line)
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "taken.csv").read_text() == "kept"

@@ -1,0 +1,106 @@
+"""The scores of the field, as fractions."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdc_ext.cli import main
+from sdc_ext.data.load import load_data
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.scores import (
+    Scores,
+    hard_label_recovery,
+    improvement_over_random,
+    label_robust_score,
+)
+from sdc_ext.evaluation.selection import label_softly, random_like
+from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
+from sdc_ext.training.recipe import TrainingRecipe
+
+fractions = st.floats(0, 1)
+
+
+def test_example_of_dd_rankings_formulas() -> None:
+    """Full 85 %, distilled 60 %, random 30 %: its released program, in percent, says 5.03."""
+    scores = Scores.of(own=0.6, hard=0.6, random=0.3, full=0.85)
+    assert (scores.hlr, scores.ior) == pytest.approx((0.25, 0.3))
+    alpha = 0.5 * 0.3 - 0.5 * 0.25
+    expected = (math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1))
+    assert scores.lrs == pytest.approx(expected)
+    assert scores.lrs == pytest.approx(0.28, abs=0.005)
+
+
+@given(own=fractions, hard=fractions, random=fractions, full=fractions)
+def test_label_robust_score_is_a_fraction(
+    own: float, hard: float, random: float, full: float
+) -> None:
+    assert 0 <= Scores.of(own=own, hard=hard, random=random, full=full).lrs <= 1
+
+
+def test_label_robust_score_at_its_ends() -> None:
+    assert label_robust_score(-1, 1) == pytest.approx(1)
+    assert label_robust_score(1, -1) == pytest.approx(0)
+    assert label_robust_score(1, 0.5, weight=1) == label_robust_score(0, 0.5, weight=1)
+
+
+@pytest.mark.parametrize("percent", [85.0, -0.1, float("nan")])
+def test_percent_is_refused(percent: float) -> None:
+    with pytest.raises(InputError, match=r"must be a fraction in \[0, 1\]"):
+        hard_label_recovery(percent, 0.5)
+    with pytest.raises(InputError, match=r"must be a fraction in \[0, 1\]"):
+        improvement_over_random(0.5, percent)
+
+
+def test_score_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = tmp_path / "set"
+    assert main(["select", "random", "--ipc", "5", "--out", str(chosen)]) == 0
+    out = tmp_path / "scores.json"
+    options = ["--network", "mlp", "--num-eval", "2", "--full-epochs", "3", "--out", str(out)]
+    assert main(["score", str(chosen), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "hard-label recovery (HLR)" in printed and "all real images" in printed
+    scores = json.loads(out.read_text())
+    # The set is what the random baseline of the same seed draws.
+    assert scores["ior"] == pytest.approx(0, abs=1e-9)
+    assert scores["seed"] == 0 and scores["full_epochs"] == 3
+    full = scores["accuracies"]["full"]
+    hard = scores["accuracies"]["hard"]
+    assert scores["hlr"] == pytest.approx((sum(full) - sum(hard)) / 2)
+    assert main(["score", str(chosen), *options]) == 2
+    assert "scores.json exists: name another file" in capsys.readouterr().err
+
+
+def test_soft_labels_alone_gain_nothing(tmp_path: Path) -> None:
+    """Random images under a teacher's labels are compared with random images under these."""
+    data = load_data("digits")
+    chosen = random_like(class_labels(10, 5), data, seed=0)
+    images = data.normalize(data.train.images[chosen])
+    recipe = TrainingRecipe(20, lr=0.01)
+    device = torch.device("cpu")
+    labels = label_softly(images, data, "mlp", replace(recipe, epochs=3), seed=0, device=device)
+    info = SetInfo("tesla", "digits", data.classes, data.mean, data.std, 5, "mlp", recipe)
+    SyntheticSet(images, labels, info).save(tmp_path / "set")
+    out = tmp_path / "scores.json"
+    options = ["--num-eval", "2", "--full-epochs", "3", "--out", str(out)]
+    assert main(["score", str(tmp_path / "set"), *options]) == 0
+    scores = json.loads(out.read_text())
+    assert scores["accuracies"]["own"] == scores["accuracies"]["random"]
+    assert scores["accuracies"]["own"] != scores["accuracies"]["hard"]
+
+
+def test_random_images_are_as_many_of_each_class() -> None:
+    data = load_data("digits")
+    labels = torch.tensor([3, 3, 3, 0, 9])
+    chosen = random_like(labels, data, seed=0)
+    assert data.train.labels[chosen].tolist() == [0, 3, 3, 3, 9]
+    with pytest.raises(InputError, match=r"class '1' has .* real images, fewer than 5000"):
+        random_like(torch.ones(5000, dtype=torch.int64), data, seed=0)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sdc_ext.injection.recognition import project_sources, read_facts, recognize
+
+STANDINS = Path(__file__).parent.parent / "standins"
+
+CAPTURE = "g = torch.autograd.grad(loss, params, create_graph=True)[0]\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "profile"),
+    [("gm/main.py", "gm"), ("tm/distill.py", "tm"), ("tesla/distill.py", "tesla")],
+)
+def test_stand_ins_are_recognised(script: str, profile: str) -> None:
+    where, facts = recognize(project_sources(STANDINS / script))
+    assert facts.profile == profile
+    assert where == STANDINS / script
+
+
+@pytest.mark.parametrize(
+    ("source", "profile"),
+    [
+        (CAPTURE + "loss.backward()", "gm"),
+        (CAPTURE + "match_loss(g, real).backward()", "gm"),
+        (CAPTURE + "d = ((g - real) ** 2).sum()\nd.backward()", "gm"),
+        (CAPTURE + "torch.autograd.backward(loss)", "gm"),
+        (CAPTURE + "params = params - lr * g\nloss.backward()", "tm"),
+        (CAPTURE + "params = [p - lr * d for p, d in zip(params, g)]\nloss.backward()", "gm"),
+        (CAPTURE + "net(x, flat_param=params)\nloss.backward()", "tm"),
+        (CAPTURE + "functional_call(net, params, x)\nloss.backward()", "gm"),
+        (CAPTURE + "images.grad = torch.autograd.grad(loss, images)[0]", "gm"),
+        (CAPTURE + CAPTURE + "images.grad = total", "tesla"),
+        (CAPTURE + "images.grad = None", None),
+        (CAPTURE + "images.grad = total\nloss.backward()", "gm"),
+        (CAPTURE, None),
+        ("g = torch.autograd.grad(loss, params, create_graph=False)\nloss.backward()", None),
+        ("g = torch.autograd.grad(loss, params, create_graph=again)\nloss.backward()", "gm"),
+        ("g = torch.autograd.grad(loss, w, None, True, True)\nloss.backward()", "gm"),
+        ("t.append([p.detach().cpu() for p in net.parameters()])\nloss.backward()", "none"),
+        ("def broken(:", None),
+        ("", None),
+    ],
+)
+def test_facts_speak_for_a_profile(source: str, profile: str | None) -> None:
+    assert read_facts(source).profile == profile
+
+
+def test_facts_have_lines() -> None:
+    facts = read_facts("\n" + CAPTURE + "x = 2 * torch.autograd.grad(a, b)\nimages.grad = x")
+    assert (facts.captures, facts.repeats_gradients, facts.assigns_grad) == (2, 3, 4)
+    assert str(facts) == "captures (line 2), assigns grad (line 4), repeats gradients (line 3)"
+    assert str(read_facts("")) == "no gradients with create_graph=True"
+
+
+def test_names_do_not_count(tmp_path: Path) -> None:
+    script = tmp_path / "tesla_distill.py"
+    script.write_text("from loop import mtt\n")
+    (tmp_path / "loop.py").write_text(CAPTURE + "loss.backward()")
+    where, facts = recognize(project_sources(script))
+    assert (where.name, facts.profile) == ("loop.py", "gm")
+
+
+def test_a_project_is_followed_but_not_its_libraries(tmp_path: Path) -> None:
+    (tmp_path / "distill").mkdir()
+    (tmp_path / "utils").mkdir()
+    script = tmp_path / "distill" / "main.py"
+    script.write_text(
+        "import sys\nsys.path.append('../')\nimport torch\nfrom utils.helpers import f\n"
+        "import networks as n\nimport beside\n"
+    )
+    for name in ("utils/helpers.py", "networks.py", "distill/beside.py", "distill/unused.py"):
+        (tmp_path / name).write_text("import main\n")
+    names = {path.name for path in project_sources(script)}
+    assert names == {"main.py", "helpers.py", "networks.py", "beside.py"}
+
+
+def test_nothing_is_recognised_where_nothing_is(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text("print('hello')\n")
+    assert recognize(project_sources(script)) is None

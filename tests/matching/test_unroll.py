@@ -1,0 +1,230 @@
+"""The inner loop: its adjoints against each other, finite differences and invariants."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.errors import InputError
+from sdc_ext.matching.adjoints import Share
+from sdc_ext.matching.inner_loop import unroll
+from sdc_ext.matching.minibatches import Minibatch, draw_minibatches
+from sdc_ext.networks.create import create_network
+from sdc_ext.networks.functional import FunctionalNetwork
+
+CLASSES = 3
+
+
+class Problem:
+    """A small inner loop in float64, whose loss has a distance and the correction."""
+
+    def __init__(
+        self,
+        *,
+        spec: str = "convnet:width=4:depth=1",
+        channels: int = 2,
+        size: tuple[int, int] = (6, 6),
+        count: int = 5,
+        batch_syn: int = 3,
+        steps: int = 3,
+        soft: bool = True,
+        strategy: str = "crop_cutout_flip",
+        seed: int = 0,
+    ) -> None:
+        torch.manual_seed(seed)
+        network = create_network(spec, channels, CLASSES, size).double().train()
+        self.student = FunctionalNetwork(network)
+        self.params = self.student.initial_parameters().requires_grad_()
+        self.images = torch.randn(count, channels, *size, dtype=torch.float64).requires_grad_()
+        self.logits = torch.randn(count, CLASSES, dtype=torch.float64).requires_grad_()
+        self.hard = torch.arange(count) % CLASSES
+        self.lr = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+        self.soft = soft
+        self.batches = draw_minibatches(count, batch_syn, steps, parse_augmentation(strategy), size)
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        learnt = [self.params, self.images, self.lr]
+        return [*learnt, self.logits] if self.soft else learnt
+
+    def loss(self, **options: Any) -> Tensor:
+        labels = self.logits.softmax(-1) if self.soft else self.hard
+        final, norms = unroll(
+            self.student, self.params, self.images, labels, self.lr, self.batches, **options
+        )
+        return (final - 0.3).square().sum() + 0.5 * norms.mean()
+
+    def gradients(self, **options: Any) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(self.loss(**options), self.leaves)
+
+
+def assert_close(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], tolerance: float) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    channels=st.integers(1, 3),
+    size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    count=st.integers(1, 6),
+    batch_syn=st.integers(1, 6),
+    steps=st.integers(1, 4),
+    chunk_size=st.integers(1, 4),
+    soft=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_recompute_equals_direct(chunk_size: int, **shape: Any) -> None:
+    problem = Problem(**shape)
+    ours = problem.gradients(chunk_size=chunk_size)
+    assert_close(ours, problem.gradients(adjoint="direct"), 1e-10)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["mlp", "convnet:width=4:depth=1:norm=batch", "convnet:width=4:depth=2:norm=layer:pool=max"],
+)
+def test_recompute_equals_direct_on_other_networks(spec: str) -> None:
+    problem = Problem(spec=spec, channels=3, size=(12, 12), strategy="none")
+    assert_close(problem.gradients(chunk_size=2), problem.gradients(adjoint="direct"), 1e-9)
+
+
+@pytest.mark.parametrize("adjoint", ["recompute", "direct"])
+def test_gradients_are_finite_differences(adjoint: str) -> None:
+    problem = Problem(spec="convnet:width=4:depth=1:act=swish", strategy="none")
+    gradients = problem.gradients(adjoint=adjoint)
+    step = 1e-6
+    for leaf, gradient in zip(problem.leaves, gradients, strict=True):
+        direction = torch.randn_like(leaf)
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                leaf += sign * step * direction
+            values.append(float(problem.loss(adjoint=adjoint).detach()))
+            with torch.no_grad():
+                leaf -= sign * step * direction
+        expected = (values[0] - values[1]) / (2 * step)
+        assert float((gradient * direction).sum()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_values_do_not_depend_on_the_adjoint() -> None:
+    losses = [Problem().loss(adjoint=a).detach() for a in ("direct", "recompute", "tesla")]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-12, atol=0)
+    assert torch.equal(losses[1], losses[2])
+
+
+def test_tesla_differs_and_agrees_for_a_single_step() -> None:
+    one = Problem(steps=1)
+    exact, tesla = one.gradients(), one.gradients(adjoint="tesla")
+    assert_close(tesla[1:], exact[1:], 1e-12)
+    more = Problem(steps=3)
+    exact, tesla = more.gradients(), more.gradients(adjoint="tesla")
+    assert (tesla[1] - exact[1]).abs().max() > 1e-3 * exact[1].abs().max()
+
+
+def test_two_shares_equal_one() -> None:
+    barrier, parts = threading.Barrier(2, timeout=60), [torch.empty(0), torch.empty(0)]
+
+    def work(index: int) -> tuple[Tensor, ...]:
+        def reduce(tensor: Tensor) -> Tensor:
+            parts[index] = tensor
+            barrier.wait()
+            total = parts[0] + parts[1]
+            barrier.wait()
+            return total
+
+        return problems[index].gradients(chunk_size=2, share=Share(index, 2, reduce))
+
+    problems = [Problem(batch_syn=5), Problem(batch_syn=5)]
+    alone = Problem(batch_syn=5).gradients()
+    with ThreadPoolExecutor(2) as pool:
+        for gradients in pool.map(work, (0, 1)):
+            assert_close(gradients, alone, 1e-12)
+
+
+def test_no_gradient_no_nan() -> None:
+    problem = Problem(soft=False)
+    problem.params = torch.zeros_like(problem.params).requires_grad_()
+    for gradient in problem.gradients():
+        assert bool(gradient.isfinite().all())
+
+
+def test_graph_may_be_walked_twice() -> None:
+    problem = Problem()
+    loss = problem.loss()
+    first = torch.autograd.grad(loss, problem.leaves, retain_graph=True)
+    again = torch.autograd.grad(loss, problem.leaves)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_minibatches_are_cut_from_a_permutation_and_used_from_its_end() -> None:
+    torch.manual_seed(3)
+    batches = draw_minibatches(7, 3, 5, parse_augmentation("none"), (4, 4))
+    torch.manual_seed(3)
+    first, second = torch.randperm(7), torch.randperm(7)
+    expected = [first[6:], first[3:6], first[:3], second[6:], second[3:6]]
+    for batch, rows in zip(batches, expected, strict=True):
+        assert torch.equal(batch.rows, rows)
+
+
+def test_minibatches_of_the_whole_set() -> None:
+    for batch_syn in (0, 9):
+        for batch in draw_minibatches(4, batch_syn, 2, parse_augmentation("none"), (4, 4)):
+            assert sorted(batch.rows.tolist()) == [0, 1, 2, 3]
+
+
+def test_dropout_is_refused_where_steps_are_computed_again() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, CLASSES)).train()
+    student = FunctionalNetwork(network)
+    images, labels = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
+    batch = Minibatch(torch.arange(2), lambda x: x)
+    arguments = (student, student.initial_parameters(), images, labels, torch.tensor(0.1), [batch])
+    with pytest.raises(InputError, match="adjoint 'recompute' computes each step again"):
+        unroll(*arguments)
+    final, norms = unroll(*arguments, adjoint="direct")
+    assert final.shape == (student.num_parameters,) and norms.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"adjoint": "exact"}, "unknown adjoint 'exact'"),
+        ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
+    ],
+)
+def test_bad_choices_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Problem().loss(**options)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_compiled_derivatives_equal_plain_ones() -> None:
+    torch.manual_seed(0)
+    network = create_network("convnet:width=8:depth=2", 3, CLASSES, (12, 12))
+    # A small u: forward derivatives have lost digits on it.
+    images, u = torch.randn(4, 3, 12, 12), 1e-5 * torch.randn(1059)
+    for labels in (torch.tensor([0, 1, 2, 0]), torch.rand(4, CLASSES).softmax(-1)):
+        plain, compiled = FunctionalNetwork(network), FunctionalNetwork(network, compile=True)
+        theta = plain.initial_parameters()
+        torch.testing.assert_close(
+            compiled.gradient(theta, images, labels), plain.gradient(theta, images, labels)
+        )
+        for hessian in (True, False):
+            ours, theirs = (
+                s.gradient_product(theta, images, labels, u, hessian=hessian)
+                for s in (compiled, plain)
+            )
+            for a, b in zip(ours, theirs, strict=True):
+                assert (a is None) == (b is None)
+                if a is not None and b is not None:
+                    assert_close((a,), (b,), 1e-5)

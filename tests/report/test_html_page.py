@@ -1,0 +1,134 @@
+"""The report: one page that holds all it shows and says what the runs say."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdc_ext.cli import main
+from sdc_ext.report.svg_charts import Line, line_chart
+
+TINY = [
+    *("--network", "convnet:width=4:depth=1", "--batch-real", "8", "--iterations", "6"),
+    *("--inner-loop", "2", "--num-eval", "2", "--epoch-eval-train", "2", "--eval-every", "3"),
+]
+
+
+class Page(HTMLParser):
+    """Which elements there are, their attributes, and the cells of the tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.cells: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "img", "br"):
+            self._open.append(tag)
+        self.links += [v or "" for k, v in attributes if k in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] in ("td", "th"):
+            self.cells.append(data)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of four runs, one of them evaluated on two networks."""
+    folder = tmp_path_factory.mktemp("runs") / "both"
+    command = ["compare", "dsa", "--lam", "0", "0.5", "--seeds", "2", *TINY, "--ipc", "3"]
+    assert main([*command, "--out", str(folder)]) == 0
+    chosen = str(folder / "lam-0" / "seed-0")
+    networks = ["--networks", "mlp,convnet:width=4:depth=1", "--epoch-eval-train", "2"]
+    assert main(["evaluate", chosen, "--num-eval", "2", *networks]) == 0
+    return folder
+
+
+def report(out: Path, *folders: Path) -> tuple[str, Page]:
+    assert main(["report", *map(str, folders), "--out", str(out)]) == 0
+    text = out.read_text()
+    return text, Page(text)
+
+
+def test_page_holds_everything_itself(tmp_path: Path, runs: Path) -> None:
+    text, page = report(tmp_path / "report.html", runs)
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
+    assert "script" not in page.tags and "link" not in page.tags
+    assert 'name="viewport"' in text and "color-scheme: light dark" in text
+
+
+def test_page_says_what_the_runs_say(tmp_path: Path, runs: Path) -> None:
+    text, page = report(tmp_path / "report.html", runs)
+    assert "<title>dsa on digits, 3 images a class</title>" in text
+    for cell in ("lam-0/seed-0", "lam-0.5/seed-1", "lam 0.5", "mlp", "p, sign test", "seed"):
+        assert cell in page.cells
+    assert page.tags.count("svg") == 3  # accuracy, GraDN, matching loss
+    for title in ("test accuracy %", "GraDN (difficulty)", "matching loss"):
+        assert title in text
+    assert re.search(r"first to the last tenth.*with lam 0; .* with lam 0\.5", text)
+    assert page.tags.count("img") == 2  # a picture a correction
+    assert "2 more sets are not shown" in text
+
+
+def test_picture_is_the_distilled_images(tmp_path: Path, runs: Path) -> None:
+    _, page = report(tmp_path / "report.html", runs / "lam-0" / "seed-0")
+    (picture,) = [link for link in page.links if link.startswith("data:")]
+    content = base64.b64decode(picture.partition(",")[2])
+    with Image.open(io.BytesIO(content)) as image:
+        # Ten rows of three images of 8x8 with a line between them.
+        assert image.size == (3 * 9 + 1, 10 * 9 + 1)
+        assert np.asarray(image).std() > 10
+
+
+def test_selected_images_have_no_curves(tmp_path: Path) -> None:
+    assert main(["select", "random", "--out", str(tmp_path / "set")]) == 0
+    _, page = report(tmp_path / "report.html", tmp_path / "set")
+    assert "svg" not in page.tags and "img" in page.tags
+
+
+def test_what_a_stranger_wrote_is_no_markup(tmp_path: Path, runs: Path) -> None:
+    folder = tmp_path / "<b>"
+    folder.mkdir()
+    source = runs / "lam-0" / "seed-0"
+    for name in ("meta.json", "synthetic.safetensors"):
+        content = (source / name).read_bytes()
+        (folder / name).write_bytes(content.replace(b'"dsa"', b'"<script>"'))
+    text, page = report(tmp_path / "report.html", folder)
+    assert "script" not in page.tags and "&lt;script&gt;" in text
+
+
+def test_folder_without_sets_and_existing_page_are_refused(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path), "--out", str(page)]) == 2
+    assert "holds no distilled set" in capsys.readouterr().err
+    assert not page.exists()
+    page.write_text("mine")
+    assert main(["report", str(runs), "--out", str(page)]) == 2
+    assert page.read_text() == "mine"
+
+
+def test_chart_follows_the_page_and_is_the_same_every_time() -> None:
+    lines = [Line(range(40), np.linspace(1, 2, 40), 0), Line([0, 1], [1, float("nan")], 1)]
+    chart = line_chart("a < b", lines, "iteration", smooth=True)
+    assert "currentColor" in chart and "#010203" not in chart
+    root = ElementTree.fromstring(chart)
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "a < b" in texts and "iteration" in texts
+    assert chart == line_chart("a < b", lines, "iteration", smooth=True)
