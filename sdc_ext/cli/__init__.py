@@ -1,28 +1,35 @@
-"""The command line ``sdc-ext``: one module a group of commands."""
+"""The command line ``sdc-ext``: one module a command, and only the one that is asked for loads."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
+from sdc_ext import __version__
 from sdc_ext._memory import keep_freed_memory
-from sdc_ext.cli.common import INTERRUPTED
-from sdc_ext.cli.compare import add_compare
-from sdc_ext.cli.difficulty import add_difficulty
-from sdc_ext.cli.discrepancy import add_discrepancy
-from sdc_ext.cli.distill import add_distill
-from sdc_ext.cli.evaluate import add_evaluate
-from sdc_ext.cli.experts import add_experts
-from sdc_ext.cli.report import add_report
-from sdc_ext.cli.run import add_run
-from sdc_ext.cli.score import add_score
-from sdc_ext.cli.select import add_select
-from sdc_ext.cli.sets import add_export, add_show
-from sdc_ext.cli.theory import add_theory
-from sdc_ext.cli.tune import add_tune
+from sdc_ext.cli.options import INTERRUPTED
 from sdc_ext.errors import DivergenceError, InputError
+
+# The command's module, in this package, and what it is for.
+_COMMANDS = {
+    "distill": "distil a data set into few images",
+    "experts": "train and store expert trajectories",
+    "run": "run an unmodified script of an original with SDC",
+    "compare": "distil with several lam: is a gain signal?",
+    "tune": "search for lam on held-out training images",
+    "select": "choose real images: what distillation must beat",
+    "evaluate": "train networks on distilled sets and test them",
+    "score": "hard-label recovery, improvement over random, label-robust score",
+    "discrepancy": "distances of sets to the real images, beside random ones",
+    "difficulty": "how hard real images and sets are: misclassification, GraDN, loss",
+    "show": "draw a distilled set and print what is known of it",
+    "report": "write one HTML page about distilled sets",
+    "export": "write a distilled set in somebody else's format",
+    "theory": "what theory says, beside measurements",
+}
 
 _BAD_INPUT = 2
 _DIVERGED = 3
@@ -75,23 +82,11 @@ def _report(problem: object, status: int) -> int:
 
 
 def _parser(given: Sequence[str]) -> ArgumentParser:
-    from sdc_ext import __version__
-
     parser = _Parser(prog="sdc-ext", description="Dataset distillation with SDC.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    add_distill(commands, given)
-    add_experts(commands, given)
-    add_run(commands)
-    add_compare(commands, given)
-    add_tune(commands, given)
-    add_select(commands, given)
-    add_evaluate(commands)
-    add_score(commands)
-    add_discrepancy(commands, given)
-    add_difficulty(commands, given)
-    add_show(commands)
-    add_report(commands)
-    add_export(commands)
-    add_theory(commands)
+    for name, purpose in _COMMANDS.items():
+        command = commands.add_parser(name, help=purpose)
+        if given[:1] == [name]:
+            import_module(f"sdc_ext.cli.{name}").add_options(command)
     return parser

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from rich.progress import Progress
+from torch import Tensor
 
 from sdc_ext._files import write_table, write_whole
-from sdc_ext.cli.common import (
-    add_settings,
-    check_free,
-    chosen_settings,
-    claim_folder,
-    load_chosen_data,
-    make_accelerator,
-    make_console,
-    parse_seed,
-)
+from sdc_ext._seeds import seed_torch
+from sdc_ext.adapters.recipes.gradient import network_rule
+from sdc_ext.cli.data import load_chosen_data
+from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.options import add_settings, chosen_settings, parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_positive
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from torch import Tensor
-
-    from sdc_ext.data.real import RealData
-    from sdc_ext.evaluation.difficulty import Difficulty
+from sdc_ext.evaluation.difficulty import Difficulty, measure_difficulty
+from sdc_ext.evaluation.selection import random
+from sdc_ext.networks.create import check_network
+from sdc_ext.report.figures import draw_difficulty
+from sdc_ext.report.tables import difficulty_table
+from sdc_ext.training.probe import Probe
+from sdc_ext.verbs.session import make_accelerator, make_console
 
 Samples = dict[str, tuple["Tensor", "Tensor"]]
 
 
-def add_difficulty(commands: Any, given: Sequence[str]) -> None:
-    parser = commands.add_parser(
-        "difficulty", help="how hard real images and sets are: misclassification, GraDN, loss"
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
     parser.add_argument("sets", type=Path, nargs="*", metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
@@ -51,24 +49,14 @@ def add_difficulty(commands: Any, given: Sequence[str]) -> None:
     )
     parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the table and the picture")
-    if given[:1] == ["difficulty"]:
-        from sdc_ext.training.probe import Probe
-
-        add_settings(parser.add_argument_group("the networks, trained on real images"), Probe)
+    add_settings(parser.add_argument_group("the networks, trained on real images"), Probe)
     parser.set_defaults(run=_difficulty)
 
 
 def _difficulty(options: Namespace) -> None:
-    from rich.progress import Progress
-
-    from sdc_ext.evaluation.difficulty import measure_difficulty
-    from sdc_ext.networks.create import check_network
-    from sdc_ext.report.tables import difficulty_table
-    from sdc_ext.training.probe import Probe
-
     check_positive(options, "per_class", "num_networks")
     check_free(options.out)
-    accelerator = make_accelerator("no", None, Path())
+    accelerator = make_accelerator()
     console = make_console(accelerator)
     samples, data, network = _samples(options, accelerator)
     probe = Probe(**{"network": network, **chosen_settings(options)})
@@ -106,8 +94,6 @@ def _samples(options: Namespace, accelerator: Accelerator) -> tuple[Samples, Rea
                     f"{name} belongs to other data than {opened[0][0]}: score it alone"
                 )
     else:
-        from sdc_ext.adapters.recipes.gradient import network_rule
-
         options.dataset = options.dataset or "digits"
         data = load_chosen_data(options, accelerator)
         network = network_rule(options.dataset).get("network", ("convnet", ""))[0]
@@ -117,11 +103,6 @@ def _samples(options: Namespace, accelerator: Accelerator) -> tuple[Samples, Rea
 
 def _real_images(data: RealData, options: Namespace) -> Samples:
     """Some of each class, at random."""
-    import torch
-
-    from sdc_ext._seeds import seed_torch
-    from sdc_ext.evaluation.selection import random
-
     split = data.test if options.split == "test" else data.train
     seed_torch(options.seed, "scored")
     by_class = (torch.nonzero(split.labels == c)[:, 0] for c in range(len(data.classes)))
@@ -130,8 +111,6 @@ def _real_images(data: RealData, options: Namespace) -> Samples:
 
 
 def _write(found: Mapping[tuple[str, int], Difficulty], samples: Samples, out: Path) -> None:
-    from sdc_ext.report.figures import draw_difficulty
-
     rows = [
         {
             "samples": name,

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from rich.progress import Progress
 
 from sdc_ext._files import write_table, write_whole
-from sdc_ext.cli.common import (
-    add_settings,
-    check_free,
-    chosen_settings,
-    claim_folder,
-    listed,
-    make_accelerator,
-    make_console,
-    parse_seed,
-)
+from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.options import add_settings, chosen_settings, listed, parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.errors import check_choice
+from sdc_ext.evaluation.closeness import (
+    SPACES,
+    Closeness,
+    check_sizes,
+    compare_with_real,
+    feature_maps,
+)
+from sdc_ext.evaluation.discrepancies import DISCREPANCIES, choose_discrepancies
+from sdc_ext.networks.create import check_network
+from sdc_ext.report.figures import draw_closeness
+from sdc_ext.report.tables import closeness_table
+from sdc_ext.training.probe import Probe
+from sdc_ext.verbs.session import make_accelerator, make_console
 
-if TYPE_CHECKING:
-    from sdc_ext.evaluation.closeness import Closeness
 
-
-def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
-    parser = commands.add_parser(
-        "discrepancy", help="distances of sets to the real images, beside random ones"
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
     parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
@@ -50,28 +52,16 @@ def add_discrepancy(commands: Any, given: Sequence[str]) -> None:
     )
     parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
     parser.add_argument("--out", type=Path, help="folder of the table and the chart")
-    if given[:1] == ["discrepancy"]:
-        from sdc_ext.training.probe import Probe
-
-        add_settings(parser.add_argument_group("the networks of features"), Probe)
+    add_settings(parser.add_argument_group("the networks of features"), Probe)
     parser.set_defaults(run=_discrepancy)
 
 
 def _discrepancy(options: Namespace) -> None:
-    from rich.progress import Progress
-
-    from sdc_ext.errors import check_choice
-    from sdc_ext.evaluation.closeness import SPACES, check_sizes, compare_with_real, feature_maps
-    from sdc_ext.evaluation.discrepancies import DISCREPANCIES, choose_discrepancies
-    from sdc_ext.networks.create import check_network
-    from sdc_ext.report.tables import closeness_table
-    from sdc_ext.training.probe import Probe
-
     check_sizes(options.draws, options.max_real)
     measures = choose_discrepancies(listed(options.measures or ",".join(DISCREPANCIES)))
     spaces = [check_choice("space", space, SPACES) for space in listed(options.spaces)]
     check_free(options.out)
-    accelerator = make_accelerator("no", None, Path())
+    accelerator = make_accelerator()
     console = make_console(accelerator)
     opened = list(open_all(options, accelerator))
     # One network for all, or columns could not be compared.
@@ -117,8 +107,6 @@ def _discrepancy(options: Namespace) -> None:
 
 
 def _write(results: Mapping[str, Sequence[Closeness]], network: str, seed: int, out: Path) -> None:
-    from sdc_ext.report.figures import draw_closeness
-
     rows = [
         {
             "set": name,

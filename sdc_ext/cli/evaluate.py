@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdc_ext._files import write_table, write_whole
-from sdc_ext.cli.common import (
-    check_free,
-    claim_folder,
-    listed,
-    make_accelerator,
-    make_console,
-    parse_seed,
-)
+from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.options import listed, parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import check_positive
+from sdc_ext.verbs.session import make_accelerator, make_console
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,8 +25,8 @@ if TYPE_CHECKING:
     from sdc_ext.training.recipe import TrainingRecipe
 
 
-def add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="train networks on distilled sets and test them")
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
     parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(

@@ -9,18 +9,26 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from rich.console import Console
 
 from sdc_ext._files import write_whole
-from sdc_ext.cli.common import check_free, parse_seed
+from sdc_ext.cli.folders import check_free
+from sdc_ext.cli.options import parse_seed
 from sdc_ext.errors import InputError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from sdc_ext.theory.accuracies import Family, Series
-    from sdc_ext.theory.coverage import Coverage
-    from sdc_ext.theory.scaling import Scaling
+from sdc_ext.theory.accuracies import Family, Series
+from sdc_ext.theory.coverage import MODE, Coverage
+from sdc_ext.theory.laws import collect, fit_coverage, fit_scaling, read_accuracies
+from sdc_ext.theory.plots import draw_coverage, draw_scaling
+from sdc_ext.theory.scaling import Scaling
+from sdc_ext.theory.tables import (
+    coverage_sentences,
+    coverage_table,
+    floor_sentence,
+    form_table,
+    scaling_table,
+)
 
 _Measured = TypeVar("_Measured")
 _Law = TypeVar("_Law")
@@ -56,10 +64,6 @@ def _add_common(parser: ArgumentParser) -> None:
 
 
 def _scaling(options: Namespace) -> None:
-    from sdc_ext.theory.laws import fit_scaling
-    from sdc_ext.theory.plots import draw_scaling
-    from sdc_ext.theory.tables import floor_sentence, scaling_table
-
     series, console = _open(options)
     laws = _each(series, lambda s: fit_scaling(s, options.seed), console)
     for law in laws:
@@ -75,10 +79,6 @@ def _scaling(options: Namespace) -> None:
 
 
 def _coverage(options: Namespace) -> None:
-    from sdc_ext.theory.laws import fit_coverage
-    from sdc_ext.theory.plots import draw_coverage
-    from sdc_ext.theory.tables import coverage_sentences, coverage_table, form_table
-
     if options.target is not None and not 0 < options.target < 1:
         raise InputError(f"--target must be a fraction between 0 and 1, got {options.target:g}")
     series, console = _open(options)
@@ -103,10 +103,6 @@ def _coverage(options: Namespace) -> None:
 
 
 def _open(options: Namespace) -> tuple[list[Series], Console]:
-    from rich.console import Console
-
-    from sdc_ext.theory.laws import collect, read_accuracies
-
     check_free(options.out)
     series = collect(read_accuracies(options.tables))
     return series, Console(highlight=False, soft_wrap=True)
@@ -162,8 +158,6 @@ def _scaling_json(law: Scaling) -> dict[str, Any]:
 
 
 def _coverage_json(law: Coverage) -> dict[str, Any]:
-    from sdc_ext.theory.coverage import MODE
-
     return {"mode": MODE, **asdict(law), "best": law.best, "claimed": law.claimed}
 
 

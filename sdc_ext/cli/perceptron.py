@@ -6,8 +6,15 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
+
 from sdc_ext._files import write_table, write_whole
-from sdc_ext.cli.common import check_free, claim_folder, parse_seed
+from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.options import parse_seed
+from sdc_ext.theory.perceptron_simulation import Simulator
+from sdc_ext.theory.perceptron_study import Setting, draw_study, study
+from sdc_ext.theory.tables import crossover_table
 
 
 def add_perceptron(commands: Any) -> None:
@@ -46,13 +53,6 @@ def parse_trials(text: str) -> int:
 
 
 def _perceptron(options: Namespace) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from sdc_ext.theory.perceptron_simulation import Simulator
-    from sdc_ext.theory.perceptron_study import Setting, draw_study, study
-    from sdc_ext.theory.tables import crossover_table
-
     check_free(options.out)
     gammas, shares = (tuple(dict.fromkeys(values)) for values in (options.gamma, options.f))
     setting = Setting(gammas, shares)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
 
 from sdc_ext._files import write_whole
 from sdc_ext.errors import InputError
+from sdc_ext.report.html_page import write_report
 
 
-def add_report(commands: Any) -> None:
-    parser = commands.add_parser("report", help="write one HTML page about distilled sets")
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
     parser.add_argument(
         "folders",
         type=Path,
@@ -24,8 +24,6 @@ def add_report(commands: Any) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from sdc_ext.report.html_page import write_report
-
     if options.out.exists():
         raise InputError(f"{options.out} exists: name another --out")
     write_whole(options.out, lambda path: write_report(options.folders, path))

@@ -6,12 +6,12 @@ import itertools
 import os
 import signal
 import sys
-from argparse import REMAINDER, Namespace
+from argparse import REMAINDER, ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from sdc_ext.cli.common import INTERRUPTED, parse_seed, whole_ramp
+from sdc_ext.cli.options import INTERRUPTED, parse_seed, whole_ramp
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.regularizer import LogRamp, Norm
@@ -29,10 +29,9 @@ sdc-ext run --lam 0.002 -- DatasetCondensation/main.py --dataset MNIST --ipc 1
 """
 
 
-def add_run(commands: Any) -> None:
-    parser = commands.add_parser(
-        "run", help="run an unmodified script of an original with SDC", epilog=_EPILOG
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    parser.epilog = _EPILOG
     strength = parser.add_mutually_exclusive_group()
     strength.add_argument("--lam", type=float, help="weight of the correction (default 0.002)")
     strength.add_argument(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdc_ext._files import write_whole
-from sdc_ext.cli.common import make_accelerator, make_console, parse_seed
+from sdc_ext.cli.options import parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
 from sdc_ext.errors import InputError, check_positive
+from sdc_ext.verbs.session import make_accelerator, make_console
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,10 +33,8 @@ _TRAINED_ON = {
 }
 
 
-def add_score(commands: Any) -> None:
-    parser = commands.add_parser(
-        "score", help="hard-label recovery, improvement over random, label-robust score"
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
     parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument("--network", help="what is trained (default: the set's own)")

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from sdc_ext.cli.common import (
-    add_data,
-    add_settings,
-    check_free,
-    chosen_settings,
-    data_label,
-    load_chosen_data,
-    make_accelerator,
-    make_console,
-    parse_seed,
-)
+from sdc_ext.cli.data import data_label, load_chosen_data
+from sdc_ext.cli.folders import check_free
+from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed
 from sdc_ext.errors import check_choice
+from sdc_ext.verbs.session import make_accelerator, make_console, prepare_data
 
 
-def add_select(commands: Any, given: Sequence[str]) -> None:
-    parser = commands.add_parser("select", help="choose real images: what distillation must beat")
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
     parser.add_argument(
         "baseline", metavar="BASELINE", help="random, herding, k-center or forgetting"
     )
@@ -34,11 +25,10 @@ def add_select(commands: Any, given: Sequence[str]) -> None:
         "--like", default="dc", metavar="METHOD", help="evaluated as this method's sets are"
     )
     parser.add_argument("--out", type=Path, help="folder of the set")
-    if given[:1] == ["select"]:
-        from sdc_ext.training.probe import Probe
+    from sdc_ext.training.probe import Probe
 
-        group = parser.add_argument_group("the network that all but random look through")
-        add_settings(group, Probe)
+    group = parser.add_argument_group("the network that all but random look through")
+    add_settings(group, Probe)
     parser.set_defaults(run=_select)
 
 
@@ -62,7 +52,7 @@ def _select(options: Namespace) -> None:
     check_free(out)
     accelerator = make_accelerator("no", None, out)
     console = make_console(accelerator)
-    data = load_chosen_data(options, accelerator, settings.run)
+    data = prepare_data(load_chosen_data(options, accelerator), settings.run, accelerator)
     console.print(data.describe())
     with Progress(console=console, disable=not accelerator.is_main_process) as progress:
         epochs = 0 if options.baseline == "random" else probe.train_epochs

@@ -77,9 +77,20 @@ def load_data(
         data = _load_torchvision(name, data_dir, download)
     else:
         data = _load_folder(name, data_dir, image_size)
-    if statistics is not None:
-        mean, std = STATISTICS[check_choice("statistics", statistics, STATISTICS)]
-        data = replace(data, mean=mean, std=std)
+    if name == "imagefolder" and data_dir is not None:
+        data = replace(data, folder=data_dir.resolve().name)
+    _check(data)
+    return data if statistics is None else with_statistics(data, statistics)
+
+
+def with_statistics(data: RealData, name: str) -> RealData:
+    """The same data, normalised with the channel statistics of the data set of that name.
+
+    Raises:
+        InputError: If there are none of that name, or of other channels.
+    """
+    mean, std = STATISTICS[check_choice("statistics", name, STATISTICS)]
+    data = replace(data, mean=mean, std=std)
     _check(data)
     return data
 

@@ -34,6 +34,8 @@ class RealData:
         mean: channel means, length C, of pixels in [0, 1].
         std: channel standard deviations, likewise.
         whitening: takes the place of mean and std, which are then 0 and 1.
+        folder: The name of the folder they were read from, where their name does not say which
+            data they are.
     """
 
     name: str
@@ -43,6 +45,12 @@ class RealData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     whitening: Whitening | None = None
+    folder: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What folders of runs and experts call these data."""
+        return self.name if self.folder is None else f"{self.name}-{self.folder}"
 
     @property
     def channels(self) -> int:

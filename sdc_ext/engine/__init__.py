@@ -1,9 +1,11 @@
-"""Whole runs: distilling with any method, and searching for lam."""
+"""Whole runs: distilling with any method, with callbacks, checkpoints and experts."""
 
+from sdc_ext.engine.callbacks import Callback as Callback
+from sdc_ext.engine.callbacks import StopRun as StopRun
 from sdc_ext.engine.engine import Engine as Engine
-from sdc_ext.engine.tuning import Tuning as Tuning
 
 __all__ = [
+    "Callback",
     "Engine",
-    "Tuning",
+    "StopRun",
 ]

@@ -34,6 +34,11 @@ class Record:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     kept: Distilled | None = None
 
+    def note(self, log: dict[str, float]) -> None:
+        """Notes what an iteration logged, and that it is done."""
+        self.history.append({"iteration": self.iteration, **log})
+        self.iteration += 1
+
     def add(self, evaluation: Evaluation, of: str) -> None:
         """Notes an evaluation of one of the state's candidates, and keeps that if it counts."""
         earlier = [e["mean"] for e in self.evaluations]

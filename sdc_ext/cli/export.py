@@ -1,0 +1,45 @@
+"""``sdc-ext export``: a distilled set in somebody else's format."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
+from sdc_ext.errors import InputError
+from sdc_ext.sets.export import FORMATS, default_name
+from sdc_ext.verbs.session import make_accelerator
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
+    add_set_data(parser)
+    parser.add_argument(
+        "to", type=Path, nargs="?", help="file or folder (default: named as the originals would)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("res", "best", "pictures", "dd-ranking"),
+        default="res",
+        help="res_*.pt of DC (default); images_best.pt and its like of MTT, TESLA and DATM; a "
+        "folder of pictures with a data-set card; or DD-Ranking's tensors",
+    )
+    parser.set_defaults(run=_export)
+
+
+def _export(options: Namespace) -> None:
+    accelerator = make_accelerator()
+    synthetic = open_set(options.set, options, accelerator)
+    to = options.to or Path(default_name(synthetic, options.format))
+    if not accelerator.is_main_process:
+        return
+    if to.exists():
+        raise InputError(f"{to} exists: name another")
+    if not to.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {to.parent} to write {to.name} to")
+    with tempfile.TemporaryDirectory(dir=to.absolute().parent, prefix=".export-") as folder:
+        FORMATS[options.format](synthetic, Path(folder) / to.name)
+        (Path(folder) / to.name).rename(to)
+    print(to)

@@ -1,0 +1,31 @@
+"""Folders of results."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdc_ext.errors import InputError
+from sdc_ext.sets.loading import kind_of
+
+
+def check_free(out: Path | None) -> None:
+    """Raises InputError if the folder of results is taken."""
+    if out is not None and out.exists():
+        raise InputError(f"{out} exists: choose another --out")
+
+
+def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path:
+    """Makes the folder of results: ``out``, or a free one of this name in our set or ``runs``."""
+    if out is not None:
+        out.mkdir(parents=True)
+        return out
+    parent = sets[0] if len(sets) == 1 and kind_of(sets[0]) == "set" else Path("runs")
+    for free in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))):
+        try:
+            (parent / free).mkdir(parents=True)
+            return parent / free
+        except FileExistsError:
+            continue
+    raise AssertionError("names never end")

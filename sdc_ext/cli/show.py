@@ -1,0 +1,49 @@
+"""``sdc-ext show``: what a distilled set looks like, and what is known of it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rich.console import Console
+
+from sdc_ext._files import write_whole
+from sdc_ext.adapters import METHODS
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
+from sdc_ext.errors import InputError
+from sdc_ext.report.figures import draw_curves
+from sdc_ext.report.tables import summary
+from sdc_ext.sets.grid import draw_grid
+from sdc_ext.sets.history import read_history
+from sdc_ext.sets.synthetic_set import GRID
+from sdc_ext.verbs.session import make_accelerator
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
+    add_set_data(parser)
+    parser.add_argument("--out", type=Path, help="the picture (default: grid.png in the folder)")
+    parser.set_defaults(run=_show)
+
+
+def _show(options: Namespace) -> None:
+
+    if options.out is not None and options.out.suffix not in (".png", ".pdf", ".svg"):
+        raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
+    accelerator = make_accelerator()
+    synthetic = open_set(options.set, options, accelerator)
+    if not accelerator.is_main_process:
+        return
+    method = METHODS.get(synthetic.info.method)
+    own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")
+    grid = options.out or own
+    write_whole(grid, lambda path: draw_grid(synthetic, path))
+    console = Console(highlight=False, soft_wrap=True)
+    history = read_history(options.set)
+    console.print(summary(synthetic, "last" if method is None else method.counts, history))
+    console.print(f"picture: {grid}")
+    if history:
+        curves = grid.with_name(f"{grid.stem}-curves.png")
+        write_whole(curves, lambda path: draw_curves(history, path))
+        console.print(f"curves: {curves}")

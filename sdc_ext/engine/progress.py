@@ -1,0 +1,66 @@
+"""What a person sees of a run while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sdc_ext.adapters.base import State
+from sdc_ext.engine.callbacks import Callback
+from sdc_ext.sets.info import Evaluation
+
+
+class ShowProgress(Callback):
+    """A progress bar, and a line for every evaluation and every update that was left out.
+
+    Args:
+        console: Where to print; a quiet one, e.g. of a process that is not the main one, shows
+            nothing.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[log]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=console.quiet,
+        )
+
+    def on_start(self, iteration: int, iterations: int) -> None:
+        if iteration > 0:
+            self._console.print(f"resumed at iteration {iteration}")
+        self._bar = self._progress.add_task("distilling", total=iterations, log="")
+        self._progress.update(self._bar, completed=iteration)
+        self._progress.start()
+
+    def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
+        del state
+        text = f"loss {log['matching']:.4g}  GraDN {log['difficulty']:.3g}"
+        text += "  (skipped)" if log.get("skipped") else ""
+        self._progress.update(self._bar, completed=iteration, log=text)
+
+    def on_skip(self, iteration: int, error: Exception) -> None:
+        self._console.print(f"iteration {iteration} skipped: {error}")
+
+    def on_evaluation(self, iteration: int, evaluations: Mapping[str, Evaluation]) -> None:
+        for name, evaluation in evaluations.items():
+            of = f", {name}" if len(evaluations) > 1 else ""
+            count = len(evaluation.accuracies)
+            self._console.print(
+                f"iteration {iteration}{of}: {evaluation} ({count} {evaluation.network})"
+            )
+
+    def on_end(self, history: Sequence[Mapping[str, float]]) -> None:
+        self._progress.stop()
+        skipped = sum(row.get("skipped", 0) for row in history)
+        if skipped > len(history) / 2:
+            self._console.print(
+                f"warning: {skipped:.0f} of {len(history)} updates were skipped, since the "
+                "loss was above --threshold or not finite: lower --lr-img or --lr-lr"
+            )

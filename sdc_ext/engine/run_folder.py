@@ -1,0 +1,80 @@
+"""The folder of a run: whose it is, and whether a run may be continued there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdc_ext._files import write_whole
+from sdc_ext.adapters.base import Method
+from sdc_ext.adapters.settings import Settings
+from sdc_ext.adapters.task import Task
+from sdc_ext.errors import InputError
+
+RUN = "run.json"
+
+
+def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> dict[str, Any]:
+    """What must be equal for a run to be resumed, as JSON has it."""
+    data, experts = task.data, task.experts
+    identity = {
+        "method": method.name,
+        "dataset": data.name,
+        "images": data.train.images.shape,
+        "mean": data.mean,
+        "std": data.std,
+        "classes": data.classes,
+        "ipc": task.ipc,
+        "seed": seed,
+        "mixed_precision": task.accelerator.mixed_precision,
+        "compile": task.compile,
+        "whitening": data.whitened_by,
+        "experts": None if experts is None else experts.identity,
+        **{name: setting.value for name, setting in settings.origin.items()},
+    }
+    return dict(json.loads(json.dumps(identity)))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run writes.
+
+    Attributes:
+        path: The folder.
+        identity: What the run is; see :func:`run_identity`. What is None in it is not known yet
+            (experts, before they are trained), and is not compared.
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+
+    def check(self, *, resume: bool) -> None:
+        """Raises InputError unless the folder is free, or this run's and to be resumed."""
+        if resume and (self.path / RUN).is_file():
+            self._check_same()
+        elif self.path.exists():
+            problem = "holds no run to resume" if resume else "exists (--resume continues a run)"
+            raise InputError(f"{self.path} {problem}: choose another --out")
+
+    def claim(self) -> None:
+        """Writes down whose folder it is."""
+        text = json.dumps(self.identity, indent=1)
+        write_whole(self.path / RUN, lambda path: path.write_text(text))
+
+    def _check_same(self) -> None:
+        path = self.path / RUN
+        try:
+            earlier = dict(json.loads(path.read_text()))
+        except ValueError:
+            raise InputError(f"{path} is damaged: choose another --out") from None
+        for name, value in self.identity.items():
+            if name not in earlier:
+                raise InputError(f"{self.path} holds a run of another version of sdc-ext")
+            if value is not None and earlier[name] != value:
+                raise InputError(
+                    f"{self.path} holds a run with {name} {earlier[name]}, not {value}: resume "
+                    "with the same settings, or choose another --out"
+                )

@@ -1,0 +1,142 @@
+"""Comparing strengths of the correction by paired runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import RenderableType
+
+from sdc_ext._files import write_table, write_whole
+from sdc_ext.adapters import get_method
+from sdc_ext.adapters.settings import resolve
+from sdc_ext.adapters.task import Task
+from sdc_ext.engine.engine import Engine
+from sdc_ext.engine.experts import with_experts
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.comparison import Cell, Comparison, grid
+from sdc_ext.report.figures import draw_differences, draw_tracking
+from sdc_ext.report.shown import Shown
+from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
+from sdc_ext.sets.history import read_history
+from sdc_ext.verbs.session import (
+    chosen_settings,
+    make_accelerator,
+    make_console,
+    open_data,
+    prepare_data,
+)
+
+
+@dataclass(frozen=True)
+class Compared(Shown):
+    """What paired runs with several lam came to.
+
+    Attributes:
+        comparison: Every run's accuracies, the gains and their intervals.
+        out: The folder with the runs, ``cells.csv``, ``comparison.json`` and the pictures.
+    """
+
+    comparison: Comparison
+    out: Path
+
+    def tables(self) -> Sequence[RenderableType]:
+        return (
+            tracking_table(self.histories()),
+            accuracy_table(self.comparison),
+            gain_table(self.comparison),
+        )
+
+    def histories(self) -> dict[float, list[dict[str, list[float]]]]:
+        """What each run logged, by lam."""
+        return {
+            lam: [read_history(_folder(self.out, lam, cell.seed)) for cell in cells]
+            for lam, cells in ((lam, self.comparison.of_lam(lam)) for lam in self.comparison.lams)
+        }
+
+    def draw(self, path: str | Path) -> None:
+        """Draws the accuracies by lam, and the gains with their 95 % intervals."""
+        write_whole(Path(path), lambda file: draw_differences(self.comparison, file))
+
+    def save(self) -> None:
+        """Writes the tables and the pictures to ``out``."""
+        text = json.dumps(self.comparison.summary(), indent=1)
+        write_table(self.comparison.rows(), self.out / "cells.csv")
+        write_whole(self.out / "comparison.json", lambda path: path.write_text(text))
+        self.draw(self.out / "comparison.png")
+        write_whole(self.out / "tracking.png", lambda path: draw_tracking(self.histories(), path))
+
+
+def compare(
+    method: str,
+    data: Any = "digits",
+    *,
+    lams: Sequence[float] = (0.0, 0.002),
+    seeds: int = 6,
+    ipc: int = 1,
+    out: str | Path | None = None,
+    experts: str | Path | None = None,
+    compile: bool = False,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Compared:
+    """Distils with several lam under the same seeds, and tells signal from noise.
+
+    Runs that ``out`` holds already are kept, so that the same call goes on after a stop.
+
+    Args:
+        method: See :func:`~sdc_ext.distill`; likewise the arguments that are not named here.
+        data: What to distil.
+        lams: The weights of the correction; the first is what the others are compared to.
+        seeds: The number of runs of each.
+        ipc: The number of images per class.
+        out: The folder of the runs; by default ``runs/compare-METHOD-DATA-ipcN``.
+        experts: A folder of expert trajectories, which all runs share.
+        compile: Compile the networks.
+        accelerator: Where to run.
+        progress: Print a line for every run.
+        **settings: Settings that all runs share.
+
+    Returns:
+        The paired differences, which print as tables.
+
+    Raises:
+        InputError: For fewer than 2 seeds or 2 different lam, and as :func:`~sdc_ext.distill`.
+    """
+    if seeds < 2 or len(set(lams)) != len(lams) or len(lams) < 2:
+        raise InputError(
+            f"a comparison needs at least 2 seeds and 2 different lam, got {seeds} and "
+            f"{' '.join(f'{lam:g}' for lam in lams)}"
+        )
+    chosen = get_method(method)
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    loaded = open_data(data, accelerator)
+    shared = chosen_settings(None, settings)
+    by_lam = {lam: resolve(chosen, loaded.name, ipc, {**shared, "lam": lam}) for lam in lams}
+    first = by_lam[lams[0]]
+    loaded = prepare_data(loaded, first.run, accelerator)
+    folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{loaded.label}-ipc{ipc}"
+    task = Task(loaded, ipc, first.run.network, accelerator, compile)
+    # All runs share the experts of one seed.
+    task = with_experts(chosen, first, task, seed=0, console=console, folder=experts)
+    console.print(loaded.describe())
+    cells: list[Cell] = []
+    for lam, seed in grid(lams, seeds):
+        run = Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))
+        cells.append(Cell.of(run.distill(resume=True), lam, seed, chosen.counts))
+        done = f"run {len(cells)} of {len(lams) * seeds}"
+        console.print(f"{done}: lam {lam:g}, seed {seed}: {100 * cells[-1].accuracy:.2f} %")
+    compared = Compared(Comparison(tuple(cells)), folder)
+    if accelerator.is_main_process:
+        compared.save()
+    return compared
+
+
+def _folder(out: Path, lam: float, seed: int) -> Path:
+    return out / f"lam-{lam:g}" / f"seed-{seed}"

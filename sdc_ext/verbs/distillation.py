@@ -1,0 +1,94 @@
+"""Distilling a data set into few images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from sdc_ext.adapters import get_method
+from sdc_ext.adapters.settings import resolve
+from sdc_ext.adapters.task import Task
+from sdc_ext.engine.callbacks import Callback, Trackers
+from sdc_ext.engine.engine import Engine, check_run
+from sdc_ext.engine.experts import with_experts
+from sdc_ext.engine.progress import ShowProgress
+from sdc_ext.engine.run_folder import RunFolder, run_identity
+from sdc_ext.regularizer import LogRamp
+from sdc_ext.report.tables import settings_table
+from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.verbs.session import (
+    chosen_settings,
+    make_accelerator,
+    make_console,
+    open_data,
+    prepare_data,
+)
+
+
+def distill(
+    method: str,
+    data: Any = "digits",
+    *,
+    ipc: int = 1,
+    lam: float | LogRamp | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    experts: str | Path | None = None,
+    resume: bool = False,
+    compile: bool = False,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    **settings: Any,
+) -> SyntheticSet:
+    """Distils a data set into a few images per class, with Sample Difficulty Correction.
+
+    Args:
+        method: The method's name, e.g. ``"dc"``, ``"dsac"`` or ``"mtt"``.
+        data: What to distil: :class:`~sdc_ext.data.RealData`, or anything that
+            :func:`~sdc_ext.data.load_data` takes: a name, a folder, a data set of torch or of
+            Hugging Face, or tensors.
+        ipc: The number of images per class.
+        lam: The weight of the correction, or the ramp of adaptive SDC; 0 switches it off. The
+            default is the paper's for this method, data set and ipc, where it has one.
+        out: The folder for the set; by default ``runs/METHOD-DATA-ipcN``.
+        seed: Seeds everything; the same seed gives the same bits on one machine's CPU.
+        experts: A folder of expert trajectories, for the methods that match trajectories. By
+            default they lie in ``experts/``, and a few are trained there if there are none.
+        resume: Continue the run in ``out``, if there is one.
+        compile: Compile the networks, which needs a C++ compiler.
+        accelerator: Where to run; by default on what the machine has.
+        progress: Print the settings and a progress bar.
+        callbacks: What to call after steps, evaluations and saves.
+        **settings: Any setting of the method by its name, e.g. ``iterations=200``. ``network``
+            and ``eval_network`` take a name or a function that makes a network; see
+            :func:`~sdc_ext.networks.register_network`.
+
+    Returns:
+        The distilled set, which also lies in ``out`` with a picture and its history.
+
+    Raises:
+        InputError: For an unknown method or setting, data that do not fit, or a folder that is
+            taken.
+        DivergenceError: If a loss is not finite; the last good set is in ``out``.
+
+    Reference: the SDC paper, Eq. 11 and 12.
+    """
+    chosen = get_method(method)
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    loaded = open_data(data, accelerator)
+    resolved = resolve(chosen, loaded.name, ipc, chosen_settings(lam, settings))
+    loaded = prepare_data(loaded, resolved.run, accelerator)
+    task = Task(loaded, ipc, resolved.run.network, accelerator, compile)
+    folder = Path(out) if out else Path("runs") / f"{chosen.name}-{loaded.label}-ipc{ipc}"
+    check_run(resolved, task)
+    RunFolder(folder, run_identity(chosen, resolved, task, seed)).check(resume=resume)
+    console.print(loaded.describe())
+    console.print(settings_table(resolved))
+    task = with_experts(chosen, resolved, task, seed=seed, console=console, folder=experts)
+    calls = (Trackers(accelerator), ShowProgress(console), *callbacks)
+    return Engine(chosen, resolved, task, seed, folder, calls).distill(resume=resume)

@@ -1,0 +1,86 @@
+"""What the verbs share: where they run, and where they report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import InitProcessGroupKwargs
+from rich.console import Console
+
+from sdc_ext.adapters.run_settings import RunSettings
+from sdc_ext.data.load import load_data, with_statistics
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.regularizer import LogRamp
+
+
+def make_accelerator(
+    mixed_precision: str = "no", tracker: str | None = None, out: Path = Path()
+) -> Accelerator:
+    """An Accelerator that also works in several processes on CPUs.
+
+    Args:
+        mixed_precision: ``"no"`` or ``"bf16"``.
+        tracker: A tracker of Accelerate, e.g. ``"tensorboard"``, that writes to ``out/logs``.
+        out: The folder of the run.
+
+    Raises:
+        InputError: If the tracker is not installed, or the precision cannot be had here.
+    """
+    if tracker is not None:
+        installed = [t.value for t in get_available_trackers()]
+        if tracker not in installed:
+            names = ", ".join(installed) or "none"
+            raise InputError(
+                f"tracker {tracker!r} is not installed (there is {names}): pip install it first"
+            )
+    try:
+        return Accelerator(
+            # Or several processes on a machine without an accelerator would not find each other.
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision=mixed_precision,
+            log_with=tracker,
+            project_dir=out / "logs",
+            # Processes wait for each other's experts and evaluations.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
+        )
+    except ValueError as error:
+        raise InputError(f"mixed precision {mixed_precision}: {error}") from None
+
+
+def make_console(accelerator: Accelerator, progress: bool = True) -> Console:
+    """A console that speaks on the main process alone, and only if there is to be progress."""
+    quiet = not (progress and accelerator.is_main_process)
+    return Console(quiet=quiet, highlight=False, soft_wrap=True)
+
+
+def open_data(source: Any, accelerator: Accelerator) -> RealData:
+    """Real data, as they are or loaded; see :func:`~sdc_ext.data.load_data`."""
+    if isinstance(source, RealData):
+        return source
+    with accelerator.local_main_process_first():  # one process downloads, the others find it
+        return load_data(source)
+
+
+def prepare_data(data: RealData, run: RunSettings, accelerator: Accelerator) -> RealData:
+    """The real data, normalised as a run says."""
+    with accelerator.local_main_process_first():  # one process fits the whitening
+        if run.statistics != "own":
+            data = with_statistics(data, run.statistics)
+        return data.whitened() if run.zca else data
+
+
+def chosen_settings(lam: float | LogRamp | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as values: a ramp by its numbers, a network by its name."""
+    chosen = dict(settings)
+    if isinstance(lam, LogRamp):
+        chosen["lam_ramp"] = (lam.start, lam.end, lam.steps)
+    elif lam is not None:
+        chosen["lam"] = lam
+    return chosen

@@ -1,0 +1,189 @@
+"""Searching for the strength of the correction on held-out training images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from optuna.trial import FrozenTrial
+from rich.console import RenderableType
+
+from sdc_ext._files import write_table, write_whole
+from sdc_ext.adapters import get_method
+from sdc_ext.adapters.settings import resolve
+from sdc_ext.adapters.task import Task
+from sdc_ext.engine.callbacks import Callback
+from sdc_ext.engine.engine import Engine, check_run
+from sdc_ext.engine.experts import with_experts
+from sdc_ext.engine.run_folder import run_identity
+from sdc_ext.engine.tuning import Report, SearchSpace, Tuning, rows, rungs
+from sdc_ext.errors import InputError
+from sdc_ext.report.figures import draw_search
+from sdc_ext.report.shown import Shown
+from sdc_ext.report.tables import search_table
+from sdc_ext.sets.info import Evaluation
+from sdc_ext.verbs.session import (
+    chosen_settings,
+    make_accelerator,
+    make_console,
+    open_data,
+    prepare_data,
+)
+
+
+@dataclass(frozen=True)
+class Tuned(Shown):
+    """What a search for lam found.
+
+    Attributes:
+        trials: A row for every trial that ended, the best first.
+        baseline: The accuracy without correction, in [0, 1].
+        out: The folder with ``trials.csv`` and ``trials.png``.
+    """
+
+    trials: Sequence[Mapping[str, Any]]
+    baseline: float | None
+    out: Path
+
+    def tables(self) -> Sequence[RenderableType]:
+        return (search_table(self.trials, self.baseline),)
+
+    @property
+    def advice(self) -> str:
+        """What to do with the best lam."""
+        best = self.trials[0]
+        if best["state"] != "complete":
+            return "no trial was completed"
+        if self.baseline is not None and best["accuracy"] <= self.baseline:
+            return "no lam did better than --lam 0 here"
+        found = f"best: {best['schedule']}; one seed on held-out images is no proof of a gain."
+        if not best["schedule"].startswith("--lam "):
+            return found
+        return (
+            f"{found}\nCompare it, with the other options as they are here: sdc-ext compare ... "
+            f"--lam 0 {best['lam']:.3g} --seeds 10"
+        )
+
+    def draw(self, path: str | Path) -> None:
+        """Draws the accuracy of every trial over its lam."""
+        write_whole(Path(path), lambda file: draw_search(self.trials, self.baseline, file))
+
+
+class _Reporter(Callback):
+    """Tells a study the best accuracy of every evaluation."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def on_evaluation(self, iteration: int, evaluations: Mapping[str, Evaluation]) -> None:
+        self._report(iteration, max(evaluation.mean for evaluation in evaluations.values()))
+
+
+def tune(
+    method: str,
+    data: Any = "digits",
+    *,
+    lams: tuple[float, float] = (1e-4, 0.1),
+    ramp: bool = False,
+    trials: int = 20,
+    ipc: int = 1,
+    out: str | Path | None = None,
+    storage: str | None = None,
+    study: str | None = None,
+    seed: int = 0,
+    compile: bool = False,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Tuned:
+    """Searches for lam by successive halving, tested on a quarter of the training images.
+
+    Args:
+        method: See :func:`~sdc_ext.distill`; likewise the arguments that are not named here.
+        data: What to distil; its test images are not used.
+        lams: The smallest and the largest lam.
+        ramp: Search for a schedule of lam, too.
+        trials: The number of trials of the study, whichever processes run them.
+        ipc: The number of images per class.
+        out: The folder of the study; by default ``runs/tune-STUDY``.
+        storage: optuna's URL of a database; by default ``study.db`` in ``out``.
+        study: The study's name; by default ``METHOD-DATA-ipcN``.
+        seed: Seeds the search and all of its runs.
+        compile: Compile the networks.
+        accelerator: Where to run.
+        progress: Print a line for every trial.
+        **settings: Settings that all runs share.
+
+    Raises:
+        InputError: In more than one process, or if the storage holds another study.
+    """
+    if trials < 1:
+        raise InputError(f"trials must be above 0, got {trials}")
+    space = SearchSpace(*lams, ramp)
+    chosen = get_method(method)
+    accelerator = accelerator or make_accelerator()
+    if accelerator.num_processes > 1:
+        raise InputError("tune runs in one process: start it several times with one --storage")
+    console = make_console(accelerator, progress)
+    loaded = open_data(data, accelerator)
+    shared = chosen_settings(None, settings)
+    resolved = resolve(chosen, loaded.name, ipc, {**shared, "lam": 0.0})
+    name = study or f"{chosen.name}-{loaded.label}-ipc{ipc}"
+    folder = Path(out) if out else Path("runs") / f"tune-{name}"
+    held_out = prepare_data(loaded, resolved.run, accelerator).held_out()
+    task = Task(held_out, ipc, resolved.run.network, accelerator, compile)
+    iterations = resolved.run.iterations
+    check_run(resolved, task)
+    engine = Engine(chosen, resolved, task, seed, folder, evaluate_at=rungs(iterations))
+    tuning = _open(engine, space, storage, name)
+    console.print(f"{held_out.describe()}; the test images are a quarter of the training images")
+    if len(tuning.finished()) < trials:
+        experts = with_experts(
+            *(chosen, resolved, task), seed=seed, console=console, root=folder / "experts"
+        )
+        engine = replace(engine, task=experts)
+
+    def run(tried: Mapping[str, Any], report: Report) -> float:
+        with tempfile.TemporaryDirectory() as temporary:
+            trial = replace(
+                engine,
+                settings=resolve(chosen, loaded.name, ipc, {**shared, **tried}),
+                out=Path(temporary) / "run",
+                callbacks=(_Reporter(report),),
+            )
+            means = [float(row["mean"]) for row in trial.distill().info.accuracies]
+        return means[-1] if chosen.counts == "last" else max(means)
+
+    def say(trial: FrozenTrial) -> None:
+        (row,) = rows([trial], iterations)
+        accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} % "
+        console.print(
+            f"trial {row['trial']}: {row['schedule']}, {accuracy}after "
+            f"{row['iterations']} iterations ({row['state']})"
+        )
+
+    tuning.search(run, trials, say)
+    return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
+
+
+def _open(engine: Engine, space: SearchSpace, storage: str | None, name: str) -> Tuning:
+    engine.out.mkdir(parents=True, exist_ok=True)
+    identity = run_identity(engine.method, engine.settings, engine.task, engine.seed)
+    return Tuning.open(
+        storage or f"sqlite:///{engine.out / 'study.db'}",
+        name,
+        space,
+        {key: value for key, value in identity.items() if key not in ("lam", "lam_ramp")},
+        iterations=engine.settings.run.iterations,
+        seed=engine.seed,
+    )
+
+
+def _keep(tuned: Tuned) -> Tuned:
+    write_table(tuned.trials, tuned.out / "trials.csv")
+    tuned.draw(tuned.out / "trials.png")
+    return tuned
