@@ -22,7 +22,7 @@ from torchvision.utils import make_grid
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
-from sdc_ext.evaluation.tracking import Drift
+from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import read_history
 from sdc_ext.sets.info import SetInfo
@@ -56,6 +56,16 @@ class Run:
     @property
     def info(self) -> SetInfo:
         return self.synthetic.info
+
+    @property
+    def skip(self) -> int:
+        """How many iterations at its start are not comparable with the rest."""
+        return warm_up(self.info, len(self.history["difficulty"]))
+
+    @property
+    def drift(self) -> Drift:
+        """How GraDN changed over the run."""
+        return Drift.of(self.history["difficulty"], self.skip)
 
     @property
     def kind(self) -> tuple[str, str, int, str]:
@@ -134,7 +144,7 @@ def _run_table(runs: Sequence[Run]) -> Rows:
     for run in runs:
         info = run.info
         row = [run.name, info.method, info.dataset, str(info.ipc), info.correction, info.network]
-        row.append(str(Drift.of(run.history["difficulty"])) if run.history else "")
+        row.append(str(run.drift) if run.history else "")
         if info.accuracies:
             best = max(info.accuracies, key=lambda row: float(row["mean"]))
             row += [_percent(info.accuracies[-1]), _percent(best)]
@@ -181,26 +191,14 @@ def _accuracy_lines(runs: Sequence[Run], color: dict[str, int]) -> list[Line]:
 
 
 def _drift(runs: Sequence[Run]) -> str:
-    """Mean GraDN of the first and the last tenth of the iterations, by correction.
-
-    After the warm-up of DCC and DSAC, in which there is a norm a class.
-    """
+    """Mean GraDN of the first and the last tenth of the iterations, by correction."""
     parts = []
     for correction in dict.fromkeys(run.info.correction for run in runs):
-        ends = [_ends(run) for run in runs if run.info.correction == correction]
-        first, last = (sum(values) / len(values) for values in zip(*ends, strict=True))
-        parts.append(f"{first:.3g} to {last:.3g} with {correction}")
-    after = ", after the warm-up" if any(run.info.value("contrast") for run in runs) else ""
+        drift = Drift.mean([run.drift for run in runs if run.info.correction == correction])
+        parts.append(f"{drift.first:.3g} to {drift.last:.3g} with {correction}")
+    after = ", after the warm-up" if any(run.skip for run in runs) else ""
     said = "; ".join(parts)
     return f"Mean GraDN, from the first to the last tenth of the iterations{after}: {said}."
-
-
-def _ends(run: Run) -> tuple[float, float]:
-    skipped = run.info.value("outer_warmup") if run.info.value("contrast") else 0
-    values = run.history["difficulty"][skipped:]
-    finite = [value for value in values if math.isfinite(value)] or [math.nan]
-    n = max(1, len(finite) // 10)
-    return sum(finite[:n]) / n, sum(finite[-n:]) / n
 
 
 def _pictured(runs: Sequence[Run]) -> list[Run]:

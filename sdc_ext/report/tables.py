@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
-from sdc_ext.evaluation.tracking import Drift
+from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.sets.info import Evaluation
 
 if TYPE_CHECKING:
@@ -123,20 +123,27 @@ def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
     return table
 
 
-def tracking_table(tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]]) -> Table:
+def tracking_table(
+    tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]], skip: int = 0
+) -> Table:
     """How GraDN drifted from the first to the last tenth of the iterations, mean over seeds.
 
     Args:
-        tracked: what each run recorded, one a seed, by lam.
+        tracked: What each run recorded, one history per seed, by lam.
+        skip: How many iterations to leave out at the start; see
+            :func:`~sdc_ext.evaluation.tracking.warm_up`.
     """
-    table = make_table("GraDN over the distillation", "lam", "first and last tenth", "rose in")
+    title = f"GraDN over the distillation{_after(skip)}"
+    table = make_table(title, "lam", "first and last tenth", "rose in")
     for lam, histories in tracked.items():
-        drifts = [Drift.of(history["difficulty"]) for history in histories]
-        first = statistics.mean(drift.first for drift in drifts)
-        last = statistics.mean(drift.last for drift in drifts)
+        drifts = [Drift.of(history["difficulty"], skip) for history in histories]
         rose = sum(drift.last > drift.first for drift in drifts)
-        table.add_row(f"{lam:g}", str(Drift(first, last)), f"{rose} of {len(drifts)} seeds")
+        table.add_row(f"{lam:g}", str(Drift.mean(drifts)), f"{rose} of {len(drifts)} seeds")
     return table
+
+
+def _after(skip: int) -> str:
+    return " after the warm-up" if skip else ""
 
 
 def accuracy_table(comparison: Comparison) -> Table:
@@ -225,7 +232,9 @@ def summary(
                 f"{value} at iteration {e['iteration']}{of}, {len(e['accuracies'])} {e['network']}",
             )
     if history:
-        table.add_row("GraDN, first and last tenth", str(Drift.of(history["difficulty"])))
+        skip = warm_up(info, len(history["difficulty"]))
+        drift = Drift.of(history["difficulty"], skip)
+        table.add_row(f"GraDN, first and last tenth{_after(skip)}", str(drift))
     if history and "easy_share" in history:
         share = 100 * statistics.fmean(history["easy_share"])
         table.add_row("real images matched, as easy", f"{share:.2g} % of each batch")

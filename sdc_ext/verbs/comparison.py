@@ -19,6 +19,7 @@ from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.comparison import Cell, Comparison, grid
+from sdc_ext.evaluation.tracking import warm_up
 from sdc_ext.report.figures import draw_differences, draw_tracking
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
@@ -39,14 +40,17 @@ class Compared(Shown):
     Attributes:
         comparison: Every run's accuracies, the gains and their intervals.
         out: The folder with the runs, ``cells.csv``, ``comparison.json`` and the pictures.
+        warm_up: The iterations at the start that GraDN's drift leaves out; see
+            :func:`~sdc_ext.evaluation.tracking.warm_up`.
     """
 
     comparison: Comparison
     out: Path
+    warm_up: int = 0
 
     def tables(self) -> Sequence[RenderableType]:
         return (
-            tracking_table(self.histories()),
+            tracking_table(self.histories(), self.warm_up),
             accuracy_table(self.comparison),
             gain_table(self.comparison),
         )
@@ -129,10 +133,12 @@ def compare(
     cells: list[Cell] = []
     for lam, seed in grid(lams, seeds):
         run = Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))
-        cells.append(Cell.of(run.distill(resume=True), lam, seed, chosen.counts))
+        synthetic = run.distill(resume=True)
+        cells.append(Cell.of(synthetic, lam, seed, chosen.counts))
         done = f"run {len(cells)} of {len(lams) * seeds}"
         console.print(f"{done}: lam {lam:g}, seed {seed}: {100 * cells[-1].accuracy:.2f} %")
-    compared = Compared(Comparison(tuple(cells)), folder)
+    skip = warm_up(synthetic.info, first.run.iterations)
+    compared = Compared(Comparison(tuple(cells)), folder, skip)
     if accelerator.is_main_process:
         compared.save()
     return compared

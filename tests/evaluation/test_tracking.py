@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from sdc_ext._files import write_table
 from sdc_ext.cli import main
-from sdc_ext.evaluation.tracking import Drift, running_mean
+from sdc_ext.data.load import load_data
+from sdc_ext.evaluation.tracking import Drift, running_mean, warm_up
+from sdc_ext.report.tables import tracking_table
+from sdc_ext.sets.history import HISTORY
+from sdc_ext.sets.info import SetInfo, told_by_data
+from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
+from sdc_ext.training.recipe import TrainingRecipe
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=90))
@@ -49,3 +59,56 @@ def test_runs_tell_how_the_difficulty_drifted(
     assert main(["report", str(tmp_path), "--out", str(page)]) == 0
     text = page.read_text()
     assert "<th>GraDN</th>" in text and " → " in text
+
+
+# One norm a class in a warm-up of ten iterations, a single norm after it; nothing drifts.
+STEP_DOWN = [11.0] * 10 + [1.8] * 90
+
+
+def save_contrastive_run(folder: Path, difficulty: list[float]) -> SetInfo:
+    """A set as DSAC leaves it, with the history of its run."""
+    data, labels = load_data("digits"), class_labels(10, 1)
+    settings = {"contrast": True, "outer_warmup": 10, "lam": 0.002}
+    info = replace(
+        told_by_data(data, labels, TrainingRecipe(1)),
+        method="dsac",
+        settings={name: {"value": v, "source": "a test"} for name, v in settings.items()},
+    )
+    SyntheticSet(torch.zeros(10, 1, 8, 8), labels, info).save(folder)
+    rows = [{"iteration": k, "difficulty": d, "matching": 1.0} for k, d in enumerate(difficulty)]
+    write_table(rows, folder / HISTORY)
+    return info
+
+
+def test_the_end_of_the_warm_up_is_no_drift(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = save_contrastive_run(tmp_path / "set", STEP_DOWN)
+    assert main(["show", str(tmp_path / "set")]) == 0
+    shown = capsys.readouterr().out
+    assert "1.8 → 1.8 (+0 %)" in shown and "tenth after the warm-up" in shown
+
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "set"), "--out", str(page)]) == 0
+    assert "after the warm-up: 1.8 to 1.8 with lam 0.002" in page.read_text()
+    save_contrastive_run(tmp_path / "other", STEP_DOWN)
+    both = [str(tmp_path / name) for name in ("set", "other")]
+    assert main(["report", *both, "--out", str(tmp_path / "both.html")]) == 0
+    assert "<td>1.8 → 1.8 (+0 %)</td>" in (tmp_path / "both.html").read_text()
+
+    skip = warm_up(info, len(STEP_DOWN))
+    Console(width=200).print(tracking_table({0.002: [{"difficulty": STEP_DOWN}]}, skip))
+    compared = capsys.readouterr().out
+    assert "1.8 → 1.8 (+0 %)" in compared and "after the warm-up" in compared
+
+
+def test_runs_that_never_leave_the_warm_up_are_compared_throughout(tmp_path: Path) -> None:
+    info = save_contrastive_run(tmp_path / "set", [2.0, 3.0])
+    assert warm_up(info, 10) == 0 and warm_up(info, 11) == 10
+    without = replace(info, settings={**info.settings, "contrast": {"value": False}})
+    assert warm_up(without, 100) == warm_up(replace(info, settings={}), 100) == 0
+
+
+def test_drifts_are_averaged_over_seeds() -> None:
+    assert Drift.mean([Drift(1.0, 4.0), Drift(3.0, 6.0)]) == Drift(2.0, 5.0)
+    assert Drift.of([math.inf, 9.0, 1.0, 2.0], skip=2) == Drift(1.0, 2.0)
