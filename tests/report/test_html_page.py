@@ -15,6 +15,7 @@ from PIL import Image
 
 from sdc_ext.cli import main
 from sdc_ext.report.svg_charts import Line, line_chart
+from sdc_ext.sets.info import SetInfo
 
 TINY = [
     *("--network", "convnet:width=4:depth=1", "--batch-real", "8", "--iterations", "6"),
@@ -83,6 +84,16 @@ def test_page_says_what_the_runs_say(tmp_path: Path, runs: Path) -> None:
     assert re.search(r"first to the last tenth.*with lam 0; .* with lam 0\.5", text)
     assert page.tags.count("img") == 2  # a picture a correction
     assert "2 more sets are not shown" in text
+
+
+def test_corrections_are_told_apart_by_their_values(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SetInfo, "correction", "in other words")
+    text, page = report(tmp_path / "report.html", runs)
+    assert len(re.findall(r"</span>in other words</li>", text)) == 2
+    assert len(re.findall(r" to [0-9.]+ with in other words", text)) == 2
+    assert page.tags.count("img") == 2
 
 
 def test_picture_is_the_distilled_images(tmp_path: Path, runs: Path) -> None:
