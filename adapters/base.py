@@ -14,7 +14,7 @@ A loop is a frozen dataclass of hyper-parameters; everything that changes is in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sdc_ext.adapters.run_settings import Setting
 from sdc_ext.adapters.task import Task
+from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.regularizer import SDCLoss
 from sdc_ext.sets.synthetic_set import Distilled
@@ -96,7 +97,7 @@ class Method:
             defaults.
         source: where the choices come from, e.g. a script of the original repository.
         rules: further values for a data set and ipc, each with its source.
-        counts: which evaluation counts: ``"last"`` or ``"best"``.
+        selects: which evaluation counts: ``"last"`` or ``"best"``.
         experts: how its expert trajectories are trained for a data set and ipc, if it matches
             any.
     """
@@ -107,5 +108,9 @@ class Method:
     choices: Mapping[str, Any]
     source: str
     rules: Callable[[str, int], Mapping[str, tuple[Any, str]]]
-    counts: str
+    selects: Selects
     experts: Callable[[str, int], ExpertRecipe] | None = None
+
+    def pick(self, evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """The evaluation that counts, of at least one; see :func:`~sdc_ext.evaluation.counted`."""
+        return counted(evaluations, self.selects)

@@ -28,6 +28,6 @@ DATM = Method(
     },
     source="DATM configs and cfg.py",
     rules=datm_rules,
-    counts="best",
+    selects="best",
     experts=datm_experts,
 )

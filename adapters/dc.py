@@ -11,5 +11,5 @@ DC = Method(
     choices={"init": "noise"},
     source="DatasetCondensation main.py",
     rules=dc_rules,
-    counts="last",
+    selects="last",
 )

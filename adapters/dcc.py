@@ -18,7 +18,7 @@ DCC = Method(
     choices={"init": "real", "contrast": True},
     source=_SOURCE,
     rules=dcc_rules,
-    counts="last",
+    selects="last",
 )
 
 DSAC = Method(
@@ -28,5 +28,5 @@ DSAC = Method(
     choices={"init": "real", "contrast": True},
     source=_SOURCE,
     rules=dsac_rules,
-    counts="last",
+    selects="last",
 )

@@ -15,5 +15,5 @@ DM = Method(
     choices={"iterations": 20_000, "eval_every": 2000, "epoch_eval_train": 1000},
     source="DatasetCondensation main_DM.py",
     rules=dm_rules,
-    counts="last",
+    selects="last",
 )

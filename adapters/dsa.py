@@ -13,5 +13,5 @@ DSA = Method(
     choices={"init": "real"},
     source="DatasetCondensation README",
     rules=dsa_rules,
-    counts="last",
+    selects="last",
 )

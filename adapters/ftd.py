@@ -20,6 +20,6 @@ FTD = Method(
     },
     source="FTD-distillation distill_FTD.py",
     rules=ftd_rules,
-    counts="best",
+    selects="best",
     experts=ftd_experts,
 )

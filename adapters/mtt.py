@@ -14,6 +14,6 @@ MTT = Method(
     choices={"iterations": 5000, "eval_every": 100, "num_eval": 5, "epoch_eval_train": 1000},
     source="mtt-distillation distill.py",
     rules=mtt_rules,
-    counts="best",
+    selects="best",
     experts=sgd_experts,
 )

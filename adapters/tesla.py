@@ -24,6 +24,6 @@ TESLA = Method(
     },
     source="tesla distill.py",
     rules=tesla_rules,
-    counts="best",
+    selects="best",
     experts=sgd_experts,
 )

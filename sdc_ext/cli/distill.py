@@ -86,5 +86,5 @@ def _distill(options: Namespace) -> None:
     )
     console = make_console(accelerator)
     if accelerator.is_main_process:  # it alone has the history
-        console.print(summary(synthetic, method.counts, read_history(out)))
+        console.print(summary(synthetic, method.selects, read_history(out)))
     console.print(f"distilled set and picture: {out}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sdc_ext._files import write_whole
-from sdc_ext.adapters import METHODS
+from sdc_ext.adapters import selects_of
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
 from sdc_ext.report.figures import draw_curves
@@ -35,13 +35,12 @@ def _show(options: Namespace) -> None:
     synthetic = open_set(options.set, options, accelerator)
     if not accelerator.is_main_process:
         return
-    method = METHODS.get(synthetic.info.method)
     own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")
     grid = options.out or own
     write_whole(grid, lambda path: draw_grid(synthetic, path))
     console = Console(highlight=False, soft_wrap=True)
     history = read_history(options.set)
-    console.print(summary(synthetic, "last" if method is None else method.counts, history))
+    console.print(summary(synthetic, selects_of(synthetic.info.method), history))
     console.print(f"picture: {grid}")
     if history:
         curves = grid.with_name(f"{grid.stem}-curves.png")

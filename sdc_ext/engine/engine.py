@@ -87,7 +87,7 @@ class Engine:
         check_run(self.settings, self.task)
         self.folder.check(resume=resume)
         seed_torch(self.seed, "start")
-        record = Record(self.settings.loop.start(self.task), self.method.counts)
+        record = Record(self.settings.loop.start(self.task), self.method.pick)
         self._claim_folder()  # now that the run can begin
         checkpoint = Checkpoint(record, self.out, self.task.accelerator.device)
         if resume:
@@ -126,7 +126,7 @@ class Engine:
         way_back.skipped += 1
         if self.settings.run.on_divergence == "stop" or way_back.skipped > _MOST_SKIPPED:
             record.state.load_state_dict(way_back.proved)
-            self._save(record, record.kept if self.method.counts == "best" else None, calls)
+            self._save(record, record.kept if self.method.selects == "best" else None, calls)
             raise DivergenceError(
                 f"iteration {iteration}: {error}; the last good set is in {self.out}"
             ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ class Record:
 
     Attributes:
         state: the loop's state.
-        counts: which evaluation counts, ``"last"`` or ``"best"``.
+        pick: Chooses the evaluation that counts.
         iteration: outer iterations done.
         history: a row of logged values an iteration.
         evaluations: iteration, network and accuracies of each evaluation.
@@ -28,7 +29,7 @@ class Record:
     """
 
     state: State
-    counts: str
+    pick: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
     iteration: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
@@ -41,9 +42,9 @@ class Record:
 
     def add(self, evaluation: Evaluation, of: str) -> None:
         """Notes an evaluation of one of the state's candidates, and keeps that if it counts."""
-        earlier = [e["mean"] for e in self.evaluations]
-        self.evaluations.append(evaluation.row(self.iteration, of))
-        if self.counts == "last" or all(evaluation.mean > mean for mean in earlier):
+        row = evaluation.row(self.iteration, of)
+        self.evaluations.append(row)
+        if self.pick(self.evaluations) is row:
             self.kept = self.state.candidates()[of].copy()
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.paired import PairedDifference
-from sdc_ext.evaluation.results import origin
+from sdc_ext.evaluation.results import set_columns
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
 # What the table says the needed seeds for.
@@ -34,25 +34,25 @@ class Cell:
     columns: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, synthetic: SyntheticSet, lam: float, seed: int, counts: str) -> Cell:
+    def of(
+        cls, synthetic: SyntheticSet, lam: float, seed: int, evaluation: Mapping[str, Any]
+    ) -> Cell:
         """Reads what a finished run has kept.
 
         Args:
-            synthetic: its set.
-            lam: its weight.
-            seed: its seed.
-            counts: which evaluation counts, ``"last"`` or ``"best"``.
+            synthetic: The set that it distilled.
+            lam: Its weight of the correction.
+            seed: Its seed.
+            evaluation: The one of ``synthetic.info.accuracies`` that counts.
         """
-        rows = synthetic.info.accuracies
-        row = rows[-1] if counts == "last" else max(rows, key=lambda r: float(r["mean"]))
         recipe = synthetic.info.evaluation
         columns = {
-            **origin(synthetic),
-            "network": row["network"],
+            **set_columns(synthetic),
+            "network": evaluation["network"],
             "epochs": recipe.epochs,
             "augmentation": recipe.augmentation,
         }
-        return cls(lam, seed, tuple(row["accuracies"]), columns)
+        return cls(lam, seed, tuple(evaluation["accuracies"]), columns)
 
     @property
     def accuracy(self) -> float:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
+from sdc_ext.errors import check_choice
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
+
+# Which of a run's evaluations counts.
+Selects: TypeAlias = Literal["last", "best"]
+
+# The method of networks that were trained on all real images.
+REAL = "real"
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Result:
         """What was evaluated and how, for tables."""
         return {
             "set": self.name,
-            **origin(self.synthetic),
+            **set_columns(self.synthetic),
             "network": self.evaluation.network,
             "epochs": self.recipe.epochs,
             "lr": self.recipe.lr,
@@ -42,7 +49,7 @@ class Result:
         }
 
 
-def origin(synthetic: SyntheticSet) -> dict[str, Any]:
+def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
     """What a set is and how it was made, for tables."""
     info = synthetic.info
     return {
@@ -52,6 +59,22 @@ def origin(synthetic: SyntheticSet) -> dict[str, Any]:
         "images": len(synthetic.images),
         "correction": info.correction,
     }
+
+
+def counted(evaluations: Sequence[Mapping[str, Any]], selects: Selects) -> Mapping[str, Any]:
+    """The evaluation of a run that counts; of equally good ones, the first.
+
+    Args:
+        evaluations: At least one, in order, each with its mean accuracy as ``mean``.
+        selects: ``"last"``, or ``"best"`` for the one with the highest mean.
+
+    Raises:
+        InputError: If ``selects`` is neither.
+    """
+    check_choice("evaluation to select", selects, get_args(Selects))
+    if selects == "last":
+        return evaluations[-1]
+    return max(evaluations, key=lambda row: float(row["mean"]))
 
 
 def as_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -71,7 +94,3 @@ def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
         statistics = {"mean": e.mean, "std": e.std, "accuracies": list(e.accuracies)}
         rows.append({**result.row(), **statistics})
     return rows
-
-
-# The method of networks that were trained on all real images.
-REAL = "real"

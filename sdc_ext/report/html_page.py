@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -19,9 +19,11 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
+from sdc_ext.evaluation.results import counted
 from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import read_history
@@ -143,8 +145,6 @@ def _title(kind: tuple[str, str, int, str]) -> str:
 
 
 def _run_table(runs: Sequence[Run]) -> Rows:
-    from sdc_ext.adapters import METHODS
-
     head = ["set", "method", "data", "ipc", "correction", "network", "GraDN"]
     head += ["last", "best", "counts"]
     rows = [head]
@@ -153,9 +153,8 @@ def _run_table(runs: Sequence[Run]) -> Rows:
         row = [run.name, info.method, info.dataset, str(info.ipc), info.correction, info.network]
         row.append(str(run.drift) if run.history else "")
         if info.accuracies:
-            best = max(info.accuracies, key=lambda row: float(row["mean"]))
-            row += [_percent(info.accuracies[-1]), _percent(best)]
-            row.append(METHODS[info.method].counts if info.method in METHODS else "last")
+            row += [_percent(counted(info.accuracies, name)) for name in ("last", "best")]
+            row.append(selects_of(info.method))
         rows.append(row + [""] * (len(head) - len(row)))
     return rows
 
@@ -292,7 +291,7 @@ def _shown(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _percent(row: dict[str, Any]) -> str:
+def _percent(row: Mapping[str, Any]) -> str:
     several = len(row.get("accuracies", (0, 1))) > 1
     spread = f" ± {100 * row['std']:.2f}" if several else ""
     return f"{100 * row['mean']:.2f}{spread}" + (" (average)" if row.get("of") == "ema" else "")

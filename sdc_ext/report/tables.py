@@ -6,12 +6,13 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.table import Table
 
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
+from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.sets.info import Evaluation
 
@@ -203,13 +204,15 @@ def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> T
 
 
 def summary(
-    synthetic: SyntheticSet, counts: str, history: Mapping[str, Sequence[float]] | None = None
+    synthetic: SyntheticSet,
+    selects: Selects,
+    history: Mapping[str, Sequence[float]] | None = None,
 ) -> Table:
     """What is known of a set: origin, size, the last and best accuracies, the drift of GraDN.
 
     Args:
         synthetic: the set.
-        counts: which evaluation counts for its method, ``"last"`` or ``"best"``.
+        selects: which evaluation counts for its method.
         history: what its run recorded, with a column ``difficulty``, if a run made it.
     """
     info = synthetic.info
@@ -222,9 +225,9 @@ def summary(
     table.add_row("preprocessing", "ZCA" if info.whitening else "channel statistics")
     table.add_row("learning rate", f"{info.evaluation.lr:g}")
     if info.accuracies:
-        best = max(info.accuracies, key=lambda e: e["mean"])
-        for name, e in (("last", info.accuracies[-1]), ("best", best)):
-            mark = " (counts)" if name == counts else ""
+        for name in get_args(Selects):
+            e = counted(info.accuracies, name)
+            mark = " (counts)" if name == selects else ""
             of = " of their moving average" if e.get("of") == "ema" else ""
             value = f"{100 * e['mean']:.2f} ± {100 * e['std']:.2f} %"
             table.add_row(

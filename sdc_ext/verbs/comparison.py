@@ -134,7 +134,7 @@ def compare(
     for lam, seed in grid(lams, seeds):
         run = Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))
         synthetic = run.distill(resume=True)
-        cells.append(Cell.of(synthetic, lam, seed, chosen.counts))
+        cells.append(Cell.of(synthetic, lam, seed, chosen.pick(synthetic.info.accuracies)))
         done = f"run {len(cells)} of {len(lams) * seeds}"
         console.print(f"{done}: lam {lam:g}, seed {seed}: {100 * cells[-1].accuracy:.2f} %")
     skip = warm_up(synthetic.info, first.run.iterations)

@@ -155,8 +155,8 @@ def tune(
                 out=Path(temporary) / "run",
                 callbacks=(_Reporter(report),),
             )
-            means = [float(row["mean"]) for row in trial.distill().info.accuracies]
-        return means[-1] if chosen.counts == "last" else max(means)
+            evaluations = trial.distill().info.accuracies
+        return float(chosen.pick(evaluations)["mean"])
 
     def say(trial: FrozenTrial) -> None:
         (row,) = rows([trial], iterations)
