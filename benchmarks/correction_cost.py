@@ -24,7 +24,6 @@ from sdc_ext.adapters.loops.distribution import match_distributions
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.gradient import match_by_class
 from sdc_ext.adapters.loops.steps import ClassBatch
-from sdc_ext.evaluation import difficulty
 from sdc_ext.matching.distances import layerwise_cosine, mean_feature_distance
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import noted_features
@@ -44,24 +43,21 @@ def gradient_steps(ipc: int) -> dict[str, Step]:
     """DC's step: plain, corrected, and matching the easier half of real samples alone."""
     network, images, batches = _inputs(ipc)
 
-    usual = difficulty._AT_ONCE_ON_CPU
-
-    def step(lam: float, easy: bool = False, at_once: int = usual) -> None:
-        difficulty._AT_ONCE_ON_CPU = at_once
+    def step(lam: float, easy: EasySamples | None = None) -> None:
         match_by_class(
             network,
             images,
             batches,
             with_sdc(layerwise_cosine, lam),
             batch_loss=BatchLoss(),
-            easy=EasySamples(quantile=0.5) if easy else None,
+            easy=easy,
         )
 
     return {
         "lam 0": lambda: step(0.0),
         "correction": lambda: step(0.001),
-        "easy half, one by one": lambda: step(0.0, easy=True, at_once=1),
-        "easy half, by vmap": lambda: step(0.0, easy=True),
+        "easy half, one by one": lambda: step(0.0, EasySamples(quantile=0.5, chunk_size=1)),
+        "easy half, by vmap": lambda: step(0.0, EasySamples(quantile=0.5)),
     }
 
 

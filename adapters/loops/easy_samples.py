@@ -23,6 +23,8 @@ class EasySamples:
     Attributes:
         tau: the largest gradient norm.
         quantile: of the batch's norms that bounds them, too, in (0, 1].
+        chunk_size: How many samples to differentiate at once; see
+            :func:`~sdc_ext.evaluation.difficulty.score_samples`.
         seen: samples it chose from so far.
         chosen: samples it chose.
 
@@ -31,6 +33,7 @@ class EasySamples:
 
     tau: float = math.inf
     quantile: float = 1.0
+    chunk_size: int | None = None
     seen: int = field(default=0, init=False)
     chosen: int = field(default=0, init=False)
 
@@ -42,7 +45,7 @@ class EasySamples:
             images: (B, C, H, W), as they are to be matched.
             labels: (B,) int64.
         """
-        norms = score_samples(network, images, labels).gradn
+        norms = score_samples(network, images, labels, chunk_size=self.chunk_size).gradn
         tau = torch.quantile(norms, self.quantile).clamp(max=self.tau)
         index = torch.nonzero(norms <= tau)[:, 0]
         if len(index) == 0:

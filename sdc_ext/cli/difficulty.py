@@ -21,7 +21,7 @@ from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_positive
 from sdc_ext.evaluation.difficulty import Difficulty, measure_difficulty
-from sdc_ext.evaluation.selection import random
+from sdc_ext.evaluation.selection import pick_at_random
 from sdc_ext.networks.create import check_network
 from sdc_ext.report.figures import draw_difficulty
 from sdc_ext.report.tables import difficulty_table
@@ -106,7 +106,7 @@ def _real_images(data: RealData, options: Namespace) -> Samples:
     split = data.test if options.split == "test" else data.train
     seed_torch(options.seed, "scored")
     by_class = (torch.nonzero(split.labels == c)[:, 0] for c in range(len(data.classes)))
-    index = torch.cat([random(None, of_class, options.per_class) for of_class in by_class])
+    index = torch.cat([pick_at_random(of_class, options.per_class) for of_class in by_class])
     return {f"real {options.split}": (data.normalize(split.images[index]), split.labels[index])}
 
 

@@ -19,7 +19,7 @@ from sdc_ext._seeds import seed_torch
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.evaluation.discrepancies import Discrepancy
-from sdc_ext.evaluation.selection import random, random_like
+from sdc_ext.evaluation.selection import pick_at_random, random_like
 from sdc_ext.networks.chunks import default_chunk_size
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import take_features
@@ -199,7 +199,7 @@ def _groups(
     for k, (name, ours, index) in enumerate(groups):
         if ours.any():
             seed_torch(seed, "reference", k)
-            reference = data.train.images[random(None, index, max_real)]
+            reference = data.train.images[pick_at_random(index, max_real)]
             drawn = data.normalize(data.train.images[chosen[:, ours].flatten()])
             sets = rearrange(torch.cat([images[ours], drawn]), "(s m) ... -> s m ...", s=1 + draws)
             yield name, data.normalize(reference), sets

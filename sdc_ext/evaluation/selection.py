@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from sdc_ext._seeds import seed_torch
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError
+from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import take_features
 from sdc_ext.training.epochs import normalized_batches
@@ -24,8 +25,8 @@ from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What a probe saw of every training image.
+class ProbeStatistics:
+    """What a network noted of every training image while it was trained on them.
 
     Attributes:
         features: input of its last linear layer (N, D), after training.
@@ -37,9 +38,9 @@ class Looked:
     forgotten: Tensor
 
 
-def herding(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+def herding(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
     """Images whose running mean of features stays closest to their class's (Welling, 2009)."""
-    features = looked.features[index]
+    features = seen.features[index]
     target = features.mean(0)
     chosen: list[int] = []
     total = torch.zeros_like(target)
@@ -51,9 +52,9 @@ def herding(looked: Looked, index: Tensor, ipc: int) -> Tensor:
     return index[chosen]
 
 
-def k_center(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+def k_center(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
     """The image nearest to the class's mean, then always the one farthest from those chosen."""
-    features = looked.features[index]
+    features = seen.features[index]
     chosen = [int((features - features.mean(0)).norm(dim=1).argmin())]
     nearest = (features - features[chosen[0]]).norm(dim=1)
     while len(chosen) < ipc:
@@ -63,25 +64,25 @@ def k_center(looked: Looked, index: Tensor, ipc: int) -> Tensor:
     return index[chosen]
 
 
-def forgetting(looked: Looked, index: Tensor, ipc: int) -> Tensor:
+def forgetting(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
     """The images that were forgotten most often (Toneva et al., 2019), ties at random."""
     shuffled = index[torch.randperm(len(index))]
-    order = looked.forgotten[shuffled].argsort(descending=True, stable=True)
+    order = seen.forgotten[shuffled].argsort(descending=True, stable=True)
     return shuffled[order[:ipc]]
 
 
-def random(looked: Looked | None, index: Tensor, ipc: int) -> Tensor:
-    """Different images, each as likely as any other."""
-    del looked
-    return index[torch.randperm(len(index))[:ipc]]
+def pick_at_random(index: Tensor, n: int) -> Tensor:
+    """``n`` different positions of ``index``, each as likely as any other."""
+    return index[torch.randperm(len(index))[:n]]
 
 
-BASELINES: dict[str, Callable[..., Tensor]] = {
-    "random": random,
+_BY_STATISTICS: dict[str, Callable[[ProbeStatistics, Tensor, int], Tensor]] = {
     "herding": herding,
     "k-center": k_center,
     "forgetting": forgetting,
 }
+
+BASELINES = ("random", *_BY_STATISTICS)
 
 
 def select_images(
@@ -106,17 +107,20 @@ def select_images(
         on_epoch: called after every epoch of it.
 
     Raises:
-        InputError: if a class has fewer than ``ipc`` images, or ``ipc`` is below 1.
+        InputError: if a class has fewer than ``ipc`` images, ``ipc`` is below 1, or the baseline
+            is unknown.
     """
+    check_choice("baseline", baseline, BASELINES)
     by_class = data.indices_by_class()
     fewest = min(map(len, by_class))
     if not 1 <= ipc <= fewest:
         raise InputError(f"ipc must be from 1 to {fewest}, the smallest class's images, got {ipc}")
-    looked = None
+    choose = pick_at_random
     if baseline != "random":
-        looked = look(data, probe, seed=seed, device=device, on_epoch=on_epoch)
+        seen = probe_statistics(data, probe, seed=seed, device=device, on_epoch=on_epoch)
+        choose = partial(_BY_STATISTICS[baseline], seen)
     seed_torch(seed, "selection")
-    return torch.cat([BASELINES[baseline](looked, index, ipc) for index in by_class])
+    return torch.cat([choose(index, ipc) for index in by_class])
 
 
 def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Tensor:
@@ -140,7 +144,7 @@ def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Ten
     for name, index, count in zip(data.classes, data.indices_by_class(), counts, strict=True):
         if len(index) < count:
             raise InputError(f"class {name!r} has {len(index)} real images, fewer than {count}")
-        chosen.append(random(None, index, count))
+        chosen.append(pick_at_random(index, count))
     return torch.cat(chosen)
 
 
@@ -172,14 +176,14 @@ def label_softly(
     return probabilities
 
 
-def look(
+def probe_statistics(
     data: RealData,
     probe: Probe,
     *,
     seed: int,
     device: torch.device,
     on_epoch: Callable[[], object] = lambda: None,
-) -> Looked:
+) -> ProbeStatistics:
     """Trains a probe on the real training images and notes what it sees of each."""
     batches = normalized_batches(data, data.train, device)
     right = torch.zeros(len(data.train), dtype=torch.bool)
@@ -194,7 +198,7 @@ def look(
 
     network = train_probe(data, probe, batches, seed=seed, device=device, on_epoch=note)
     forgotten[~ever] = probe.train_epochs
-    return Looked(take_features(network, (x for x, _ in batches)), forgotten)
+    return ProbeStatistics(take_features(network, (x for x, _ in batches)), forgotten)
 
 
 @torch.inference_mode()

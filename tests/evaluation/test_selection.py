@@ -11,10 +11,11 @@ from sdc_ext.data.load import load_data
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.selection import (
     BASELINES,
-    Looked,
+    ProbeStatistics,
     forgetting,
     herding,
     k_center,
+    probe_statistics,
     select_images,
 )
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -24,13 +25,13 @@ QUICK = Probe(network="convnet:depth=2:width=4", train_epochs=2)
 CPU = torch.device("cpu")
 
 
-def looked(features: list[list[float]], forgotten: list[int] | None = None) -> Looked:
-    return Looked(torch.tensor(features), torch.tensor(forgotten or [0] * len(features)))
+def statistics(features: list[list[float]], forgotten: list[int] | None = None) -> ProbeStatistics:
+    return ProbeStatistics(torch.tensor(features), torch.tensor(forgotten or [0] * len(features)))
 
 
 def test_herding_keeps_the_running_mean_close() -> None:
     # The mean is 2; 2.5 is nearest, then 1.5 brings the mean of the two back to 2.
-    seen = looked([[0.0], [1.5], [2.5], [4.0], [99.0]])
+    seen = statistics([[0.0], [1.5], [2.5], [4.0], [99.0]])
     index = torch.tensor([0, 1, 2, 3])
     chosen = herding(seen, index, 4).tolist()
     assert set(chosen[:2]) == {1, 2}
@@ -38,19 +39,19 @@ def test_herding_keeps_the_running_mean_close() -> None:
 
 
 def test_k_center_takes_the_farthest() -> None:
-    seen = looked([[0.0], [1.0], [5.0], [5.5], [10.0]])
+    seen = statistics([[0.0], [1.0], [5.0], [5.5], [10.0]])
     assert k_center(seen, torch.arange(5), 3).tolist() == [2, 0, 4]
     assert sorted(k_center(seen, torch.arange(5), 5).tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_duplicates_are_not_chosen_twice() -> None:
-    seen = looked([[1.0]] * 4)
+    seen = statistics([[1.0]] * 4)
     for choose in (herding, k_center, forgetting):
         assert sorted(choose(seen, torch.arange(4), 4).tolist()) == [0, 1, 2, 3]
 
 
 def test_forgetting_takes_what_was_forgotten_most() -> None:
-    seen = looked([[0.0]] * 5, forgotten=[1, 5, 0, 3, 2])
+    seen = statistics([[0.0]] * 5, forgotten=[1, 5, 0, 3, 2])
     assert forgetting(seen, torch.arange(5), 3).tolist() == [1, 3, 4]
     assert forgetting(seen, torch.tensor([0, 2, 4]), 2).tolist() == [4, 0]
 
@@ -71,10 +72,8 @@ def test_images_that_are_never_right_count_as_forgotten_most() -> None:
     wrong = data.train.labels.clone()
     wrong[:5] = (wrong[:5] + 1) % 10
     mislabelled = replace(data, train=replace(data.train, labels=wrong))
-    from sdc_ext.evaluation.selection import look
-
     probe = replace(QUICK, network="convnet:depth=2:width=32", train_epochs=4)
-    seen = look(mislabelled, probe, seed=0, device=CPU)
+    seen = probe_statistics(mislabelled, probe, seed=0, device=CPU)
     assert seen.features.shape[0] == len(data.train)
     assert seen.forgotten[:5].float().mean() > 3 > seen.forgotten[5:].float().mean()
 

@@ -125,3 +125,10 @@ def test_two_processes_choose_what_one_does(tmp_path: Path) -> None:
 def test_impossible_thresholds_are_refused(options: dict[str, float], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         GradientMatching(**options)  # type: ignore[arg-type]
+
+
+def test_samples_are_the_same_in_any_chunks() -> None:
+    images, labels = random_images(9, 0), torch.arange(9) % 3
+    whole, one_by_one = (EasySamples(quantile=0.5, chunk_size=size) for size in (None, 1))
+    network = small_network()
+    assert torch.equal(whole(network, images, labels), one_by_one(network, images, labels))
