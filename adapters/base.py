@@ -14,13 +14,14 @@ A loop is a frozen dataclass of hyper-parameters; everything that changes is in 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from sdc_ext.adapters.run_settings import Setting
+from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.experts.train import ExpertRecipe
@@ -42,37 +43,24 @@ class State(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class Loop(Protocol):
-    """A loop that serves several methods.
+@dataclass(frozen=True)
+class Loop(ABC):
+    """A loop that serves one method or several.
 
-    Attributes:
-        align_corners: of its augmentation's scale and rotate.
-        epochs_needed: how long experts must have been trained; 0 if it matches none.
-        unused: settings that other settings make meaningless.
+    A subclass is a frozen dataclass of hyper-parameters, each made by
+    :func:`~sdc_ext.adapters.option`, which the command line offers and the set's ``meta.json``
+    keeps. It has to say how it matches, starts and steps; the rest has defaults.
     """
 
-    @property
-    def align_corners(self) -> bool: ...
-
-    @property
-    def epochs_needed(self) -> int: ...
-
-    @property
-    def unused(self) -> set[str]: ...
-
-    @classmethod
-    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
-        """Settings that follow from others; those that the user has chosen are left alone."""
-        ...
-
+    @abstractmethod
     def matching_loss(self) -> Callable[..., Tensor]:
         """The loss that the correction wraps."""
-        ...
 
+    @abstractmethod
     def start(self, task: Task) -> Any:
-        """The initial state; draws from torch's global generator."""
-        ...
+        """The initial :class:`State`; draws from torch's global generator."""
 
+    @abstractmethod
     def step(self, state: Any, task: Task, loss_fn: SDCLoss, iteration: int) -> dict[str, float]:
         """One outer iteration, in place.
 
@@ -80,9 +68,39 @@ class Loop(Protocol):
             What to log: at least ``loss``, ``matching`` and ``difficulty`` (GraDN).
 
         Raises:
-            DivergenceError: before it would change the images, if the loss is not finite.
+            DivergenceError: Before it would change the images, if the loss is not finite.
         """
-        ...
+
+    @classmethod
+    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+        """Settings that follow from others; those that the user has chosen are left alone."""
+        return evaluation_as_distillation(origin, chosen)
+
+    @property
+    def augmentation(self) -> str:
+        """The augmentation of the synthetic images, as options spell it."""
+        return "none"
+
+    @property
+    def align_corners(self) -> bool:
+        """How the augmentation scales and rotates; see :func:`torch.nn.functional.grid_sample`."""
+        return False
+
+    @property
+    def epochs_needed(self) -> int:
+        """For how many epochs experts must have been trained; 0 if the loop matches none."""
+        return 0
+
+    @property
+    def unused(self) -> set[str]:
+        """Settings that other settings make meaningless."""
+        return set()
+
+
+def no_rules(dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
+    """The rules of a method whose settings are the same for all data sets and sizes."""
+    del dataset, ipc
+    return {}
 
 
 @dataclass(frozen=True)
@@ -90,25 +108,25 @@ class Method:
     """A distillation method: a loop and the choices that make it this method.
 
     Attributes:
-        name: what the command line calls it.
-        reference: the paper.
-        loop: the loop's class, a dataclass.
-        choices: values of its fields, and of :class:`RunSettings`, that differ from their
+        name: The name under which it is asked for.
+        reference: The paper.
+        loop: The loop's class, a dataclass.
+        choices: Values of its fields, and of :class:`RunSettings`, that differ from their
             defaults.
-        source: where the choices come from, e.g. a script of the original repository.
-        rules: further values for a data set and ipc, each with its source.
-        selects: which evaluation counts: ``"last"`` or ``"best"``.
-        experts: how its expert trajectories are trained for a data set and ipc, if it matches
+        source: Where the choices come from, e.g. a script of the original repository.
+        rules: Further values for a data set and ipc, each with its source.
+        selects: Which evaluation counts: ``"last"`` or ``"best"``.
+        experts: How its expert trajectories are trained for a data set and ipc, if it matches
             any.
     """
 
     name: str
     reference: str
-    loop: type[Any]
-    choices: Mapping[str, Any]
-    source: str
-    rules: Callable[[str, int], Mapping[str, tuple[Any, str]]]
-    selects: Selects
+    loop: type[Loop]
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "the method's defaults"
+    rules: Callable[[str, int], Mapping[str, tuple[Any, str]]] = no_rules
+    selects: Selects = "last"
     experts: Callable[[str, int], ExpertRecipe] | None = None
 
     def pick(self, evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

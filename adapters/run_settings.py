@@ -58,7 +58,8 @@ def evaluation_as_distillation(
 ) -> dict[str, Setting]:
     """Evaluation settings that follow from the distillation's, as they do in the originals."""
     derived = {}
-    augmentation, network = origin["dsa_strategy"].value, origin["network"].value
+    network = origin["network"].value
+    augmentation = origin["dsa_strategy"].value if "dsa_strategy" in origin else "none"
     if augmentation != "none" and "eval_augmentation" not in chosen:
         derived["eval_augmentation"] = Setting(augmentation, "as in distillation")
     derived["eval_network"] = Setting(network, "as in distillation")

@@ -1,1 +1,17 @@
-"""The loops that the methods share."""
+"""The loops that the methods share, and what a loop of one's own can be made of."""
+
+from sdc_ext.adapters.loops.distribution import DistributionMatching as DistributionMatching
+from sdc_ext.adapters.loops.gradient import GradientMatching as GradientMatching
+from sdc_ext.adapters.loops.states import ImageState as ImageState
+from sdc_ext.adapters.loops.steps import ClassBatch as ClassBatch
+from sdc_ext.adapters.loops.steps import draw_batches as draw_batches
+from sdc_ext.adapters.loops.trajectory import TrajectoryMatching as TrajectoryMatching
+
+__all__ = [
+    "ClassBatch",
+    "DistributionMatching",
+    "GradientMatching",
+    "ImageState",
+    "TrajectoryMatching",
+    "draw_batches",
+]

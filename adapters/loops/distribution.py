@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import einops
 import torch
@@ -13,9 +12,9 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from sdc_ext._options import setting
+from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.states import ImageState, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches
-from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import check_choice, check_positive
@@ -79,7 +78,7 @@ def match_distributions(
 
 
 @dataclass(frozen=True)
-class DistributionMatching:
+class DistributionMatching(Loop):
     """Hyper-parameters of distribution matching, under the original's names and defaults.
 
     An outer iteration draws a random network and updates the images once; no network is trained.
@@ -96,19 +95,15 @@ class DistributionMatching:
     lr_img: float = setting(1.0, "learning rate of the images")
     batch_real: int = setting(256, "real images a class and update")
 
-    align_corners: ClassVar[bool] = False
-    epochs_needed: ClassVar[int] = 0
-    unused: ClassVar[set[str]] = set()
-
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))
         parse_augmentation(self.dsa_strategy)
         check_positive(self, "lr_img", "batch_real")
 
-    @classmethod
-    def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
+    @property
+    def augmentation(self) -> str:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
-        return evaluation_as_distillation(origin, chosen)
+        return self.dsa_strategy
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""

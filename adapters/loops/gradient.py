@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from accelerate.utils import broadcast
@@ -14,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from sdc_ext._options import setting
+from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.states import ImageState, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches
@@ -106,7 +106,7 @@ def match_all_classes(
 
 
 @dataclass(frozen=True)
-class GradientMatching:
+class GradientMatching(Loop):
     """Hyper-parameters of gradient matching, under the originals' names and defaults.
 
     An outer iteration draws a network, then ``outer_loop`` times updates the images to match
@@ -135,9 +135,6 @@ class GradientMatching:
         None, "match only real images of norms up to this quantile of their class's batch"
     )
     batch_train: int = setting(256, "batch size of network training")
-
-    align_corners: ClassVar[bool] = False
-    epochs_needed: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))
@@ -169,6 +166,11 @@ class GradientMatching:
             warmup = Setting(iterations // 4, "sdc-ext: a quarter, as 250 of 1000")
             derived["outer_warmup"] = warmup
         return derived
+
+    @property
+    def augmentation(self) -> str:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return self.dsa_strategy
 
     @property
     def unused(self) -> set[str]:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
 from sdc_ext._options import setting
+from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
 from sdc_ext.adapters.loops.states import TrajectoryState, check_images
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
@@ -119,7 +120,7 @@ def match_trajectory(
 
 
 @dataclass(frozen=True)
-class TrajectoryMatching:
+class TrajectoryMatching(Loop):
     """Hyper-parameters of trajectory matching, under the originals' names and defaults.
 
     An outer iteration draws an expert and a start epoch, trains a student from there on the
@@ -156,8 +157,6 @@ class TrajectoryMatching:
     lr_y: float = setting(2.0, "learning rate of learned labels")
     momentum_y: float = setting(0.9, "momentum of learned labels")
 
-    align_corners: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         check_choice("pix_init", self.pix_init, get_args(PixInit))
         check_choice("labels", self.labels, get_args(Labels))
@@ -184,6 +183,16 @@ class TrajectoryMatching:
         derived = evaluation_as_distillation(origin, chosen)
         derived["lr_eval"] = Setting(origin["lr_teacher"].value, "the step size, as it is learnt")
         return derived
+
+    @property
+    def augmentation(self) -> str:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return self.dsa_strategy
+
+    @property
+    def align_corners(self) -> bool:
+        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        return True
 
     @property
     def unused(self) -> set[str]:

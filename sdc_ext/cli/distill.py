@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sdc_ext.adapters import METHODS, get_method
+from sdc_ext.adapters import METHODS, find_method, get_method
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed, whole_ramp
@@ -37,9 +37,7 @@ def add_distillation(parser: ArgumentParser, without: Sequence[str] = ()) -> Non
         parser: of the command.
         without: options that the command lacks, or has in a form of its own.
     """
-    parser.add_argument(
-        "method", metavar="METHOD", help="dc, dsa, dcc, dsac, dm, mtt, ftd, tesla or datm"
-    )
+    parser.add_argument("method", metavar="METHOD", help=", ".join(METHODS.names()))
     add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
     if "experts" not in without:
@@ -59,7 +57,8 @@ def add_distillation(parser: ArgumentParser, without: Sequence[str] = ()) -> Non
 def _add_settings(parser: ArgumentParser, known: set[str]) -> None:
     """One option a setting of any method, named as in the originals, but those known already."""
     group = parser.add_argument_group("settings, by default those of the originals and the paper")
-    classes: list[type[Any]] = [RunSettings, *(method.loop for method in METHODS.values())]
+    found = (find_method(name) for name in METHODS.names())
+    classes: list[type[Any]] = [RunSettings, *(m.loop for m in found if m is not None)]
     for cls in classes:
         add_settings(group, cls, known)
         known |= {setting.name for setting in fields(cls)}

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from sdc_ext.adapters import METHODS, get_method
+from sdc_ext.adapters import METHODS, find_method, get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed
@@ -40,7 +40,8 @@ def add_options(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> None:
     method = get_method(options.method)
     if method.experts is None:
-        matching = ", ".join(name for name, m in METHODS.items() if m.experts is not None)
+        found = {name: find_method(name) for name in METHODS.names()}
+        matching = ", ".join(name for name, m in found.items() if m is not None and m.experts)
         raise InputError(f"{method.name} matches no experts: choose from {matching}")
     check_positive(options, "num_experts")
     chosen = {"network": options.network, "zca": options.zca}

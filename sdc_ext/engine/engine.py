@@ -36,7 +36,7 @@ def check_run(settings: Settings, task: Task) -> None:
     data, run = task.data, settings.run
     for network in (task.network, run.eval_network):
         check_network(network, data.channels, len(data.classes), data.image_size)
-    for augmentation in (settings.origin["dsa_strategy"].value, run.eval_augmentation):
+    for augmentation in (settings.loop.augmentation, run.eval_augmentation):
         check_augmentation(augmentation, data.channels, data.image_size)
 
 

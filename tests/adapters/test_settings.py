@@ -27,7 +27,7 @@ def value(settings: Settings, name: str) -> Any:
 
 
 def test_all_families_are_there() -> None:
-    assert set(METHODS) == {"dc", "dsa", "dcc", "dsac", "dm", "mtt", "ftd", "tesla", "datm"}
+    assert set(METHODS.names()) == {"dc", "dsa", "dcc", "dsac", "dm", "mtt", "ftd", "tesla", "datm"}
 
 
 def test_distribution_matching_has_the_originals_defaults() -> None:
