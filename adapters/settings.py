@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from sdc_ext._options import YOUR_CHOICE
 from sdc_ext.adapters.base import Loop, Method
 from sdc_ext.adapters.run_settings import RunSettings, Setting
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.regularizer import gradient_norm, with_sdc
 from sdc_ext.training.recipe import TrainingRecipe
-
-YOUR_CHOICE = "your choice"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
+# The source of a value that the user has chosen.
+YOUR_CHOICE = "your choice"
+
 
 def setting(default: Any, help_text: str, source: str | None = None) -> Any:
     """A dataclass field that the command line offers.

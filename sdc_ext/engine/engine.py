@@ -11,9 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._seeds import seed_torch
 from sdc_ext.adapters.base import Method, State
-from sdc_ext.adapters.settings import YOUR_CHOICE, Settings
+from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.callbacks import Callback, Calls

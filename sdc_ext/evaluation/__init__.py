@@ -1,27 +1,53 @@
 """Evaluating sets and comparing them: what is signal, and what is noise."""
 
+from sdc_ext.evaluation.closeness import Closeness as Closeness
 from sdc_ext.evaluation.closeness import compare_with_real as compare_with_real
+from sdc_ext.evaluation.closeness import feature_maps as feature_maps
+from sdc_ext.evaluation.comparison import Cell as Cell
 from sdc_ext.evaluation.comparison import Comparison as Comparison
+from sdc_ext.evaluation.difficulty import Difficulty as Difficulty
 from sdc_ext.evaluation.difficulty import measure_difficulty as measure_difficulty
 from sdc_ext.evaluation.difficulty import score_samples as score_samples
 from sdc_ext.evaluation.discrepancies import choose_discrepancies as choose_discrepancies
 from sdc_ext.evaluation.evaluator import evaluate as evaluate
+from sdc_ext.evaluation.jobs import Job as Job
+from sdc_ext.evaluation.jobs import evaluate_sets as evaluate_sets
+from sdc_ext.evaluation.jobs import evaluation_jobs as evaluation_jobs
 from sdc_ext.evaluation.paired import PairedDifference as PairedDifference
 from sdc_ext.evaluation.results import Result as Result
+from sdc_ext.evaluation.results import Results as Results
+from sdc_ext.evaluation.results import counted as counted
+from sdc_ext.evaluation.scores import Scored as Scored
 from sdc_ext.evaluation.scores import Scores as Scores
+from sdc_ext.evaluation.scores import measure_scores as measure_scores
 from sdc_ext.evaluation.selection import select_images as select_images
+from sdc_ext.evaluation.selection import selected_set as selected_set
 from sdc_ext.evaluation.tracking import Drift as Drift
+from sdc_ext.evaluation.tracking import warm_up as warm_up
 
 __all__ = [
+    "Cell",
+    "Closeness",
     "Comparison",
+    "Difficulty",
     "Drift",
+    "Job",
     "PairedDifference",
     "Result",
+    "Results",
+    "Scored",
     "Scores",
     "choose_discrepancies",
     "compare_with_real",
+    "counted",
     "evaluate",
+    "evaluate_sets",
+    "evaluation_jobs",
+    "feature_maps",
     "measure_difficulty",
+    "measure_scores",
     "score_samples",
     "select_images",
+    "selected_set",
+    "warm_up",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 from sdc_ext.errors import check_choice
 from sdc_ext.sets.info import Evaluation
@@ -48,6 +48,53 @@ class Result:
             "seed": self.seed,
         }
 
+    def __str__(self) -> str:
+        return f"{self.name}, {self.evaluation.network}: {self.evaluation}"
+
+
+@dataclass(frozen=True)
+class Results(Sequence[Result]):
+    """Several results, as a sequence and as tables.
+
+    Attributes:
+        results: One for each set and architecture.
+    """
+
+    results: tuple[Result, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+
+    def __getitem__(self, index: int | slice) -> Result | Results:
+        chosen = self.results[index]
+        return Results(chosen) if isinstance(chosen, tuple) else chosen
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per trained network, with its index and its accuracy in [0, 1]."""
+        return [
+            {**result.row(), "index": k, "accuracy": accuracy}
+            for result in self
+            for k, accuracy in enumerate(result.evaluation.accuracies)
+        ]
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One row per set and architecture: mean, standard deviation and every accuracy."""
+        rows = []
+        for result in self:
+            e = result.evaluation
+            statistics = {"mean": e.mean, "std": e.std, "accuracies": list(e.accuracies)}
+            rows.append({**result.row(), **statistics})
+        return rows
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
 
 def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
     """What a set is and how it was made, for tables."""
@@ -75,22 +122,3 @@ def counted(evaluations: Sequence[Mapping[str, Any]], selects: Selects) -> Mappi
     if selects == "last":
         return evaluations[-1]
     return max(evaluations, key=lambda row: float(row["mean"]))
-
-
-def as_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """A row a trained network, with its index and its accuracy in [0, 1]."""
-    return [
-        {**result.row(), "index": k, "accuracy": accuracy}
-        for result in results
-        for k, accuracy in enumerate(result.evaluation.accuracies)
-    ]
-
-
-def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """A row a set and architecture: mean, standard deviation and every accuracy."""
-    rows = []
-    for result in results:
-        e = result.evaluation
-        statistics = {"mean": e.mean, "std": e.std, "accuracies": list(e.accuracies)}
-        rows.append({**result.row(), **statistics})
-    return rows

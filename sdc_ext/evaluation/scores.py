@@ -7,9 +7,21 @@ exponent of its label-robust score out of range; here accuracies are in [0, 1], 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
 
-from sdc_ext.errors import InputError
+from accelerate import Accelerator
+
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError, check_positive
+from sdc_ext.evaluation.evaluator import evaluate
+from sdc_ext.evaluation.selection import label_softly, random_like
+from sdc_ext.networks.create import check_network
+from sdc_ext.sets.info import Evaluation
+from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.training.recipe import TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,89 @@ class Scores:
         """
         hlr, ior = hard_label_recovery(full, hard), improvement_over_random(own, random)
         return cls(hlr, ior, label_robust_score(hlr, ior))
+
+    def __str__(self) -> str:
+        return f"HLR {self.hlr:.4f}, IOR {self.ior:.4f}, LRS {self.lrs:.4f}"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one set, and the accuracies that they are made of.
+
+    Attributes:
+        scores: HLR, IOR and LRS.
+        accuracies: Test accuracies of networks by what they were trained on: the set (``"own"``),
+            the set with hard labels (``"hard"``), as many random real images (``"random"``), and
+            all real images (``"full"``).
+        recipe: How networks were trained on the set.
+    """
+
+    scores: Scores
+    accuracies: Mapping[str, Evaluation]
+    recipe: TrainingRecipe
+
+    def __str__(self) -> str:
+        return str(self.scores)
+
+
+def measure_scores(
+    synthetic: SyntheticSet,
+    data: RealData,
+    *,
+    network: str | None = None,
+    num_eval: int = 5,
+    full_epochs: int = 20,
+    seed: int = 0,
+    accelerator: Accelerator,
+    on_training: Callable[[str], object] = lambda what: None,
+) -> Scored:
+    """Scores a set by networks trained on it, on random real images and on all of them.
+
+    Real images and hard labels are trained on at the originals' learning rate, since the set's
+    own may have been learnt for its images and labels.
+
+    Args:
+        synthetic: The set.
+        data: The real data, normalised as the set is.
+        network: What is trained; by default what the set was evaluated with.
+        num_eval: How many networks to train on each.
+        full_epochs: Epochs of training on all real images.
+        seed: Seeds the networks, the choice of random images and the teacher of soft labels.
+        accelerator: Where to run.
+        on_training: Called before each training with its key in :attr:`Scored.accuracies`.
+
+    Raises:
+        InputError: If ``num_eval`` or ``full_epochs`` is not above 0, or the network is unknown
+            or does not fit the images.
+    """
+    numbers = SimpleNamespace(num_eval=num_eval, full_epochs=full_epochs)
+    check_positive(numbers, "num_eval", "full_epochs")
+    network = network or synthetic.info.eval_network
+    check_network(network, data.channels, len(data.classes), data.image_size)
+    test = partial(evaluate, network=network, num_eval=num_eval, seed=seed, accelerator=accelerator)
+    own = synthetic.info.evaluation
+    usual = replace(own, lr=TrainingRecipe(own.epochs).lr)
+    full = replace(usual, epochs=full_epochs)
+    hard = synthetic.hard_labels
+    chosen = random_like(hard, data, seed)
+    random, labels = data.normalize(data.train.images[chosen]), data.train.labels[chosen]
+
+    on_training("own")
+    tested = {"own": test(synthetic.images, synthetic.labels, data, own)}
+    if synthetic.labels.ndim == 1:
+        tested["hard"] = tested["own"]
+    else:
+        on_training("hard")
+        tested["hard"] = test(synthetic.images, hard, data, usual)
+        device = accelerator.device
+        labels = label_softly(random, data, network, full, seed=seed, device=device)
+    on_training("random")
+    tested["random"] = test(random, labels, data, usual)
+    on_training("full")
+    everything = data.normalize(data.train.images)
+    tested["full"] = test(everything, data.train.labels, data, full)
+    scores = Scores.of(**{name: evaluation.mean for name, evaluation in tested.items()})
+    return Scored(scores, tested, own)
 
 
 def hard_label_recovery(full: float, synthetic: float) -> float:

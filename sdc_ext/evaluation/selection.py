@@ -7,17 +7,20 @@ that was trained on the real data: its features, or what it forgot on the way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._seeds import seed_torch
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import take_features
+from sdc_ext.sets.info import told_by_data
+from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.epochs import normalized_batches
 from sdc_ext.training.gradients import BatchLoss
 from sdc_ext.training.probe import Batches, Probe, train_probe
@@ -121,6 +124,49 @@ def select_images(
         choose = partial(_BY_STATISTICS[baseline], seen)
     seed_torch(seed, "selection")
     return torch.cat([choose(index, ipc) for index in by_class])
+
+
+def selected_set(
+    baseline: str,
+    data: RealData,
+    ipc: int,
+    *,
+    probe: Probe,
+    recipe: TrainingRecipe,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[], object] = lambda: None,
+) -> SyntheticSet:
+    """Real images as a distilled set, with ``baseline`` as its method.
+
+    Args:
+        baseline: One of ``BASELINES``.
+        data: The real data.
+        ipc: Images per class.
+        probe: How the network is trained whose statistics rank the images; random needs none.
+        recipe: How networks are to be trained on the set.
+        seed: Seeds that network and random choices.
+        device: Where it is trained.
+        on_epoch: Called after every epoch of it.
+
+    Raises:
+        InputError: If a class has fewer than ``ipc`` images, ``ipc`` is below 1, or the baseline
+            is unknown.
+    """
+    index = select_images(baseline, data, ipc, probe, seed=seed, device=device, on_epoch=on_epoch)
+    labels = class_labels(len(data.classes), ipc)
+    info = replace(
+        told_by_data(data, labels, recipe),
+        method=baseline,
+        network=probe.network,
+        settings={
+            "lam": {"value": 0.0, "source": "nothing is distilled"},
+            "seed": {"value": seed, "source": YOUR_CHOICE},
+        },
+    )
+    images = data.normalize(data.train.images[index]).cpu()
+    pixels = None if data.whitening is None else data.whitening.undo(images)
+    return SyntheticSet(images, labels, info, pixels)
 
 
 def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Tensor:

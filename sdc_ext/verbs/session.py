@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -84,3 +84,13 @@ def chosen_settings(lam: float | LogRamp | None, settings: Mapping[str, Any]) ->
     elif lam is not None:
         chosen["lam"] = lam
     return chosen
+
+
+def network_names(
+    networks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None,
+) -> list[str] | None:
+    """The names of one network or several; None stays None."""
+    if networks is None:
+        return None
+    several = [networks] if isinstance(networks, str) or callable(networks) else networks
+    return list(dict.fromkeys(str(network) for network in several))

@@ -1,0 +1,158 @@
+"""Evaluating several sets on several networks, beside networks trained on all real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+from accelerate import Accelerator
+
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import check_positive
+from sdc_ext.evaluation.evaluator import evaluate
+from sdc_ext.evaluation.results import REAL, Result, Results
+from sdc_ext.networks.create import check_network
+from sdc_ext.sets.info import told_by_data
+from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.training.recipe import TrainingRecipe
+
+_ALL = "all real images"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One set to be evaluated on one architecture.
+
+    Attributes:
+        name: What the user calls the set.
+        synthetic: The set, or all real images as if they were one.
+        data: The real data, normalised as the set is.
+        network: The architecture.
+        recipe: How networks are trained on the set.
+    """
+
+    name: str
+    synthetic: SyntheticSet
+    data: RealData
+    network: str
+    recipe: TrainingRecipe
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.network}"
+
+
+def evaluation_jobs(
+    sets: Iterable[tuple[str, SyntheticSet, RealData]],
+    *,
+    networks: Sequence[str] | None = None,
+    epoch_eval_train: int | None = None,
+    lr_eval: float | None = None,
+    real_epochs: int | None = None,
+) -> list[Job]:
+    """Everything there is to evaluate, checked before anything is trained.
+
+    Args:
+        sets: Sets by name, each with its real data, which are normalised as the set is.
+        networks: What to train on each set; by default what the set was evaluated with.
+        epoch_eval_train: Epochs of training; by default those of the set's own recipe.
+        lr_eval: Learning rate; by default that of the set's own recipe.
+        real_epochs: If given, networks are also trained on all real images, for this many
+            epochs, once for each data set, network and recipe.
+
+    Returns:
+        The jobs of all sets in order, then those of all real images.
+
+    Raises:
+        InputError: For a network that is unknown or does not fit the images, or a number that is
+            not above 0.
+    """
+    numbers = SimpleNamespace(
+        epoch_eval_train=epoch_eval_train, lr_eval=lr_eval, real_epochs=real_epochs
+    )
+    check_positive(numbers, *(name for name, value in vars(numbers).items() if value is not None))
+    jobs: list[Job] = []
+    real: dict[tuple[object, ...], SyntheticSet] = {}
+    of_real: dict[tuple[object, ...], Job] = {}
+    for name, synthetic, data in sets:
+        recipe = _recipe(synthetic.info.evaluation, epoch_eval_train, lr_eval)
+        for network in networks or [synthetic.info.eval_network]:
+            check_network(network, data.channels, len(data.classes), data.image_size)
+            jobs.append(Job(name, synthetic, data, network, recipe))
+            if real_epochs is not None:
+                usual = _recipe_of_real(synthetic, real_epochs, lr_eval)
+                if data.identity not in real:
+                    real[data.identity] = _all_real_images(data, usual)
+                job = Job(_ALL, real[data.identity], data, network, usual)
+                of_real.setdefault((*data.identity, network, usual), job)
+    return [*jobs, *of_real.values()]
+
+
+def evaluate_sets(
+    jobs: Sequence[Job],
+    *,
+    num_eval: int = 5,
+    seed: int = 0,
+    accelerator: Accelerator,
+    compile: bool = False,
+    on_job: Callable[[Job], object] = lambda job: None,
+    on_network: Callable[[], object] = lambda: None,
+    on_result: Callable[[Results], object] = lambda results: None,
+) -> Results:
+    """Evaluates sets one after the other; see :func:`~sdc_ext.evaluation.evaluate`.
+
+    Args:
+        jobs: From :func:`evaluation_jobs`.
+        num_eval: How many networks to train for each job.
+        seed: Seeds the networks; network k of every job starts from the same weights.
+        accelerator: Where to run; processes share the networks of a job.
+        compile: Whether to compile training and testing.
+        on_job: Called before a job.
+        on_network: Called after every network that this process has tested.
+        on_result: Called after a job with all results so far, to save them.
+
+    Raises:
+        InputError: If ``num_eval`` is not above 0.
+    """
+    check_positive(SimpleNamespace(num_eval=num_eval), "num_eval")
+    results = Results()
+    for job in jobs:
+        on_job(job)
+        evaluation = evaluate(
+            job.synthetic.images,
+            job.synthetic.labels,
+            job.data,
+            job.recipe,
+            network=job.network,
+            num_eval=num_eval,
+            seed=seed,
+            accelerator=accelerator,
+            compile=compile,
+            on_network=on_network,
+        )
+        result = Result(job.name, job.synthetic, job.recipe, seed, evaluation)
+        results = Results((*results, result))
+        on_result(results)
+    return results
+
+
+def _all_real_images(data: RealData, recipe: TrainingRecipe) -> SyntheticSet:
+    """The training images, as if they were a distilled set."""
+    info = replace(told_by_data(data, data.train.labels, recipe), method=REAL)
+    return SyntheticSet(data.normalize(data.train.images), data.train.labels, info)
+
+
+def _recipe_of_real(synthetic: SyntheticSet, epochs: int, lr: float | None) -> TrainingRecipe:
+    """A set's recipe but for what is right for it alone: epochs, and a rate that it learnt."""
+    own = synthetic.info.evaluation
+    usual = synthetic.info.value("lr_eval") or TrainingRecipe(own.epochs).lr
+    return replace(own, lr=lr or usual, epochs=epochs)
+
+
+def _recipe(own: TrainingRecipe, epochs: int | None, lr: float | None) -> TrainingRecipe:
+    """A set's own recipe, where the caller does not say otherwise."""
+    return replace(
+        own,
+        epochs=own.epochs if epochs is None else epochs,
+        lr=own.lr if lr is None else lr,
+    )

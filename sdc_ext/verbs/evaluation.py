@@ -1,0 +1,140 @@
+"""Evaluating distilled sets: networks are trained on them and tested on real images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console, RenderableType
+from rich.progress import Progress
+
+from sdc_ext._files import write_table, write_whole
+from sdc_ext.evaluation.jobs import Job, evaluate_sets, evaluation_jobs
+from sdc_ext.evaluation.results import Results
+from sdc_ext.report.figures import draw_accuracies
+from sdc_ext.report.shown import Shown
+from sdc_ext.report.tables import cross_table
+from sdc_ext.verbs.opening import Sets, open_sets
+from sdc_ext.verbs.session import make_accelerator, make_console, network_names
+
+
+@dataclass(frozen=True)
+class Evaluated(Shown):
+    """Test accuracies of sets on networks.
+
+    Attributes:
+        results: One for each set and network, with the accuracy of every network that was trained.
+    """
+
+    results: Results
+
+    def tables(self) -> Sequence[RenderableType]:
+        return (cross_table(self.results),)
+
+    def draw(self, path: str | Path) -> None:
+        """Draws the accuracies with their standard deviations."""
+        write_whole(Path(path), lambda file: draw_accuracies(self.results, file))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``accuracies.csv``, ``accuracies.json`` and ``accuracies.png``."""
+        out = Path(folder)
+        text = json.dumps(self.results.summary(), indent=1)
+        write_table(self.results.rows(), out / "accuracies.csv")
+        write_whole(out / "accuracies.json", lambda path: path.write_text(text))
+        self.draw(out / "accuracies.png")
+
+
+def evaluate_set(
+    sets: Sets,
+    data: Any = None,
+    *,
+    networks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None = None,
+    num_eval: int = 5,
+    epochs: int | None = None,
+    lr: float | None = None,
+    real_epochs: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    compile: bool = False,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+) -> Evaluated:
+    """Trains fresh networks on a distilled set, or on several, and tests them on real images.
+
+    Args:
+        sets: A :class:`~sdc_ext.sets.SyntheticSet`, the path of one in any known format, or
+            several of them, as a list or by name.
+        data: The real data, as :func:`~sdc_ext.distill` takes them; not needed for sets of the
+            bundled digits.
+        networks: What is trained: our names or timm's, or functions that make a network; by
+            default what each set was evaluated with.
+        num_eval: The number of networks of each kind and set.
+        epochs: Epochs of training; by default the set's own.
+        lr: Learning rate; by default the set's own.
+        real_epochs: Also train on all real images, for this many epochs.
+        seed: Seeds the networks; under one seed, sets are compared on the same networks.
+        out: A folder for the table and the chart, which are written anew after every set and
+            network.
+        compile: Compile training and testing, which needs a C++ compiler.
+        accelerator: Where to run; by default on what the machine has.
+        progress: Show a progress bar.
+
+    Returns:
+        The accuracies, which print as a table.
+
+    Raises:
+        InputError: If a set cannot be read, does not fit the data, or a network does not fit the
+            images.
+    """
+    accelerator = accelerator or make_accelerator()
+    jobs = evaluation_jobs(
+        open_sets(sets, data, accelerator),
+        networks=network_names(networks),
+        epoch_eval_train=epochs,
+        lr_eval=lr,
+        real_epochs=real_epochs,
+    )
+    return run_jobs(
+        jobs,
+        num_eval=num_eval,
+        seed=seed,
+        out=None if out is None else Path(out),
+        compile=compile,
+        accelerator=accelerator,
+        console=make_console(accelerator, progress),
+    )
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    num_eval: int,
+    seed: int,
+    out: Path | None,
+    compile: bool,
+    accelerator: Accelerator,
+    console: Console,
+) -> Evaluated:
+    """What :func:`evaluate_set` does once its jobs are known and checked."""
+
+    def save(results: Results) -> None:
+        if out is not None and accelerator.is_main_process:
+            Evaluated(results).save(out)  # hours of work are not lost to an interruption
+
+    with Progress(console=console, disable=console.quiet) as bar:
+        task = bar.add_task("", total=len(jobs) * num_eval)
+        results = evaluate_sets(
+            jobs,
+            num_eval=num_eval,
+            seed=seed,
+            accelerator=accelerator,
+            compile=compile,
+            on_job=lambda job: bar.update(task, description=str(job)),
+            on_network=lambda: bar.advance(task, accelerator.num_processes),
+            on_result=save,
+        )
+    return Evaluated(results)

@@ -1,0 +1,76 @@
+"""Distilled sets as people have them, each with the real data that it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from accelerate import Accelerator
+
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.sets.loading import load_any, short_names
+from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.verbs.session import open_data
+
+
+class OpenedSet(NamedTuple):
+    """A distilled set with its name and the real data, normalised as it is."""
+
+    name: str
+    synthetic: SyntheticSet
+    data: RealData
+
+
+OneSet: TypeAlias = SyntheticSet | OpenedSet | str | Path
+Sets: TypeAlias = OneSet | Mapping[str, OneSet] | Iterable[OneSet]
+
+
+def open_sets(sets: Sets, data: Any, accelerator: Accelerator) -> list[OpenedSet]:
+    """Opens one set or several.
+
+    Args:
+        sets: A set, the path of one, or several, as a list or by name.
+        data: The real data, as :func:`~sdc_ext.distill` takes them; None if the sets are of the
+            bundled digits.
+        accelerator: Where the data are loaded.
+
+    Raises:
+        InputError: If a set cannot be read, or its real data are needed and not given.
+    """
+    real = None if data is None else open_data(data, accelerator)
+    return [
+        one if isinstance(one, OpenedSet) else _open(name, one, real, accelerator)
+        for name, one in _named(sets)
+    ]
+
+
+def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
+    if isinstance(sets, Mapping):
+        yield from sets.items()
+        return
+    several = [sets] if isinstance(sets, SyntheticSet | OpenedSet | str | Path) else list(sets)
+    paths = [Path(one) for one in several if isinstance(one, str | Path)]
+    names = iter(short_names(paths) if paths else ())
+    for k, one in enumerate(several):
+        if isinstance(one, SyntheticSet):
+            number = f" {k + 1}" if len(several) > 1 else ""
+            yield f"{one.info.method}{number}", one
+        else:
+            yield (one.name if isinstance(one, OpenedSet) else next(names)), one
+
+
+def _open(
+    name: str, one: SyntheticSet | str | Path, real: RealData | None, accelerator: Accelerator
+) -> OpenedSet:
+    synthetic = one if isinstance(one, SyntheticSet) else load_any(Path(one), real)
+    dataset = synthetic.info.dataset
+    if real is None:
+        if dataset != "digits":
+            raise InputError(
+                f"{name} was made from {dataset}: pass the real data, e.g. "
+                f"data=sdc_ext.load_data({dataset!r}, FOLDER)"
+            )
+        real = open_data(dataset, accelerator)
+    return OpenedSet(name, synthetic, synthetic.adopt(real))

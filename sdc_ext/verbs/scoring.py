@@ -1,0 +1,117 @@
+"""Scoring a distilled set: what its images are worth beside its labels and beside chance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import RenderableType
+
+from sdc_ext._files import write_whole
+from sdc_ext.evaluation.scores import Scored, measure_scores
+from sdc_ext.report.shown import Shown
+from sdc_ext.report.tables import evaluation_table, score_table
+from sdc_ext.verbs.opening import OneSet, open_sets
+from sdc_ext.verbs.session import make_accelerator, make_console, network_names
+
+_TRAINED_ON = {
+    "own": "the set",
+    "hard": "the set, hard labels",
+    "random": "random real images",
+    "full": "all real images",
+}
+
+
+@dataclass(frozen=True)
+class ScoredSet(Shown):
+    """The scores of a set and how they were measured.
+
+    Attributes:
+        scored: Scores and accuracies.
+        name: What the set is called.
+        dataset: The name of the real data.
+        network: What was trained.
+        seed: Seeds all of it.
+        full_epochs: Epochs of training on all real images.
+    """
+
+    scored: Scored
+    name: str
+    dataset: str
+    network: str
+    seed: int
+    full_epochs: int
+
+    def tables(self) -> Sequence[RenderableType]:
+        named = {_TRAINED_ON[name]: e for name, e in self.scored.accuracies.items()}
+        title = f"{self.network} on {self.dataset}"
+        return evaluation_table(title, named), score_table(self.scored.scores)
+
+    def save(self, path: str | Path) -> None:
+        """Writes everything as JSON."""
+        scored = self.scored
+        content = {
+            "set": self.name,
+            "network": self.network,
+            "seed": self.seed,
+            "full_epochs": self.full_epochs,
+            "evaluation": asdict(scored.recipe),
+            "accuracies": {name: list(e.accuracies) for name, e in scored.accuracies.items()},
+            **asdict(scored.scores),
+        }
+        text = json.dumps(content, indent=1)
+        write_whole(Path(path), lambda file: file.write_text(text))
+
+
+def score_set(
+    synthetic: OneSet,
+    data: Any = None,
+    *,
+    network: str | Callable[..., Any] | None = None,
+    num_eval: int = 5,
+    full_epochs: int = 20,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+) -> ScoredSet:
+    """Scores a set by networks that are trained on it, on random real images and on all of them.
+
+    Args:
+        synthetic: A :class:`~sdc_ext.sets.SyntheticSet`, or the path of one.
+        data: The real data; see :func:`~sdc_ext.evaluate_set`.
+        network: What is trained; by default what the set was evaluated with.
+        num_eval: The number of networks for each.
+        full_epochs: Epochs of training on all real images.
+        seed: Seeds the networks and the choice of random images.
+        accelerator: Where to run; by default on what the machine has.
+        progress: Say what is being trained.
+
+    Returns:
+        Hard-label recovery, improvement over random and the label-robust score, which print as
+        tables.
+
+    Raises:
+        InputError: If the set cannot be read or does not fit the data, or a number is not above 0.
+    """
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    (opened,) = open_sets(synthetic, data, accelerator)
+    (name,) = network_names(network) or [opened.synthetic.info.eval_network]
+    with console.status("") as status:
+        scored = measure_scores(
+            opened.synthetic,
+            opened.data,
+            network=name,
+            num_eval=num_eval,
+            full_epochs=full_epochs,
+            seed=seed,
+            accelerator=accelerator,
+            on_training=lambda what: status.update(
+                f"training {num_eval} {name} on {_TRAINED_ON[what]}"
+            ),
+        )
+    return ScoredSet(scored, opened.name, opened.data.name, name, seed, full_epochs)

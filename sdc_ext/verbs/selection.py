@@ -1,0 +1,82 @@
+"""Choosing real images: what distillation has to beat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.progress import Progress
+
+from sdc_ext.adapters import get_method
+from sdc_ext.adapters.settings import resolve
+from sdc_ext.errors import check_choice
+from sdc_ext.evaluation.selection import BASELINES, selected_set
+from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.training.probe import Probe
+from sdc_ext.verbs.session import (
+    chosen_settings,
+    make_accelerator,
+    make_console,
+    open_data,
+    prepare_data,
+)
+
+
+def select_set(
+    baseline: str,
+    data: Any = "digits",
+    *,
+    ipc: int = 1,
+    like: str = "dc",
+    out: str | Path | None = None,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    **probe: Any,
+) -> SyntheticSet:
+    """Chooses real images as if they were a distilled set.
+
+    Args:
+        baseline: ``"random"``, ``"herding"``, ``"k-center"`` or ``"forgetting"``.
+        data: The real data, as :func:`~sdc_ext.distill` takes them.
+        ipc: The number of images per class.
+        like: The method as whose sets the images are normalised and evaluated.
+        out: A folder for the set; left out, it is only returned.
+        seed: Seeds the choice, and the network whose features or mistakes it goes by.
+        accelerator: Where to run; by default on what the machine has.
+        progress: Show a progress bar.
+        **probe: Settings of that network's training, e.g. ``train_epochs=20``; see
+            :class:`~sdc_ext.training.Probe`.
+
+    Returns:
+        The set, with the baseline as its method.
+
+    Raises:
+        InputError: For an unknown baseline or setting, or a class with fewer images than ``ipc``.
+    """
+    check_choice("baseline", baseline, BASELINES)
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    loaded = open_data(data, accelerator)
+    settings = resolve(get_method(like), loaded.name, ipc, {})
+    network = {"network": settings.run.network}
+    looks_through = Probe(**{**network, **chosen_settings(None, probe)})
+    loaded = prepare_data(loaded, settings.run, accelerator)
+    console.print(loaded.describe())
+    with Progress(console=console, disable=console.quiet) as bar:
+        epochs = 0 if baseline == "random" else looks_through.train_epochs
+        task = bar.add_task("looking at the real images", total=epochs)
+        synthetic = selected_set(
+            baseline,
+            loaded,
+            ipc,
+            probe=looks_through,
+            recipe=settings.recipe(),
+            seed=seed,
+            device=accelerator.device,
+            on_epoch=lambda: bar.advance(task),
+        )
+    if out is not None and accelerator.is_main_process:
+        synthetic.save(Path(out))
+    return synthetic
