@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from sdc_ext.adapters.task import Task
 from sdc_ext.errors import DivergenceError
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sets.synthetic_set import Distilled, class_labels
-
-if TYPE_CHECKING:
-    from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
 
 
 class ImageState:
@@ -62,6 +59,25 @@ class ImageState:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+class TrajectorySettings(Protocol):
+    """The settings of a trajectory loop that its state needs, by the loop's names."""
+
+    @property
+    def labels(self) -> str: ...
+    @property
+    def lr_teacher(self) -> float: ...
+    @property
+    def lr_img(self) -> float: ...
+    @property
+    def lr_lr(self) -> float: ...
+    @property
+    def lr_y(self) -> float: ...
+    @property
+    def momentum_y(self) -> float: ...
+    @property
+    def ema_decay(self) -> float: ...
+
+
 class TrajectoryState:
     """What is learnt, with its optimisers.
 
@@ -74,7 +90,7 @@ class TrajectoryState:
     """
 
     def __init__(
-        self, loop: TrajectoryMatching, images: Tensor, labels: Tensor, student: FunctionalNetwork
+        self, loop: TrajectorySettings, images: Tensor, labels: Tensor, student: FunctionalNetwork
     ) -> None:
         self.images = images.requires_grad_()
         self.syn_lr = torch.tensor(loop.lr_teacher, device=images.device).requires_grad_()

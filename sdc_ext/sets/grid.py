@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from einops import rearrange
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.sets.info import SetInfo
 
 _MOST_ROWS = 20
 
@@ -21,7 +21,18 @@ _MOST_COLUMNS = 10
 _LEAST_WIDTH = 4.5  # inches, for the title
 
 
-def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
+class Pictured(Protocol):
+    """What can be drawn: a distilled set, of which this module need not know more."""
+
+    @property
+    def info(self) -> SetInfo: ...
+    @property
+    def hard_labels(self) -> Tensor: ...
+
+    def pixels(self) -> Tensor: ...
+
+
+def draw_grid(synthetic: Pictured, path: Path) -> None:
     """Draws the distilled images, a row a class, up to 20 classes and 10 images of each."""
     info = synthetic.info
     classes = info.classes[:_MOST_ROWS]
@@ -48,11 +59,11 @@ def draw_grid(synthetic: SyntheticSet, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _drawable(synthetic: SyntheticSet) -> np.ndarray:
+def _drawable(synthetic: Pictured) -> np.ndarray:
     return rearrange(synthetic.pixels().numpy(), "n c h w -> n h w c")
 
 
-def _title(synthetic: SyntheticSet) -> str:
+def _title(synthetic: Pictured) -> str:
     info = synthetic.info
     return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
 
