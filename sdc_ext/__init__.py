@@ -1,12 +1,69 @@
 """Sample Difficulty Correction (SDC) for dataset distillation.
 
 ``with_sdc`` wraps any matching loss, ``inject`` corrects a loop that nobody edits; both need
-torch alone. Everything else loads on demand.
+torch alone. The verbs (``distill``, ``compare``, ``evaluate_set``, ...) load on demand.
 """
 
-from sdc_ext.injection.hooks import inject as inject
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sdc_ext.errors import DivergenceError as DivergenceError
+from sdc_ext.errors import InjectionError as InjectionError
+from sdc_ext.errors import InputError as InputError
+from sdc_ext.injection import inject as inject
 from sdc_ext.regularizer import LogRamp as LogRamp
 from sdc_ext.regularizer import SDCLoss as SDCLoss
+from sdc_ext.regularizer import gradient_norm as gradient_norm
 from sdc_ext.regularizer import with_sdc as with_sdc
 
+if TYPE_CHECKING:
+    from sdc_ext.adapters import register_method as register_method
+    from sdc_ext.data import load_data as load_data
+    from sdc_ext.verbs import compare as compare
+    from sdc_ext.verbs import distill as distill
+    from sdc_ext.verbs import evaluate_set as evaluate_set
+    from sdc_ext.verbs import score_set as score_set
+    from sdc_ext.verbs import select_set as select_set
+
 __version__ = "0.1.0"
+
+# Where a name comes from that needs more than torch.
+_ON_DEMAND = {
+    "compare": "sdc_ext.verbs",
+    "distill": "sdc_ext.verbs",
+    "evaluate_set": "sdc_ext.verbs",
+    "load_data": "sdc_ext.data",
+    "register_method": "sdc_ext.adapters",
+    "score_set": "sdc_ext.verbs",
+    "select_set": "sdc_ext.verbs",
+}
+
+__all__ = [
+    "DivergenceError",
+    "InjectionError",
+    "InputError",
+    "LogRamp",
+    "SDCLoss",
+    "compare",
+    "distill",
+    "evaluate_set",
+    "gradient_norm",
+    "inject",
+    "load_data",
+    "register_method",
+    "score_set",
+    "select_set",
+    "with_sdc",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        return getattr(import_module(_ON_DEMAND[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +73,10 @@ def launch(processes: int, folder: Path, *arguments: str, told_cpu: bool = True)
         },
         cwd=folder,
     )
+
+
+@contextmanager
+def capture() -> Iterator[io.StringIO]:
+    """What is printed meanwhile, also by consoles that look for the output anew."""
+    with redirect_stdout(io.StringIO()) as printed:
+        yield printed

@@ -1,1 +1,21 @@
 """What a person does with the library, a file for each verb; the commands call them."""
+
+from sdc_ext.verbs.comparison import Compared as Compared
+from sdc_ext.verbs.comparison import compare as compare
+from sdc_ext.verbs.distillation import distill as distill
+from sdc_ext.verbs.evaluation import Evaluated as Evaluated
+from sdc_ext.verbs.evaluation import evaluate_set as evaluate_set
+from sdc_ext.verbs.scoring import ScoredSet as ScoredSet
+from sdc_ext.verbs.scoring import score_set as score_set
+from sdc_ext.verbs.selection import select_set as select_set
+
+__all__ = [
+    "Compared",
+    "Evaluated",
+    "ScoredSet",
+    "compare",
+    "distill",
+    "evaluate_set",
+    "score_set",
+    "select_set",
+]

@@ -1,0 +1,119 @@
+"""The verbs as a person calls them from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from helpers import capture
+
+import sdc_ext
+from sdc_ext import InputError, LogRamp, compare, distill, evaluate_set, score_set, select_set
+from sdc_ext.cli import main
+from sdc_ext.sets import SyntheticSet
+
+NETWORK = "convnet:width=8:depth=1"
+TINY: dict[str, Any] = {
+    **{"network": NETWORK, "batch_real": 8, "inner_loop": 1, "iterations": 2},
+    **{"num_eval": 1, "epoch_eval_train": 2},
+}
+
+
+def test_every_name_is_there() -> None:
+    for name in sdc_ext.__all__:
+        assert callable(getattr(sdc_ext, name))
+    assert set(sdc_ext.__all__) <= set(dir(sdc_ext))
+    with pytest.raises(AttributeError, match="no attribute 'distil'"):
+        _ = sdc_ext.distil
+
+
+def test_distil_returns_what_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    synthetic = distill("dc", ipc=2, progress=False, **TINY)
+    written = SyntheticSet.load(Path("runs/dc-digits-ipc2"))
+    assert torch.equal(written.images, synthetic.images) and synthetic.images.shape[0] == 20
+    with pytest.raises(InputError, match="exists"):
+        distill("dc", ipc=2, progress=False, **TINY)
+    again = distill("dc", ipc=2, resume=True, progress=False, **TINY)
+    assert torch.equal(again.images, synthetic.images)
+
+
+def test_a_ramp_takes_the_place_of_lam(tmp_path: Path) -> None:
+    ramp = LogRamp(0.01, 0.04, 2)
+    synthetic = distill("dc", lam=ramp, out=tmp_path / "set", progress=False, **TINY)
+    assert synthetic.info.value("lam_ramp") == (0.01, 0.04, 2)
+    with pytest.raises(InputError, match="lam and lam_ramp exclude each other"):
+        distill("dc", lam=0.1, lam_ramp=(0.1, 0.2, 2), progress=False, **TINY)
+
+
+def test_an_accelerator_of_ones_own_is_used(tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    distill("dc", out=tmp_path / "set", accelerator=accelerator, progress=False, **TINY)
+    assert '"bf16"' in (tmp_path / "set" / "run.json").read_text()
+
+
+def test_progress_is_off_or_on(tmp_path: Path) -> None:
+    with capture() as shown:
+        distill("dc", out=tmp_path / "quiet", progress=False, **TINY)
+    assert shown.getvalue() == ""
+    with capture() as shown:
+        distill("dc", out=tmp_path / "loud", **TINY)
+    assert "digits: 1347 train" in shown.getvalue() and "iteration 2: " in shown.getvalue()
+
+
+def test_sets_are_evaluated_as_values_or_paths(tmp_path: Path) -> None:
+    synthetic = distill("dc", out=tmp_path / "set", progress=False, **TINY)
+    options: dict[str, Any] = {"num_eval": 1, "epochs": 2, "seed": 3, "progress": False}
+    value = evaluate_set(synthetic, **options)
+    path = evaluate_set(str(tmp_path / "set"), out=tmp_path / "table", **options)
+    (of_value,), (of_path,) = value.results, path.results
+    assert of_value.evaluation == of_path.evaluation
+    assert (tmp_path / "table" / "accuracies.csv").is_file()
+    named = evaluate_set({"mine": synthetic, "same": tmp_path / "set"}, real_epochs=1, **options)
+    assert [result.name for result in named.results] == ["mine", "same", "all real images"]
+    assert "mine" in str(named) and "<pre" in named._repr_html_()
+    named.draw(tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").stat().st_size > 1000
+
+
+def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
+    synthetic = select_set("random", out=tmp_path / "set", progress=False)
+    info = synthetic.info.__class__(**{**vars(synthetic.info), "dataset": "mnist"})
+    other = SyntheticSet(synthetic.images, synthetic.labels, info)
+    with pytest.raises(InputError, match=r"from mnist: pass .*load_data\('mnist', FOLDER\)"):
+        evaluate_set(other, progress=False)
+
+
+def test_select_equals_the_command(tmp_path: Path) -> None:
+
+    assert (
+        main(["select", "random", "--ipc", "2", "--seed", "5", "--out", str(tmp_path / "c")]) == 0
+    )
+    synthetic = select_set("random", ipc=2, seed=5, progress=False)
+    assert torch.equal(synthetic.images, SyntheticSet.load(tmp_path / "c").images)
+    with pytest.raises(InputError, match="unknown baseline 'randon'"):
+        select_set("randon")
+
+
+def test_compare_is_paired_and_goes_on(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"lams": (0, 0.5), "seeds": 2, "out": tmp_path / "c", **TINY}
+    compared = compare("dc", progress=False, **options)
+    assert [cell.lam for cell in compared.comparison.cells] == [0, 0.5, 0, 0.5]
+    again = compare("dc", progress=False, **options)
+    assert again.comparison == compared.comparison
+    text = str(compared)
+    assert "lam" in text and "GraDN over the distillation" in text
+    assert (tmp_path / "c" / "comparison.png").is_file()
+    with pytest.raises(InputError, match="at least 2 seeds and 2 different lam"):
+        compare("dc", lams=(0, 0), progress=False, **TINY)
+
+
+def test_scores_print_and_save(tmp_path: Path) -> None:
+    synthetic = select_set("random", progress=False)
+    scored = score_set(synthetic, network=NETWORK, num_eval=1, full_epochs=1, progress=False)
+    assert "HLR" in str(scored) or "hard-label" in str(scored)
+    scored.save(tmp_path / "scores.json")
+    assert '"lrs"' in (tmp_path / "scores.json").read_text()
