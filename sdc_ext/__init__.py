@@ -16,6 +16,7 @@ from sdc_ext.injection import inject as inject
 from sdc_ext.regularizer import LogRamp as LogRamp
 from sdc_ext.regularizer import SDCLoss as SDCLoss
 from sdc_ext.regularizer import gradient_norm as gradient_norm
+from sdc_ext.regularizer import sdc_penalty as sdc_penalty
 from sdc_ext.regularizer import with_sdc as with_sdc
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ __all__ = [
     "load_data",
     "register_method",
     "score_set",
+    "sdc_penalty",
     "select_set",
     "with_sdc",
 ]

@@ -24,6 +24,8 @@ Schedule: TypeAlias = Callable[[int], float]
 
 Norm: TypeAlias = Literal["l2", "l2_squared"]
 
+Reduction: TypeAlias = Literal["mean", "sum"]
+
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -93,6 +95,68 @@ def gradient_norm(gradients: Gradients) -> Tensor:
     return total
 
 
+def sdc_penalty(
+    norms: Tensor | Sequence[Tensor],
+    lam: float,
+    *,
+    norm: Norm = "l2",
+    reduction: Reduction = "mean",
+    of: int | None = None,
+) -> Tensor:
+    """The term that SDC adds to a matching loss, computed from gradient norms.
+
+    ``lam * mean_n ||g_n||_2``, with a sum or with squared norms on request. :func:`with_sdc` and
+    :func:`~sdc_ext.inject` add this term where a loop has one loss to wrap or can be left as it
+    is; call the function itself in loops that fit neither.
+
+    Args:
+        norms: The L2 norms of the gradients on the synthetic batch, as (N,) or as N scalars.
+        lam: The weight, at least 0.
+        norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
+        reduction: ``"mean"`` as in Eq. 12, or ``"sum"``.
+        of: The number of norms in the mean, where ``norms`` is only a part of them because the
+            loop adds the term step by step. By default the mean is over ``norms``. A sum does
+            not depend on it.
+
+    Returns:
+        A scalar tensor, differentiable with respect to the norms.
+
+    Raises:
+        TypeError: If ``lam`` is not a number.
+        ValueError: If ``lam`` is negative or not finite, ``norm`` or ``reduction`` is unknown,
+            there are no norms, or ``of`` is less than their number.
+
+    Reference: the SDC paper, Eq. 11 and 12.
+
+    >>> sdc_penalty(torch.tensor([3.0, 5.0]), lam=0.5)
+    tensor(2.)
+    """
+    _check_one_of("norm", norm, Norm)
+    _check_one_of("reduction", reduction, Reduction)
+    weight = check_lam(lam)
+    stacked = _stack(norms)
+    count = stacked.numel()
+    if of is not None and of < count:
+        raise ValueError(f"of must be at least the number of norms, {count}, got {of}")
+    total = (stacked if norm == "l2" else stacked.square()).sum()
+    return weight * (total if reduction == "sum" else total / (of or count))
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A corrected matching loss and what it is made of.
+
+    Attributes:
+        loss: The corrected loss, a scalar in graph.
+        matching: The matching loss without the correction, a scalar (detached).
+        difficulty: GraDN, i.e. the mean L2 norm, whatever ``norm`` is; a scalar (detached).
+    """
+
+    loss: Tensor
+    matching: Tensor
+    difficulty: Tensor
+
+
 class SDCLoss:
     """What :func:`with_sdc` returns: ``loss_fn`` with its own signature, plus the correction.
 
@@ -120,6 +184,15 @@ class SDCLoss:
         self._norm = norm
         self._observed: list[Tensor] = []
         self.lam = check_lam(lam(0) if callable(lam) else lam)
+
+    @property
+    def needs_graph(self) -> bool:
+        """Whether the loss may be asked to differentiate the gradients, as lam above 0 does.
+
+        Where it is False, a loop may hand over gradients without a graph, which are recorded
+        only. The answer holds for all iterations: a schedule counts as above 0 throughout.
+        """
+        return self._schedule is not None or self.lam > 0
 
     @property
     def iteration(self) -> int:
@@ -156,6 +229,25 @@ class SDCLoss:
         norms, self._observed = self._observed, []
         if not norms:
             norms = [gradient_norm(self._find_gradients(args, kwargs))]
+        found = self.corrected(norms, *args, **kwargs)
+        self.matching, self.difficulty = found.matching, found.difficulty
+        return found.loss
+
+    def corrected(self, norms: Iterable[Tensor], /, *args: Any, **kwargs: Any) -> Corrected:
+        """The same as a call, for a loop that has the norms and wants all results as values.
+
+        Observed gradients, :attr:`matching` and :attr:`difficulty` are neither used nor changed; a
+        schedule goes on as with a call.
+
+        Args:
+            norms: The gradient norms to penalise, scalars in graph.
+            *args: The arguments of the wrapped loss.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            TypeError: If the wrapped loss does not return a tensor.
+            ValueError: If there are no norms.
+        """
         loss = self._loss_fn(*args, **kwargs)
         if not isinstance(loss, Tensor):
             raise TypeError(
@@ -164,16 +256,13 @@ class SDCLoss:
             )
         if self._schedule is not None:
             self.lam = check_lam(self._schedule(self._iteration))
-        stacked = torch.stack(list(norms))
-        self.difficulty = stacked.detach().mean()
-        self.matching = loss.detach()
-        if not stacked.requires_grad:
-            return loss
-        self._iteration += self._counts_calls
-        if self.lam == 0:
-            return loss
-        penalty = stacked if self._norm == "l2" else stacked.square()
-        return loss + self.lam * penalty.mean()
+        stacked = _stack(norms)
+        matching, difficulty = loss.detach(), stacked.detach().mean()
+        if stacked.requires_grad:
+            self._iteration += self._counts_calls
+            if self.lam > 0:  # not even an added zero, which a NaN among the norms would spoil
+                loss = loss + sdc_penalty(stacked, self.lam, norm=self._norm)
+        return Corrected(loss, matching, difficulty)
 
     def _find_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gradients:
         which = 0 if self._grads is None else self._grads
@@ -233,8 +322,7 @@ def with_sdc(
             f"loss_fn must be callable, got {type(loss_fn).__name__}: pass the matching loss "
             "itself, not its value"
         )
-    if norm not in get_args(Norm):
-        raise ValueError(f"norm must be 'l2' or 'l2_squared', got {norm!r}")
+    _check_one_of("norm", norm, Norm)
     return SDCLoss(loss_fn, lam, grads, norm)
 
 
@@ -249,6 +337,19 @@ def check_lam(lam: object) -> float:
             "and 0 switches the correction off"
         )
     return value
+
+
+def _check_one_of(what: str, value: object, choices: object) -> None:
+    known = get_args(choices)
+    if value not in known:
+        raise ValueError(f"{what} must be {' or '.join(map(repr, known))}, got {value!r}")
+
+
+def _stack(norms: Iterable[Tensor]) -> Tensor:
+    scalars = list(norms)
+    if not scalars:
+        raise ValueError("no norms to penalise: got none; pass the norm of at least one gradient")
+    return torch.stack(scalars)
 
 
 def _tensors(gradients: Gradients) -> list[Tensor]:

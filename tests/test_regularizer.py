@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sdc_ext import LogRamp, with_sdc
+from sdc_ext import LogRamp, sdc_penalty, with_sdc
+from sdc_ext.injection.corrections import Strength
 from sdc_ext.regularizer import gradient_norm
 
 LAM = 0.1
@@ -545,6 +546,123 @@ def test_observing_is_refused_where_grads_names_an_argument() -> None:
         wrapped.observe(synthetic())
     with pytest.raises(ValueError, match=r"drop grads= to use .observe\(\)"):
         wrapped.observe_norms([leaf(1.0)[0]])
+
+
+NORMS = st.lists(st.floats(0, 1e4, width=32), min_size=1, max_size=7)
+
+
+def norms_of(values: list[float]) -> list[Tensor]:
+    return [torch.tensor(value, requires_grad=True) for value in values]
+
+
+def with_derivatives(term: Tensor, norms: list[Tensor]) -> Tensor:
+    return torch.stack([term.detach(), *torch.autograd.grad(term, norms)])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    values=NORMS,
+    lam=st.floats(1e-6, 1e3),
+    norm=st.sampled_from(["l2", "l2_squared"]),
+    scale=st.sampled_from([1.0, 0.5, 0.3]),
+)
+def test_wrapper_and_injection_add_the_formula_bit_for_bit(
+    values: list[float], lam: float, norm: Any, scale: float
+) -> None:
+    def formula(weight: float, reduction: Any) -> Tensor:
+        norms = norms_of(values)
+        term = sdc_penalty(norms, weight, norm=norm, reduction=reduction)
+        return with_derivatives(term, norms)
+
+    norms = norms_of(values)
+    wrapped = with_sdc(lambda: torch.zeros(()), lam, norm=norm)
+    wrapped.observe_norms(norms)
+    assert torch.equal(with_derivatives(wrapped(), norms), formula(lam, "mean"))
+    for reduction in ("mean", "sum"):
+        norms = norms_of(values)
+        term = Strength(lam, norm, reduction, scale).term(norms, 0, of=len(norms))
+        assert torch.equal(with_derivatives(term, norms), formula(scale * lam, reduction))
+
+
+@settings(max_examples=80, deadline=None)
+@given(values=NORMS, lam=st.floats(0, 1e3))
+def test_penalty_is_its_definition(values: list[float], lam: float) -> None:
+    norms = torch.tensor(values, dtype=torch.float64)
+    for given_norms in (norms, list(norms)):
+        for norm, powers in (("l2", norms), ("l2_squared", norms**2)):
+            for reduction, value in (("mean", powers.mean()), ("sum", powers.sum())):
+                term = sdc_penalty(given_norms, lam, norm=norm, reduction=reduction)
+                torch.testing.assert_close(term, lam * value, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l2_squared"])
+def test_shares_of_a_mean_add_up_to_it(norm: Any) -> None:
+    norms = torch.tensor([3.0, 4.0, 5.0], dtype=torch.float64)
+    shares = [sdc_penalty(norms[k : k + 1], LAM, norm=norm, of=3) for k in range(3)]
+    torch.testing.assert_close(torch.stack(shares).sum(), sdc_penalty(norms, LAM, norm=norm))
+
+
+@pytest.mark.parametrize(
+    ("norms", "options", "problem"),
+    [
+        ([1.0], {"norm": "l1"}, "norm must be 'l2' or 'l2_squared', got 'l1'"),
+        ([1.0], {"reduction": "max"}, "reduction must be 'mean' or 'sum', got 'max'"),
+        ([1.0], {"lam": -0.1}, "lam must be finite and at least 0, got -0.1"),
+        ([1.0], {"lam": math.inf}, "lam must be finite and at least 0, got inf"),
+        ([1.0, 2.0], {"of": 1}, "of must be at least the number of norms, 2, got 1"),
+        ([], {}, "no norms to penalise"),
+    ],
+)
+def test_impossible_penalties_are_refused(
+    norms: list[float], options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        sdc_penalty(torch.tensor(norms), **({"lam": LAM} | options))
+
+
+def test_penalty_with_a_schedule_for_lam_is_refused() -> None:
+    with pytest.raises(TypeError, match="lam must be a number"):
+        sdc_penalty([leaf(1.0)[0]], LogRamp(0.1, 0.2, steps=3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("lam", "needed"),
+    [(0, False), (LAM, True), (lambda t: 0.0, True), (lambda t: 0.1 * t, True)],
+)
+def test_a_graph_is_needed_where_lam_may_be_above_zero(lam: Any, needed: bool) -> None:
+    wrapped = with_sdc(two, lam)
+    assert wrapped.needs_graph is needed
+    wrapped(synthetic())
+    assert wrapped.needs_graph is needed
+
+
+@pytest.mark.parametrize("norm", ["l2", "l2_squared"])
+@pytest.mark.parametrize("lam", [0.0, LAM])
+def test_corrected_values_are_those_of_a_call(lam: float, norm: Any) -> None:
+    called, asked = with_sdc(match_loss, lam, norm=norm), with_sdc(match_loss, lam, norm=norm)
+    loss = called(synthetic(), real())
+    found = asked.corrected([gradient_norm(synthetic())], synthetic(), gw_real=real())
+    assert torch.equal(found.loss, loss)
+    assert torch.equal(found.matching, called.matching)
+    assert torch.equal(found.difficulty, called.difficulty)
+    assert not found.matching.requires_grad and not found.difficulty.requires_grad
+    assert math.isnan(asked.matching) and math.isnan(asked.difficulty)
+
+
+def test_corrected_values_follow_the_schedule_and_leave_observations_alone() -> None:
+    wrapped = with_sdc(param_loss, lambda t: LAM * (t + 1))
+    arguments = (leaf(1.0, 2.0), torch.zeros(2).double())
+    wrapped.observe([leaf(3.0, 4.0)])
+    losses = [wrapped.corrected([leaf(10.0)[0]], *arguments).loss.item() for _ in range(2)]
+    assert losses == pytest.approx([5 + LAM * 10, 5 + 2 * LAM * 10])
+    assert wrapped(*arguments).item() == pytest.approx(5 + 3 * LAM * 5)
+    with pytest.raises(ValueError, match="no norms to penalise"):
+        wrapped.corrected([], *arguments)
+
+
+def test_without_lam_even_a_norm_that_is_not_a_number_changes_nothing() -> None:
+    wrapped = with_sdc(two, 0.0)
+    assert wrapped.corrected([leaf(math.nan)[0]]).loss.item() == 2
 
 
 def test_import_loads_nothing_but_torch(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,10 +19,14 @@ from torch.utils.weak import TensorWeakRef
 
 from sdc_ext.injection.graphs import depends_on
 from sdc_ext.injection.record import Step
-from sdc_ext.regularizer import Norm, Schedule, check_lam, gradient_norm
-
-Reduction: TypeAlias = Literal["sum", "mean"]
-
+from sdc_ext.regularizer import (
+    Norm,
+    Reduction,
+    Schedule,
+    check_lam,
+    gradient_norm,
+    sdc_penalty,
+)
 
 # The last resort against a loop that never goes backward. Legitimate are one a class (200 of Tiny
 # ImageNet) or one an inner step (about 100).
@@ -52,9 +55,7 @@ class Strength:
         weight = self.scale * self.lam_at(iteration)
         if weight == 0:
             return None
-        stacked = torch.stack(list(norms))
-        penalty = (stacked if self.norm == "l2" else stacked.square()).sum()
-        return weight * (penalty if self.reduction == "sum" else penalty / of)
+        return sdc_penalty(norms, weight, norm=self.norm, reduction=self.reduction, of=of)
 
 
 @dataclass
@@ -284,13 +285,19 @@ class StepwiseCorrection(Correction):
 
     def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
         capture = self._latest
+        # Images have more than two dimensions; flat parameters, the rate and labels have fewer. So
+        # this is a step of the first pass, or what the second asks for besides image gradients.
         if capture is None or not any(t.ndim > 2 for t in inputs):
             self._asked[inputs[0].shape] += 1
             return None
+        # Not made of the captured gradient, and so no part of the matching loss.
         if not any(depends_on(outputs, [{g.grad_fn for g in capture.gradients}])):
             return None
         if not self._norms:
             self._begin_second_pass(capture)
+        # Weights of convolutions have more than two dimensions, too: a gradient by them, or one
+        # that no first pass came before, belongs to another loop, whose number of steps, and
+        # with it the mean over them, is unknown here.
         if capture.is_by_any(inputs) or self._expected < 1:
             self._complain(
                 "no first pass of inner steps came before the first image gradient, so the loop "
@@ -298,6 +305,9 @@ class StepwiseCorrection(Correction):
             )
             self.drop()
             return None
+        # A captured gradient serves one image gradient, or a second product with it would add the
+        # step's share again. Its norm is kept detached, for the record alone: one step's graph
+        # is alive at a time, which is the point of TESLA's two passes.
         self._latest = None
         self._norms.append(capture.norm.detach())
         of = self._expected

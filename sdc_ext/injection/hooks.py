@@ -33,7 +33,6 @@ from sdc_ext.errors import DivergenceError, InjectionError, InputError, check_ch
 from sdc_ext.injection.corrections import (
     BackwardCorrection,
     Correction,
-    Reduction,
     StepwiseCorrection,
     Strength,
 )
@@ -42,7 +41,7 @@ from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.injection.recognition import read_facts
 from sdc_ext.injection.record import InjectionRecord
-from sdc_ext.regularizer import Norm, Schedule, SDCLoss, check_lam
+from sdc_ext.regularizer import Corrected, Norm, Reduction, Schedule, SDCLoss, check_lam
 
 Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla"]
 
@@ -137,7 +136,7 @@ class Injection:
         self._patches.wrap(torch.autograd, "backward", self._watch_backward)
         self._patches.wrap(torch.amp.GradScaler, "scale", self._watch_scale)
         self._patches.wrap(Optimizer, "__init__", self._watch_making)
-        self._patches.wrap(SDCLoss, "__call__", self._watch_with_sdc)
+        self._patches.wrap(SDCLoss, "corrected", self._watch_with_sdc)
         self._patches.add(register_optimizer_step_pre_hook(self._before_step).remove)
         self._patches.add(register_optimizer_step_post_hook(self._after_step).remove)
         return self.record
@@ -222,9 +221,9 @@ class Injection:
 
         return init
 
-    def _watch_with_sdc(self, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def _watch_with_sdc(self, original: Callable[..., Corrected]) -> Callable[..., Corrected]:
         @functools.wraps(original)
-        def call(loss: SDCLoss, *args: Any, **kwargs: Any) -> Tensor:
+        def corrected(loss: SDCLoss, *args: Any, **kwargs: Any) -> Corrected:
             if self._correction is None or self._correction.strength.active:
                 self._complain(
                     "the loop corrects its loss by with_sdc already: leave with_sdc or the "
@@ -232,7 +231,7 @@ class Injection:
                 )
             return original(loss, *args, **kwargs)
 
-        return call
+        return corrected
 
     def _is_synthetic(self, gradients: Sequence[Tensor], by: Sequence[Tensor]) -> bool:
         """Whether gradients depend on what is learnt, and not on a network alone."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from sdc_ext.regularizer import Reduction
+
 Profile: TypeAlias = Literal["gm", "tm", "tesla"]
 
 
@@ -19,7 +21,7 @@ class ProfileNotes:
     """
 
     what: str
-    reduction: Literal["sum", "mean"]
+    reduction: Reduction
     where: str
 
 

@@ -564,6 +564,13 @@ def test_a_loop_that_corrects_itself_is_not_corrected_twice() -> None:
         loss(gradient)
 
 
+def test_values_of_a_corrected_loss_are_not_corrected_twice() -> None:
+    loss = with_sdc(lambda g: g.square().sum(), 0.5)
+    gradient = torch.ones(2, requires_grad=True)
+    with pytest.raises(InjectionError, match="with_sdc already"), inject(0.5, profile="gm"):
+        loss.corrected([gradient.norm()], gradient)
+
+
 def test_lenient_injection_goes_on() -> None:
     images = torch.zeros(2, 1, 3, 3, requires_grad=True)
     weight = torch.ones(3, requires_grad=True)
