@@ -71,9 +71,7 @@ class Task:
 
     def new_network(self) -> nn.Module:
         """A fresh random network in training mode, on the device."""
-        network = create_network(
-            self.network, self.data.channels, self.num_classes, self.data.image_size
-        )
+        network = create_network(self.network, *self.data.network_shape)
         return network.to(self.accelerator.device).train()
 
     def draw_indices(self, label: int, n: int) -> Tensor:

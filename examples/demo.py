@@ -64,7 +64,7 @@ NUM_EXPERTS, EXPERT_EPOCHS = 3, 5
 def train_few_experts(task: Task, folder: Path) -> ExpertStore:
     """Experts for MTT, for as long as it needs."""
     data = task.data
-    model = create_network(NETWORK, data.channels, len(data.classes), data.image_size)
+    model = create_network(NETWORK, *data.network_shape)
     recipe = replace(sgd_experts(data.name, task.ipc), train_epochs=EXPERT_EPOCHS)
     store = ExpertStore.create(folder, ExpertInfo.of(data, NETWORK, model, asdict(recipe), 0))
     train_experts(

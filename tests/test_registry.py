@@ -34,7 +34,7 @@ def test_registered_values_are_found_after_ours() -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     registry = colours()
     registry.register("green", "#0f0")
-    with pytest.raises(InputError, match="unknown colour 'gren': did you mean 'green'.*red"):
+    with pytest.raises(InputError, match=r"unknown colour 'gren': did you mean 'green'.*red"):
         registry.get("gren")
 
 

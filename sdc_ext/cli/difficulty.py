@@ -60,7 +60,7 @@ def _difficulty(options: Namespace) -> None:
     console = make_console(accelerator)
     samples, data, network = _samples(options, accelerator)
     probe = Probe(**{"network": network, **chosen_settings(options)})
-    check_network(probe.network, data.channels, len(data.classes), data.image_size)
+    check_network(probe.network, *data.network_shape)
     epochs = sorted(set(options.epochs or [probe.train_epochs]))
     with Progress(console=console, disable=not accelerator.is_main_process) as progress:
         total = options.num_networks * probe.train_epochs

@@ -68,7 +68,7 @@ def _discrepancy(options: Namespace) -> None:
     chosen = {"network": opened[0][1].info.eval_network, **chosen_settings(options)}
     probe = Probe(**chosen)
     for data in (data for _, _, data in opened):
-        check_network(probe.network, data.channels, len(data.classes), data.image_size)
+        check_network(probe.network, *data.network_shape)
     out = Path()
     if accelerator.is_main_process:
         out = claim_folder(options.out, "discrepancy", options.sets)

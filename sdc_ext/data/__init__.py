@@ -3,6 +3,7 @@
 from sdc_ext.data.load import DATASETS as DATASETS
 from sdc_ext.data.load import STATISTICS as STATISTICS
 from sdc_ext.data.load import load_data as load_data
+from sdc_ext.data.preprocessing import Preprocessing as Preprocessing
 from sdc_ext.data.real import RealData as RealData
 from sdc_ext.data.real import Split as Split
 from sdc_ext.data.whitening import Whitening as Whitening
@@ -10,6 +11,7 @@ from sdc_ext.data.whitening import Whitening as Whitening
 __all__ = [
     "DATASETS",
     "STATISTICS",
+    "Preprocessing",
     "RealData",
     "Split",
     "Whitening",

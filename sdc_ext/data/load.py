@@ -8,8 +8,12 @@ from pathlib import Path
 
 import torch
 
-from sdc_ext.data.image_folder import read_image_folder, read_tiny_imagenet
-from sdc_ext.data.image_folder import stratified_split as stratified_split
+from sdc_ext.data.image_folder import (
+    read_image_folder,
+    read_tiny_imagenet,
+    stratified_split,
+)
+from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.errors import InputError, check_choice
 
@@ -89,8 +93,8 @@ def with_statistics(data: RealData, name: str) -> RealData:
     Raises:
         InputError: If there are none of that name, or of other channels.
     """
-    mean, std = STATISTICS[check_choice("statistics", name, STATISTICS)]
-    data = replace(data, mean=mean, std=std)
+    statistics = STATISTICS[check_choice("statistics", name, STATISTICS)]
+    data = replace(data, preprocessing=Preprocessing(*statistics))
     _check(data)
     return data
 
@@ -103,11 +107,12 @@ def _load_digits() -> RealData:
     labels = torch.tensor(digits.target, dtype=torch.int64)
     classes = tuple(str(c) for c in range(10))
     train, test = stratified_split(labels, classes)
-    return _with_own_statistics(
+    return RealData(
         "digits",
         Split(images[train], labels[train]),
         Split(images[test], labels[test]),
         classes,
+        Preprocessing.of_statistics(images[train]),
     )
 
 
@@ -128,8 +133,8 @@ def _load_torchvision(name: str, data_dir: Path, download: bool) -> RealData:
             ) from error
         splits.append(_torchvision_split(source))
     classes = getattr(source, "classes", [str(c) for c in range(10)])
-    mean, std = STATISTICS[name]
-    return RealData(name, splits[0], splits[1], tuple(classes), mean, std)
+    statistics = Preprocessing(*STATISTICS[name])
+    return RealData(name, splits[0], splits[1], tuple(classes), statistics)
 
 
 def _torchvision_split(source: object) -> Split:
@@ -147,25 +152,10 @@ def _load_folder(name: str, data_dir: Path, image_size: tuple[int, int] | None) 
     read = read_image_folder if name == "imagefolder" else read_tiny_imagenet
     (train, test), classes = read(data_dir, image_size)
     if name in STATISTICS:
-        return RealData(name, Split(*train), Split(*test), classes, *STATISTICS[name])
-    return _with_own_statistics(name, Split(*train), Split(*test), classes)
-
-
-def _with_own_statistics(
-    name: str, train: Split, test: Split, classes: tuple[str, ...]
-) -> RealData:
-    channels = train.images.shape[1]
-    unit = RealData(name, train, test, classes, (0.0,) * channels, (1.0,) * channels)
-    total = torch.zeros(channels, dtype=torch.float64)
-    squares = torch.zeros(channels, dtype=torch.float64)
-    for images in torch.split(train.images, 1024):
-        pixels = unit.normalize(images).double()
-        total += pixels.mean((2, 3)).sum(0)
-        squares += pixels.square().mean((2, 3)).sum(0)
-    mean = total / len(train)
-    # A channel of one colour has no spread; a single grey level keeps the division finite.
-    std = (squares / len(train) - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
-    return replace(unit, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+        statistics = Preprocessing(*STATISTICS[name])
+    else:
+        statistics = Preprocessing.of_statistics(train[0])
+    return RealData(name, Split(*train), Split(*test), classes, statistics)
 
 
 def _check(data: RealData) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from sdc_ext.data.image_folder import stratified_split as stratified_split
+from sdc_ext.data.image_folder import stratified_split
+from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.whitening import Whitening
 
 
@@ -31,9 +31,7 @@ class RealData:
         train: what may be distilled.
         test: what accuracies are measured on.
         classes: a name for each label.
-        mean: channel means, length C, of pixels in [0, 1].
-        std: channel standard deviations, likewise.
-        whitening: takes the place of mean and std, which are then 0 and 1.
+        preprocessing: how its images are normalised.
         folder: The name of the folder they were read from, where their name does not say which
             data they are.
     """
@@ -42,9 +40,7 @@ class RealData:
     train: Split
     test: Split
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    whitening: Whitening | None = None
+    preprocessing: Preprocessing
     folder: str | None = None
 
     @property
@@ -61,18 +57,34 @@ class RealData:
         """(height, width) in pixels."""
         return self.train.images.shape[2], self.train.images.shape[3]
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """Stored images (B, C, H, W) to float32, whitened or with the statistics taken out."""
-        pixels = _pixels(images)
-        if self.whitening is not None:
-            return self.whitening.apply(pixels)
-        mean, std = self._statistics(pixels)
-        return (pixels - mean) / std
+    @property
+    def network_shape(self) -> tuple[int, int, tuple[int, int]]:
+        """Channels, number of classes and image size, which a network for these data must fit."""
+        return self.channels, len(self.classes), self.image_size
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Channel means that are taken out."""
+        return self.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Channel standard deviations that are divided by."""
+        return self.preprocessing.std
+
+    @property
+    def whitening(self) -> Whitening | None:
+        """The ZCA whitening, if the images are whitened."""
+        return self.preprocessing.whitening
 
     @property
     def whitened_by(self) -> str | None:
         """Fingerprint of the images that the whitening was fitted to; None without one."""
-        return None if self.whitening is None else self.whitening.fingerprint
+        return self.preprocessing.whitened_by
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Stored images (B, C, H, W) as networks are given them; see :class:`Preprocessing`."""
+        return self.preprocessing.normalize(images)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -81,9 +93,7 @@ class RealData:
 
     def whitened(self) -> RealData:
         """The same data under ZCA whitening, fitted to the training images once."""
-        zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels
-        whitening = Whitening.fit_once(_pixels(self.train.images))
-        return replace(self, mean=zeros, std=ones, whitening=whitening)
+        return replace(self, preprocessing=Preprocessing.of_whitening(self.train.images))
 
     def held_out(self) -> RealData:
         """The training images alone, a quarter of each class held out in place of the test set."""
@@ -103,15 +113,3 @@ class RealData:
             f"{self.name}: {len(self.train)} train and {len(self.test)} test images of "
             f"{self.channels}x{height}x{width}, {len(self.classes)} classes"
         )
-
-    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        mean, std = (
-            torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
-            for values in (self.mean, self.std)
-        )
-        return mean, std
-
-
-def _pixels(images: Tensor) -> Tensor:
-    """Stored images as float32 in [0, 1]."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -36,7 +36,7 @@ def check_run(settings: Settings, task: Task) -> None:
     """Raises InputError if a network or an augmentation of a run cannot take the images."""
     data, run = task.data, settings.run
     for network in (task.network, run.eval_network):
-        check_network(network, data.channels, len(data.classes), data.image_size)
+        check_network(network, *data.network_shape)
     for augmentation in (settings.loop.augmentation, run.eval_augmentation):
         check_augmentation(augmentation, data.channels, data.image_size)
 
@@ -176,8 +176,7 @@ class Engine:
             },
         )
         images = distilled.images.detach().float().cpu()
-        pixels = None if data.whitening is None else data.whitening.undo(images)
-        return SyntheticSet(images, distilled.labels.detach().cpu(), info, pixels)
+        return SyntheticSet.of(images, distilled.labels.detach().cpu(), info, data)
 
     def _is_due(self, iteration: int) -> bool:
         """Whether an evaluation comes after so many iterations."""

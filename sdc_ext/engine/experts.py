@@ -168,7 +168,7 @@ def _train(
 
 
 def _model(data: RealData, network: str) -> nn.Module:
-    return create_network(network, data.channels, len(data.classes), data.image_size)
+    return create_network(network, *data.network_shape)
 
 
 def _folder_name(label: str, network: str, zca: bool, recipe: ExpertRecipe) -> str:

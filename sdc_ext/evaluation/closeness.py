@@ -224,7 +224,7 @@ def _mean_values(
 def _fresh(data: RealData, network: str, seed: int) -> Iterator[nn.Module]:
     for k in range(RANDOM_NETWORKS):
         seed_torch(seed, "random features", k)
-        yield create_network(network, data.channels, len(data.classes), data.image_size)
+        yield create_network(network, *data.network_shape)
 
 
 def _features_of(network: nn.Module, device: torch.device) -> FeatureMap:

@@ -54,7 +54,7 @@ def evaluate(
     tested = []
     for k in range(num_eval)[accelerator.process_index :: accelerator.num_processes]:
         seed_torch(seed, "evaluation", k)
-        model = create_network(network, data.channels, len(data.classes), data.image_size)
+        model = create_network(network, *data.network_shape)
         model.to(device)
         train_from_scratch(model, images, labels, recipe, batch_loss)
         tested.append((k, accuracy(model, test, batch_loss)))

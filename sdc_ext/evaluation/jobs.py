@@ -77,7 +77,7 @@ def evaluation_jobs(
     for name, synthetic, data in sets:
         recipe = _recipe(synthetic.info.evaluation, epoch_eval_train, lr_eval)
         for network in networks or [synthetic.info.eval_network]:
-            check_network(network, data.channels, len(data.classes), data.image_size)
+            check_network(network, *data.network_shape)
             jobs.append(Job(name, synthetic, data, network, recipe))
             if real_epochs is not None:
                 usual = _recipe_of_real(synthetic, real_epochs, lr_eval)

@@ -111,7 +111,7 @@ def measure_scores(
     numbers = SimpleNamespace(num_eval=num_eval, full_epochs=full_epochs)
     check_positive(numbers, "num_eval", "full_epochs")
     network = network or synthetic.info.eval_network
-    check_network(network, data.channels, len(data.classes), data.image_size)
+    check_network(network, *data.network_shape)
     test = partial(evaluate, network=network, num_eval=num_eval, seed=seed, accelerator=accelerator)
     own = synthetic.info.evaluation
     usual = replace(own, lr=TrainingRecipe(own.epochs).lr)

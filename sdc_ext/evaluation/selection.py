@@ -165,8 +165,7 @@ def selected_set(
         },
     )
     images = data.normalize(data.train.images[index]).cpu()
-    pixels = None if data.whitening is None else data.whitening.undo(images)
-    return SyntheticSet(images, labels, info, pixels)
+    return SyntheticSet.of(images, labels, info, data)
 
 
 def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Tensor:
@@ -214,7 +213,7 @@ def label_softly(
         device: where it is trained.
     """
     seed_torch(seed, "teacher")
-    teacher = create_network(network, data.channels, len(data.classes), data.image_size).to(device)
+    teacher = create_network(network, *data.network_shape).to(device)
     real = data.normalize(data.train.images).to(device)
     train_from_scratch(teacher, real, data.train.labels.to(device), recipe, BatchLoss())
     with torch.no_grad():

@@ -179,7 +179,7 @@ def _train_missing(
     test = normalized_batches(data, data.test, device)
     for k in missing:
         seed_torch(seed, "expert", k)
-        model = create_network(network, data.channels, len(data.classes), data.image_size)
+        model = create_network(network, *data.network_shape)
         student = FunctionalNetwork(model.to(device).train())
         trajectory = train_expert(
             student, student.initial_parameters(), images, labels, recipe, on_epoch

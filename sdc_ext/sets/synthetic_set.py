@@ -16,6 +16,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from sdc_ext._files import write_whole
+from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.info import UNKNOWN, SetInfo
@@ -62,6 +63,19 @@ class SyntheticSet:
     info: SetInfo
     unwhitened: Tensor | None = None
 
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, info: SetInfo, data: RealData) -> SyntheticSet:
+        """A set made from real data.
+
+        Args:
+            images: (N, C, H, W) float32, normalised as the data are.
+            labels: (N,) int64, or (N, classes) probabilities.
+            info: How it was made and is to be used.
+            data: The real data.
+        """
+        pixels = None if data.whitening is None else data.preprocessing.pixels(images)
+        return cls(images, labels, info, pixels)
+
     @property
     def hard_labels(self) -> Tensor:
         """The class of each image (N,).
@@ -78,8 +92,8 @@ class SyntheticSet:
         """The images as pixels in [0, 1], clipped, for looking at."""
         if self.unwhitened is not None:
             return self.unwhitened.clamp(0, 1)
-        mean, std = (torch.tensor(v)[:, None, None] for v in (self.info.mean, self.info.std))
-        return (self.images * std + mean).clamp(0, 1)
+        statistics = Preprocessing(self.info.mean, self.info.std)
+        return statistics.pixels(self.images).clamp(0, 1)
 
     def save(self, folder: Path) -> None:
         """Writes the folder; ``meta.json`` comes last, so a folder with it is complete."""
@@ -134,7 +148,7 @@ class SyntheticSet:
                 "the data set it was made from"
             )
         if self.info.whitening is None:
-            return replace(data, mean=self.info.mean, std=self.info.std, whitening=None)
+            return replace(data, preprocessing=Preprocessing(self.info.mean, self.info.std))
         whitened = data.whitened()
         if whitened.whitened_by != self.info.whitening:
             raise InputError(

@@ -60,7 +60,7 @@ def train_probe(
         on_epoch: called with the network after every epoch.
     """
     seed_torch(seed, "probe", index)
-    network = create_network(probe.network, data.channels, len(data.classes), data.image_size)
+    network = create_network(probe.network, *data.network_shape)
     network.to(device)
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     optimizer = SGD(network.parameters(), lr=probe.lr_net, momentum=0.9, weight_decay=0.0005)

@@ -15,6 +15,7 @@ from helpers import Golden, relative_error
 from torch import Tensor
 
 from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
+from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.experts.gsam import gsam_direction
@@ -40,7 +41,8 @@ def real_data(channels: int = 1) -> RealData:
     labels = torch.arange(24) % 3
     images = torch.rand(24, channels, 6, 6, generator=generator) + labels[:, None, None, None] / 3
     split = Split(images / 2, labels)
-    return RealData("toy", split, split, ("a", "b", "c"), (0.5,) * channels, (0.3,) * channels)
+    statistics = Preprocessing((0.5,) * channels, (0.3,) * channels)
+    return RealData("toy", split, split, ("a", "b", "c"), statistics)
 
 
 def info(data: RealData, recipe: ExpertRecipe = RECIPE, network: str = NETWORK) -> ExpertInfo:

@@ -53,8 +53,7 @@ def make_set(data: RealData, labels: str = "hard", *, zca: bool = False) -> Synt
         evaluation=TrainingRecipe(30, lr=0.03, batch_size=7, augmentation="crop_scale"),
         whitening=data.whitened_by,
     )
-    pixels = None if data.whitening is None else data.whitening.undo(images)
-    return SyntheticSet(images, hard if labels == "hard" else soft, info, pixels)
+    return SyntheticSet.of(images, hard if labels == "hard" else soft, info, data)
 
 
 def accuracies(path: str, *options: str) -> list[float]:

@@ -77,11 +77,11 @@ def read_best(
         recipe = replace(recipe_of_originals("dsa", data.name), lr=rate, align_corners=True)
         hard = labels if labels.ndim == 1 else labels.argmax(1)
         info = told_by_data(data, hard, recipe)
-    pixels = None if data.whitening is None else data.whitening.undo(images)
+    synthetic = SyntheticSet.of(images, labels, info, data)
     picture = folder / f"images_zca_{which}.pt"
-    if pixels is not None and picture.is_file():
-        _check_picture(pixels, _tensor(picture), picture)
-    return SyntheticSet(images, labels, info, pixels)
+    if synthetic.unwhitened is not None and picture.is_file():
+        _check_picture(synthetic.unwhitened, _tensor(picture), picture)
+    return synthetic
 
 
 def write_best(synthetic: SyntheticSet, folder: Path) -> None:

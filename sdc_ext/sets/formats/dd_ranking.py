@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sdc_ext._files import write_whole
 from sdc_ext.data.load import STATISTICS
+from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.tensors import OUR_KEY
 from sdc_ext.sets.info import SetInfo
@@ -42,9 +43,9 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
         )
     order = synthetic.hard_labels.argsort(stable=True)
     labels = synthetic.labels[order]
-    mean, std, their_mean, their_std = _statistics(info)
+    ours, theirs = _statistics(info)
     content = {
-        "images": ((synthetic.images * std + mean - their_mean) / their_std)[order],
+        "images": theirs.normalize(ours.pixels(synthetic.images))[order],
         "soft_labels": _as_logits(labels) if labels.ndim == 2 else None,
         "syn_lr": info.evaluation.lr,
         "labels": synthetic.hard_labels[order],
@@ -65,9 +66,9 @@ def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
     """
     try:
         info = SetInfo.from_json(content[OUR_KEY])
-        mean, std, their_mean, their_std = _statistics(info)
+        ours, theirs = _statistics(info)
         soft = content["soft_labels"]
-        images = (content["images"] * their_std + their_mean - mean) / std
+        images = ours.normalize(theirs.pixels(content["images"]))
         return SyntheticSet(images, content["labels"] if soft is None else soft.softmax(1), info)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} was not exported by sdc-ext: {error!r}") from None
@@ -78,7 +79,7 @@ def _as_logits(labels: Tensor) -> Tensor:
     return labels.clamp(min=torch.finfo(labels.dtype).tiny).log()
 
 
-def _statistics(info: SetInfo) -> list[Tensor]:
-    """Mean and standard deviation of the set, then DD-Ranking's, each (C, 1, 1)."""
+def _statistics(info: SetInfo) -> tuple[Preprocessing, Preprocessing]:
+    """The channel statistics of the set and those of DD-Ranking."""
     theirs = STATISTICS[_STATISTICS[info.dataset]]
-    return [torch.tensor(values)[:, None, None] for values in (info.mean, info.std, *theirs)]
+    return Preprocessing(info.mean, info.std), Preprocessing(*theirs)
