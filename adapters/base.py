@@ -130,5 +130,5 @@ class Method:
     experts: Callable[[str, int], ExpertRecipe] | None = None
 
     def pick(self, evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """The evaluation that counts, of at least one; see :func:`~sdc_ext.evaluation.counted`."""
+        """The evaluation that counts, of at least one; of equally good ones, the first."""
         return counted(evaluations, self.selects)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sdc_ext.verbs import evaluate_set as evaluate_set
     from sdc_ext.verbs import score_set as score_set
     from sdc_ext.verbs import select_set as select_set
+    from sdc_ext.verbs.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ _ON_DEMAND = {
     "register_method": "sdc_ext.adapters",
     "score_set": "sdc_ext.verbs",
     "select_set": "sdc_ext.verbs",
+    "tune": "sdc_ext.verbs.tuning",  # needs optuna
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "score_set",
     "sdc_penalty",
     "select_set",
+    "tune",
     "with_sdc",
 ]
 

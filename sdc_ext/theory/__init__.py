@@ -1,1 +1,29 @@
 """What theory says of distilled sets, and whether measurements agree."""
+
+from sdc_ext.theory.accuracies import Series as Series
+from sdc_ext.theory.accuracies import collect as collect
+from sdc_ext.theory.accuracies import read_accuracies as read_accuracies
+from sdc_ext.theory.coverage import Coverage as Coverage
+from sdc_ext.theory.coverage import fit_coverage as fit_coverage
+from sdc_ext.theory.perceptron import Curve as Curve
+from sdc_ext.theory.perceptron import Selection as Selection
+from sdc_ext.theory.perceptron import Student as Student
+from sdc_ext.theory.perceptron import crossover as crossover
+from sdc_ext.theory.perceptron import solve as solve
+from sdc_ext.theory.scaling import Scaling as Scaling
+from sdc_ext.theory.scaling import fit_scaling as fit_scaling
+
+__all__ = [
+    "Coverage",
+    "Curve",
+    "Scaling",
+    "Selection",
+    "Series",
+    "Student",
+    "collect",
+    "crossover",
+    "fit_coverage",
+    "fit_scaling",
+    "read_accuracies",
+    "solve",
+]
