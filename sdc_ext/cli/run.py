@@ -16,6 +16,7 @@ from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.regularizer import LogRamp, Norm
 
+# The process is the script's: what it does not need yet is imported where it is used.
 if TYPE_CHECKING:
     from rich.console import Console
 

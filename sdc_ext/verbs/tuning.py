@@ -136,27 +136,15 @@ def tune(
     folder = Path(out) if out else Path("runs") / f"tune-{name}"
     held_out = prepare_data(loaded, resolved.run, accelerator).held_out()
     task = Task(held_out, ipc, resolved.run.network, accelerator, compile)
-    iterations = resolved.run.iterations
     check_run(resolved, task)
+    iterations = resolved.run.iterations
     engine = Engine(chosen, resolved, task, seed, folder, evaluate_at=rungs(iterations))
     tuning = _open(engine, space, storage, name)
     console.print(f"{held_out.describe()}; the test images are a quarter of the training images")
     if len(tuning.finished()) < trials:
-        experts = with_experts(
-            *(chosen, resolved, task), seed=seed, console=console, root=folder / "experts"
-        )
-        engine = replace(engine, task=experts)
-
-    def run(tried: Mapping[str, Any], report: Report) -> float:
-        with tempfile.TemporaryDirectory() as temporary:
-            trial = replace(
-                engine,
-                settings=resolve(chosen, loaded.name, ipc, {**shared, **tried}),
-                out=Path(temporary) / "run",
-                callbacks=(_Reporter(report),),
-            )
-            evaluations = trial.distill().info.accuracies
-        return float(chosen.pick(evaluations)["mean"])
+        root = folder / "experts"  # its own, which have not seen the held-out images
+        task = with_experts(chosen, resolved, task, seed=seed, console=console, root=root)
+        engine = replace(engine, task=task)
 
     def say(trial: FrozenTrial) -> None:
         (row,) = rows([trial], iterations)
@@ -166,8 +154,30 @@ def tune(
             f"{row['iterations']} iterations ({row['state']})"
         )
 
-    tuning.search(run, trials, say)
+    tuning.search(_Runs(engine, loaded.name, shared), trials, say)
     return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Distils with the settings that a trial tries, and returns the accuracy that counts."""
+
+    engine: Engine
+    dataset: str
+    shared: Mapping[str, Any]
+
+    def __call__(self, tried: Mapping[str, Any], report: Report) -> float:
+        method, ipc = self.engine.method, self.engine.task.ipc
+        settings = resolve(method, self.dataset, ipc, {**self.shared, **tried})
+        with tempfile.TemporaryDirectory() as temporary:
+            trial = replace(
+                self.engine,
+                settings=settings,
+                out=Path(temporary) / "run",
+                callbacks=(_Reporter(report),),
+            )
+            evaluations = trial.distill().info.accuracies
+        return float(method.pick(evaluations)["mean"])
 
 
 def _open(engine: Engine, space: SearchSpace, storage: str | None, name: str) -> Tuning:
