@@ -21,6 +21,7 @@ from sdc_ext import with_sdc
 from sdc_ext._memory import keep_freed_memory
 from sdc_ext.adapters.loops.trajectory import Inner, match_trajectory
 from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute
 from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.minibatches import draw_minibatches
 from sdc_ext.networks.create import create_network
@@ -31,7 +32,7 @@ STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 
 def gradients(
-    student: FunctionalNetwork, steps: int, batch_syn: int, adjoint: str
+    student: FunctionalNetwork, steps: int, batch_syn: int, adjoint: Adjoint
 ) -> tuple[Tensor, ...]:
     """Of images, label logits and step size, for one iteration on random pixels."""
     torch.manual_seed(0)
@@ -44,8 +45,8 @@ def gradients(
     batches = draw_minibatches(CLASSES, batch_syn, steps, augmentation, SIZE)
     inner = Inner(student, images, logits.softmax(-1), lr)
     loss_fn = with_sdc(parameter_distance, LAM)
-    loss = match_trajectory(inner, start, target, batches, loss_fn, adjoint=adjoint)
-    return torch.autograd.grad(loss, [images, logits, lr])
+    corrected = match_trajectory(inner, start, target, batches, loss_fn, adjoint=adjoint)
+    return torch.autograd.grad(corrected.loss, [images, logits, lr])
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def main() -> None:
     student = FunctionalNetwork(network, compile=options.compile)
 
     started = time.perf_counter()
-    found = gradients(student, STEPS, CLASSES, "recompute")
+    found = gradients(student, STEPS, CLASSES, Recompute())
     minutes = (time.perf_counter() - started) / 60
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     finite = all(bool(t.isfinite().all()) for t in found)
@@ -67,7 +68,7 @@ def main() -> None:
         f"{peak:.2f} GiB, all gradients finite: {finite}"
     )
     # What the graph of all steps still has room for: fewer steps, smaller minibatches.
-    ours, graph = (gradients(student, 3, 20, a) for a in ("recompute", "direct"))
+    ours, graph = (gradients(student, 3, 20, a) for a in (Recompute(), Direct()))
     for name, a, b in zip(("images", "labels", "step size"), ours, graph, strict=True):
         console.print(f"3 steps of 20 images, {name}: {float((a - b).norm() / b.norm()):.0e} off")
 

@@ -86,6 +86,7 @@ def make_ours(case: Case, batch: int) -> Callable[[int], Gradients]:
     from sdc_ext import with_sdc
     from sdc_ext._memory import keep_freed_memory
     from sdc_ext.adapters.loops.trajectory import Inner, match_trajectory
+    from sdc_ext.matching.adjoints import Direct, Recompute, Tesla
     from sdc_ext.matching.distances import parameter_distance
     from sdc_ext.matching.minibatches import Minibatch
     from sdc_ext.networks.create import create_network
@@ -97,13 +98,14 @@ def make_ours(case: Case, batch: int) -> Callable[[int], Gradients]:
     student = FunctionalNetwork(network, compile=case.compile)
     inner = Inner(student, given.images, given.labels, given.lr)
     loss_fn = with_sdc(parameter_distance, case.lam)
+    adjoint = {"recompute": Recompute(), "direct": Direct(), "tesla": Tesla()}[case.adjoint]
 
     def step(steps: int) -> Gradients:
         batches = [Minibatch(torch.arange(batch), lambda x: x)] * steps
-        loss = match_trajectory(
-            inner, given.start, given.target, batches, loss_fn, adjoint=case.adjoint
+        corrected = match_trajectory(
+            inner, given.start, given.target, batches, loss_fn, adjoint=adjoint
         )
-        by_images, by_lr = torch.autograd.grad(loss, [given.images, given.lr])
+        by_images, by_lr = torch.autograd.grad(corrected.loss, [given.images, given.lr])
         return by_images, by_lr
 
     return step

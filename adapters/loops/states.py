@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,27 +60,35 @@ class ImageState:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-class TrajectorySettings(Protocol):
-    """The settings of a trajectory loop that its state needs, by the loop's names."""
+@dataclass(frozen=True)
+class TrajectoryRates:
+    """The step size that trajectory matching starts from, and the rates of what it learns.
 
-    @property
-    def labels(self) -> str: ...
-    @property
-    def lr_teacher(self) -> float: ...
-    @property
-    def lr_img(self) -> float: ...
-    @property
-    def lr_lr(self) -> float: ...
-    @property
-    def lr_y(self) -> float: ...
-    @property
-    def momentum_y(self) -> float: ...
-    @property
-    def ema_decay(self) -> float: ...
+    Attributes:
+        syn_lr: The initial step size of the inner loop.
+        lr_img: The learning rate of the images.
+        lr_lr: The learning rate of the step size.
+        lr_y: The learning rate of the labels, if they are learnt.
+        momentum_y: The momentum of the labels.
+    """
+
+    syn_lr: float
+    lr_img: float
+    lr_lr: float
+    lr_y: float
+    momentum_y: float
 
 
 class TrajectoryState:
     """What is learnt, with its optimisers.
+
+    Args:
+        images: (n, C, H, W), which become a leaf.
+        labels: (n,) int64 or, where they are learnt, logits (n, classes).
+        student: The network that is unrolled.
+        rates: The initial step size and the rates of the optimisers.
+        learns_labels: Whether the labels are learnt with the images.
+        averages: Whether a moving average of the images is kept.
 
     Attributes:
         images: (n, C, H, W), a leaf.
@@ -90,21 +99,28 @@ class TrajectoryState:
     """
 
     def __init__(
-        self, loop: TrajectorySettings, images: Tensor, labels: Tensor, student: FunctionalNetwork
+        self,
+        images: Tensor,
+        labels: Tensor,
+        student: FunctionalNetwork,
+        rates: TrajectoryRates,
+        *,
+        learns_labels: bool,
+        averages: bool,
     ) -> None:
         self.images = images.requires_grad_()
-        self.syn_lr = torch.tensor(loop.lr_teacher, device=images.device).requires_grad_()
-        self.learns_labels = loop.labels == "learned"
-        self.labels = labels.requires_grad_() if self.learns_labels else labels
-        self.ema = images.detach().clone() if loop.ema_decay > 0 else None
+        self.syn_lr = torch.tensor(rates.syn_lr, device=images.device).requires_grad_()
+        self.learns_labels = learns_labels
+        self.labels = labels.requires_grad_() if learns_labels else labels
+        self.ema = images.detach().clone() if averages else None
         self.student = student
         # The originals' momenta, of which their command lines offer the labels' only.
         self.optimizers = {
-            "images": SGD([self.images], lr=loop.lr_img, momentum=0.5),
-            "syn_lr": SGD([self.syn_lr], lr=loop.lr_lr, momentum=0.5),
+            "images": SGD([self.images], lr=rates.lr_img, momentum=0.5),
+            "syn_lr": SGD([self.syn_lr], lr=rates.lr_lr, momentum=0.5),
         }
-        if self.learns_labels:
-            self.optimizers["labels"] = SGD([self.labels], lr=loop.lr_y, momentum=loop.momentum_y)
+        if learns_labels:
+            self.optimizers["labels"] = SGD([self.labels], lr=rates.lr_y, momentum=rates.momentum_y)
 
     @property
     def targets(self) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from sdc_ext._options import setting
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
-from sdc_ext.adapters.loops.states import TrajectoryState, check_images
+from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
@@ -27,13 +27,13 @@ from sdc_ext.errors import (
     check_positive,
 )
 from sdc_ext.experts.base import Experts
-from sdc_ext.matching.adjoints import Adjoint, Share
+from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute, Share, Tesla
 from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
 from sdc_ext.networks.chunks import default_chunk_size
 from sdc_ext.networks.functional import FunctionalNetwork
-from sdc_ext.regularizer import SDCLoss
+from sdc_ext.regularizer import Corrected, SDCLoss
 from sdc_ext.sets.synthetic_set import class_labels
 
 # Images that an expert classifies at once, away from CPUs, where fewer are the default.
@@ -46,6 +46,8 @@ _OURS = "sdc-ext default"
 PixInit = Literal["noise", "real", "samples_predicted_correctly"]
 
 Labels = Literal["hard", "teacher", "learned"]
+
+AdjointName = Literal["recompute", "direct", "tesla"]
 
 DifficultyAt = Literal["steps", "final"]
 
@@ -74,49 +76,32 @@ def match_trajectory(
     batches: Sequence[Minibatch],
     loss_fn: SDCLoss,
     *,
-    adjoint: Adjoint = "recompute",
+    adjoint: Adjoint,
     difficulty_at: DifficultyAt = "steps",
-    chunk_size: int | None = None,
-    share: Share | None = None,
-) -> Tensor:
+) -> Corrected:
     """Trains a student from ``start`` and measures how far from ``target`` it ends.
 
     ``||theta_N - target||^2 / ||start - target||^2 + lam * mean_n ||g_n||_2`` (SDC Eq. 12)
 
     Args:
-        inner: what the student is trained with; the loss is differentiable with respect to it.
-        start: parameters (P,).
-        target: parameters (P,).
-        batches: one an inner step.
+        inner: What the student is trained with; the loss is differentiable with respect to it.
+        start: The parameters (P,) where the student begins.
+        target: The expert's parameters (P,), which the student is to reach.
+        batches: One minibatch for each inner step.
         loss_fn: :func:`~sdc_ext.matching.parameter_distance`, corrected.
-        adjoint: see :mod:`sdc_ext.matching.adjoints`.
-        difficulty_at: which gradients are penalised: those of the inner ``"steps"``, or that of
+        adjoint: How the inner loop is differentiated; see :mod:`sdc_ext.matching.adjoints`.
+        difficulty_at: Which gradients are penalised: those of the inner ``"steps"``, or that of
             the whole set, not augmented, at the ``"final"`` parameters.
-        chunk_size: images at once; None is what suits the device.
-        share: this process's part of the work.
-
-    Returns:
-        A scalar tensor.
     """
 
     def train(params: Tensor, minibatches: Sequence[Minibatch]) -> tuple[Tensor, Tensor]:
-        return unroll(
-            inner.student,
-            params,
-            inner.images,
-            inner.labels,
-            inner.lr,
-            minibatches,
-            adjoint=adjoint,
-            chunk_size=chunk_size,
-            share=share,
-        )
+        learnt = (inner.images, inner.labels, inner.lr)
+        return unroll(inner.student, params, *learnt, minibatches, adjoint=adjoint)
 
     final, norms = train(start, batches)
     if difficulty_at == "final":
         _, norms = train(final, [whole_set(len(inner.images))])
-    loss_fn.observe_norms(norms)
-    return loss_fn(final, target, start)
+    return loss_fn.corrected(norms, final, target, start)
 
 
 @dataclass(frozen=True)
@@ -142,7 +127,7 @@ class TrajectoryMatching(Loop):
     dsa_strategy: str = setting(
         "color_crop_cutout_flip_scale_rotate", "augmentation of inner steps, or none"
     )
-    adjoint: Adjoint = setting("recompute", "how the inner loop is differentiated", _OURS)
+    adjoint: AdjointName = setting("recompute", "how the inner loop is differentiated", _OURS)
     difficulty_at: DifficultyAt = setting(
         "steps",
         "GraDN: mean over inner steps, or of the whole set at the final parameters",
@@ -160,7 +145,7 @@ class TrajectoryMatching(Loop):
     def __post_init__(self) -> None:
         check_choice("pix_init", self.pix_init, get_args(PixInit))
         check_choice("labels", self.labels, get_args(Labels))
-        check_choice("adjoint", self.adjoint, get_args(Adjoint))
+        check_choice("adjoint", self.adjoint, get_args(AdjointName))
         check_choice("difficulty_at", self.difficulty_at, get_args(DifficultyAt))
         parse_augmentation(self.dsa_strategy)
         check_positive(self, "syn_steps", "expert_epochs", "max_start_epoch")
@@ -240,7 +225,26 @@ class TrajectoryMatching(Loop):
             ends = (experts.parameters(k, -1).to(images.device) for k in range(len(experts)))
             logits = torch.stack([_logits(student, end, images) for end in ends])
             labels = mean_correct_logits(logits, labels)
-        return TrajectoryState(self, images, labels, student)
+        return self._new_state(images, labels, student)
+
+    def _new_state(
+        self, images: Tensor, labels: Tensor, student: FunctionalNetwork
+    ) -> TrajectoryState:
+        rates = TrajectoryRates(
+            syn_lr=self.lr_teacher,
+            lr_img=self.lr_img,
+            lr_lr=self.lr_lr,
+            lr_y=self.lr_y,
+            momentum_y=self.momentum_y,
+        )
+        return TrajectoryState(
+            images,
+            labels,
+            student,
+            rates,
+            learns_labels=self.labels == "learned",
+            averages=self.ema_decay > 0,
+        )
 
     def _initial_images(self, student: FunctionalNetwork, task: Task) -> Tensor:
         if self.pix_init == "noise":
@@ -266,31 +270,39 @@ class TrajectoryMatching(Loop):
             parse_augmentation(self.dsa_strategy, align_corners=self.align_corners),
             task.data.image_size,
         )
-        loss = match_trajectory(
+        corrected = match_trajectory(
             Inner(state.student, state.images, state.targets, state.syn_lr),
             start,
             target,
             batches,
             loss_fn,
-            adjoint=self.adjoint,
+            adjoint=self._adjoint(task.share),
             difficulty_at=self.difficulty_at,
-            chunk_size=self.chunk_size or None,
-            share=task.share,
         )
         # On GPUs the processes may differ in rounding, and would drift apart.
-        gradients = [broadcast(g) for g in torch.autograd.grad(loss, state.leaves)]
-        self._check_finite(loss, gradients, state)
-        skipped = 0 < self.threshold < float(loss_fn.matching)
+        gradients = [broadcast(g) for g in torch.autograd.grad(corrected.loss, state.leaves)]
+        self._check_finite(corrected.loss, gradients, state)
+        skipped = 0 < self.threshold < float(corrected.matching)
         if not skipped:
             self._update(state, gradients)
         return {
-            "loss": float(loss.detach()),
-            "matching": float(loss_fn.matching),
-            "difficulty": float(loss_fn.difficulty),
+            "loss": float(corrected.loss.detach()),
+            "matching": float(corrected.matching),
+            "difficulty": float(corrected.difficulty),
             "syn_lr": float(state.syn_lr.detach()),
             "start_epoch": epoch,
             "skipped": int(skipped),
         }
+
+    def _adjoint(self, share: Share) -> Adjoint:
+        """The adjoint that the settings name."""
+        chunk_size = self.chunk_size or None
+        adjoints: dict[AdjointName, Adjoint] = {
+            "recompute": Recompute(chunk_size, share),
+            "direct": Direct(),
+            "tesla": Tesla(chunk_size, share),
+        }
+        return adjoints[self.adjoint]
 
     def _draw_segment(self, task: Task, iteration: int) -> tuple[int, Tensor, Tensor]:
         """A start epoch, and an expert's parameters there and ``expert_epochs`` later."""

@@ -1,5 +1,8 @@
 """Matching losses, and the differentiable inner loop of trajectory matching."""
 
+from sdc_ext.matching.adjoints import Direct as Direct
+from sdc_ext.matching.adjoints import Recompute as Recompute
+from sdc_ext.matching.adjoints import Tesla as Tesla
 from sdc_ext.matching.distances import cosine as cosine
 from sdc_ext.matching.distances import layerwise_cosine as layerwise_cosine
 from sdc_ext.matching.distances import mean_feature_distance as mean_feature_distance
@@ -10,7 +13,10 @@ from sdc_ext.matching.minibatches import Minibatch as Minibatch
 from sdc_ext.matching.minibatches import draw_minibatches as draw_minibatches
 
 __all__ = [
+    "Direct",
     "Minibatch",
+    "Recompute",
+    "Tesla",
     "cosine",
     "draw_minibatches",
     "layerwise_cosine",

@@ -1,18 +1,12 @@
-"""The inner loop of trajectory matching as a differentiable function, with swappable adjoints.
+"""Adjoints: the ways to differentiate the inner loop of trajectory matching.
 
 ``theta_{n+1} = theta_n - lr * g_n`` with ``g_n = grad_theta L(A(B_n); theta_n)``, for n < N.
 
-Adjoints, which differ in how the way back is computed:
+An adjoint is a small immutable object that unrolls such a loop. :class:`Recompute` is the one to
+use; :class:`Direct` is exact, too, at the memory of the whole graph; :class:`Tesla` is an
+approximation.
 
-``recompute`` (recommended)
-    Exact. Walking back, each step is computed again, a chunk of its minibatch at a time, so that
-    memory depends neither on N nor on the size of the minibatch.
-``direct``
-    Exact. Keeps the graph of all steps, as MTT does: memory grows with N times the minibatch.
-``tesla``
-    As ``recompute``, with every theta_n held constant, as TESLA does: no Hessian term.
-
-The algebra of ``recompute``: let v be the cotangent of theta_{n+1} and w_n that of ||g_n||, and
+The algebra of recomputing: let v be the cotangent of theta_{n+1} and w_n that of ||g_n||, and
 ``u = -lr * v + w_n * g_n / ||g_n||``. The derivatives of ``<u, g_n>`` with respect to images and
 labels are the step's part of theirs, and the one with respect to theta_n, ``H_n u``, is added
 to v. Likewise ``d lr -= <g_n, v>``. So the correction costs one vector addition a step.
@@ -21,58 +15,166 @@ to v. Likewise ``d lr -= <g_n, v>``. So the correction costs one vector addition
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sdc_ext.errors import InputError
 from sdc_ext.matching.minibatches import Minibatch
 from sdc_ext.networks.chunks import default_chunk_size, uses_batch_statistics
 from sdc_ext.networks.functional import FunctionalNetwork
-
-Adjoint = Literal["recompute", "direct", "tesla"]
-
 
 # 16 images of 32x32: fast on the CPUs measured, and small (benchmarks/tm_step.py).
 _CHUNK_PIXELS = 16 * 32 * 32
 
 
+def _alone(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 @dataclass(frozen=True)
 class Share:
-    """Which part of each minibatch this process computes.
+    """The part of each minibatch that this process computes; by default all of it.
 
     Attributes:
-        index: of this process.
-        count: of processes.
-        reduce: sums a tensor over them.
+        index: The index of this process.
+        count: The number of processes.
+        reduce: Sums a tensor over all processes.
     """
 
     index: int = 0
     count: int = 1
-    reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    reduce: Callable[[Tensor], Tensor] = _alone
 
 
-def _unroll_directly(
-    student: FunctionalNetwork,
-    params: Tensor,
-    images: Tensor,
-    labels: Tensor,
-    lr: Tensor,
-    batches: Sequence[Minibatch],
-) -> tuple[Tensor, Tensor]:
-    theta = params if params.requires_grad else params.detach().requires_grad_()
-    norms = []
-    for batch in batches:
-        augmented = batch.replay(images[batch.rows])
-        loss = student.loss(theta, augmented, labels[batch.rows]) / len(batch.rows)
-        (g,) = torch.autograd.grad(loss, theta, create_graph=True)
-        norms.append(torch.linalg.vector_norm(g))
-        theta = theta - lr * g
-    return theta, torch.stack(norms)
+@dataclass(frozen=True)
+class InnerLoop:
+    """What an adjoint unrolls.
+
+    Attributes:
+        student: The network.
+        params: Its parameters theta_0 (P,).
+        images: The synthetic set (n, C, H, W), normalised.
+        labels: (n,) int64, or (n, classes) probabilities.
+        lr: The step size, a scalar tensor.
+        batches: One minibatch for each inner step.
+    """
+
+    student: FunctionalNetwork
+    params: Tensor
+    images: Tensor
+    labels: Tensor
+    lr: Tensor
+    batches: Sequence[Minibatch]
+
+
+class Adjoint(ABC):
+    """A way to differentiate the inner loop."""
+
+    @abstractmethod
+    def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
+        """The parameters theta_N (P,) and the norms (N,) of :func:`~sdc_ext.matching.unroll`."""
+
+
+@dataclass(frozen=True)
+class Direct(Adjoint):
+    """Exact: keeps the graph of all inner steps, as MTT's code does.
+
+    Its results can be differentiated any number of times, and networks may use dropout. Memory
+    grows with N times the minibatch, and every process computes the whole loop.
+
+    Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories",
+    Algorithm 1.
+    """
+
+    def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
+        """See :class:`Adjoint`."""
+        theta = loop.params
+        if not theta.requires_grad:
+            theta = theta.detach().requires_grad_()
+        norms = []
+        for batch in loop.batches:
+            augmented = batch.replay(loop.images[batch.rows])
+            loss = loop.student.loss(theta, augmented, loop.labels[batch.rows]) / len(batch.rows)
+            (g,) = torch.autograd.grad(loss, theta, create_graph=True)
+            norms.append(torch.linalg.vector_norm(g))
+            theta = theta - loop.lr * g
+        return theta, torch.stack(norms)
+
+
+@dataclass(frozen=True)
+class _StepByStep(Adjoint):
+    """What the adjoints share that compute each step again on the way back."""
+
+    chunk_size: int | None = None
+    share: Share = Share()
+
+    _hessian: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise InputError(f"chunk_size must be at least 1, got {self.chunk_size}")
+
+    def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
+        """See :class:`Adjoint`."""
+        if loop.student.is_random:
+            raise InputError(
+                f"adjoint {type(self).__name__.lower()!r} computes each step again, which dropout "
+                "makes another step: switch dropout off in the network, or use adjoint 'direct'"
+            )
+        sweep = _Sweep(loop.student, loop.batches, self._hessian, self.chunk_size, self.share)
+        final, norms = _Unroll.apply(sweep, loop.params, loop.images, loop.labels, loop.lr)
+        return final, norms
+
+
+@dataclass(frozen=True)
+class Recompute(_StepByStep):
+    """Exact, in constant memory: computes each step again on the way back (recommended).
+
+    It goes through a minibatch a chunk at a time, so that memory depends neither on N nor on the
+    size of the minibatch. The way back costs a second pass of gradients and a Hessian-vector
+    product for each step. Its results can be differentiated once, and networks with dropout are
+    refused, since their steps cannot be computed again.
+
+    Args:
+        chunk_size: The number of images at once; by default 16 of 32x32 pixels on CPUs and all
+            elsewhere. Networks that use batch statistics see the whole minibatch.
+        share: The part of each minibatch that this process computes; by default all of it.
+
+    Raises:
+        InputError: If ``chunk_size`` is below 1.
+
+    Reference: the SDC paper, Eq. 5 and 12, for what is differentiated; the module for how.
+    """
+
+    _hessian = True
+
+
+@dataclass(frozen=True)
+class Tesla(_StepByStep):
+    """An approximation: holds every theta_n constant, so that no Hessian term is left.
+
+    It costs less than :class:`Recompute`, whose arguments, limits and memory it has, and agrees
+    with it for a single step. With more steps the gradients of images and labels differ.
+
+    Args:
+        chunk_size: See :class:`Recompute`.
+        share: See :class:`Recompute`.
+
+    Raises:
+        InputError: If ``chunk_size`` is below 1.
+
+    Reference: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory",
+    Section 3.
+    """
+
+    _hessian = False
 
 
 class _Unroll(torch.autograd.Function):
@@ -139,32 +241,34 @@ class _Sweep:
             norm = torch.linalg.vector_norm(g)
             if w is not None and norm > 0:  # at zero the norm's derivative is taken as zero
                 u += w[n] / norm * g
-            by_theta = self._step_back(batch, theta, u, images, labels, by_images, by_labels)
+            by_rows, by_row_labels, by_theta = self._step_back(
+                batch, theta, u, images[batch.rows], labels[batch.rows]
+            )
+            by_images.index_add_(0, batch.rows.to(images.device), by_rows)
+            if by_labels is not None:
+                by_labels.index_add_(0, batch.rows.to(labels.device), by_row_labels)
             if by_theta is not None:
                 v = v + by_theta
         return v, by_images, by_labels, by_lr
 
     def _step_back(
-        self,
-        batch: Minibatch,
-        theta: Tensor,
-        u: Tensor,
-        images: Tensor,
-        labels: Tensor,
-        by_images: Tensor,
-        by_labels: Tensor | None,
-    ) -> Tensor | None:
-        """Adds one step's part to the cotangents of images and labels; returns ``H u``."""
+        self, batch: Minibatch, theta: Tensor, u: Tensor, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Derivatives of ``<u, g>`` by a minibatch's images, its labels and theta (``H u``)."""
+        # An augmentation is drawn for a whole minibatch, so it is differentiated around the chunks
+        # and not in them. Its graph is small beside the network's.
         with torch.enable_grad():
-            leaf = images[batch.rows].detach().requires_grad_()
+            leaf = images.detach().requires_grad_()
             augmented = batch.replay(leaf)
+        # g is a mean over the whole minibatch, and the student's derivatives are those of sums.
         u = u / len(batch.rows)
+        # A process leaves zeros at the chunks of others, so that sums over processes put the parts
+        # together. All processes must come to all sums, in the same order.
         product = torch.zeros_like(u)
         by_augmented = torch.zeros_like(augmented)
-        batch_labels = labels[batch.rows]
-        by_batch_labels = torch.zeros_like(batch_labels)
-        chunks = self._chunks(augmented.detach(), batch_labels)
-        into = self._chunks(by_augmented, by_batch_labels)
+        by_labels = torch.zeros_like(labels)
+        chunks = self._chunks(augmented.detach(), labels)
+        into = self._chunks(by_augmented, by_labels)  # views, through which the two are filled
         for (x, y), (by_x, by_y) in zip(chunks, into, strict=True):
             part, label_part, by_theta = self.student.gradient_product(
                 theta, x, y, u, hessian=self.hessian
@@ -174,12 +278,10 @@ class _Sweep:
                 by_y.copy_(label_part)
             if by_theta is not None:
                 product += by_theta
-        (by_leaf,) = torch.autograd.grad(augmented, leaf, self.share.reduce(by_augmented))
-        by_images.index_add_(0, batch.rows.to(images.device), by_leaf)
-        if by_labels is not None:
-            by_batch_labels = self.share.reduce(by_batch_labels)
-            by_labels.index_add_(0, batch.rows.to(labels.device), by_batch_labels)
-        return self.share.reduce(product) if self.hessian else None
+        (by_images,) = torch.autograd.grad(augmented, leaf, self.share.reduce(by_augmented))
+        if labels.is_floating_point():
+            by_labels = self.share.reduce(by_labels)
+        return by_images, by_labels, self.share.reduce(product) if self.hessian else None
 
     def _chunks(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
         """This process's chunks, as even as they can be, so that few shapes occur."""

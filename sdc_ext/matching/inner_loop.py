@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 from torch import Tensor
 
-from sdc_ext.errors import InputError, check_choice
-from sdc_ext.matching.adjoints import Adjoint, Share, _Sweep, _Unroll, _unroll_directly
+from sdc_ext.errors import InputError
+from sdc_ext.matching.adjoints import Adjoint, InnerLoop, Recompute
 from sdc_ext.matching.minibatches import Minibatch
 from sdc_ext.networks.functional import FunctionalNetwork
+
+_RECOMPUTE = Recompute()
 
 
 def unroll(
@@ -21,46 +22,35 @@ def unroll(
     lr: Tensor,
     batches: Sequence[Minibatch],
     *,
-    adjoint: Adjoint = "recompute",
-    chunk_size: int | None = None,
-    share: Share | None = None,
+    adjoint: Adjoint = _RECOMPUTE,
 ) -> tuple[Tensor, Tensor]:
     """Trains a student on synthetic images for N steps, differentiably.
 
     Args:
-        student: the network.
-        params: its parameters theta_0 (P,).
-        images: the synthetic set (n, C, H, W), normalised.
+        student: The network.
+        params: Its parameters theta_0 (P,).
+        images: The synthetic set (n, C, H, W), normalised.
         labels: (n,) int64, or (n, classes) probabilities.
-        lr: step size, a scalar tensor.
-        batches: one an inner step.
-        adjoint: see the module; it changes gradients only where it is ``"tesla"``.
-        chunk_size: images at once; by default 16 of 32x32 pixels on CPUs and all elsewhere.
-            Networks that use batch statistics, and ``direct``, see the whole minibatch.
-        share: this process's part of the work; alone, and with ``direct``, all of it.
+        lr: The step size, a scalar tensor.
+        batches: One minibatch for each inner step.
+        adjoint: How the loop is differentiated: :class:`~sdc_ext.matching.Recompute`,
+            :class:`~sdc_ext.matching.Direct` or :class:`~sdc_ext.matching.Tesla`. It changes
+            gradients only where it is ``Tesla``.
 
     Returns:
         theta_N (P,) and the gradient norms (N,), ``||g_n||_2``. Both are differentiable once
-        (``direct``: any number of times) with respect to params, images, labels and lr.
+        (``Direct``: any number of times) with respect to params, images, labels and lr.
 
     Raises:
-        InputError: for an unknown adjoint, a chunk size below 1, or a network with dropout,
-            which no step could be computed again with.
+        InputError: For something else than an adjoint, or a network with dropout, whose steps
+            ``Recompute`` and ``Tesla`` cannot compute again.
 
     Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories",
     Algorithm 1; Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant
     Memory", Section 3; the SDC paper, Eq. 5 and 12.
     """
-    check_choice("adjoint", adjoint, get_args(Adjoint))
-    if chunk_size is not None and chunk_size < 1:
-        raise InputError(f"chunk_size must be at least 1, got {chunk_size}")
-    if adjoint == "direct":
-        return _unroll_directly(student, params, images, labels, lr, batches)
-    if student.is_random:
+    if not isinstance(adjoint, Adjoint):
         raise InputError(
-            f"adjoint {adjoint!r} computes each step again, which dropout makes another step: "
-            "switch dropout off in the network, or use adjoint 'direct'"
+            f"adjoint must be Recompute(), Direct() or Tesla() of sdc_ext.matching, got {adjoint!r}"
         )
-    sweep = _Sweep(student, batches, adjoint == "recompute", chunk_size, share or Share())
-    final, norms = _Unroll.apply(sweep, params, images, labels, lr)
-    return final, norms
+    return adjoint.unroll(InnerLoop(student, params, images, labels, lr, batches))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import InputError
-from sdc_ext.matching.adjoints import Share
+from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute, Share, Tesla
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches
 from sdc_ext.networks.create import create_network
@@ -84,8 +86,8 @@ def assert_close(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], tolerance
 )
 def test_recompute_equals_direct(chunk_size: int, **shape: Any) -> None:
     problem = Problem(**shape)
-    ours = problem.gradients(chunk_size=chunk_size)
-    assert_close(ours, problem.gradients(adjoint="direct"), 1e-10)
+    ours = problem.gradients(adjoint=Recompute(chunk_size))
+    assert_close(ours, problem.gradients(adjoint=Direct()), 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +96,11 @@ def test_recompute_equals_direct(chunk_size: int, **shape: Any) -> None:
 )
 def test_recompute_equals_direct_on_other_networks(spec: str) -> None:
     problem = Problem(spec=spec, channels=3, size=(12, 12), strategy="none")
-    assert_close(problem.gradients(chunk_size=2), problem.gradients(adjoint="direct"), 1e-9)
+    assert_close(problem.gradients(adjoint=Recompute(2)), problem.gradients(adjoint=Direct()), 1e-9)
 
 
-@pytest.mark.parametrize("adjoint", ["recompute", "direct"])
-def test_gradients_are_finite_differences(adjoint: str) -> None:
+@pytest.mark.parametrize("adjoint", [Recompute(), Direct()])
+def test_gradients_are_finite_differences(adjoint: Adjoint) -> None:
     problem = Problem(spec="convnet:width=4:depth=1:act=swish", strategy="none")
     gradients = problem.gradients(adjoint=adjoint)
     step = 1e-6
@@ -116,17 +118,17 @@ def test_gradients_are_finite_differences(adjoint: str) -> None:
 
 
 def test_values_do_not_depend_on_the_adjoint() -> None:
-    losses = [Problem().loss(adjoint=a).detach() for a in ("direct", "recompute", "tesla")]
+    losses = [Problem().loss(adjoint=a).detach() for a in (Direct(), Recompute(), Tesla())]
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-12, atol=0)
     assert torch.equal(losses[1], losses[2])
 
 
 def test_tesla_differs_and_agrees_for_a_single_step() -> None:
     one = Problem(steps=1)
-    exact, tesla = one.gradients(), one.gradients(adjoint="tesla")
+    exact, tesla = one.gradients(), one.gradients(adjoint=Tesla())
     assert_close(tesla[1:], exact[1:], 1e-12)
     more = Problem(steps=3)
-    exact, tesla = more.gradients(), more.gradients(adjoint="tesla")
+    exact, tesla = more.gradients(), more.gradients(adjoint=Tesla())
     assert (tesla[1] - exact[1]).abs().max() > 1e-3 * exact[1].abs().max()
 
 
@@ -141,7 +143,7 @@ def test_two_shares_equal_one() -> None:
             barrier.wait()
             return total
 
-        return problems[index].gradients(chunk_size=2, share=Share(index, 2, reduce))
+        return problems[index].gradients(adjoint=Recompute(2, Share(index, 2, reduce)))
 
     problems = [Problem(batch_syn=5), Problem(batch_syn=5)]
     alone = Problem(batch_syn=5).gradients()
@@ -190,20 +192,29 @@ def test_dropout_is_refused_where_steps_are_computed_again() -> None:
     arguments = (student, student.initial_parameters(), images, labels, torch.tensor(0.1), [batch])
     with pytest.raises(InputError, match="adjoint 'recompute' computes each step again"):
         unroll(*arguments)
-    final, norms = unroll(*arguments, adjoint="direct")
+    final, norms = unroll(*arguments, adjoint=Direct())
     assert final.shape == (student.num_parameters,) and norms.shape == (1,)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"adjoint": "exact"}, "unknown adjoint 'exact'"),
-        ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
-    ],
-)
-def test_bad_choices_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Problem().loss(**options)
+@pytest.mark.parametrize("adjoint", ["exact", "recompute", Recompute])
+def test_what_is_no_adjoint_is_refused(adjoint: object) -> None:
+    with pytest.raises(InputError, match=r"must be Recompute\(\), Direct\(\) or Tesla\(\)"):
+        Problem().loss(adjoint=adjoint)
+
+
+@pytest.mark.parametrize("adjoint", [Recompute, Tesla])
+def test_chunks_of_no_image_are_refused(adjoint: type[Recompute] | type[Tesla]) -> None:
+    with pytest.raises(InputError, match="chunk_size must be at least 1, got 0"):
+        adjoint(chunk_size=0)
+
+
+@pytest.mark.parametrize("adjoint", [Recompute(3), Tesla(3), Direct()])
+def test_adjoints_are_values(adjoint: Adjoint) -> None:
+    twin = pickle.loads(pickle.dumps(adjoint))
+    assert twin == adjoint and hash(twin) == hash(adjoint)
+    assert adjoint not in (Recompute(), Tesla(), Recompute(4))
+    with pytest.raises(FrozenInstanceError):
+        adjoint.chunk_size = 4  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from helpers import Golden, relative_error
 from torch import Tensor
 
 from sdc_ext import with_sdc
-from sdc_ext.adapters.loops.states import TrajectoryState
 from sdc_ext.adapters.loops.trajectory import Inner, TrajectoryMatching, match_trajectory
+from sdc_ext.matching.adjoints import Direct, Recompute, Share, Tesla
 from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.minibatches import Minibatch
 from sdc_ext.networks.create import create_network
@@ -51,20 +51,21 @@ class Step:
         soft = labels.is_floating_point()
         learnt = [images, lr, *([labels.requires_grad_()] if soft else [])]
         batches = [Minibatch(row[row >= 0], lambda x: x) for row in case["batch_idx"]]
-        self.loss_fn = with_sdc(parameter_distance, lam, norm=norm)
-        loss = match_trajectory(
+        loop = TrajectoryMatching(adjoint=adjoint)
+        corrected = match_trajectory(
             Inner(FunctionalNetwork(network), images, labels.softmax(-1) if soft else labels, lr),
             case["start_params"],
             case["target_params"],
             batches,
-            self.loss_fn,
-            adjoint=adjoint,
+            with_sdc(parameter_distance, lam, norm=norm),
+            adjoint=loop._adjoint(Share()),
             difficulty_at=difficulty_at,
         )
         self.gradients = dict(
-            zip(("image", "lr", "label"), torch.autograd.grad(loss, learnt), strict=False)
+            zip(("image", "lr", "label"), torch.autograd.grad(corrected.loss, learnt), strict=False)
         )
-        self.loss = loss.detach()
+        self.loss = corrected.loss.detach()
+        self.difficulty = corrected.difficulty
 
 
 def correction(corrected: Tensor, plain: Tensor, lam: float) -> Tensor:
@@ -80,7 +81,7 @@ def test_step_is_the_originals(golden: Callable[[str], Golden], name: str, adjoi
     assert relative_error(step.loss, case["loss"]) < 1e-10
     for what, gradient in step.gradients.items():
         assert relative_error(gradient, case[f"grad_{what}"]) < 1e-10, what
-    assert relative_error(step.loss_fn.difficulty, case["step_grad_norms"].mean()) < 1e-10
+    assert relative_error(step.difficulty, case["step_grad_norms"].mean()) < 1e-10
 
 
 @pytest.mark.parametrize(("variant", "adjoint", "at", "norm"), CORRECTIONS)
@@ -129,7 +130,7 @@ def test_moving_average_is_the_originals(golden: Callable[[str], Golden]) -> Non
     images = case["image_init"]
     loop = TrajectoryMatching(ema_decay=case.meta["decay"])
     student = FunctionalNetwork(torch.nn.Linear(1, 1))
-    state = TrajectoryState(loop, images.clone(), torch.arange(len(images)), student)
+    state = loop._new_state(images.clone(), torch.arange(len(images)), student)
     for after, average in zip(case["image_after_step"], case["ema_after_step"], strict=True):
         with torch.no_grad():
             state.images.copy_(after)
@@ -150,3 +151,14 @@ def test_teslas_correction_holds_the_weights_constant(
     ours = correction(step.gradients["image"], plain, LAM)
     assert relative_error(ours, correction(stored, plain, LAM)) < 1e-7
     assert relative_error(step.gradients["lr"], case["grad_lr"]) < 1e-10
+
+
+def test_settings_name_adjoints() -> None:
+    share = Share(1, 2)
+    for name, chunk_size, adjoint in (
+        ("recompute", 0, Recompute(None, share)),
+        ("recompute", 3, Recompute(3, share)),
+        ("tesla", 3, Tesla(3, share)),
+        ("direct", 3, Direct()),
+    ):
+        assert TrajectoryMatching(adjoint=name, chunk_size=chunk_size)._adjoint(share) == adjoint
