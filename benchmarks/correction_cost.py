@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sdc_ext import with_sdc
 from sdc_ext._memory import keep_freed_memory
-from sdc_ext.adapters.loops.distribution import match_distributions
+from sdc_ext.adapters.loops.distribution import match_distributions, mean_real_features
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.gradient import match_by_class
 from sdc_ext.adapters.loops.steps import ClassBatch
@@ -84,9 +84,8 @@ def distribution_steps(ipc: int) -> dict[str, Step]:
             images,
             labels,
             batches,
+            lambda: mean_real_features(network, batches),
             with_sdc(mean_feature_distance, lam),
-            mine=batches,
-            reduce=identity,
         )
 
     return {

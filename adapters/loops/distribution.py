@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import einops
 import torch
@@ -14,14 +15,14 @@ from torch import Tensor, nn
 from sdc_ext._options import setting
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.states import ImageState, check_images
-from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches
+from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import check_choice, check_positive
 from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.networks.features import noted_features
-from sdc_ext.regularizer import SDCLoss
+from sdc_ext.regularizer import SDCLoss, gradient_norm
 
 
 def match_distributions(
@@ -29,10 +30,8 @@ def match_distributions(
     images: Tensor,
     labels: Tensor,
     batches: Sequence[ClassBatch],
+    real_means: Callable[[], Tensor],
     loss_fn: SDCLoss,
-    *,
-    mine: Sequence[ClassBatch],
-    reduce: Callable[[Tensor], Tensor],
 ) -> StepResult:
     """Matches each class's mean features, and sums the losses (DM Eq. 6).
 
@@ -42,39 +41,64 @@ def match_distributions(
     that comes with the features.
 
     Args:
-        network: random, in training mode; its features f are what its last layer is given.
-        images: the synthetic set (N, C, H, W), as many of each class; not changed.
+        network: Random, in training mode; its features f are what its last layer is given.
+        images: The synthetic set (N, C, H, W), as many of each class; not changed.
         labels: (N,) int64.
-        batches: all classes.
-        loss_fn: from (synthetic, real) mean features (classes, D) to a scalar; its lam is above 0
-            from the start, or 0 throughout.
-        mine: the classes whose real features this process computes.
-        reduce: sums a tensor over processes.
+        batches: All classes, for the augmentation of their synthetic images.
+        real_means: Gives the mean features (classes, D) of augmented real images; see
+            :func:`mean_real_features`. It is called once, after the synthetic images went
+            through the network, which fixes the order in which dropout draws.
+        loss_fn: Maps (synthetic, real) mean features (classes, D) to a scalar.
     """
     leaf = images.detach().requires_grad_()
     augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
     with noted_features(network) as noted:
         output = network(augmented)
     means = _mean_by_class(noted[0], len(batches))
-    if uses_batch_statistics(network):  # of all classes together, as in the original
-        real = _real_means(network, batches)
-    else:
-        real = torch.zeros_like(means)
-        for batch in mine:
-            real[batch.label] = _real_means(network, [batch])[0]
-        real = reduce(real)
+    real = real_means()
     parameters = [p for p in network.parameters() if p.requires_grad]
     gradient = torch.autograd.grad(
         F.cross_entropy(output, labels),
         parameters,
         retain_graph=True,
-        create_graph=loss_fn.lam > 0,  # to record GraDN alone, it need not be differentiable
+        create_graph=loss_fn.needs_graph,
         materialize_grads=True,
     )
-    loss_fn.observe(gradient)
-    loss = loss_fn(means, real)
-    (image_gradient,) = torch.autograd.grad(loss, leaf)
-    return StepResult.of(loss, image_gradient, loss_fn)
+    corrected = loss_fn.corrected([gradient_norm(gradient)], means, real)
+    (image_gradient,) = torch.autograd.grad(corrected.loss, leaf)
+    return StepResult.of(corrected, image_gradient)
+
+
+@torch.no_grad()
+def mean_real_features(network: nn.Module, batches: Sequence[ClassBatch]) -> Tensor:
+    """Mean features (len(batches), D) of the augmented real images of classes.
+
+    One class is in memory at a time, unless the network uses batch statistics, which are those
+    of all classes together, as in the original.
+
+    Args:
+        network: Random, in training mode; its features are what its last layer is given.
+        batches: The classes, at least one.
+    """
+    if uses_batch_statistics(network):
+        return _features_of_classes(network, batches)
+    return torch.cat([_features_of_classes(network, [batch]) for batch in batches])
+
+
+def shared_real_features(network: nn.Module, batches: Sequence[ClassBatch], task: Task) -> Tensor:
+    """The same of all classes, of which each process computes some.
+
+    With batch statistics, which need all classes together, each process computes all.
+    """
+    if uses_batch_statistics(network):
+        return mean_real_features(network, batches)
+    own = own_batches(task, batches)
+    # A process that is left without a class computes one all the same, to learn what D is. The
+    # others are busy with theirs meanwhile.
+    means = mean_real_features(network, own or batches[:1])
+    shared = means.new_zeros(len(batches), means.shape[1])
+    shared[[batch.label for batch in own]] = means[: len(own)]
+    return task.reduce(shared)
 
 
 @dataclass(frozen=True)
@@ -119,7 +143,6 @@ class DistributionMatching(Loop):
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         del iteration
         network = task.new_network()
-        accelerator = task.accelerator
         augmentation = parse_augmentation(self.dsa_strategy)
         batches = draw_batches(task, augmentation, self.batch_real)
         result = match_distributions(
@@ -127,9 +150,8 @@ class DistributionMatching(Loop):
             state.images,
             state.labels,
             batches,
+            partial(shared_real_features, network, batches, task),
             loss_fn,
-            mine=batches[accelerator.process_index :: accelerator.num_processes],
-            reduce=task.reduce,
         ).each(broadcast)  # on GPUs processes may differ in rounding, and would drift apart
         log = result.log(self.lr_img)
         state.update(result.image_gradient)
@@ -137,9 +159,7 @@ class DistributionMatching(Loop):
         return log
 
 
-@torch.no_grad()
-def _real_means(network: nn.Module, batches: Sequence[ClassBatch]) -> Tensor:
-    """Mean features (len(batches), D) of real images of classes."""
+def _features_of_classes(network: nn.Module, batches: Sequence[ClassBatch]) -> Tensor:
     real = [batch.replay(batch.real()) for batch in batches]
     with noted_features(network) as noted:
         network(torch.cat(real))

@@ -16,14 +16,14 @@ from sdc_ext._options import setting
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.states import ImageState, check_images
-from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches
+from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.matching.distances import gradient_distance
-from sdc_ext.regularizer import SDCLoss
+from sdc_ext.regularizer import SDCLoss, gradient_norm
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
 
@@ -61,10 +61,39 @@ def match_by_class(
         leaf = images[batch.rows].detach().requires_grad_()
         labels = torch.full((len(leaf),), batch.label, device=images.device)
         gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
-        loss = loss_fn(gw_syn, gw_real)
-        (gradient[batch.rows],) = torch.autograd.grad(loss, leaf)
-        losses += StepResult.of(loss, gradient, loss_fn).losses
+        corrected = loss_fn.corrected([gradient_norm(gw_syn)], gw_syn, gw_real)
+        (gradient[batch.rows],) = torch.autograd.grad(corrected.loss, leaf)
+        losses += StepResult.of(corrected, gradient).losses
     return StepResult(gradient, *losses)
+
+
+def real_gradient(
+    network: nn.Module,
+    batches: Sequence[ClassBatch],
+    classes: int,
+    *,
+    batch_loss: BatchLoss,
+    easy: EasySamples | None = None,
+) -> list[Tensor]:
+    """What some classes add to the mean of all classes' gradients of real images.
+
+    ``1 / classes * sum_c g_real^c``
+
+    Args:
+        network: Its parameters are theta; batch norm, if any, is frozen.
+        batches: The classes to sum over, none to all of them.
+        classes: The number of all classes.
+        batch_loss: How to compute the gradients.
+        easy: Chooses the real images to take, if not all.
+
+    Returns:
+        One tensor for each parameter that requires gradients, zeros without any batch.
+    """
+    total = [torch.zeros_like(p) for p in network.parameters() if p.requires_grad]
+    for batch in batches:
+        gradient = _real_gradient(network, batch, batch_loss, easy)
+        torch._foreach_add_(total, gradient, alpha=1 / classes)
+    return total
 
 
 def match_all_classes(
@@ -72,37 +101,26 @@ def match_all_classes(
     images: Tensor,
     labels: Tensor,
     batches: Sequence[ClassBatch],
+    gw_real: Sequence[Tensor],
     loss_fn: SDCLoss,
-    *,
-    batch_loss: BatchLoss,
-    mine: Sequence[ClassBatch],
-    reduce: Callable[[Tensor], Tensor],
-    easy: EasySamples | None = None,
 ) -> StepResult:
     """Matches the mean of the classes' gradients at once (DCC; SDC paper, Eq. 3).
 
     Args:
-        network: parameters theta; batch norm, if any, frozen.
-        images: the synthetic set (N, C, H, W); not changed.
+        network: Its parameters are theta; batch norm, if any, is frozen.
+        images: The synthetic set (N, C, H, W); not changed.
         labels: (N,) int64.
-        batches: all classes, for the augmentation of their synthetic images.
-        loss_fn: from (synthetic, real) gradients to a scalar.
-        batch_loss: how to compute the real gradients.
-        mine: the classes whose real gradients this process computes.
-        reduce: sums a tensor over processes.
-        easy: chooses the real images to match, if not all.
+        batches: All classes, for the augmentation of their synthetic images.
+        gw_real: The mean of all classes' real gradients, one tensor for each parameter; see
+            :func:`real_gradient`.
+        loss_fn: Maps (synthetic, real) gradients to a scalar.
     """
-    total = [torch.zeros_like(p) for p in network.parameters() if p.requires_grad]
-    for batch in mine:
-        gradient = _real_gradient(network, batch, batch_loss, easy)
-        torch._foreach_add_(total, gradient, alpha=1 / len(batches))
-    gw_real = [reduce(t) for t in total]
     leaf = images.detach().requires_grad_()
     augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
     gw_syn = differentiable_gradient(network, augmented, labels)
-    loss = loss_fn(gw_syn, gw_real)
-    (image_gradient,) = torch.autograd.grad(loss, leaf)
-    return StepResult.of(loss, image_gradient, loss_fn)
+    corrected = loss_fn.corrected([gradient_norm(gw_syn)], gw_syn, gw_real)
+    (image_gradient,) = torch.autograd.grad(corrected.loss, leaf)
+    return StepResult.of(corrected, image_gradient)
 
 
 @dataclass(frozen=True)
@@ -200,7 +218,9 @@ class GradientMatching(Loop):
                 self._train(network, optimizer, state, task, augmentation)
             freeze_batch_norm(network, task)
             warm = iteration < self.outer_warmup and update < self.inner_warmup
-            result = self._match(network, state, task, loss_fn, augmentation, easy, warm)
+            match = self._match_all_classes if self.contrast and not warm else self._match_by_class
+            batches = draw_batches(task, augmentation, self.batch_real)
+            result = match(network, state, task, batches, loss_fn, easy)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient)
             check_images(state.images)
@@ -216,35 +236,36 @@ class GradientMatching(Loop):
             return None
         return EasySamples(self.tau or math.inf, self.tau_quantile or 1.0)
 
-    def _match(
+    def _match_all_classes(
         self,
         network: nn.Module,
         state: ImageState,
         task: Task,
+        batches: Sequence[ClassBatch],
         loss_fn: SDCLoss,
-        augmentation: Augmentation,
         easy: EasySamples | None,
-        warm: bool,
     ) -> StepResult:
-        accelerator = task.accelerator
-        batches = draw_batches(task, augmentation, self.batch_real)
-        mine = batches[accelerator.process_index :: accelerator.num_processes]
-        if self.contrast and not warm:
-            whole = match_all_classes(
-                network,
-                state.images,
-                state.labels,
-                batches,
-                loss_fn,
-                batch_loss=task.batch_loss,
-                mine=mine,
-                reduce=task.reduce,
-                easy=easy,
-            )
-            # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
-            return whole.each(broadcast)
+        """Processes share the real gradients, and compute the rest alike."""
+        own, classes = own_batches(task, batches), len(batches)
+        part = real_gradient(network, own, classes, batch_loss=task.batch_loss, easy=easy)
+        gw_real = [task.reduce(gradient) for gradient in part]
+        whole = match_all_classes(network, state.images, state.labels, batches, gw_real, loss_fn)
+        # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
+        return whole.each(broadcast)
+
+    def _match_by_class(
+        self,
+        network: nn.Module,
+        state: ImageState,
+        task: Task,
+        batches: Sequence[ClassBatch],
+        loss_fn: SDCLoss,
+        easy: EasySamples | None,
+    ) -> StepResult:
+        """Processes share the classes."""
+        own = own_batches(task, batches)
         part = match_by_class(
-            network, state.images, mine, loss_fn, batch_loss=task.batch_loss, easy=easy
+            network, state.images, own, loss_fn, batch_loss=task.batch_loss, easy=easy
         )
         total = part.each(task.reduce)
         # The difficulty is a mean over classes; the losses are sums, as in the original.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, Replay
 from sdc_ext.errors import DivergenceError
-from sdc_ext.regularizer import SDCLoss
+from sdc_ext.regularizer import Corrected
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ def draw_batches(task: Task, augmentation: Augmentation, batch_real: int) -> lis
     ]
 
 
+def own_batches(task: Task, batches: Sequence[ClassBatch]) -> Sequence[ClassBatch]:
+    """The batches of the classes that this process computes; of none, if there are too few."""
+    accelerator = task.accelerator
+    return batches[accelerator.process_index :: accelerator.num_processes]
+
+
 @dataclass(frozen=True)
 class StepResult:
     """Image gradient (N, C, H, W) of a matching step, and what it was the gradient of."""
@@ -57,9 +63,10 @@ class StepResult:
     difficulty: Tensor
 
     @classmethod
-    def of(cls, loss: Tensor, image_gradient: Tensor, loss_fn: SDCLoss) -> StepResult:
-        """Of the loss that ``loss_fn`` has just computed."""
-        return cls(image_gradient, loss.detach(), loss_fn.matching, loss_fn.difficulty)
+    def of(cls, corrected: Corrected, image_gradient: Tensor) -> StepResult:
+        """The result of a corrected loss with this gradient, detached."""
+        loss = corrected.loss.detach()
+        return cls(image_gradient, loss, corrected.matching, corrected.difficulty)
 
     @property
     def losses(self) -> Tensor:

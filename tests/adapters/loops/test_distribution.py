@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +12,15 @@ from helpers import Golden, relative_error
 from torch import Tensor
 
 from sdc_ext import with_sdc
-from sdc_ext.adapters.loops.distribution import match_distributions
+from sdc_ext.adapters.loops.distribution import (
+    match_distributions,
+    mean_real_features,
+    shared_real_features,
+)
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult
 from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.create import create_network
+from sdc_ext.regularizer import Schedule
 from sdc_ext.sets.synthetic_set import class_labels
 
 CASES = ("dm_step_3x16_w8_d2", "dm_step_batchnorm_1x28_w8_d3")
@@ -31,17 +37,17 @@ def batches(real: Tensor, ipc: int) -> list[ClassBatch]:
     ]
 
 
-def step(case: Golden, lam: float) -> StepResult:
+def step(case: Golden, lam: float | Schedule) -> StepResult:
     ipc = case.meta["ipc"]
     of_classes = batches(case["images_real"], ipc)
+    network = case.network()
     return match_distributions(
-        case.network(),
+        network,
         case["images_syn"],
         class_labels(len(of_classes), ipc),
         of_classes,
+        lambda: mean_real_features(network, of_classes),
         with_sdc(mean_feature_distance, lam),
-        mine=of_classes,
-        reduce=identity,
     )
 
 
@@ -69,28 +75,40 @@ def test_correction_by_itself_equals_golden(
     assert relative_error(ours, reference) < 1e-8
 
 
+@pytest.mark.parametrize("processes", [2, 3, 7])  # the last of which has more than classes
 def test_processes_that_share_the_classes_match_what_one_matches(
-    golden: Callable[[str], Golden],
+    golden: Callable[[str], Golden], processes: int
 ) -> None:
     case = golden(CASES[0])
     ipc, real = case.meta["ipc"], case["images_real"]
     of_classes = batches(real, ipc)
-    others: list[Tensor] = []
+    network, parts = case.network(), []
 
-    def run(mine: list[ClassBatch], reduce: Callable[[Tensor], Tensor]) -> StepResult:
-        return match_distributions(
-            case.network(),
-            case["images_syn"],
-            class_labels(len(of_classes), ipc),
-            of_classes,
-            with_sdc(mean_feature_distance, 0.02),
-            mine=mine,
-            reduce=reduce,
-        )
+    def share_of(process: int, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        accelerator = SimpleNamespace(process_index=process, num_processes=processes)
+        task = SimpleNamespace(accelerator=accelerator, reduce=reduce)
+        return shared_real_features(network, of_classes, task)  # type: ignore[arg-type]
 
-    run(of_classes[1:], lambda real: others.append(real) or real)  # type: ignore[func-returns-value]
-    shared = run(of_classes[:1], lambda real: real + others[0])
+    for process in range(1, processes):
+        parts.append(share_of(process, identity))
+    assert all(part.shape == parts[0].shape for part in parts)
+    shared = match_distributions(
+        network,
+        case["images_syn"],
+        class_labels(len(of_classes), ipc),
+        of_classes,
+        lambda: share_of(0, lambda own: own + sum(parts)),
+        with_sdc(mean_feature_distance, 0.02),
+    )
     torch.testing.assert_close(shared.image_gradient, step(case, 0.02).image_gradient)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.02])
+def test_a_schedule_may_touch_zero(golden: Callable[[str], Golden], lam: float) -> None:
+    case = golden(CASES[0])
+    plain, scheduled = step(case, lam), step(case, lambda iteration: lam)
+    assert torch.equal(scheduled.image_gradient, plain.image_gradient)
+    assert torch.equal(scheduled.losses, plain.losses)
 
 
 def test_networks_of_timm_are_matched_by_what_their_last_layer_is_given() -> None:
@@ -103,9 +121,8 @@ def test_networks_of_timm_are_matched_by_what_their_last_layer_is_given() -> Non
         images,
         class_labels(3, 1),
         of_classes,
+        lambda: mean_real_features(network, of_classes),
         with_sdc(mean_feature_distance, 0.0),
-        mine=of_classes,
-        reduce=identity,
     )
     leaf = images.clone().requires_grad_()
     features = network.forward_head(network.forward_features(leaf), pre_logits=True)

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from sdc_ext import with_sdc
-from sdc_ext.adapters.loops.gradient import GradientMatching, match_all_classes, match_by_class
+from sdc_ext.adapters.loops.gradient import (
+    GradientMatching,
+    match_all_classes,
+    match_by_class,
+    real_gradient,
+)
 from sdc_ext.adapters.loops.states import ImageState
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult
 from sdc_ext.augment.base import Replay
@@ -65,17 +70,9 @@ def step(case: Golden, lam: float, norm: str = "l2") -> StepResult:
         network = case.network()
         return match_by_class(network, images, batches(case), loss_fn, batch_loss=BatchLoss())
     labels = class_labels(case.meta["num_classes"], case.meta["ipc"])
-    all_batches = batches(case)
-    return match_all_classes(
-        case.network(),
-        images,
-        labels,
-        all_batches,
-        loss_fn,
-        batch_loss=BatchLoss(),
-        mine=all_batches,
-        reduce=identity,
-    )
+    network, of_classes = case.network(), batches(case)
+    gw_real = real_gradient(network, of_classes, len(of_classes), batch_loss=BatchLoss())
+    return match_all_classes(network, images, labels, of_classes, gw_real, loss_fn)
 
 
 def parts(name: str, case: Golden, lam: float, norm: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -118,6 +115,23 @@ def test_augmented_step_equals_the_original(golden: Callable[[str], Golden], nam
     assert float(plain.loss) == pytest.approx(float(case["loss"]), rel=1e-5)
     assert relative_error(plain.image_gradient, case["grad_image"]) < 1e-5
     assert relative_error(corrected.image_gradient, case["sdc_norm_0p02_grad_image"]) < 1e-5
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_parts_of_the_real_gradient_add_up_to_it(
+    golden: Callable[[str], Golden], processes: int
+) -> None:
+    case = golden(DCC_CASES[0])
+    network, of_classes = case.network(), batches(case)
+    parts = [
+        real_gradient(
+            network, of_classes[index::processes], len(of_classes), batch_loss=BatchLoss()
+        )
+        for index in range(processes)
+    ]
+    whole = real_gradient(network, of_classes, len(of_classes), batch_loss=BatchLoss())
+    for gradient, *shares in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(torch.stack(shares).sum(0), gradient)
 
 
 class RecordedTask:
