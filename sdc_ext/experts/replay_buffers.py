@@ -16,12 +16,12 @@ _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
 
 
 # Trajectories a file of the originals.
-_BUFFER_LENGTH = 10
+BUFFER_LENGTH = 10
 
 
 def check_export(folder: Path) -> None:
     """Raises InputError if a folder already holds files of the originals."""
-    if _holds_buffers(folder):
+    if holds_buffers(folder):
         raise InputError(f"{folder} already holds replay_buffer_*.pt: export to another folder")
 
 
@@ -80,7 +80,8 @@ class ReplayBuffers:
         return torch.cat([t.detach().flatten() for t in tensors])
 
 
-def _holds_buffers(folder: Path) -> bool:
+def holds_buffers(folder: Path) -> bool:
+    """Whether a folder holds files of the originals."""
     return folder.is_dir() and any(_BUFFER.fullmatch(p.name) for p in folder.iterdir())
 
 
@@ -100,6 +101,7 @@ def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]
     return list(content)
 
 
-def _split(row: Tensor, sizes: list[int], shapes: Sequence[torch.Size]) -> list[Tensor]:
+def split_parameters(row: Tensor, sizes: list[int], shapes: Sequence[torch.Size]) -> list[Tensor]:
+    """One entry of a trajectory (P,) as the originals keep it: one tensor per parameter."""
     parts = torch.split(row, sizes)
     return [part.view(shape).clone() for part, shape in zip(parts, shapes, strict=True)]

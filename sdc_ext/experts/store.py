@@ -21,11 +21,11 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
 from sdc_ext.experts.replay_buffers import (
-    _BUFFER_LENGTH,
+    BUFFER_LENGTH,
     ReplayBuffers,
-    _holds_buffers,
-    _split,
     check_export,
+    holds_buffers,
+    split_parameters,
 )
 
 INFO = "experts.json"
@@ -204,12 +204,12 @@ class ExpertStore:
         check_export(folder)
         sizes = [shape.numel() for shape in shapes]
         written = []
-        for first in range(0, len(self), _BUFFER_LENGTH):
+        for first in range(0, len(self), BUFFER_LENGTH):
             trajectories = []
-            for expert in range(first, min(first + _BUFFER_LENGTH, len(self))):
+            for expert in range(first, min(first + BUFFER_LENGTH, len(self))):
                 rows = [self.parameters(expert, epoch) for epoch in range(self.epochs + 1)]
-                trajectories.append([_split(row, sizes, shapes) for row in rows])
-            path = folder / f"replay_buffer_{first // _BUFFER_LENGTH}.pt"
+                trajectories.append([split_parameters(row, sizes, shapes) for row in rows])
+            path = folder / f"replay_buffer_{first // BUFFER_LENGTH}.pt"
             write_whole(path, partial(torch.save, trajectories))
             written.append(path)
         return written
@@ -231,7 +231,7 @@ def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
     Raises:
         InputError: if there are no experts, or they were made for something else.
     """
-    if _holds_buffers(folder):
+    if holds_buffers(folder):
         return ReplayBuffers(folder, [p.shape for p in model.parameters()])
     store = ExpertStore.open(folder)
     store.info.check_fits(wanted, folder, same_recipe=False)

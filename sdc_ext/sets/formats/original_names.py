@@ -42,7 +42,7 @@ def original_name(info: SetInfo) -> str:
     """The file name that the originals would give a set; theirs call DCC DC and DSAC DSA."""
     dataset = _DATASET_NAMES.get(info.dataset, info.dataset)
     method = {"dcc": "DC", "dsac": "DSA"}.get(info.method, info.method.upper())
-    return f"res_{method}_{dataset}_{_model(info.network)}_{info.ipc}ipc.pt"
+    return f"res_{method}_{dataset}_{original_network(info.network)}_{info.ipc}ipc.pt"
 
 
 def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
@@ -81,7 +81,7 @@ def our_network(model: str) -> str:
     return names[model]
 
 
-def _model(network: str) -> str:
+def original_network(network: str) -> str:
     """The originals' name of a network, or our own where they have none."""
     variant = re.fullmatch(r"convnet:(depth|width)=(\d+)", network)
     if variant is not None:

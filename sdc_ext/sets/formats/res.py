@@ -13,7 +13,11 @@ from torch import Tensor
 from sdc_ext._files import write_whole
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.errors import InputError
-from sdc_ext.sets.formats.original_names import _model, our_network, recipe_of_originals
+from sdc_ext.sets.formats.original_names import (
+    original_network,
+    our_network,
+    recipe_of_originals,
+)
 from sdc_ext.sets.formats.tensors import OUR_KEY, load_tensors
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -91,7 +95,7 @@ def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
             )
         last = {e["network"]: e["accuracies"] for e in run.info.accuracies}
         for network, values in last.items():
-            accuracies.setdefault(_model(network), []).extend(values)
+            accuracies.setdefault(original_network(network), []).extend(values)
     content = {
         "data": [[run.images, run.labels] for run in runs],
         "accs_all_exps": accuracies,
