@@ -13,7 +13,6 @@ from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
 from sdc_ext.report.figures import draw_curves
 from sdc_ext.report.tables import summary
-from sdc_ext.sets.grid import draw_grid
 from sdc_ext.sets.history import read_history
 from sdc_ext.sets.synthetic_set import GRID
 from sdc_ext.verbs.session import make_accelerator
@@ -37,7 +36,7 @@ def _show(options: Namespace) -> None:
         return
     own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")
     grid = options.out or own
-    write_whole(grid, lambda path: draw_grid(synthetic, path))
+    write_whole(grid, synthetic.draw)
     console = Console(highlight=False, soft_wrap=True)
     history = read_history(options.set)
     console.print(summary(synthetic, selects_of(synthetic.info.method), history))

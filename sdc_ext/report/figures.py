@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from sdc_ext.evaluation.tracking import running_mean
-from sdc_ext.sets.grid import _MOST_COLUMNS, _drawable, save_figure
+from sdc_ext.sets.grid import MOST_COLUMNS, as_pictures, save_figure
 
 if TYPE_CHECKING:
     from sdc_ext.evaluation.closeness import Closeness
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
     """Draws the first image of each class of several sets, a row a set, under their titles."""
-    classes = next(iter(rows.values())).info.classes[:_MOST_COLUMNS]
+    classes = next(iter(rows.values())).info.classes[:MOST_COLUMNS]
     figure = Figure(figsize=(0.9 * len(classes) + 3, len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), len(classes), squeeze=False)
     for row, (title, synthetic) in enumerate(rows.items()):
-        pixels = _drawable(synthetic)
+        pixels = as_pictures(synthetic.pixels())
         axes[row, 0].set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
         for column in range(len(classes)):
             axis = axes[row, column]

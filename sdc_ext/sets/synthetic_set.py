@@ -6,8 +6,10 @@ its images were normalised, how to train on it, at which learning rate) and ``gr
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import torch
 from safetensors import SafetensorError
@@ -47,7 +49,7 @@ class Distilled:
         return Distilled(self.images.detach().clone(), self.labels.detach().clone(), self.lr)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SyntheticSet:
     """Distilled images with labels.
 
@@ -95,15 +97,40 @@ class SyntheticSet:
         statistics = Preprocessing(self.info.mean, self.info.std)
         return statistics.pixels(self.images).clamp(0, 1)
 
-    def save(self, folder: Path) -> None:
-        """Writes the folder; ``meta.json`` comes last, so a folder with it is complete."""
+    @property
+    def title(self) -> str:
+        """What a person calls the set: its method, data, images per class and correction."""
+        info = self.info
+        return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
+
+    def __repr__(self) -> str:
+        return f"SyntheticSet({self.title}, {len(self.images)} images)"
+
+    def draw(self, to: Path | IO[bytes]) -> None:
+        """Draws the images, one row per class, up to 20 classes and 10 images of each.
+
+        Args:
+            to: A ``.png``, ``.pdf`` or ``.svg`` file; what is no path gets a PNG.
+        """
+        # A set that is only read, in every command and program, does not wait for matplotlib.
         from sdc_ext.sets.grid import draw_grid
 
+        info = self.info
+        draw_grid(self.pixels(), self.hard_labels, info.classes, info.ipc, self.title, to)
+
+    def _repr_png_(self) -> bytes:
+        """The picture that a notebook shows."""
+        buffer = io.BytesIO()
+        self.draw(buffer)
+        return buffer.getvalue()
+
+    def save(self, folder: Path) -> None:
+        """Writes the folder; ``meta.json`` comes last, so a folder with it is complete."""
         tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
         if self.unwhitened is not None:
             tensors["pixels"] = self.unwhitened.contiguous()
         write_whole(folder / TENSORS, lambda path: path.write_bytes(to_safetensors(tensors)))
-        write_whole(folder / GRID, lambda path: draw_grid(self, path))
+        write_whole(folder / GRID, self.draw)
         write_whole(folder / META, lambda path: path.write_text(self.info.to_json()))
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -57,6 +58,18 @@ def test_grid_shows_the_images(tmp_path: Path) -> None:
     with Image.open(tmp_path / "grid.png") as picture:
         grey_levels = {level for _, level in picture.convert("L").getcolors() or []}
     assert len(grey_levels) > 50
+
+
+def test_set_draws_itself_in_a_notebook() -> None:
+    synthetic = make_set()
+    with Image.open(io.BytesIO(synthetic._repr_png_())) as picture:
+        assert picture.format == "PNG"
+    assert repr(synthetic) == "SyntheticSet(dsa on digits, ipc 2, lam 0.002, 20 images)"
+
+
+def test_set_draws_to_the_format_that_the_path_names(tmp_path: Path) -> None:
+    make_set().draw(tmp_path / "set.svg")
+    assert "<svg" in (tmp_path / "set.svg").read_text()
 
 
 def test_pixels_are_in_range() -> None:
