@@ -13,7 +13,7 @@ from sdc_ext.errors import check_positive
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.evaluation.results import REAL, Result, Results
 from sdc_ext.networks.create import check_network
-from sdc_ext.sets.info import told_by_data
+from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -138,7 +138,7 @@ def evaluate_sets(
 
 def _all_real_images(data: RealData, recipe: TrainingRecipe) -> SyntheticSet:
     """The training images, as if they were a distilled set."""
-    info = replace(told_by_data(data, data.train.labels, recipe), method=REAL)
+    info = replace(SetInfo.of_data(data, data.train.labels, recipe), method=REAL)
     return SyntheticSet(data.normalize(data.train.images), data.train.labels, info)
 
 

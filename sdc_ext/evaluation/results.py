@@ -104,7 +104,7 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
         "dataset": info.dataset,
         "ipc": info.ipc,
         "images": len(synthetic.images),
-        "correction": info.correction,
+        "correction": str(info.correction),
     }
 
 

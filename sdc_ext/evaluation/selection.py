@@ -19,7 +19,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import take_features
-from sdc_ext.sets.info import told_by_data
+from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.epochs import normalized_batches
 from sdc_ext.training.gradients import BatchLoss
@@ -156,7 +156,7 @@ def selected_set(
     index = select_images(baseline, data, ipc, probe, seed=seed, device=device, on_epoch=on_epoch)
     labels = class_labels(len(data.classes), ipc)
     info = replace(
-        told_by_data(data, labels, recipe),
+        SetInfo.of_data(data, labels, recipe),
         method=baseline,
         network=probe.network,
         settings={

@@ -27,7 +27,7 @@ from sdc_ext.evaluation.results import counted
 from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import read_history
-from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.info import Correction, SetInfo
 from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
@@ -68,13 +68,6 @@ class Run:
     def drift(self) -> Drift:
         """How GraDN changed over the run."""
         return Drift.of(self.history["difficulty"], self.skip)
-
-    @property
-    def correction(self) -> tuple[Any, ...]:
-        """The values that make its correction, as a key: its words are for reading alone."""
-        ramp = self.info.value("lam_ramp")
-        lam = self.info.value("lam") if ramp is None else tuple(ramp)
-        return lam, self.info.value("tau"), self.info.value("tau_quantile")
 
     @property
     def kind(self) -> tuple[str, str, int, str]:
@@ -150,7 +143,8 @@ def _run_table(runs: Sequence[Run]) -> Rows:
     rows = [head]
     for run in runs:
         info = run.info
-        row = [run.name, info.method, info.dataset, str(info.ipc), info.correction, info.network]
+        row = [run.name, info.method, info.dataset, str(info.ipc)]
+        row += [str(info.correction), info.network]
         row.append(str(run.drift) if run.history else "")
         if info.accuracies:
             row += [_percent(counted(info.accuracies, name)) for name in ("last", "best")]
@@ -163,12 +157,11 @@ def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
     """Curves of runs that differ in the correction and the seed alone, a colour a correction."""
     if not runs:
         return None
-    words = {run.correction: run.info.correction for run in runs}
-    color = {correction: k for k, correction in enumerate(words)}
+    color = {c: k for k, c in enumerate(dict.fromkeys(run.info.correction for run in runs))}
 
     def lines(column: str) -> list[Line]:
         drawn = [
-            Line(run.history["iteration"], run.history[column], color[run.correction])
+            Line(run.history["iteration"], run.history[column], color[run.info.correction])
             for run in runs
             if column in run.history
         ]
@@ -181,26 +174,26 @@ def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
     for column, title in (("difficulty", "GraDN (difficulty)"), ("matching", "matching loss")):
         if lines(column):
             charts.append(line_chart(title, lines(column), "iteration", smooth=True))
-    legend = [(words[correction], COLORS[k % len(COLORS)]) for correction, k in color.items()]
+    legend = [(str(name), COLORS[k % len(COLORS)]) for name, k in color.items()]
     return {"title": _title(runs[0].kind), "legend": legend, "charts": charts, "said": _drift(runs)}
 
 
-def _accuracy_lines(runs: Sequence[Run], color: dict[tuple[Any, ...], int]) -> list[Line]:
+def _accuracy_lines(runs: Sequence[Run], color: dict[Correction, int]) -> list[Line]:
     lines = []
     for run in runs:
         rows = [row for row in run.info.accuracies if row.get("of", "images") == "images"]
         x, mean, std = ([row[key] for row in rows] for key in ("iteration", "mean", "std"))
         percent = [100 * value for value in mean]
         spread = [100 * value for value in std] if len(runs) <= 2 else None
-        lines.append(Line(x, percent, color[run.correction], spread))
+        lines.append(Line(x, percent, color[run.info.correction], spread))
     return lines
 
 
 def _drift(runs: Sequence[Run]) -> str:
     """Mean GraDN of the first and the last tenth of the iterations, by correction."""
     parts = []
-    for correction, words in {run.correction: run.info.correction for run in runs}.items():
-        drift = Drift.mean([run.drift for run in runs if run.correction == correction])
+    for correction in dict.fromkeys(run.info.correction for run in runs):
+        drift = Drift.mean([run.drift for run in runs if run.info.correction == correction])
         parts.append(f"{drift.first:.3g} to {drift.last:.3g} with {words}")
     after = ", after the warm-up" if any(run.skip for run in runs) else ""
     said = "; ".join(parts)
@@ -209,7 +202,7 @@ def _drift(runs: Sequence[Run]) -> str:
 
 def _pictured(runs: Sequence[Run]) -> list[Run]:
     """The first run of each kind and correction, as many as a page holds."""
-    first = {(run.kind, run.correction): run for run in reversed(runs)}
+    first = {(run.kind, run.info.correction): run for run in reversed(runs)}
     return [run for run in runs if run in first.values()][:_MOST_PICTURES]
 
 

@@ -219,7 +219,7 @@ def summary(
     table = make_table(f"{info.method} on {info.dataset}", "what", "value")
     table.add_row("images", f"{len(synthetic.images)} of {tuple(synthetic.images.shape[1:])}")
     table.add_row("images per class", str(info.ipc))
-    table.add_row("correction", info.correction)
+    table.add_row("correction", str(info.correction))
     table.add_row("distilled with", info.network)
     table.add_row("labels", "hard" if synthetic.labels.ndim == 1 else "soft")
     table.add_row("preprocessing", "ZCA" if info.whitening else "channel statistics")

@@ -22,6 +22,32 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
+class Correction:
+    """How a run was corrected: what sets of one family have in common.
+
+    Attributes:
+        lam: The weight of the correction; None if it is unknown, or a ramp.
+        ramp: The weight's first and last value, and how many iterations lie between them.
+        tau: The largest gradient norm of real images that were matched, if it was limited.
+        tau_quantile: The quantile of these norms up to which they were, if it was limited.
+    """
+
+    lam: float | None = None
+    ramp: tuple[float, float, int] | None = None
+    tau: float | None = None
+    tau_quantile: float | None = None
+
+    def __str__(self) -> str:
+        if self.ramp is not None:
+            words = "lam {:g} to {:g} in {}".format(*self.ramp)
+        else:
+            words = "lam unknown" if self.lam is None else f"lam {self.lam:g}"
+        for what, value in (("tau", self.tau), ("tau at quantile", self.tau_quantile)):
+            words += "" if value is None else f", {what} {value:g}"
+        return words
+
+
+@dataclass(frozen=True)
 class SetInfo:
     """Where a distilled set comes from and how to use it; the contents of ``meta.json``.
 
@@ -53,18 +79,37 @@ class SetInfo:
     whitening: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of_data(cls, data: RealData, labels: Tensor, recipe: TrainingRecipe) -> SetInfo:
+        """What the real data say of a set that says nothing itself.
+
+        Args:
+            data: The real data, normalised as the set is.
+            labels: The class of each image of the set (N,).
+            recipe: How to train on the set.
+        """
+        return cls(
+            method=UNKNOWN,
+            dataset=data.name,
+            classes=data.classes,
+            mean=data.mean,
+            std=data.std,
+            ipc=int(labels.bincount().max()),
+            network="convnet" if max(data.image_size) <= 32 else "convnet:depth=4",
+            evaluation=recipe,
+            whitening=data.whitened_by,
+        )
+
     @property
-    def correction(self) -> str:
-        """The weight of the correction, and the choice of easy images, in words."""
-        ramp, lam = self.value("lam_ramp"), self.value("lam")
-        if ramp is not None:
-            words = f"lam {ramp[0]:g} to {ramp[1]:g} in {ramp[2]}"
-        else:
-            words = "lam unknown" if lam is None else f"lam {lam:g}"
-        for name, what in (("tau", "tau"), ("tau_quantile", "tau at quantile")):
-            if self.value(name) is not None:
-                words += f", {what} {self.value(name):g}"
-        return words
+    def correction(self) -> Correction:
+        """How the run that made the set was corrected."""
+        ramp = self.value("lam_ramp")
+        return Correction(
+            lam=self.value("lam") if ramp is None else None,
+            ramp=None if ramp is None else tuple(ramp),
+            tau=self.value("tau"),
+            tau_quantile=self.value("tau_quantile"),
+        )
 
     @property
     def eval_network(self) -> str:
@@ -128,27 +173,6 @@ class Evaluation:
 
     def __str__(self) -> str:
         return f"{100 * self.mean:.2f} ± {100 * self.std:.2f} %"
-
-
-def told_by_data(data: RealData, labels: Tensor, recipe: TrainingRecipe) -> SetInfo:
-    """What the real data tell of a set that says nothing itself.
-
-    Args:
-        data: normalised as the set is.
-        labels: the set's classes (N,).
-        recipe: how to train on it.
-    """
-    return SetInfo(
-        method=UNKNOWN,
-        dataset=data.name,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        ipc=int(labels.bincount().max()),
-        network="convnet" if max(data.image_size) <= 32 else "convnet:depth=4",
-        evaluation=recipe,
-        whitening=data.whitened_by,
-    )
 
 
 def read_info(path: Path) -> SetInfo:

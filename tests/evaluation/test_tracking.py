@@ -19,7 +19,7 @@ from sdc_ext.data.load import load_data
 from sdc_ext.evaluation.tracking import Drift, running_mean, warm_up
 from sdc_ext.report.tables import tracking_table
 from sdc_ext.sets.history import HISTORY
-from sdc_ext.sets.info import SetInfo, told_by_data
+from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -70,7 +70,7 @@ def save_contrastive_run(folder: Path, difficulty: list[float]) -> SetInfo:
     data, labels = load_data("digits"), class_labels(10, 1)
     settings = {"contrast": True, "outer_warmup": 10, "lam": 0.002}
     info = replace(
-        told_by_data(data, labels, TrainingRecipe(1)),
+        SetInfo.of_data(data, labels, TrainingRecipe(1)),
         method="dsac",
         settings={name: {"value": v, "source": "a test"} for name, v in settings.items()},
     )

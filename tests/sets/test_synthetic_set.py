@@ -145,7 +145,7 @@ def test_file_of_the_originals_is_understood(
     synthetic = read_res(tmp_path / name)
     assert torch.equal(synthetic.images, images)
     info = synthetic.info
-    assert (info.network, info.ipc, info.correction) == (network, 2, "lam unknown")
+    assert (info.network, info.ipc, str(info.correction)) == (network, 2, "lam unknown")
     assert (info.evaluation.epochs, info.evaluation.augmentation) == (epochs, augmentation)
     assert info.accuracies[0]["mean"] == pytest.approx(0.85)
 

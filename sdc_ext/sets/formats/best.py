@@ -20,7 +20,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import recipe_of_originals
 from sdc_ext.sets.formats.tensors import load_tensors
-from sdc_ext.sets.info import read_info, told_by_data
+from sdc_ext.sets.info import SetInfo, read_info
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
 BEST = "images_best.pt"
@@ -76,7 +76,7 @@ def read_best(
         rate = _rate(folder / f"lr_{which}.pt") if lr is None else lr
         recipe = replace(recipe_of_originals("dsa", data.name), lr=rate, align_corners=True)
         hard = labels if labels.ndim == 1 else labels.argmax(1)
-        info = told_by_data(data, hard, recipe)
+        info = SetInfo.of_data(data, hard, recipe)
     synthetic = SyntheticSet.of(images, labels, info, data)
     picture = folder / f"images_zca_{which}.pt"
     if synthetic.unwhitened is not None and picture.is_file():

@@ -18,7 +18,7 @@ from sdc_ext.data.image_folder import read_class_folders
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import recipe_of_originals
-from sdc_ext.sets.info import told_by_data
+from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
 _CARD = """\
@@ -91,7 +91,7 @@ def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
     elif bool((images == images[:, :1]).all()):  # grey, but saved as colour
         images = images[:, :1]
     order = labels.argsort(stable=True)
-    info = told_by_data(data, labels, recipe_of_originals("dc", data.name))
+    info = SetInfo.of_data(data, labels, recipe_of_originals("dc", data.name))
     images = images[order]
     if (images.shape[1], *images.shape[2:]) != (data.channels, *data.image_size):
         raise InputError(

@@ -45,7 +45,7 @@ def parse_res(content: Any, path: Path) -> SyntheticSet:
         if OUR_KEY in content:
             info = SetInfo.from_json(content[OUR_KEY])
         else:
-            info = _told_by_name(path, content.get("accs_all_exps", {}), labels)
+            info = _info_from_name(path, content.get("accs_all_exps", {}), labels)
         return SyntheticSet(images.detach().float(), labels.long(), info)
     except InputError:
         raise
@@ -53,7 +53,7 @@ def parse_res(content: Any, path: Path) -> SyntheticSet:
         raise InputError(f"{path} is not a res_*.pt of the originals: {error!r}") from None
 
 
-def _told_by_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo:
+def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo:
     told = _NAME.match(path.stem)
     if told is None or told["dataset"].lower() not in STATISTICS:
         raise InputError(

@@ -101,7 +101,7 @@ def test_runs_record_the_share_that_was_easy(
     assert main(arguments) == 0
     shares = read_history(out)["easy_share"]
     assert shares == pytest.approx([0.5] * 3)
-    assert SyntheticSet.load(out).info.correction == "lam 0, tau at quantile 0.5"
+    assert str(SyntheticSet.load(out).info.correction) == "lam 0, tau at quantile 0.5"
     assert "50 % of each batch" in capsys.readouterr().out
 
 
