@@ -1,11 +1,13 @@
-"""Real data: the bundled digits, the public sets through torchvision, and image folders."""
+"""Real data: the bundled digits, the public sets through torchvision, folders, and your own."""
 
 from sdc_ext.data.load import DATASETS as DATASETS
 from sdc_ext.data.load import STATISTICS as STATISTICS
 from sdc_ext.data.load import load_data as load_data
+from sdc_ext.data.load import register_dataset as register_dataset
 from sdc_ext.data.preprocessing import Preprocessing as Preprocessing
 from sdc_ext.data.real import RealData as RealData
 from sdc_ext.data.real import Split as Split
+from sdc_ext.data.sources import as_real_data as as_real_data
 from sdc_ext.data.whitening import Whitening as Whitening
 
 __all__ = [
@@ -15,5 +17,7 @@ __all__ = [
     "RealData",
     "Split",
     "Whitening",
+    "as_real_data",
     "load_data",
+    "register_dataset",
 ]

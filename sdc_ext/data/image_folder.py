@@ -163,9 +163,14 @@ def _read(files: Files, image_size: tuple[int, int] | None) -> Labelled:
 def _decode(path: Path, image_size: tuple[int, int] | None) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            picture = image.convert("L" if image.mode in ("1", "L") else "RGB")
+            return as_array(image, image_size)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise InputError(f"cannot read image {path}: {error}; replace or delete it") from None
+
+
+def as_array(image: Image.Image, image_size: tuple[int, int] | None = None) -> np.ndarray:
+    """A picture as uint8 (C, H, W), resized to ``image_size``; C = 1 if it is grey, and else 3."""
+    picture = image.convert("L" if image.mode in ("1", "L") else "RGB")
     if image_size is not None:
         picture = picture.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(picture)

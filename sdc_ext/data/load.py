@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 
-from sdc_ext.data.image_folder import (
-    read_image_folder,
-    read_tiny_imagenet,
-    stratified_split,
-)
+from sdc_ext._registry import Registry
+from sdc_ext.data.image_folder import read_tiny_imagenet, stratified_split
 from sdc_ext.data.preprocessing import Preprocessing
-from sdc_ext.data.real import RealData, Split
+from sdc_ext.data.real import RealData, Split, check_data
+from sdc_ext.data.sources import as_real_data, check_name, load_image_folder
 from sdc_ext.errors import InputError, check_choice
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -41,12 +41,17 @@ _TORCHVISION = {
     "cifar100": "CIFAR100",
 }
 
-DATASETS = ("digits", *_TORCHVISION, "tinyimagenet", "imagefolder")
+_RESIZED = ("tinyimagenet", "imagefolder")
+
+_OURS = ("digits", *_TORCHVISION, *_RESIZED)
+
+# Makes real data, or anything that as_real_data takes, of the folder that the user names.
+Loader: TypeAlias = Callable[[Path | None], Any]
 
 
 def load_data(
-    name: str,
-    data_dir: Path | None = None,
+    source: Any,
+    data_dir: str | Path | None = None,
     *,
     image_size: tuple[int, int] | None = None,
     download: bool = False,
@@ -55,36 +60,84 @@ def load_data(
     """Loads a data set whole.
 
     Args:
-        name: one of ``DATASETS``.
-        data_dir: where it lies; for ``imagefolder`` a folder with one folder a class, or with
-            ``train`` and ``test`` (or ``val``) folders of those. ``digits`` needs none.
-        image_size: resizes a folder's images to (height, width) pixels.
-        download: lets torchvision fetch what is missing.
-        statistics: the name of the set whose channel statistics are used instead of its own.
+        source: The name of one of ``DATASETS``; or data themselves, or a folder, as
+            :func:`~sdc_ext.data.as_real_data` takes them, which has more to choose.
+        data_dir: Where the data set of that name lies; for ``imagefolder`` a folder with one
+            folder per class, or with ``train`` and ``test`` (or ``val``) folders of those.
+            ``digits`` needs none.
+        image_size: Resizes the images of folders, and of data sets that are not ours, to
+            (height, width) pixels.
+        download: Lets torchvision fetch what is missing.
+        statistics: The name of the set whose channel statistics are used instead of its own.
 
     Raises:
-        InputError: if there is no such set, the folder is missing or incomplete, an image is
+        InputError: If there is no such set, the folder is missing or incomplete, an image is
             corrupt, a class is empty, or sizes differ.
     """
-    check_choice("dataset", name, DATASETS)
-    if image_size is not None and name not in ("imagefolder", "tinyimagenet"):
+    if isinstance(source, str) and (source in DATASETS or not Path(source).is_dir()):
+        folder = None if data_dir is None else Path(data_dir)
+        data = _load_named(source, folder, image_size, download)
+    elif data_dir is not None or download:
+        raise InputError(
+            "--data-dir and --download go with the name of a data set, not with data themselves: "
+            "leave them out"
+        )
+    else:
+        data = as_real_data(source, image_size=image_size)
+    return data if statistics is None else with_statistics(data, statistics)
+
+
+DATASETS: Registry[Loader] = Registry(
+    "dataset", "sdc_ext.datasets", {name: functools.partial(load_data, name) for name in _OURS}
+)
+
+
+def register_dataset(name: str, loader: Loader) -> None:
+    """Lets :func:`load_data`, and whatever loads data by name, know another data set.
+
+    Packages register theirs without being imported, by an entry point of the group
+    ``sdc_ext.datasets`` whose value is the loader.
+
+    Args:
+        name: What the data set is called.
+        loader: Is given the folder that the user names, or None, and returns anything that
+            :func:`~sdc_ext.data.as_real_data` takes.
+
+    Raises:
+        InputError: If one of ours has the name, or it cannot be one.
+    """
+    DATASETS.register(check_name(name), loader)
+
+
+def takes_image_size(name: str) -> bool:
+    """Whether the images of the data set of that name can be resized."""
+    return name not in _OURS or name in _RESIZED
+
+
+def _load_named(
+    name: str, folder: Path | None, image_size: tuple[int, int] | None, download: bool
+) -> RealData:
+    loader = DATASETS.get(name)
+    if image_size is not None and not takes_image_size(name):
         raise InputError(f"--image-size resizes image folders, not {name}: leave it out")
-    if name == "digits" and data_dir is not None:
+    if name == "digits" and folder is not None:
         raise InputError("digits come with scikit-learn and have no folder: leave --data-dir out")
     if download and name not in _TORCHVISION:
         raise InputError(f"--download is for torchvision's data sets, not {name}: leave it out")
+    if name not in _OURS:
+        return as_real_data(loader(folder), name=name, image_size=image_size)
     if name == "digits":
         data = _load_digits()
-    elif data_dir is None:
+    elif folder is None:
         raise InputError(f"{name} needs its folder: pass --data-dir FOLDER")
-    elif name in _TORCHVISION:
-        data = _load_torchvision(name, data_dir, download)
+    elif name == "imagefolder":
+        data = load_image_folder(folder, image_size)
+    elif name == "tinyimagenet":
+        data = _load_tiny_imagenet(folder, image_size)
     else:
-        data = _load_folder(name, data_dir, image_size)
-    if name == "imagefolder" and data_dir is not None:
-        data = replace(data, folder=data_dir.resolve().name)
-    _check(data)
-    return data if statistics is None else with_statistics(data, statistics)
+        data = _load_torchvision(name, folder, download)
+    check_data(data)
+    return data
 
 
 def with_statistics(data: RealData, name: str) -> RealData:
@@ -95,7 +148,7 @@ def with_statistics(data: RealData, name: str) -> RealData:
     """
     statistics = STATISTICS[check_choice("statistics", name, STATISTICS)]
     data = replace(data, preprocessing=Preprocessing(*statistics))
-    _check(data)
+    check_data(data)
     return data
 
 
@@ -148,25 +201,7 @@ def _torchvision_split(source: object) -> Split:
     return Split(images, torch.as_tensor(labels).long())
 
 
-def _load_folder(name: str, data_dir: Path, image_size: tuple[int, int] | None) -> RealData:
-    read = read_image_folder if name == "imagefolder" else read_tiny_imagenet
-    (train, test), classes = read(data_dir, image_size)
-    if name in STATISTICS:
-        statistics = Preprocessing(*STATISTICS[name])
-    else:
-        statistics = Preprocessing.of_statistics(train[0])
-    return RealData(name, Split(*train), Split(*test), classes, statistics)
-
-
-def _check(data: RealData) -> None:
-    if data.channels != len(data.mean):
-        raise InputError(
-            f"{data.name} has {data.channels} channels and the statistics have {len(data.mean)}: "
-            "leave --statistics out"
-        )
-    if len(data.classes) < 2:
-        raise InputError(f"{data.name} has one class only, {data.classes[0]!r}: add another")
-    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
-    empty = [data.classes[c] for c in (counts == 0).nonzero()[:, 0].tolist()]
-    if empty:
-        raise InputError(f"{data.name} has no training images of class {empty[0]!r}: add some")
+def _load_tiny_imagenet(folder: Path, image_size: tuple[int, int] | None) -> RealData:
+    (train, test), classes = read_tiny_imagenet(folder, image_size)
+    statistics = Preprocessing(*STATISTICS["tinyimagenet"])
+    return RealData("tinyimagenet", Split(*train), Split(*test), classes, statistics)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from sdc_ext.data.image_folder import stratified_split
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.whitening import Whitening
+from sdc_ext.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class RealData:
         preprocessing: how its images are normalised.
         folder: The name of the folder they were read from, where their name does not say which
             data they are.
+        note: What else a person should know of them, e.g. that no test set came with them.
     """
 
     name: str
@@ -42,6 +45,7 @@ class RealData:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     folder: str | None = None
+    note: str = ""
 
     @property
     def label(self) -> str:
@@ -107,9 +111,25 @@ class RealData:
         return [(self.train.labels == c).nonzero()[:, 0] for c in range(len(self.classes))]
 
     def describe(self) -> str:
-        """One line for a person: sizes and classes."""
+        """One line for a person: sizes, classes, and what else there is to know."""
         height, width = self.image_size
+        note = f"; {self.note}" if self.note else ""
         return (
             f"{self.name}: {len(self.train)} train and {len(self.test)} test images of "
-            f"{self.channels}x{height}x{width}, {len(self.classes)} classes"
+            f"{self.channels}x{height}x{width}, {len(self.classes)} classes{note}"
         )
+
+
+def check_data(data: RealData) -> None:
+    """Raises InputError if the statistics have other channels, or a class has no images."""
+    if data.channels != len(data.mean):
+        raise InputError(
+            f"{data.name} has {data.channels} channels and the statistics have {len(data.mean)}: "
+            "leave --statistics out"
+        )
+    if len(data.classes) < 2:
+        raise InputError(f"{data.name} has one class only, {data.classes[0]!r}: add another")
+    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    empty = [data.classes[c] for c in (counts == 0).nonzero()[:, 0].tolist()]
+    if empty:
+        raise InputError(f"{data.name} has no training images of class {empty[0]!r}: add some")

@@ -7,6 +7,7 @@ its images were normalised, how to train on it, at which learning rate) and ``gr
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -18,6 +19,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from sdc_ext._files import write_whole
+from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
@@ -168,11 +170,9 @@ class SyntheticSet:
                 f"{theirs[0]} and {theirs[1]}: evaluate on the data set it was made from"
             )
         # Files of the originals do not name the classes, but they are of the public sets.
-        if data.name == "imagefolder" and self.info.classes != data.classes:
-            odd = sorted(set(self.info.classes) ^ set(data.classes))[0]
+        if data.name not in STATISTICS and self.info.classes != data.classes:
             raise InputError(
-                f"class {odd!r} is only in one of the distilled set and the folder: evaluate on "
-                "the data set it was made from"
+                f"{_difference(self.info.classes, data)}: evaluate on the data set it was made from"
             )
         if self.info.whitening is None:
             return replace(data, preprocessing=Preprocessing(self.info.mean, self.info.std))
@@ -183,6 +183,15 @@ class SyntheticSet:
                 f"{data.name} here: evaluate on the data it was made from"
             )
         return whitened
+
+
+def _difference(classes: Sequence[str], data: RealData) -> str:
+    """How the class names of a set and of real data differ, in words."""
+    where = "the folder" if data.name == "imagefolder" else data.name
+    odd = sorted(set(classes) ^ set(data.classes))
+    if odd:
+        return f"class {odd[0]!r} is only in one of the distilled set and {where}"
+    return f"the distilled set and {where} have the same classes in another order"
 
 
 def class_labels(num_classes: int, ipc: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from sdc_ext.data.load import load_data
+from sdc_ext.data.sources import as_real_data
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import original_name
 from sdc_ext.sets.formats.res import read_res, write_res
@@ -108,6 +110,23 @@ def test_data_that_do_not_fit_are_refused() -> None:
     wide = SyntheticSet(torch.zeros(20, 1, 8, 9), synthetic.labels, synthetic.info)
     with pytest.raises(InputError, match=r"images of \(1, 8, 9\).*digits has \(1, 8, 8\)"):
         wide.adopt(load_data("digits"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("bca", "the distilled set and custom have the same classes in another order"),
+        ("abd", "class 'c' is only in one of the distilled set and custom: evaluate on"),
+    ],
+)
+def test_data_of_others_have_the_sets_classes(classes: str, message: str) -> None:
+    images, labels = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
+    data = as_real_data((images, labels), classes=list("abc"))
+    info = SetInfo.of_data(data, labels, TrainingRecipe(epochs=1))
+    synthetic = SyntheticSet.of(images, labels, info, data)
+    assert synthetic.adopt(data) == data
+    with pytest.raises(InputError, match=message):
+        synthetic.adopt(replace(data, classes=tuple(classes)))
 
 
 def test_originals_file_round_trip(tmp_path: Path) -> None:

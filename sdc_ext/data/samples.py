@@ -1,0 +1,218 @@
+"""Images and labels of tensors, of torch's data sets and of Hugging Face's, as two tensors."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sdc_ext.data.image_folder import as_array
+from sdc_ext.errors import InputError
+
+_KINDS = (
+    "a data set's name, a folder, a torch Dataset, a Hugging Face Dataset, or a pair of tensors "
+    "(images, labels)"
+)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images (N, C, H, W), uint8 or float32 in [0, 1], labels (N,), and class names if known."""
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...] | None
+
+
+def read_samples(source: Any, image_size: tuple[int, int] | None) -> Samples:
+    """Reads all there is.
+
+    Args:
+        source: A pair of tensors or arrays (images, labels), a Hugging Face ``Dataset``, or a
+            torch ``Dataset`` of (image, label).
+        image_size: Resizes the images to (height, width).
+
+    Raises:
+        InputError: See :func:`~sdc_ext.data.as_real_data`.
+    """
+    if isinstance(source, tuple | list):
+        samples = _of_tensors(source, image_size)
+    elif not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        streamed = hasattr(source, "__iter__")
+        way = "it has no length; pass one that is not streamed" if streamed else f"pass {_KINDS}"
+        raise InputError(f"cannot read images and labels from a {type(source).__name__}: {way}")
+    elif hasattr(source, "features") and hasattr(source, "column_names"):
+        samples = _of_hugging_face(source, image_size)
+    else:
+        classes = getattr(source, "classes", None)
+        samples = _of_items(_pairs(source), classes, image_size)
+    _check_pixels(samples.images)
+    return samples
+
+
+def _of_tensors(pair: Sequence[Any], image_size: tuple[int, int] | None) -> Samples:
+    if len(pair) != 2 or not all(isinstance(part, Tensor | np.ndarray) for part in pair):
+        kinds = ", ".join(type(part).__name__ for part in pair)
+        raise InputError(
+            f"cannot read images and labels from ({kinds}): pass a pair of tensors, and a test "
+            "set as test=..."
+        )
+    images, labels = (torch.as_tensor(part).detach().cpu() for part in pair)
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise InputError(
+            f"images are {tuple(images.shape)}: pass (N, C, H, W) with 1 or 3 channels"
+        )
+    if labels.shape != images.shape[:1] or not _is_whole(labels.dtype):
+        raise InputError(
+            f"labels are {tuple(labels.shape)} of {_name(labels.dtype)}: pass one whole number "
+            f"for each of the {len(images)} images"
+        )
+    if len(images) == 0:
+        raise InputError("the data set is empty: pass one with images")
+    if image_size is not None:
+        return _of_items(zip(images, labels, strict=True), None, image_size)
+    return Samples(_as_stored(images), labels.long(), None)
+
+
+def _of_hugging_face(source: Any, image_size: tuple[int, int] | None) -> Samples:
+    features: Mapping[str, Any] = source.features or {}
+    image, label = (_column(features, kind) for kind in ("Image", "ClassLabel"))
+    rows = (source[i] for i in range(len(source)))
+    pairs = ((row[image], row[label]) for row in rows)
+    return _of_items(pairs, features[label].names, image_size)
+
+
+def _column(features: Mapping[str, Any], kind: str) -> str:
+    """The only column with this kind of feature, known by name since `datasets` may be absent."""
+    found = [name for name, feature in features.items() if type(feature).__name__ == kind]
+    if len(found) != 1:
+        raise InputError(
+            f"a Hugging Face data set needs one column of {kind}, and this has {len(found)} among "
+            f"{', '.join(features) or 'none at all'}: cast, select or remove columns"
+        )
+    return found[0]
+
+
+def _pairs(source: Any) -> Iterable[tuple[Any, Any]]:
+    for i in range(len(source)):
+        item = source[i]
+        if not (isinstance(item, tuple | list) and len(item) == 2):
+            raise InputError(
+                f"item {i} of the data set is a {type(item).__name__}: pass a data set of pairs "
+                "(image, label)"
+            )
+        yield item[0], item[1]
+
+
+def _of_items(
+    pairs: Iterable[tuple[Any, Any]],
+    classes: Sequence[Any] | None,
+    image_size: tuple[int, int] | None,
+) -> Samples:
+    arrays: list[np.ndarray] = []
+    labels: list[int] = []
+    for i, (image, label) in enumerate(pairs):
+        arrays.append(_image(image, i, image_size))
+        labels.append(_label(label, i))
+    if not arrays:
+        raise InputError("the data set is empty: pass one with images")
+    names = None if classes is None else tuple(map(str, classes))
+    return Samples(torch.from_numpy(_stack(arrays)), torch.tensor(labels), names)
+
+
+def _image(image: Any, i: int, image_size: tuple[int, int] | None) -> np.ndarray:
+    """One image as uint8 or float32 (C, H, W)."""
+    if isinstance(image, Image.Image):
+        try:
+            return as_array(image, image_size)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"cannot read image {i}: {error}; replace or delete it") from None
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (1, 3):
+        image = image.transpose(2, 0, 1)  # as all libraries keep pictures in arrays
+    if not isinstance(image, Tensor | np.ndarray):
+        raise InputError(
+            f"image {i} is a {type(image).__name__}: pass pictures of Pillow, tensors (C, H, W) "
+            "or arrays (H, W, C)"
+        )
+    tensor = torch.as_tensor(image).detach().cpu()
+    tensor = tensor[None] if tensor.ndim == 2 else tensor
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        raise InputError(
+            f"image {i} is {tuple(tensor.shape)}: pass (C, H, W) with 1 or 3 channels, or (H, W)"
+        )
+    array: np.ndarray = _as_stored(tensor).numpy()
+    return array if image_size is None else _resize(array, image_size)
+
+
+def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """As :func:`as_array` resizes, at any precision."""
+    size = image_size[1], image_size[0]
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in array)
+    return np.stack([np.asarray(c.resize(size, Image.Resampling.BILINEAR)) for c in channels])
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """One array (N, C, H, W), C = 1 if all are grey and else 3."""
+    _check_alike(arrays, lambda a: "x".join(map(str, a.shape[1:])), "pass image_size=(32, 32)")
+    _check_alike(arrays, lambda a: str(a.dtype), "give all of them one type")
+    channels = max(array.shape[0] for array in arrays)
+    images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for i, array in enumerate(arrays):
+        images[i] = array  # broadcasts a grey image over three channels
+    return images
+
+
+def _check_alike(
+    arrays: Sequence[np.ndarray], property_of: Callable[[np.ndarray], str], way: str
+) -> None:
+    first = property_of(arrays[0])
+    for i, array in enumerate(arrays):
+        if property_of(array) != first:
+            raise InputError(
+                f"images differ: image 0 is {first} and image {i} is {property_of(array)}; {way}"
+            )
+
+
+def _label(label: Any, i: int) -> int:
+    try:
+        return operator.index(label)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"label {label!r} of image {i} is no whole number: pass the index of its class"
+        ) from None
+
+
+def _as_stored(images: Tensor) -> Tensor:
+    """Images as they are kept: bytes, or float32."""
+    if images.dtype == torch.uint8:
+        return images
+    if not images.is_floating_point():
+        raise InputError(f"images are {_name(images.dtype)}: pass uint8, or floats in [0, 1]")
+    return images.float()
+
+
+def _check_pixels(images: Tensor) -> None:
+    if images.dtype == torch.uint8:
+        return
+    if not bool(images.isfinite().all()):
+        raise InputError("images hold NaN or infinite values: pass pixels in [0, 1] or uint8")
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 1:
+        raise InputError(
+            f"images range from {low:.3g} to {high:.3g}, so they look normalised already: pass "
+            "pixels in [0, 1] or uint8"
+        )
+
+
+def _is_whole(dtype: torch.dtype) -> bool:
+    return not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,190 @@
+"""Real data as people have them: folders, torch's and Hugging Face's data sets, tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdc_ext.data.image_folder import read_image_folder, stratified_split
+from sdc_ext.data.preprocessing import Preprocessing
+from sdc_ext.data.real import RealData, Split, check_data
+from sdc_ext.data.samples import Samples, read_samples
+from sdc_ext.errors import InputError
+
+# The name of data that nobody has named.
+CUSTOM = "custom"
+
+_TEST_SPLITS = ("test", "validation", "valid", "val")
+
+
+def as_real_data(
+    source: Any,
+    *,
+    test: Any = None,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> RealData:
+    """Real data from whatever holds images and labels.
+
+    Everything is read into memory once, so transforms must not be random, and pixels must not
+    be normalised: their channel statistics are computed here. Without a test set, a fixed
+    stratified quarter of each class is held out for testing, which the result says when it
+    describes itself.
+
+    Args:
+        source: A folder, as :func:`~sdc_ext.data.load_data` takes it for ``imagefolder``; a torch
+            ``Dataset`` of (image, label), with images of Pillow, tensors (C, H, W) or arrays
+            (H, W, C); a Hugging Face ``Dataset`` with an Image and a ClassLabel column, or a
+            ``DatasetDict`` of them; or a pair of tensors, images (N, C, H, W) and labels (N,).
+            Tensors and arrays are uint8, or floats in [0, 1]; labels are whole numbers from 0.
+        test: The test set, of the same kinds except a folder.
+        name: What sets distilled from these data call them; ``"custom"`` by default.
+        classes: A name for each label; by default those that the source knows, or the numbers.
+        image_size: Resizes the images to (height, width) pixels.
+
+    Raises:
+        InputError: If there is nothing to read, images differ in size or hold anything but
+            pixels, labels are no classes, a class is empty, or there are fewer than two classes.
+    """
+    if image_size is not None and not all(side > 0 for side in image_size):
+        raise InputError(f"image_size must be above 0, got {image_size}: pass (height, width)")
+    if name is not None:
+        check_name(name)
+    if isinstance(source, RealData | str | Path):
+        if test is not None or classes is not None:
+            raise InputError(
+                "folders and loaded data have test images and class names of their own: leave "
+                "test and classes out"
+            )
+        known = _known(source, image_size)
+        return known if name is None else replace(known, name=name)
+    if isinstance(source, Mapping):
+        source, test = _splits(source, test)
+    train = read_samples(source, image_size)
+    tested = None if test is None else read_samples(test, image_size)
+    return _real_data(name or CUSTOM, train, tested, classes)
+
+
+def check_name(name: str) -> str:
+    """Returns the name of a data set if folders of runs can bear it.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    if re.fullmatch(r"[\w.-]+", name) is None:
+        raise InputError(f"{name!r} cannot name data: use letters, digits, and any of _ - .")
+    return name
+
+
+def load_image_folder(folder: Path, image_size: tuple[int, int] | None) -> RealData:
+    """An image folder, named ``imagefolder``, with its own channel statistics.
+
+    Raises:
+        InputError: See :func:`~sdc_ext.data.load_data`.
+    """
+    (train, test), classes = read_image_folder(folder, image_size)
+    statistics = Preprocessing.of_statistics(train[0])
+    data = RealData(
+        *("imagefolder", Split(*train), Split(*test), classes, statistics),
+        folder=folder.resolve().name,
+    )
+    check_data(data)
+    return data
+
+
+def _known(source: RealData | str | Path, image_size: tuple[int, int] | None) -> RealData:
+    if not isinstance(source, RealData):
+        return load_image_folder(Path(source), image_size)
+    if image_size not in (None, source.image_size):
+        raise InputError(
+            f"{source.name} is loaded already, with images of {source.image_size}: leave "
+            "image_size out, or load it at that size"
+        )
+    return source
+
+
+def _splits(source: Mapping[str, Any], test: Any) -> tuple[Any, Any]:
+    """The training and the test part of a ``DatasetDict``."""
+    found = [split for split in _TEST_SPLITS if split in source]
+    if "train" not in source:
+        raise InputError(
+            f"there is no split 'train' among {', '.join(source) or 'none'}: pass one split, and "
+            "another one as test=..."
+        )
+    if test is not None:
+        return source["train"], test
+    return source["train"], source[found[0]] if found else None
+
+
+def _real_data(
+    name: str, train: Samples, test: Samples | None, classes: Sequence[str] | None
+) -> RealData:
+    if test is not None and train.classes and test.classes and train.classes != test.classes:
+        raise InputError(
+            f"the training set has the classes {train.classes} and the test set {test.classes}: "
+            "pass two parts of one data set"
+        )
+    names = _class_names(train, test, classes)
+    for samples in (train,) if test is None else (train, test):
+        _check_labels(samples.labels, names)
+    train_part, test_part = _parts(name, train, test, names)
+    statistics = Preprocessing.of_statistics(train_part.images)
+    note = "no test set was given, so a quarter of each class is held out" if test is None else ""
+    data = RealData(name, train_part, test_part, names, statistics, note=note)
+    check_data(data)
+    return data
+
+
+def _class_names(
+    train: Samples, test: Samples | None, classes: Sequence[str] | None
+) -> tuple[str, ...]:
+    if classes is not None:
+        return tuple(map(str, classes))
+    if train.classes is not None:
+        return train.classes
+    tested = -1 if test is None else int(test.labels.max())
+    return tuple(str(c) for c in range(max(int(train.labels.max()), tested) + 1))
+
+
+def _check_labels(labels: Tensor, classes: Sequence[str]) -> None:
+    wrong = labels[(labels < 0) | (labels >= len(classes))]
+    if len(wrong):
+        raise InputError(
+            f"label {int(wrong[0])} is none of the {len(classes)} classes: number them from 0, or "
+            "leave unlabelled images out"
+        )
+
+
+def _parts(
+    name: str, train: Samples, test: Samples | None, classes: tuple[str, ...]
+) -> tuple[Split, Split]:
+    if test is None:
+        counts = torch.bincount(train.labels, minlength=len(classes))
+        few = (counts < 2).nonzero()[:, 0].tolist()
+        if few:
+            raise InputError(
+                f"{name} has {int(counts[few[0]])} images of class {classes[few[0]]!r}, from "
+                "which none can be held out for testing: add some, or pass a test set"
+            )
+        chosen = stratified_split(train.labels, classes)
+        kept, held_out = (Split(train.images[i], train.labels[i]) for i in chosen)
+        return kept, held_out
+    sizes = [tuple(samples.images.shape[2:]) for samples in (train, test)]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"training images are of {sizes[0]} and test images of {sizes[1]}: pass "
+            "image_size=(height, width)"
+        )
+    channels = max(samples.images.shape[1] for samples in (train, test))
+    kept, given = (
+        Split(samples.images.expand(-1, channels, -1, -1).contiguous(), samples.labels)
+        for samples in (train, test)
+    )
+    return kept, given
