@@ -194,7 +194,7 @@ def _drift(runs: Sequence[Run]) -> str:
     parts = []
     for correction in dict.fromkeys(run.info.correction for run in runs):
         drift = Drift.mean([run.drift for run in runs if run.info.correction == correction])
-        parts.append(f"{drift.first:.3g} to {drift.last:.3g} with {words}")
+        parts.append(f"{drift.first:.3g} to {drift.last:.3g} with {correction}")
     after = ", after the warm-up" if any(run.skip for run in runs) else ""
     said = "; ".join(parts)
     return f"Mean GraDN, from the first to the last tenth of the iterations{after}: {said}."
