@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdc_ext._options import setting as option
+from sdc_ext._options import option
 from sdc_ext._registry import Registry
 from sdc_ext.adapters.base import Loop as Loop
 from sdc_ext.adapters.base import Method as Method

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sdc_ext._options import setting
+from sdc_ext._options import option
 from sdc_ext.regularizer import LogRamp, Norm
 
 
@@ -27,25 +27,25 @@ _OURS = "sdc-ext default"
 class RunSettings:
     """What a run needs beside its loop's hyper-parameters."""
 
-    iterations: int = setting(1000, "outer iterations", _ORIGINALS)
-    lam: float = setting(0.002, "weight of the correction; 0 is without", "SDC paper, Section 4.3")
-    lam_ramp: tuple[float, float, int] | None = setting(
+    iterations: int = option(1000, "outer iterations", _ORIGINALS)
+    lam: float = option(0.002, "weight of the correction; 0 is without", "SDC paper, Section 4.3")
+    lam_ramp: tuple[float, float, int] | None = option(
         None, "adaptive correction instead of lam: start, end, iterations between", _OURS
     )
-    norm: Norm = setting("l2", "the norm that is penalised", "SDC paper, Eq. 11 and 12")
-    network: str = setting("convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS)
-    eval_network: str = setting("convnet", "network to evaluate with", _OURS)
-    eval_every: int = setting(500, "iterations between evaluations", _ORIGINALS)
-    num_eval: int = setting(20, "networks an evaluation", _ORIGINALS)
-    epoch_eval_train: int = setting(300, "epochs an evaluation network", _ORIGINALS)
-    lr_eval: float = setting(0.01, "learning rate of evaluation networks", _ORIGINALS)
-    batch_eval: int = setting(256, "batch size of evaluation networks", _ORIGINALS)
-    eval_augmentation: str = setting("none", "augmentation of evaluation networks", _ORIGINALS)
-    zca: bool = setting(False, "ZCA-whiten the images", _ORIGINALS)
-    on_divergence: Literal["stop", "skip"] = setting(
+    norm: Norm = option("l2", "the norm that is penalised", "SDC paper, Eq. 11 and 12")
+    network: str = option("convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS)
+    eval_network: str = option("convnet", "network to evaluate with", _OURS)
+    eval_every: int = option(500, "iterations between evaluations", _ORIGINALS)
+    num_eval: int = option(20, "networks an evaluation", _ORIGINALS)
+    epoch_eval_train: int = option(300, "epochs an evaluation network", _ORIGINALS)
+    lr_eval: float = option(0.01, "learning rate of evaluation networks", _ORIGINALS)
+    batch_eval: int = option(256, "batch size of evaluation networks", _ORIGINALS)
+    eval_augmentation: str = option("none", "augmentation of evaluation networks", _ORIGINALS)
+    zca: bool = option(False, "ZCA-whiten the images", _ORIGINALS)
+    on_divergence: Literal["stop", "skip"] = option(
         "stop", "at a loss that is not finite: stop, or skip the update", _OURS
     )
-    statistics: str = setting("own", "data set whose channel statistics normalise", _OURS)
+    statistics: str = option("own", "data set whose channel statistics normalise", _OURS)
 
     @property
     def schedule(self) -> float | LogRamp:

@@ -9,7 +9,7 @@ from typing import Any
 YOUR_CHOICE = "your choice"
 
 
-def setting(default: Any, help_text: str, source: str | None = None) -> Any:
+def option(default: Any, help_text: str, source: str | None = None) -> Any:
     """A dataclass field that the command line offers.
 
     Args:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
-from sdc_ext._options import setting
+from sdc_ext._options import option
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.states import ImageState, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
@@ -112,12 +112,12 @@ class DistributionMatching(Loop):
             positive.
     """
 
-    init: str = setting("real", "initial images: noise or real")
-    dsa_strategy: str = setting(
+    init: str = option("real", "initial images: noise or real")
+    dsa_strategy: str = option(
         "none", "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
     )
-    lr_img: float = setting(1.0, "learning rate of the images")
-    batch_real: int = setting(256, "real images a class and update")
+    lr_img: float = option(1.0, "learning rate of the images")
+    batch_real: int = option(256, "real images a class and update")
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))

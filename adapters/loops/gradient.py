@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
-from sdc_ext._options import setting
+from sdc_ext._options import option
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.states import ImageState, check_images
@@ -135,24 +135,24 @@ class GradientMatching(Loop):
             that is not positive.
     """
 
-    outer_loop: int = setting(1, "image updates a network")
-    inner_loop: int = setting(1, "network epochs between image updates")
-    init: str = setting("noise", "initial images: noise or real")
-    dsa_strategy: str = setting(
+    outer_loop: int = option(1, "image updates a network")
+    inner_loop: int = option(1, "network epochs between image updates")
+    init: str = option("noise", "initial images: noise or real")
+    dsa_strategy: str = option(
         "none", "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
     )
-    contrast: bool = setting(False, "match all classes at once (DCC)")
-    outer_warmup: int = setting(250, "DCC: iterations by class at first")
-    inner_warmup: int = setting(10, "DCC: image updates by class in them")
-    dis_metric: str = setting("ours", "distance: ours, mse or cos")
-    lr_img: float = setting(0.1, "learning rate of the images")
-    lr_net: float = setting(0.01, "learning rate of the networks")
-    batch_real: int = setting(256, "real images a class and update")
-    tau: float | None = setting(None, "match only real images of gradient norms up to this")
-    tau_quantile: float | None = setting(
+    contrast: bool = option(False, "match all classes at once (DCC)")
+    outer_warmup: int = option(250, "DCC: iterations by class at first")
+    inner_warmup: int = option(10, "DCC: image updates by class in them")
+    dis_metric: str = option("ours", "distance: ours, mse or cos")
+    lr_img: float = option(0.1, "learning rate of the images")
+    lr_net: float = option(0.01, "learning rate of the networks")
+    batch_real: int = option(256, "real images a class and update")
+    tau: float | None = option(None, "match only real images of gradient norms up to this")
+    tau_quantile: float | None = option(
         None, "match only real images of norms up to this quantile of their class's batch"
     )
-    batch_train: int = setting(256, "batch size of network training")
+    batch_train: int = option(256, "batch size of network training")
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))

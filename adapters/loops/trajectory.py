@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from sdc_ext._options import setting
+from sdc_ext._options import option
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
 from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
@@ -115,32 +115,32 @@ class TrajectoryMatching(Loop):
         InputError: for an unknown choice, or a count or rate that is out of range.
     """
 
-    syn_steps: int = setting(20, "inner steps of the student (N)")
-    expert_epochs: int = setting(3, "epochs from the start to the target (M)")
-    min_start_epoch: int = setting(0, "earliest start epoch")
-    max_start_epoch: int = setting(25, "start epochs are below it (T+)")
-    current_max_start_epoch: int = setting(0, "the same at iteration 0, if it grows (DATM)", _OURS)
-    expansion_end_epoch: int = setting(0, "iterations of its growth; 0 is none (DATM)", _OURS)
-    batch_syn: int = setting(0, "synthetic images an inner step; 0 is all")
-    pix_init: PixInit = setting("real", "initial images")
-    labels: Labels = setting("hard", "hard, the target expert's (TESLA), or learned (DATM)")
-    dsa_strategy: str = setting(
+    syn_steps: int = option(20, "inner steps of the student (N)")
+    expert_epochs: int = option(3, "epochs from the start to the target (M)")
+    min_start_epoch: int = option(0, "earliest start epoch")
+    max_start_epoch: int = option(25, "start epochs are below it (T+)")
+    current_max_start_epoch: int = option(0, "the same at iteration 0, if it grows (DATM)", _OURS)
+    expansion_end_epoch: int = option(0, "iterations of its growth; 0 is none (DATM)", _OURS)
+    batch_syn: int = option(0, "synthetic images an inner step; 0 is all")
+    pix_init: PixInit = option("real", "initial images")
+    labels: Labels = option("hard", "hard, the target expert's (TESLA), or learned (DATM)")
+    dsa_strategy: str = option(
         "color_crop_cutout_flip_scale_rotate", "augmentation of inner steps, or none"
     )
-    adjoint: AdjointName = setting("recompute", "how the inner loop is differentiated", _OURS)
-    difficulty_at: DifficultyAt = setting(
+    adjoint: AdjointName = option("recompute", "how the inner loop is differentiated", _OURS)
+    difficulty_at: DifficultyAt = option(
         "steps",
         "GraDN: mean over inner steps, or of the whole set at the final parameters",
         "SDC paper, Eq. 12",
     )
-    chunk_size: int = setting(0, "images at once; 0 is what suits the device", _OURS)
-    threshold: float = setting(0.0, "no update above this loss; 0 is none (DATM)", _OURS)
-    ema_decay: float = setting(0.0, "of the images' moving average; 0 is none (FTD)", _OURS)
-    lr_img: float = setting(1000.0, "learning rate of the images")
-    lr_lr: float = setting(1e-5, "learning rate of the step size")
-    lr_teacher: float = setting(0.01, "initial step size (syn_lr)")
-    lr_y: float = setting(2.0, "learning rate of learned labels")
-    momentum_y: float = setting(0.9, "momentum of learned labels")
+    chunk_size: int = option(0, "images at once; 0 is what suits the device", _OURS)
+    threshold: float = option(0.0, "no update above this loss; 0 is none (DATM)", _OURS)
+    ema_decay: float = option(0.0, "of the images' moving average; 0 is none (FTD)", _OURS)
+    lr_img: float = option(1000.0, "learning rate of the images")
+    lr_lr: float = option(1e-5, "learning rate of the step size")
+    lr_teacher: float = option(0.01, "initial step size (syn_lr)")
+    lr_y: float = option(2.0, "learning rate of learned labels")
+    momentum_y: float = option(0.9, "momentum of learned labels")
 
     def __post_init__(self) -> None:
         check_choice("pix_init", self.pix_init, get_args(PixInit))

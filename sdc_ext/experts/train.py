@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn.utils import vector_to_parameters
 
-from sdc_ext._options import setting
+from sdc_ext._options import option
 from sdc_ext._seeds import seed_torch
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.augment.parse import parse_augmentation
@@ -39,13 +39,13 @@ class ExpertRecipe:
         InputError: for an unknown optimiser or augmentation, or a number that is not above 0.
     """
 
-    optimizer: ExpertOptimizer = setting("sgd", "plain SGD, or GSAM around it")
-    train_epochs: int = setting(50, "epochs of real data")
-    lr_teacher: float = setting(0.01, "learning rate")
-    batch_train: int = setting(256, "real images a step")
-    rho: float = setting(0.01, "GSAM's perturbation")
-    alpha: float = setting(0.4, "GSAM's weight of the surrogate gap")
-    augmentation: str = setting("color_crop_cutout_flip_scale_rotate", "of real images, or none")
+    optimizer: ExpertOptimizer = option("sgd", "plain SGD, or GSAM around it")
+    train_epochs: int = option(50, "epochs of real data")
+    lr_teacher: float = option(0.01, "learning rate")
+    batch_train: int = option(256, "real images a step")
+    rho: float = option(0.01, "GSAM's perturbation")
+    alpha: float = option(0.4, "GSAM's weight of the surrogate gap")
+    augmentation: str = option("color_crop_cutout_flip_scale_rotate", "of real images, or none")
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, get_args(ExpertOptimizer))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from sdc_ext._options import setting
+from sdc_ext._options import option
 from sdc_ext._seeds import seed_torch
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.data.real import RealData
@@ -29,10 +29,10 @@ class Probe:
         InputError: if a number is not above 0.
     """
 
-    network: str = setting("convnet", "network that looks at the real images")
-    train_epochs: int = setting(20, "epochs on the real data")
-    lr_net: float = setting(0.01, "its learning rate")
-    batch_train: int = setting(256, "real images a step")
+    network: str = option("convnet", "network that looks at the real images")
+    train_epochs: int = option(20, "epochs on the real data")
+    lr_net: float = option(0.01, "its learning rate")
+    batch_train: int = option(256, "real images a step")
 
     def __post_init__(self) -> None:
         check_positive(self, "train_epochs", "lr_net", "batch_train")
