@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdc_ext import SDCLoss
+from sdc_ext import SDCLoss, gradient_norm
 from sdc_ext.adapters import Loop, Method, Task, option
-from sdc_ext.adapters.loops import GradientMatching, ImageState
+from sdc_ext.adapters.loops import GradientMatching, ImageState, StepResult
 from sdc_ext.training import differentiable_gradient
 
 
@@ -57,14 +57,12 @@ class MeanImageMatching(Loop):
         ]
         leaf = state.images.detach().requires_grad_()
         # What the correction penalises: the gradient of the loss on the synthetic images.
-        loss_fn.observe(differentiable_gradient(task.new_network(), leaf, state.labels))
-        loss = loss_fn(leaf, torch.stack(real))
-        state.update(*torch.autograd.grad(loss, leaf))
-        return {
-            "loss": float(loss.detach()),
-            "matching": float(loss_fn.matching),
-            "difficulty": float(loss_fn.difficulty),
-        }
+        gradient = differentiable_gradient(task.new_network(), leaf, state.labels)
+        corrected = loss_fn.corrected([gradient_norm(gradient)], leaf, torch.stack(real))
+        result = StepResult.of(corrected, *torch.autograd.grad(corrected.loss, leaf))
+        log = result.log(self.lr_img)  # stops the run if anything is not finite
+        state.update(result.image_gradient)
+        return log
 
 
 GRADIENT_HUBER = Method("gradient-huber", "none: an example", HuberMatching)
