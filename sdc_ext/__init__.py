@@ -22,6 +22,7 @@ from sdc_ext.regularizer import with_sdc as with_sdc
 if TYPE_CHECKING:
     from sdc_ext.adapters import register_method as register_method
     from sdc_ext.data import load_data as load_data
+    from sdc_ext.sets import load_set as load_set
     from sdc_ext.verbs import compare as compare
     from sdc_ext.verbs import distill as distill
     from sdc_ext.verbs import evaluate_set as evaluate_set
@@ -37,6 +38,7 @@ _ON_DEMAND = {
     "distill": "sdc_ext.verbs",
     "evaluate_set": "sdc_ext.verbs",
     "load_data": "sdc_ext.data",
+    "load_set": "sdc_ext.sets",
     "register_method": "sdc_ext.adapters",
     "score_set": "sdc_ext.verbs",
     "select_set": "sdc_ext.verbs",
@@ -55,6 +57,7 @@ __all__ = [
     "gradient_norm",
     "inject",
     "load_data",
+    "load_set",
     "register_method",
     "score_set",
     "sdc_penalty",

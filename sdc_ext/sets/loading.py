@@ -1,14 +1,17 @@
-"""Distilled sets in anybody's format: told apart, read, and written."""
+"""Distilled sets in anybody's format: told apart, read, and opened with their real data."""
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from PIL import Image
 
+from sdc_ext.data.load import DATASETS, takes_image_size
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.best import BEST, is_best_file, read_best
@@ -17,13 +20,32 @@ from sdc_ext.sets.formats.original_names import our_dataset
 from sdc_ext.sets.formats.pictures import read_picture_folder
 from sdc_ext.sets.formats.res import parse_res
 from sdc_ext.sets.formats.tensors import load_tensors
-from sdc_ext.sets.info import read_info
+from sdc_ext.sets.info import SetInfo, read_info
 from sdc_ext.sets.synthetic_set import META, TENSORS, SyntheticSet
 
 Kind = Literal["set", "best", "pictures", "file"]
 
+# Loads the data set of a name, its images resized to (height, width) unless that is None.
+Load: TypeAlias = Callable[[str, tuple[int, int] | None], RealData]
 
 _LOG_FOLDERS = ("logged_files", "ema_logged_files")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What somebody says of sets, beyond what the sets say of themselves.
+
+    Attributes:
+        dataset: The real data set; by default the one that a set names.
+        image_size: (height, width) to which the real images are resized; by default the set's.
+        zca: Whether ``images_*.pt`` are whitened, though no file beside them says so.
+        lr: The rate to train with on ``images_*.pt`` that have no ``lr_*.pt`` beside them.
+    """
+
+    dataset: str | None = None
+    image_size: tuple[int, int] | None = None
+    zca: bool = False
+    lr: float | None = None
 
 
 def kind_of(path: Path) -> Kind:
@@ -47,49 +69,86 @@ def _is_picture_folder(path: Path) -> bool:
     )
 
 
-def told_dataset(path: Path) -> str | None:
-    """The data set that files of the MTT family come from, if it is told.
-
-    By ``meta.json`` beside them, or by the originals' folders: ``logged_files/CIFAR10/run``.
-    """
-    beside = (path if path.is_dir() else path.parent) / META
-    if beside.is_file():
-        return read_info(beside).dataset
-    parts = path.resolve().parts
-    for parent, child in itertools.pairwise(parts):
-        if parent in _LOG_FOLDERS:
-            return our_dataset(child)
-    return None
-
-
-def load_any(
-    path: Path, data: RealData | None = None, *, zca: bool = False, lr: float | None = None
+def load_set(
+    path: str | Path, data: RealData | None = None, *, zca: bool = False, lr: float | None = None
 ) -> SyntheticSet:
     """Reads a distilled set, ours or somebody else's; executes nothing in it.
 
     Args:
-        path: a folder that ``sdc-ext distill`` wrote; a ``res_*.pt``; ``images_*.pt`` or the
+        path: A folder that ``sdc-ext distill`` wrote; a ``res_*.pt``; ``images_*.pt`` or the
             folder of ``images_best.pt``; a folder of class folders with pictures; or what
             :func:`write_dd_ranking` wrote.
-        data: the real data, which the third and the fourth of them need.
-        zca: see :func:`~sdc_ext.sets.formats.best.read_best`.
-        lr: likewise.
+        data: The real data, which the third and the fourth of these need.
+        zca: See :func:`~sdc_ext.sets.formats.best.read_best`.
+        lr: See :func:`~sdc_ext.sets.formats.best.read_best`.
 
     Raises:
-        InputError: if it is none of these, or damaged, or the data are missing or do not fit.
+        InputError: If it is none of these, or damaged, or the data are missing or do not fit.
     """
-    kind = kind_of(path)
-    if kind == "set":
-        return SyntheticSet.load(path)
-    if kind == "file":
-        content = load_tensors(path)
-        is_ranking = isinstance(content, dict) and "soft_labels" in content
-        return (read_dd_ranking if is_ranking else parse_res)(content, path)
+    return _Source.of(Path(path)).read(data, zca=zca, lr=lr)
+
+
+def open_set(path: str | Path, load: Load, opening: Opening = Opening()) -> SyntheticSet:
+    """Reads a distilled set as :func:`load_set`, with the real data if its format needs them.
+
+    Args:
+        path: Of the set.
+        load: Loads the real data.
+        opening: What the caller says of the set.
+
+    Raises:
+        InputError: As :func:`load_set`, or if the data cannot be loaded.
+    """
+    return _open(Path(path), load, opening)[0]
+
+
+def open_with_data(
+    path: str | Path, load: Load, opening: Opening = Opening()
+) -> tuple[SyntheticSet, RealData]:
+    """A distilled set and its real data, normalised as the set is.
+
+    Args:
+        path: Of the set.
+        load: Loads the real data; it is called once.
+        opening: What the caller says of the set.
+
+    Raises:
+        InputError: As :func:`open_set`, if the data do not fit the set, or if the set was made
+            from data that have no loader.
+    """
+    synthetic, data = _open(Path(path), load, opening)
     if data is None:
-        raise InputError(f"{path} does not say what it was made from: pass --dataset NAME")
-    if kind == "pictures":
-        return read_picture_folder(path, data)
-    return read_best(path / BEST if path.is_dir() else path, data, zca=zca, lr=lr)
+        dataset = opening.dataset or synthetic.info.dataset
+        if opening.dataset is None and dataset not in DATASETS:
+            raise InputError(
+                f"{path} was made from data called {dataset!r}, which have no loader: pass the "
+                "data themselves from Python, or register one with register_dataset"
+            )
+        size = opening.image_size
+        if size is None and takes_image_size(dataset):
+            height, width = synthetic.images.shape[2:]
+            size = height, width
+        data = load(dataset, size)
+    return synthetic, synthetic.adopt(data)
+
+
+def open_all(
+    paths: Sequence[Path], load: Load, opening: Opening = Opening()
+) -> Iterator[tuple[str, SyntheticSet, RealData]]:
+    """Each set once, with a short name and its real data.
+
+    Args:
+        paths: Of the sets.
+        load: Loads the real data; it is called once for data that several sets share.
+        opening: What the caller says of the sets.
+
+    Raises:
+        InputError: As :func:`open_with_data`.
+    """
+    once = list({path.resolve(): path for path in paths}.values())
+    load = functools.cache(load)
+    for name, path in zip(short_names(once), once, strict=True):
+        yield name, *open_with_data(path, load, opening)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -101,3 +160,56 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     while len({p[same : same + 1] for p in parts}) == 1 and all(len(p) > same + 1 for p in parts):
         same += 1
     return ["/".join(p[same:]) for p in parts]
+
+
+def _open(path: Path, load: Load, opening: Opening) -> tuple[SyntheticSet, RealData | None]:
+    """A set, and the real data if it took them to read it."""
+    source = _Source.of(path)
+    dataset = opening.dataset or source.dataset
+    needs_data = source.kind in ("best", "pictures") and dataset is not None
+    data = load(str(dataset), opening.image_size) if needs_data else None
+    return source.read(data, zca=opening.zca, lr=opening.lr), data
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a path holds, found out once, and for the MTT family's files what lies beside them."""
+
+    path: Path
+    kind: Kind
+    beside: SetInfo | None
+
+    @classmethod
+    def of(cls, path: Path) -> _Source:
+        kind = kind_of(path)
+        meta = (path if path.is_dir() else path.parent) / META
+        beside = read_info(meta) if kind == "best" and meta.is_file() else None
+        return cls(path, kind, beside)
+
+    @property
+    def dataset(self) -> str | None:
+        """The data set of what does not hold its name, if it is known.
+
+        By what lies beside it, or by the originals' folders: ``logged_files/CIFAR10/run``.
+        """
+        if self.beside is not None:
+            return self.beside.dataset
+        for parent, child in itertools.pairwise(self.path.resolve().parts):
+            if parent in _LOG_FOLDERS:
+                return our_dataset(child)
+        return None
+
+    def read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
+        path = self.path
+        if self.kind == "set":
+            return SyntheticSet.load(path)
+        if self.kind == "file":
+            content = load_tensors(path)
+            is_ranking = isinstance(content, dict) and "soft_labels" in content
+            return (read_dd_ranking if is_ranking else parse_res)(content, path)
+        if data is None:
+            raise InputError(f"{path} does not say what it was made from: pass --dataset NAME")
+        if self.kind == "pictures":
+            return read_picture_folder(path, data)
+        images = path / BEST if path.is_dir() else path
+        return read_best(images, data, self.beside, zca=zca, lr=lr)

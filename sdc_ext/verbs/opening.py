@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.loading import load_any, short_names
+from sdc_ext.sets.loading import load_set, short_names
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.verbs.session import open_data
 
@@ -64,7 +64,7 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
 def _open(
     name: str, one: SyntheticSet | str | Path, real: RealData | None, accelerator: Accelerator
 ) -> OpenedSet:
-    synthetic = one if isinstance(one, SyntheticSet) else load_any(Path(one), real)
+    synthetic = one if isinstance(one, SyntheticSet) else load_set(one, real)
     dataset = synthetic.info.dataset
     if real is None:
         if dataset != "digits":

@@ -19,7 +19,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.export import FORMATS
 from sdc_ext.sets.info import SetInfo
-from sdc_ext.sets.loading import kind_of, load_any
+from sdc_ext.sets.loading import kind_of, load_set
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -107,7 +107,7 @@ def test_dd_rankings_tensors(data: RealData) -> None:
     theirs += torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
     torch.testing.assert_close(theirs, pixels)
     assert content["soft_labels"] is None and content["syn_lr"] == 0.03
-    back = load_any(Path("set.pt"))
+    back = load_set(Path("set.pt"))
     assert back.labels.tolist() == [0, 0, 1, 2]
     torch.testing.assert_close(back.images[3], synthetic.images[0])
     assert back.info == info
@@ -150,7 +150,7 @@ def test_originals_files_get_the_originals_recipe(data: RealData) -> None:
         labels=ours.labels.log() - 3,
         lr=torch.tensor(0.07),
     )
-    read = load_any(folder, data)
+    read = load_set(folder, data)
     assert torch.equal(read.images, ours.images)
     torch.testing.assert_close(read.labels, ours.labels)
     recipe = read.info.evaluation
@@ -165,8 +165,8 @@ def test_later_and_averaged_files_are_read_by_name(data: RealData) -> None:
         Path("run"), "500", ema_images=ours.images, ema_labels=ours.labels
     )
     with pytest.raises(InputError, match=r"no lr_500\.pt with the learning rate.*pass --lr-eval"):
-        load_any(folder / "ema_images_500.pt", data)
-    read = load_any(folder / "ema_images_500.pt", data, lr=0.02)
+        load_set(folder / "ema_images_500.pt", data)
+    read = load_set(folder / "ema_images_500.pt", data, lr=0.02)
     assert torch.equal(read.labels, ours.labels)
     assert read.info.evaluation.lr == 0.02
 
@@ -188,18 +188,18 @@ def test_whitened_files_want_the_images_they_were_whitened_by(data: RealData) ->
         images_zca=ours.unwhitened,
         lr=torch.tensor(0.1),
     )
-    read = load_any(folder, data)
+    read = load_set(folder, data)
     assert read.info.whitening == ours.info.whitening
     torch.testing.assert_close(read.pixels(), ours.pixels())
     (folder / "images_zca_best.pt").rename(folder / "pictures.pt")
-    assert load_any(folder, data).info.whitening is None
-    assert load_any(folder, data, zca=True).info.whitening == ours.info.whitening
+    assert load_set(folder, data).info.whitening is None
+    assert load_set(folder, data, zca=True).info.whitening == ours.info.whitening
     (folder / "pictures.pt").rename(folder / "images_zca_best.pt")
     fewer = replace(
         data, train=replace(data.train, images=data.train.images[:300], labels=data.train.labels)
     )
     with pytest.raises(InputError, match="ZCA-whitened by other training images"):
-        load_any(folder, fewer)
+        load_set(folder, fewer)
 
 
 def test_folder_of_pictures_is_matched_by_name(data: RealData) -> None:
@@ -212,7 +212,7 @@ def test_folder_of_pictures_is_matched_by_name(data: RealData) -> None:
         to_pil_image((image * 255).round().byte()).save(
             folder / f"{len(list(folder.iterdir()))}.png"
         )
-    read = load_any(Path("pictures"), named)
+    read = load_set(Path("pictures"), named)
     assert torch.equal(read.labels, ours.labels)
     torch.testing.assert_close(read.pixels(), ours.pixels(), atol=0.002, rtol=0)
 
@@ -238,7 +238,7 @@ def test_class_folders_sort_as_the_labels_do(data: RealData) -> None:
     assert names[:3] == ["0_zebra", "1_.._ant", "2_c_0"]
     for name in ("meta.json", "synthetic.safetensors"):
         Path("pictures", name).unlink()
-    read = load_any(Path("pictures"), data)
+    read = load_set(Path("pictures"), data)
     assert torch.equal(read.labels, ours.labels)
 
 
@@ -262,13 +262,13 @@ def test_files_that_do_not_belong_together_are_refused(
     good = {"images": torch.zeros(2, 1, 8, 8), "labels": torch.arange(2), "lr": torch.tensor(0.1)}
     folder = save_as_the_originals_do(Path("run"), **{**good, **tensors})
     with pytest.raises(InputError, match=message):
-        load_any(folder, data)
+        load_set(folder, data)
 
 
 def test_missing_labels_are_missed(data: RealData) -> None:
     folder = save_as_the_originals_do(Path("run"), images=torch.zeros(2, 1, 8, 8))
     with pytest.raises(InputError, match=r"there is no file .*labels_best\.pt"):
-        load_any(folder, data)
+        load_set(folder, data)
 
 
 def test_numbered_and_grey_folders_are_read(data: RealData) -> None:
@@ -278,7 +278,7 @@ def test_numbered_and_grey_folders_are_read(data: RealData) -> None:
         folder = Path("pictures") / str(c)
         folder.mkdir(parents=True)
         Image.new("RGB", (8, 8), (20 * c,) * 3).save(folder / "1.png")
-    read = load_any(Path("pictures"), twelve)
+    read = load_set(Path("pictures"), twelve)
     assert read.images.shape == (12, 1, 8, 8)
     assert read.labels.tolist() == list(range(12))
     levels = (read.pixels()[:, 0, 0, 0] * 255).round().tolist()
@@ -292,7 +292,7 @@ def test_soft_labels_for_dd_ranking_are_logits(data: RealData) -> None:
     FORMATS["dd-ranking"](synthetic, Path("set.pt"))
     theirs = torch.load("set.pt", weights_only=True)["soft_labels"]
     torch.testing.assert_close(theirs.softmax(1), labels)
-    torch.testing.assert_close(load_any(Path("set.pt")).labels, labels)
+    torch.testing.assert_close(load_set(Path("set.pt")).labels, labels)
 
 
 def test_picture_folder_is_left_alone_by_evaluation(data: RealData) -> None:
@@ -319,4 +319,4 @@ def test_wrong_number_of_class_folders_is_refused(data: RealData) -> None:
     Image.new("L", (8, 8)).save("pictures/cat/1.png")
     assert kind_of(Path("pictures")) == "pictures"
     with pytest.raises(InputError, match="class folder 'cat' in pictures is none of digits"):
-        load_any(Path("pictures"), data)
+        load_set(Path("pictures"), data)

@@ -19,7 +19,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import original_name
 from sdc_ext.sets.formats.res import read_res, write_res
 from sdc_ext.sets.info import SetInfo
-from sdc_ext.sets.loading import load_any
+from sdc_ext.sets.loading import load_set
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -134,7 +134,7 @@ def test_originals_file_round_trip(tmp_path: Path) -> None:
     path = tmp_path / original_name(synthetic.info)
     assert path.name == "res_DSA_digits_ConvNetD2_2ipc.pt"
     write_res([synthetic], path)
-    assert_same(load_any(path), synthetic)
+    assert_same(load_set(path), synthetic)
     content = torch.load(path, weights_only=True)
     images, labels = content["data"][-1]
     assert images.shape == (20, 1, 8, 8) and labels.dtype == torch.int64
@@ -220,7 +220,7 @@ def test_other_tensors_are_refused(tmp_path: Path) -> None:
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file"):
-        load_any(tmp_path / "res_DC_MNIST_ConvNet_1ipc.pt")
+        load_set(tmp_path / "res_DC_MNIST_ConvNet_1ipc.pt")
 
 
 def test_meta_is_plain_json() -> None:

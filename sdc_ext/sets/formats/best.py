@@ -20,7 +20,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import recipe_of_originals
 from sdc_ext.sets.formats.tensors import load_tensors
-from sdc_ext.sets.info import SetInfo, read_info
+from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
 BEST = "images_best.pt"
@@ -38,7 +38,12 @@ def is_best_file(path: Path) -> bool:
 
 
 def read_best(
-    path: Path, data: RealData, *, zca: bool = False, lr: float | None = None
+    path: Path,
+    data: RealData,
+    known: SetInfo | None = None,
+    *,
+    zca: bool = False,
+    lr: float | None = None,
 ) -> SyntheticSet:
     """Reads ``images_*.pt`` with the labels and the rate beside it; executes nothing in them.
 
@@ -48,6 +53,7 @@ def read_best(
     Args:
         path: the images' file.
         data: the real data, normalised as usual.
+        known: what lies beside it in ``meta.json``, if :func:`write_best` wrote it.
         zca: the images are whitened, though no ``images_zca_*.pt`` says so.
         lr: the rate to train with; needed where there is no ``lr_*.pt``, which only DATM saves.
 
@@ -70,9 +76,8 @@ def read_best(
         )
     if zca or any(folder.glob("images_zca_*.pt")):
         data = data.whitened()
-    if (folder / META).is_file():
-        info = read_info(folder / META)
-    else:
+    info = known
+    if info is None:
         rate = _rate(folder / f"lr_{which}.pt") if lr is None else lr
         recipe = replace(recipe_of_originals("dsa", data.name), lr=rate, align_corners=True)
         hard = labels if labels.ndim == 1 else labels.argmax(1)

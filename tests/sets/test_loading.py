@@ -1,0 +1,114 @@
+"""Opening sets: which real data are asked for, how often, and what is found out once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdc_ext.data.load import load_data
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.sets import loading
+from sdc_ext.sets.export import FORMATS
+from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.loading import Opening, load_set, open_all, open_set, open_with_data
+from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
+from sdc_ext.training.recipe import TrainingRecipe
+
+
+class Loader:
+    """Loads the digits, whatever they are called, and notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[int, int] | None]] = []
+
+    def __call__(self, name: str, size: tuple[int, int] | None) -> RealData:
+        self.asked.append((name, size))
+        return replace(load_data("digits"), name=name)
+
+
+def make_set(dataset: str = "digits") -> SyntheticSet:
+    """The first digit of each class, as if a method had distilled it."""
+    data = replace(load_data("digits"), name=dataset)
+    images = data.train.images[torch.stack([found[0] for found in data.indices_by_class()])]
+    labels = class_labels(10, 1)
+    info = SetInfo.of_data(data, labels, TrainingRecipe(epochs=3, lr=0.02))
+    return SyntheticSet.of(data.normalize(images), labels, info, data)
+
+
+@pytest.mark.parametrize("fmt", ["best", "pictures"])
+def test_data_that_reading_takes_are_loaded_once(tmp_path: Path, fmt: str) -> None:
+    path = tmp_path / "set"
+    FORMATS[fmt](make_set(), path)
+    for ours in ("meta.json", "synthetic.safetensors"):
+        if fmt == "pictures":  # or it is still a set of ours
+            (path / ours).unlink()
+    load = Loader()
+    synthetic, data = open_with_data(path, load, Opening(dataset="digits"))
+    assert load.asked == [("digits", None)]
+    assert (synthetic.info.mean, data.mean) == (data.mean, synthetic.info.mean)
+
+
+def test_data_that_only_testing_takes_are_loaded_for_testing(tmp_path: Path) -> None:
+    synthetic = make_set()
+    synthetic.save(tmp_path)
+    load = Loader()
+    assert torch.equal(open_set(tmp_path, load).images, synthetic.images)
+    assert load.asked == []
+    open_with_data(tmp_path, load)
+    assert load.asked == [("digits", None)]
+
+
+def test_sets_share_their_data(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_set().save(tmp_path / name)
+    load = Loader()
+    opened = list(open_all([tmp_path / "a", tmp_path / "b", tmp_path / "a"], load))
+    assert [name for name, _, _ in opened] == ["a", "b"]
+    assert load.asked == [("digits", None)]
+
+
+def test_images_of_folders_are_resized_as_the_set(tmp_path: Path) -> None:
+    make_set("imagefolder").save(tmp_path)
+    load = Loader()
+    open_with_data(tmp_path, load)
+    open_with_data(tmp_path, load, Opening(image_size=(8, 8), dataset="tinyimagenet"))
+    assert load.asked == [("imagefolder", (8, 8)), ("tinyimagenet", (8, 8))]
+
+
+def test_folders_of_the_originals_name_their_data(tmp_path: Path) -> None:
+    path = tmp_path / "logged_files" / "CIFAR10" / "run"
+    FORMATS["best"](make_set(), path)
+    (path / "meta.json").unlink()
+    load = Loader()
+    assert open_set(path, load).info.dataset == "cifar10"
+    assert load.asked == [("cifar10", None)]
+
+
+def test_what_lies_beside_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FORMATS["best"](make_set(), tmp_path)
+    asked = []
+    for name in ("kind_of", "read_info"):
+        real = getattr(loading, name)
+        monkeypatch.setattr(loading, name, lambda path, f=real, n=name: asked.append(n) or f(path))
+    open_with_data(tmp_path, Loader())
+    assert sorted(asked) == ["kind_of", "read_info"]
+
+
+def test_set_of_unnamed_data_asks_for_them(tmp_path: Path) -> None:
+    make_set("custom").save(tmp_path)
+    with pytest.raises(InputError, match="made from data called 'custom', which have no loader"):
+        open_with_data(tmp_path, Loader())
+    synthetic, data = open_with_data(tmp_path, Loader(), Opening(dataset="digits"))
+    assert (synthetic.info.dataset, data.name) == ("custom", "digits")
+
+
+def test_files_that_do_not_name_their_data_ask_for_them(tmp_path: Path) -> None:
+    FORMATS["best"](make_set(), tmp_path)
+    (tmp_path / "meta.json").unlink()
+    for read in (load_set, lambda path: open_set(path, Loader())):
+        with pytest.raises(InputError, match="does not say what it was made from: pass --dataset"):
+            read(tmp_path)
