@@ -8,6 +8,8 @@ from sdc_ext.networks.create import check_network as check_network
 from sdc_ext.networks.create import create_network as create_network
 from sdc_ext.networks.functional import FunctionalNetwork as FunctionalNetwork
 from sdc_ext.networks.registry import dd_networks as dd_networks
+from sdc_ext.networks.registry import network_name as network_name
+from sdc_ext.networks.registry import register_network as register_network
 
 __all__ = [
     "ConvNet",
@@ -15,4 +17,6 @@ __all__ = [
     "check_network",
     "create_network",
     "dd_networks",
+    "network_name",
+    "register_network",
 ]

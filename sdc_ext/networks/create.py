@@ -15,7 +15,7 @@ from torch import nn
 
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.architectures import ImageSize
-from sdc_ext.networks.registry import dd_networks
+from sdc_ext.networks.registry import NETWORKS
 
 # Where the search for the size that a network wants looks, in pixels.
 _SIZES = (8, 16, 32, 64, 96, 128, 224, 299)
@@ -26,8 +26,9 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
 
     Args:
         spec: one of ours (``convnet``, ``lenet``, ``alexnet``, ``vgg11``, ``resnet18``,
-            ``mlp``) or any timm name; ``timm:resnet18`` means timm's where both have the name.
-            Options follow as ``:key=value``, e.g. ``convnet:depth=4:norm=batch``.
+            ``mlp``), a registered one, or any timm name; ``timm:resnet18`` means timm's where
+            both have the name. Options follow as ``:key=value``, e.g.
+            ``convnet:depth=4:norm=batch``.
         in_chans: channels of the images.
         num_classes: size of the output.
         img_size: (height, width) in pixels.
@@ -40,30 +41,36 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
     options: dict[str, Any] = dict(_parse_option(spec, text) for text in given)
     for taken in {"in_chans", "num_classes", "img_size"} & set(options):
         raise InputError(f"network {spec!r} sets {taken}, which the data decide: leave it out")
-    options |= {"in_chans": in_chans, "num_classes": num_classes}
-    is_ours = not foreign and is_model(f"dd_{name}")
-    if not (is_ours or is_model(name)):
-        ours = [] if foreign else dd_networks()
+    is_known = not foreign and name in NETWORKS
+    if not (is_known or is_model(name)):
+        ours = [] if foreign else NETWORKS.names()
         known = [*ours, *list_models(exclude_filters="dd_*")]
         check_choice("network", name, known, listed=[*ours, "any timm name"])
     # timm's fused attention has no double backward, which matching needs.
     set_fused_attn(False)
     try:
-        if is_ours:
-            return create_model(f"dd_{name}", img_size=img_size, **options)
-        return _create_timm(name, img_size, options)
+        if is_known:
+            network = NETWORKS.get(name)(in_chans, num_classes, img_size, **options)
+        else:
+            options |= {"in_chans": in_chans, "num_classes": num_classes}
+            network = _create_timm(name, img_size, options)
     except InputError:
         raise
     except (TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"network {spec!r} made a {type(network).__name__}: it must return an nn.Module"
+        )
+    return network
 
 
 def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
     """Builds a network and runs it once, so that a bad choice fails before the work starts.
 
     Raises:
-        InputError: as :func:`create_network`, or if it cannot take images of this size; the
-            size that a network of timm's wants is named.
+        InputError: as :func:`create_network`, or if it cannot take images of this size or gives
+            anything but logits; the size that a network that is not ours wants is named.
     """
     try:
         _try_network(spec, in_chans, num_classes, img_size)
@@ -85,10 +92,15 @@ def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize
     network = create_network(spec, in_chans, num_classes, img_size).eval()
     try:
         with torch.no_grad():
-            network(torch.zeros(2, in_chans, *img_size))
+            logits = network(torch.zeros(2, in_chans, *img_size))
     except (RuntimeError, ArithmeticError, AssertionError, ValueError, IndexError) as error:
         shape = "x".join(map(str, (in_chans, *img_size)))
         raise InputError(f"network {spec!r} cannot take images of {shape}: {error}") from None
+    if logits.shape != (2, num_classes):
+        raise InputError(
+            f"network {spec!r} gives {tuple(logits.shape)} for 2 images of {num_classes} classes: "
+            f"it must give (2, {num_classes})"
+        )
 
 
 def _takes(spec: str, in_chans: int, num_classes: int, side: int) -> bool:

@@ -1,14 +1,16 @@
-"""The field's networks for small images, registered with timm."""
+"""The field's networks for small images, registered with timm, and those of others, by name."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from timm import list_models
+from timm import create_model, list_models
 from timm.models import register_model
 from torch import nn
 
+from sdc_ext._registry import Registry
 from sdc_ext.errors import InputError
 from sdc_ext.networks.architectures import MLP, VGG11, AlexNet, ConvNet, ImageSize, LeNet, ResNet18
 
@@ -70,3 +72,69 @@ def dd_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def dd_networks() -> list[str]:
     """Our networks, by the short names that the command line takes."""
     return [name.removeprefix("dd_") for name in list_models("dd_*")]
+
+
+# Is given channels, number of classes and image size, and options as keywords.
+NetworkMaker: TypeAlias = Callable[..., nn.Module]
+
+
+def _maker(name: str) -> NetworkMaker:
+    def make(in_chans: int, num_classes: int, img_size: ImageSize, **options: Any) -> nn.Module:
+        model: nn.Module = create_model(
+            f"dd_{name}", in_chans=in_chans, num_classes=num_classes, img_size=img_size, **options
+        )
+        return model
+
+    return make
+
+
+NETWORKS: Registry[NetworkMaker] = Registry(
+    "network", "sdc_ext.networks", {name: _maker(name) for name in dd_networks()}
+)
+
+
+def register_network(name: str, make: NetworkMaker) -> None:
+    """Lets every command and function that takes a network's name know another network.
+
+    Where timm has the name, too, ``timm:NAME`` means timm's. Packages register theirs without
+    being imported, by an entry point of the group ``sdc_ext.networks`` whose value is ``make``.
+
+    Args:
+        name: What the network is called.
+        make: Called as ``make(in_chans, num_classes, img_size)``, with ``img_size`` as (height,
+            width) in pixels, returns a freshly initialised network. Options in a name, as in
+            ``name:width=64``, are passed as keywords.
+
+    Raises:
+        InputError: If one of ours has the name, or it cannot be one.
+    """
+    if re.fullmatch(r"[\w.-]+", name) is None:
+        raise InputError(f"{name!r} cannot name a network: use letters, digits, and any of _ - .")
+    NETWORKS.register(name, make)
+
+
+def network_name(source: str | NetworkMaker) -> str:
+    """The name of a network that is given by name or as what makes it.
+
+    Args:
+        source: A name, which is returned; or a function or class as :func:`register_network`
+            takes it, which is registered under its own name.
+
+    Raises:
+        InputError: If it has no name of its own, one of ours has the name, or it is a network.
+    """
+    if isinstance(source, str):
+        return source
+    if isinstance(source, nn.Module) or not callable(source):
+        raise InputError(
+            f"a {type(source).__name__} does not make networks: pass a network's name, or a "
+            "function of (in_chans, num_classes, img_size)"
+        )
+    name = getattr(source, "__name__", "<unnamed>")
+    if name.startswith("<"):
+        raise InputError(
+            f"{source!r} has no name of its own: register it with register_network, and pass "
+            "that name"
+        )
+    register_network(name, source)
+    return str(name)
