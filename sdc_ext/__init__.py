@@ -22,6 +22,8 @@ from sdc_ext.regularizer import with_sdc as with_sdc
 if TYPE_CHECKING:
     from sdc_ext.adapters import register_method as register_method
     from sdc_ext.data import load_data as load_data
+    from sdc_ext.data import register_dataset as register_dataset
+    from sdc_ext.networks import register_network as register_network
     from sdc_ext.sets import load_set as load_set
     from sdc_ext.verbs import compare as compare
     from sdc_ext.verbs import distill as distill
@@ -39,7 +41,9 @@ _ON_DEMAND = {
     "evaluate_set": "sdc_ext.verbs",
     "load_data": "sdc_ext.data",
     "load_set": "sdc_ext.sets",
+    "register_dataset": "sdc_ext.data",
     "register_method": "sdc_ext.adapters",
+    "register_network": "sdc_ext.networks",
     "score_set": "sdc_ext.verbs",
     "select_set": "sdc_ext.verbs",
     "tune": "sdc_ext.verbs.tuning",  # needs optuna
@@ -58,7 +62,9 @@ __all__ = [
     "inject",
     "load_data",
     "load_set",
+    "register_dataset",
     "register_method",
+    "register_network",
     "score_set",
     "sdc_penalty",
     "select_set",

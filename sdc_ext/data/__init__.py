@@ -7,7 +7,6 @@ from sdc_ext.data.load import register_dataset as register_dataset
 from sdc_ext.data.preprocessing import Preprocessing as Preprocessing
 from sdc_ext.data.real import RealData as RealData
 from sdc_ext.data.real import Split as Split
-from sdc_ext.data.sources import as_real_data as as_real_data
 from sdc_ext.data.whitening import Whitening as Whitening
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "RealData",
     "Split",
     "Whitening",
-    "as_real_data",
     "load_data",
     "register_dataset",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -45,7 +45,7 @@ _RESIZED = ("tinyimagenet", "imagefolder")
 
 _OURS = ("digits", *_TORCHVISION, *_RESIZED)
 
-# Makes real data, or anything that as_real_data takes, of the folder that the user names.
+# Makes real data, or anything that load_data takes, of the folder that the user names.
 Loader: TypeAlias = Callable[[Path | None], Any]
 
 
@@ -53,18 +53,32 @@ def load_data(
     source: Any,
     data_dir: str | Path | None = None,
     *,
+    test: Any = None,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
     image_size: tuple[int, int] | None = None,
     download: bool = False,
     statistics: str | None = None,
 ) -> RealData:
-    """Loads a data set whole.
+    """Loads a data set whole, from whatever holds images and labels.
+
+    Data of your own are read into memory once, so their transforms must not be random, and their
+    pixels must not be normalised. Without a test set, a fixed stratified quarter of each class is
+    held out for testing, which the result says when it describes itself.
 
     Args:
-        source: The name of one of ``DATASETS``; or data themselves, or a folder, as
-            :func:`~sdc_ext.data.as_real_data` takes them, which has more to choose.
+        source: The name of a data set, one of ``DATASETS``; a folder with one folder per class; a
+            torch ``Dataset`` of (image, label), with images of Pillow, tensors (C, H, W) or
+            arrays (H, W, C); a Hugging Face ``Dataset`` with an Image and a ClassLabel column, or
+            a ``DatasetDict`` of them; or a pair of tensors, images (N, C, H, W) and labels (N,).
+            Tensors and arrays are uint8, or floats in [0, 1]; labels are whole numbers from 0.
         data_dir: Where the data set of that name lies; for ``imagefolder`` a folder with one
             folder per class, or with ``train`` and ``test`` (or ``val``) folders of those.
             ``digits`` needs none.
+        test: The test set of your own data, of the same kinds.
+        name: What sets that are distilled from your own data call them; ``"custom"`` by default.
+        classes: A name for each label of your own data; by default those that the source knows,
+            or the numbers.
         image_size: Resizes the images of folders, and of data sets that are not ours, to
             (height, width) pixels.
         download: Lets torchvision fetch what is missing.
@@ -75,6 +89,11 @@ def load_data(
             corrupt, a class is empty, or sizes differ.
     """
     if isinstance(source, str) and (source in DATASETS or not Path(source).is_dir()):
+        if any(given is not None for given in (test, name, classes)):
+            raise InputError(
+                f"the data set {source} has a name, test images and classes of its own: leave "
+                "test, name and classes out"
+            )
         folder = None if data_dir is None else Path(data_dir)
         data = _load_named(source, folder, image_size, download)
     elif data_dir is not None or download:
@@ -83,7 +102,7 @@ def load_data(
             "leave them out"
         )
     else:
-        data = as_real_data(source, image_size=image_size)
+        data = as_real_data(source, test=test, name=name, classes=classes, image_size=image_size)
     return data if statistics is None else with_statistics(data, statistics)
 
 
@@ -101,7 +120,7 @@ def register_dataset(name: str, loader: Loader) -> None:
     Args:
         name: What the data set is called.
         loader: Is given the folder that the user names, or None, and returns anything that
-            :func:`~sdc_ext.data.as_real_data` takes.
+            :func:`load_data` takes.
 
     Raises:
         InputError: If one of ours has the name, or it cannot be one.

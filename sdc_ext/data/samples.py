@@ -39,7 +39,7 @@ def read_samples(source: Any, image_size: tuple[int, int] | None) -> Samples:
         image_size: Resizes the images to (height, width).
 
     Raises:
-        InputError: See :func:`~sdc_ext.data.as_real_data`.
+        InputError: See :func:`~sdc_ext.data.load_data`.
     """
     if isinstance(source, tuple | list):
         samples = _of_tensors(source, image_size)

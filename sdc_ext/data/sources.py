@@ -31,23 +31,7 @@ def as_real_data(
     classes: Sequence[str] | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> RealData:
-    """Real data from whatever holds images and labels.
-
-    Everything is read into memory once, so transforms must not be random, and pixels must not
-    be normalised: their channel statistics are computed here. Without a test set, a fixed
-    stratified quarter of each class is held out for testing, which the result says when it
-    describes itself.
-
-    Args:
-        source: A folder, as :func:`~sdc_ext.data.load_data` takes it for ``imagefolder``; a torch
-            ``Dataset`` of (image, label), with images of Pillow, tensors (C, H, W) or arrays
-            (H, W, C); a Hugging Face ``Dataset`` with an Image and a ClassLabel column, or a
-            ``DatasetDict`` of them; or a pair of tensors, images (N, C, H, W) and labels (N,).
-            Tensors and arrays are uint8, or floats in [0, 1]; labels are whole numbers from 0.
-        test: The test set, of the same kinds except a folder.
-        name: What sets distilled from these data call them; ``"custom"`` by default.
-        classes: A name for each label; by default those that the source knows, or the numbers.
-        image_size: Resizes the images to (height, width) pixels.
+    """Real data of somebody's own; see :func:`~sdc_ext.data.load_data` for the arguments.
 
     Raises:
         InputError: If there is nothing to read, images differ in size or hold anything but

@@ -17,6 +17,7 @@ from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.data.load import load_data, with_statistics
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.networks import network_name
 from sdc_ext.regularizer import LogRamp
 
 
@@ -83,6 +84,8 @@ def chosen_settings(lam: float | LogRamp | None, settings: Mapping[str, Any]) ->
         chosen["lam_ramp"] = (lam.start, lam.end, lam.steps)
     elif lam is not None:
         chosen["lam"] = lam
+    for name in {"network", "eval_network"} & set(chosen):
+        chosen[name] = network_name(chosen[name])
     return chosen
 
 
@@ -93,4 +96,4 @@ def network_names(
     if networks is None:
         return None
     several = [networks] if isinstance(networks, str) or callable(networks) else networks
-    return list(dict.fromkeys(str(network) for network in several))
+    return list(dict.fromkeys(map(network_name, several)))

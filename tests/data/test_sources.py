@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from sdc_ext._registry import Registry
-from sdc_ext.adapters import METHODS
+from sdc_ext.adapters import METHODS, get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.data import load as load_module
 from sdc_ext.data.load import load_data, register_dataset
@@ -300,7 +300,7 @@ def test_our_data_sets_keep_their_names() -> None:
         register_dataset("my data", lambda folder: pair())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.names())
 def test_every_method_has_settings_for_data_of_others(method: str) -> None:
-    settings = resolve(METHODS[method], "custom", 1, {})
+    settings = resolve(get_method(method), "custom", 1, {})
     assert settings.run.network == "convnet"

@@ -9,6 +9,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers import capture
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 import sdc_ext
 from sdc_ext import InputError, LogRamp, compare, distill, evaluate_set, score_set, select_set
@@ -20,6 +22,48 @@ TINY: dict[str, Any] = {
     **{"network": NETWORK, "batch_real": 8, "inner_loop": 1, "iterations": 2},
     **{"num_eval": 1, "epoch_eval_train": 2},
 }
+
+
+class Bars(Dataset[tuple[Tensor, int]]):
+    """Three classes of 1x20x30 images: a bar at one of three places, and noise."""
+
+    classes = ("left", "middle", "right")
+
+    def __init__(self, n: int, seed: int) -> None:
+        self.noise = torch.rand(n, 1, 20, 30, generator=torch.Generator().manual_seed(seed))
+
+    def __len__(self) -> int:
+        return len(self.noise)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index >= len(self):
+            raise IndexError(index)
+        image = 0.5 * self.noise[index]
+        image[:, :, 10 * (index % 3) : 10 * (index % 3) + 5] += 0.5
+        return image, index % 3
+
+
+def flat(in_chans: int, num_classes: int, img_size: tuple[int, int]) -> nn.Module:
+    """A network of one's own."""
+    inputs = in_chans * img_size[0] * img_size[1]
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 8), nn.Tanh(), nn.Linear(8, num_classes))
+
+
+@pytest.mark.parametrize("method", ["dc", "dm"])
+def test_data_and_a_network_of_ones_own(method: str, tmp_path: Path) -> None:
+    data = sdc_ext.load_data(Bars(60, 0), test=Bars(30, 1), name="bars")
+    out, settings = tmp_path / "set", {**TINY, "network": flat, "progress": False}
+    if method == "dm":
+        del settings["inner_loop"]
+    synthetic = distill(method, data, out=out, **settings)
+    assert synthetic.images.shape == (3, 1, 20, 30)
+    assert (synthetic.info.dataset, synthetic.info.network) == ("bars", "flat")
+    assert synthetic.info.classes == Bars.classes
+    tested = evaluate_set(out, data, networks=[flat, NETWORK], num_eval=1, progress=False)
+    assert [r.evaluation.network for r in tested.results] == ["flat", NETWORK]
+    assert sdc_ext.load_set(out).info == synthetic.info
+    with pytest.raises(InputError, match=r"bars.*pass the real data"):
+        evaluate_set(out, progress=False)
 
 
 def test_every_name_is_there() -> None:
