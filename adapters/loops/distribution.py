@@ -86,9 +86,9 @@ def mean_real_features(network: nn.Module, batches: Sequence[ClassBatch]) -> Ten
 
 
 def shared_real_features(network: nn.Module, batches: Sequence[ClassBatch], task: Task) -> Tensor:
-    """The same of all classes, of which each process computes some.
+    """Mean features (classes, D) of all classes' real images, which processes share out.
 
-    With batch statistics, which need all classes together, each process computes all.
+    With batch statistics, which need all classes together, every process computes all of them.
     """
     if uses_batch_statistics(network):
         return mean_real_features(network, batches)

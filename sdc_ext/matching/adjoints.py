@@ -17,7 +17,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, ClassVar
 
 import numpy as np
@@ -50,7 +50,7 @@ class Share:
 
     index: int = 0
     count: int = 1
-    reduce: Callable[[Tensor], Tensor] = _alone
+    reduce: Callable[[Tensor], Tensor] = field(default=_alone, repr=False)
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,7 @@ def test_chunks_of_no_image_are_refused(adjoint: type[Recompute] | type[Tesla]) 
 
 @pytest.mark.parametrize("adjoint", [Recompute(3), Tesla(3), Direct()])
 def test_adjoints_are_values(adjoint: Adjoint) -> None:
+    assert " at 0x" not in repr(adjoint)
     twin = pickle.loads(pickle.dumps(adjoint))
     assert twin == adjoint and hash(twin) == hash(adjoint)
     assert adjoint not in (Recompute(), Tesla(), Recompute(4))

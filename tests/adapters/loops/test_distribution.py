@@ -37,17 +37,18 @@ def batches(real: Tensor, ipc: int) -> list[ClassBatch]:
     ]
 
 
-def step(case: Golden, lam: float | Schedule) -> StepResult:
+def step(case: Golden, lam: float | Schedule, iteration: int = 0) -> StepResult:
     ipc = case.meta["ipc"]
     of_classes = batches(case["images_real"], ipc)
-    network = case.network()
+    network, loss_fn = case.network(), with_sdc(mean_feature_distance, lam)
+    loss_fn.iteration = iteration
     return match_distributions(
         network,
         case["images_syn"],
         class_labels(len(of_classes), ipc),
         of_classes,
         lambda: mean_real_features(network, of_classes),
-        with_sdc(mean_feature_distance, lam),
+        loss_fn,
     )
 
 
@@ -103,12 +104,14 @@ def test_processes_that_share_the_classes_match_what_one_matches(
     torch.testing.assert_close(shared.image_gradient, step(case, 0.02).image_gradient)
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.02])
-def test_a_schedule_may_touch_zero(golden: Callable[[str], Golden], lam: float) -> None:
+@pytest.mark.parametrize(("iteration", "lam"), [(0, 0.0), (3, 0.03)])
+def test_a_schedule_may_start_at_zero(
+    golden: Callable[[str], Golden], iteration: int, lam: float
+) -> None:
     case = golden(CASES[0])
-    plain, scheduled = step(case, lam), step(case, lambda iteration: lam)
-    assert torch.equal(scheduled.image_gradient, plain.image_gradient)
-    assert torch.equal(scheduled.losses, plain.losses)
+    constant, scheduled = step(case, lam), step(case, lambda t: 0.01 * t, iteration)
+    assert torch.equal(scheduled.image_gradient, constant.image_gradient)
+    assert torch.equal(scheduled.losses, constant.losses)
 
 
 def test_networks_of_timm_are_matched_by_what_their_last_layer_is_given() -> None:
