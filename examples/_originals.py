@@ -1,20 +1,29 @@
-"""What the scripts of this folder share: the originals' flags, as commands of ``sdc-ext``."""
+"""What the scripts of this folder share: the originals' flags, and the verbs that they come to."""
 
 from __future__ import annotations
 
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from sdc_ext.cli import main
-from sdc_ext.errors import InputError
+import torchvision
+
+from sdc_ext import InputError, distill, load_data
+from sdc_ext.adapters import get_method
+from sdc_ext.cli import run_program
+from sdc_ext.data import RealData
+from sdc_ext.engine.experts import export_store, train_store
+from sdc_ext.experts.replay_buffers import check_export
+from sdc_ext.report.tables import expert_table
+from sdc_ext.sets import SyntheticSet
 from sdc_ext.sets.formats.best import write_best
 from sdc_ext.sets.formats.original_names import original_name, our_network
 from sdc_ext.sets.formats.res import write_res
-from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.verbs.session import make_accelerator, make_console
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
@@ -117,6 +126,13 @@ BUFFER = {
 }
 
 
+def run(main: Callable[[], None]) -> None:
+    """Runs a script, which bad input and divergence end as they end ``sdc-ext``."""
+    status = run_program(Path(sys.argv[0]).name, main)
+    if status:
+        sys.exit(status)
+
+
 def parse(description: str, flags: Mapping[str, Any], *, corrected: bool = True) -> Namespace:
     """Parses the command line of an original.
 
@@ -124,6 +140,9 @@ def parse(description: str, flags: Mapping[str, Any], *, corrected: bool = True)
         description: for ``--help``.
         flags: its flags with their defaults; False is a switch, ``"True"`` takes True or False.
         corrected: whether there is ``--sdc_lambda``.
+
+    Raises:
+        InputError: if a flag asks for what there is not.
     """
     parser = ArgumentParser(description=description)
     for name, default in flags.items():
@@ -143,56 +162,24 @@ def parse(description: str, flags: Mapping[str, Any], *, corrected: bool = True)
     return args
 
 
-def stop(problem: str) -> NoReturn:
-    """Ends the program over bad input, as sdc-ext does."""
-    print(f"{Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
-    sys.exit(2)
-
-
 def check_only(values: Mapping[str, Any]) -> None:
-    """Ends the program if a flag asks for what there is not."""
+    """Raises InputError if a flag asks for what there is not."""
     for name, (allowed, instead) in ONLY.items():
         choices = allowed if isinstance(allowed, tuple) else (allowed,)
         if name in values and values[name] not in choices:
             only = " and ".join(map(str, choices))
-            stop(f"--{name} {values[name]} is not supported, only {only}: {instead}")
+            raise InputError(f"--{name} {values[name]} is not supported, only {only}: {instead}")
 
 
-def sdc_ext(*command: object, **options: object) -> None:
-    """Runs a command of ``sdc-ext``; ends the program if it fails.
-
-    Args:
-        command: its words.
-        options: its options; None is left out, True and False are switches.
-    """
-    words = [str(word) for word in command]
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
-            words += [f"--{flag}", str(value)]
-    status = main(words)
-    if status:
-        sys.exit(status)
-
-
-def data(args: Any) -> dict[str, Any]:
-    """The options that say which data; digits are bundled and have no folder."""
+def data(args: Any) -> RealData:
+    """The real data, downloaded if need be; digits are bundled and have no folder."""
     name = {"tiny": "tinyimagenet"}.get(args.dataset.lower(), args.dataset.lower())
     if name == "digits":
-        return {"dataset": name}
-    Path(args.data_path).mkdir(parents=True, exist_ok=True)
-    downloads = {} if name == "tinyimagenet" else {"download": True}
-    return {"dataset": name, "data_dir": args.data_path, **downloads}
-
-
-def network(args: Any) -> str:
-    """Our name of ``--model``; ends the program if the originals have no such network."""
-    try:
-        return our_network(args.model)
-    except InputError as error:
-        stop(str(error))
+        return load_data(name)
+    folder = Path(args.data_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with make_accelerator().local_main_process_first():  # one process downloads
+        return load_data(name, folder, download=name != "tinyimagenet")
 
 
 def augmentation(args: Any) -> str:
@@ -214,52 +201,68 @@ def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None
     Args:
         args: the command line.
         methods: our name of each ``--method``.
-        settings: what the scripts do not have in common.
-    """
-    import torchvision
+        settings: what the scripts do not have in common; None leaves a setting to the method.
 
+    Raises:
+        InputError: for another method.
+    """
     if args.method not in methods:
-        stop(f"--method {args.method} is not {' or '.join(methods)}")
-    folder = Path(args.save_path)
-    run = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
-    sets = []
+        raise InputError(f"--method {args.method} is not {' or '.join(methods)}")
+    run = Path(args.save_path) / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
+    network, real = our_network(args.model), data(args)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    sets: list[SyntheticSet] = []
     for exp in range(args.num_exp):
-        out = run / f"exp{exp}"
-        sdc_ext(
-            *("distill", methods[args.method]),
-            **data(args),
-            **settings,
+        synthetic = distill(
+            methods[args.method],
+            real,
             ipc=args.ipc,
-            network=network(args),
             lam=args.sdc_lambda,
+            network=network,
             lr_img=args.lr_img,
             lr_eval=args.lr_net,
             batch_real=args.batch_real,
             batch_eval=args.batch_train,
             num_eval=args.num_eval,
             seed=exp,
-            out=out,
+            out=run / f"exp{exp}",
+            **chosen,
         )
-        sets.append(SyntheticSet.load(out))
-        result = folder / original_name(sets[-1].info)
-        write_res(sets, result)
-        last = sets[-1].info.accuracies[-1]["iteration"]
-        picture = f"{result.stem.replace('res_', 'vis_')}_exp{exp}_iter{last}.png"
-        torchvision.utils.save_image(sets[-1].pixels(), folder / picture, nrow=args.ipc)
-        print(f"{result}, {picture}")
+        sets.append(synthetic)
+        keep_runs(sets, Path(args.save_path))
+
+
+def keep_runs(sets: list[SyntheticSet], folder: Path) -> None:
+    """Writes all sets as ``res_*.pt``, and the last one as ``vis_*.png``."""
+    last = sets[-1]
+    result = folder / original_name(last.info)
+    write_res(sets, result)
+    iteration = last.info.accuracies[-1]["iteration"]
+    stem = result.stem.replace("res_", "vis_")
+    picture = f"{stem}_exp{len(sets) - 1}_iter{iteration}.png"
+    ipc = len(last.images) // len(last.info.classes)
+    torchvision.utils.save_image(last.pixels(), folder / picture, nrow=ipc)
+    print(f"{result}, {picture}")
 
 
 def distill_logged(args: Any, method: str, **settings: Any) -> None:
-    """Distils from the experts in ``--buffer_path``; leaves ``logged_files/DATASET/RUN``."""
+    """Distils from the experts in ``--buffer_path``; leaves ``logged_files/DATASET/RUN``.
+
+    Args:
+        args: the command line.
+        method: our name of the method.
+        settings: what the scripts do not have in common, or have otherwise than MTT's.
+
+    Raises:
+        InputError: if there are no experts.
+    """
     experts = expert_folder(args)
     if not any(experts.glob("replay_buffer_*.pt")):
-        stop(f"no replay_buffer_*.pt in {experts}: train experts with a buffer script here")
+        raise InputError(
+            f"no replay_buffer_*.pt in {experts}: train experts with a buffer script here"
+        )
     strategy = augmentation(args)
-    out = Path("logged_files") / args.dataset / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
-    options = {
-        "ipc": args.ipc,
-        "network": network(args),
-        "lam": args.sdc_lambda,
+    shared = {
         "iterations": args.Iteration,
         "eval_every": args.eval_it,
         "num_eval": args.num_eval,
@@ -276,31 +279,57 @@ def distill_logged(args: Any, method: str, **settings: Any) -> None:
         "syn_steps": args.syn_steps,
         "max_start_epoch": args.max_start_epoch,
         "zca": args.zca,
-        "experts": experts,
-        "out": out,
+        "network": our_network(args.model),
     }
-    sdc_ext("distill", method, **data(args), **{**options, **settings})
-    write_best(SyntheticSet.load(out), out)
+    out = Path("logged_files") / args.dataset / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
+    synthetic = distill(
+        method,
+        data(args),
+        ipc=args.ipc,
+        lam=args.sdc_lambda,
+        experts=experts,
+        out=out,
+        **{**shared, **settings},
+    )
+    write_best(synthetic, out)
     print(f"{out}: images_best.pt, labels_best.pt, lr_best.pt")
 
 
-def train_experts(args: Any, method: str, **settings: Any) -> None:
-    """Trains experts; leaves ``replay_buffer_*.pt`` where the originals look for them."""
+def train_experts(args: Any, method: str, **recipe: Any) -> None:
+    """Trains experts; leaves ``replay_buffer_*.pt`` where the originals look for them.
+
+    Args:
+        args: the command line.
+        method: our name of the method whose experts they are.
+        recipe: what only this method's recipe has.
+    """
     folder = expert_folder(args)
-    sdc_ext(
-        *("experts", method),
-        **data(args),
-        **settings,
-        network=network(args),
+    network, real = our_network(args.model), data(args)
+    usual = get_method(method).experts
+    assert usual is not None
+    accelerator = make_accelerator()
+    console = make_console(accelerator)
+    check_export(folder)
+    store = train_store(
+        real.whitened() if args.zca else real,
+        network,
+        replace(
+            usual(real.name, 1),
+            lr_teacher=args.lr_teacher,
+            batch_train=args.batch_train,
+            train_epochs=args.train_epochs,
+            augmentation=augmentation(args),
+            **recipe,
+        ),
         num_experts=args.num_experts,
-        lr_teacher=args.lr_teacher,
-        batch_train=args.batch_train,
-        train_epochs=args.train_epochs,
-        augmentation=augmentation(args),
-        zca=args.zca,
-        out=folder / "trajectories",
-        export=folder,
+        seed=0,
+        accelerator=accelerator,
+        console=console,
+        folder=folder / "trajectories",
     )
+    console.print(expert_table(store))
+    for path in export_store(store, real, folder):
+        print(path)
 
 
 def expert_folder(args: Any) -> Path:

@@ -7,9 +7,12 @@ Experts are those of ``ftd_buffer.py``, trained for 100 epochs with alpha 0.3.
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 import yaml
-from _originals import TRAJECTORY, check_only, distill_logged, stop
+from _originals import TRAJECTORY, check_only, distill_logged, run
+
+from sdc_ext import InputError
 
 # What its cfg.py has beside, or instead of, the flags of MTT.
 DEFAULTS = {
@@ -43,20 +46,36 @@ DEFAULTS = {
 }
 
 
+def configuration(path: Path) -> dict[str, Any]:
+    """All settings: the file's, and the defaults of those that it leaves out.
+
+    Raises:
+        InputError: if the file cannot be read, or a setting or a value is unknown.
+    """
+    try:
+        chosen = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    for name, value in chosen.items():
+        if name not in DEFAULTS:
+            raise InputError(f"{path}: unknown setting {name!r}, known are {', '.join(DEFAULTS)}")
+        kind = type(DEFAULTS[name])
+        if kind in (int, float):
+            try:
+                chosen[name] = kind(value)  # YAML takes 1e-5 for a text
+            except (TypeError, ValueError):
+                raise InputError(f"{path}: {name} must be a number, got {value!r}") from None
+    return {**DEFAULTS, **chosen}
+
+
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--cfg", type=Path, required=True, help="a YAML file")
     parser.add_argument("--sdc_lambda", type=float, help="default: the SDC paper's, or 0.002")
     given = parser.parse_args()
-    try:
-        chosen = yaml.safe_load(given.cfg.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        stop(f"cannot read {given.cfg}: {error}")
-    for name in chosen:
-        if name not in DEFAULTS:
-            stop(f"{given.cfg}: unknown setting {name!r}, known are {', '.join(DEFAULTS)}")
-    check_only({**DEFAULTS, **chosen})
-    args = Namespace(**{**DEFAULTS, **chosen}, sdc_lambda=given.sdc_lambda)
+    values = configuration(given.cfg)
+    check_only(values)
+    args = Namespace(**values, sdc_lambda=given.sdc_lambda)
     growth = {
         "current_max_start_epoch": args.current_max_start_epoch,
         "expansion_end_epoch": args.expansion_end_epoch,
@@ -73,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

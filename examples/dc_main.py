@@ -4,7 +4,7 @@
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.001
 """
 
-from _originals import GRADIENT, distill_runs, gradient_settings, parse
+from _originals import GRADIENT, distill_runs, gradient_settings, parse, run
 
 FLAGS = {**GRADIENT, "Iteration": 1000, "init": "noise", "dsa_strategy": "None"}
 
@@ -24,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,7 +3,7 @@
 python examples/dcc_main.py --contrast --method DSA --dataset CIFAR10 --ipc 1 --sdc_lambda 0.002
 """
 
-from _originals import GRADIENT, STRATEGY, distill_runs, gradient_settings, parse
+from _originals import GRADIENT, STRATEGY, distill_runs, gradient_settings, parse, run
 
 FLAGS = {
     **GRADIENT,
@@ -32,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

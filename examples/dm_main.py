@@ -4,7 +4,7 @@
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.02
 """
 
-from _originals import GRADIENT, STRATEGY, distill_runs, parse
+from _originals import GRADIENT, STRATEGY, distill_runs, parse, run
 
 FLAGS = {
     **GRADIENT,
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,7 +4,9 @@
         --rho_max 0.01 --rho_min 0.01 --alpha 0.3
 """
 
-from _originals import BUFFER, parse, stop, train_experts
+from _originals import BUFFER, parse, run, train_experts
+
+from sdc_ext import InputError
 
 FLAGS = {**BUFFER, "rho_max": 2.0, "rho_min": 2.0, "alpha": 0.4, "adaptive": "True"}
 
@@ -12,9 +14,11 @@ FLAGS = {**BUFFER, "rho_max": 2.0, "rho_min": 2.0, "alpha": 0.4, "adaptive": "Tr
 def main() -> None:
     args = parse(__doc__, FLAGS, corrected=False)
     if args.rho_max != args.rho_min or args.adaptive != "True":
-        stop("rho is constant and adaptive here: give --rho_max and --rho_min one value")
+        raise InputError(
+            "rho is constant and adaptive here: give --rho_max and --rho_min one value"
+        )
     train_experts(args, "ftd", rho=args.rho_max, alpha=args.alpha)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,7 +4,7 @@
         --ema_decay 0.9999 --sdc_lambda 0.002
 """
 
-from _originals import TRAJECTORY, distill_logged, parse
+from _originals import TRAJECTORY, distill_logged, parse, run
 
 
 def main() -> None:
@@ -13,4 +13,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,7 +3,12 @@
 python examples/mtt_buffer.py --dataset CIFAR10 --zca --num_experts 100 --train_epochs 50
 """
 
-from _originals import BUFFER, parse, train_experts
+from _originals import BUFFER, parse, run, train_experts
+
+
+def main() -> None:
+    train_experts(parse(__doc__, {**BUFFER, "res": 128}, corrected=False), "mtt")
+
 
 if __name__ == "__main__":
-    train_experts(parse(__doc__, {**BUFFER, "res": 128}, corrected=False), "mtt")
+    run(main)

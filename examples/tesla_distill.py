@@ -7,7 +7,7 @@ The original computes half its image gradient, since it multiplies a tuple by 2.
 is whole, and ``--lr_img`` is halved instead.
 """
 
-from _originals import TRAJECTORY, distill_logged, parse
+from _originals import TRAJECTORY, distill_logged, parse, run
 
 FLAGS = {
     **TRAJECTORY,
@@ -25,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

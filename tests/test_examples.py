@@ -137,6 +137,20 @@ def test_what_there_is_not(
     assert message in capsys.readouterr().err
 
 
+def test_divergence_has_a_status_of_its_own(run, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (*DATA, *QUICK, "--num_exp", 1, "--batch_real", 4, "--Iteration", 2)
+    with pytest.raises(SystemExit, match="3"):
+        run("dc_main.py", *options, "--lr_img", 1e38)
+    assert "dc_main.py: iteration 1: " in capsys.readouterr().err
+
+
+def test_numbers_of_a_configuration_may_be_texts(run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text.yaml").write_text("lr_lr: 1e-5\nlr_img: much\n")
+    with pytest.raises(SystemExit, match="2"):
+        run("datm_distill.py", "--cfg", "text.yaml")
+    assert "text.yaml: lr_img must be a number, got 'much'" in capsys.readouterr().err
+
+
 def test_unknown_settings_of_a_configuration(run, capsys: pytest.CaptureFixture[str]) -> None:
     Path("bad.yaml").write_text("lr_image: 3\n")
     with pytest.raises(SystemExit, match="2"):

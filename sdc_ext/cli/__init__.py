@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -46,25 +46,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 if it succeeded (for ``run`` the script's own status), 2 for bad input, 3 if a loss
-        diverged, 130 if interrupted.
+        The status of :func:`run_program`; for ``run`` that of the script.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
+
+    def command() -> int | None:
         options = _parser(given).parse_args(given)
-        keep_freed_memory()
-        status: int = options.run(options) or 0
+        status: int | None = options.run(options)
         return status
+
+    hint = "continue with --resume" if given[:1] == ["distill"] else ""
+    return run_program("sdc-ext", command, hint)
+
+
+def run_program(name: str, program: Callable[[], int | None], when_interrupted: str = "") -> int:
+    """Runs a program; problems that its user can act on end it with one sentence.
+
+    Args:
+        name: What the sentence begins with.
+        program: The program; it may return a status of its own.
+        when_interrupted: What the user can do after an interruption.
+
+    Returns:
+        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted.
+    """
+    keep_freed_memory()
+    try:
+        return program() or 0
     except InputError as error:
-        return _report(error, _BAD_INPUT)
+        return _report(name, error, _BAD_INPUT)
     except OSError as error:
         what = error.filename or "a temporary file"
-        return _report(f"cannot use {what}: {error.strerror or error}", _BAD_INPUT)
+        return _report(name, f"cannot use {what}: {error.strerror or error}", _BAD_INPUT)
     except DivergenceError as error:
-        return _report(error, _DIVERGED)
+        return _report(name, error, _DIVERGED)
     except KeyboardInterrupt:
-        hint = "; continue with --resume" if given[:1] == ["distill"] else ""
-        return _report(f"interrupted{hint}", INTERRUPTED)
+        hint = f"; {when_interrupted}" if when_interrupted else ""
+        return _report(name, f"interrupted{hint}", INTERRUPTED)
     finally:
         _leave_group()
 
@@ -76,8 +94,8 @@ def _leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def _report(problem: object, status: int) -> int:
-    print("sdc-ext:", " ".join(str(problem).split()), file=sys.stderr)
+def _report(name: str, problem: object, status: int) -> int:
+    print(f"{name}:", " ".join(str(problem).split()), file=sys.stderr)
     return status
 
 
