@@ -6,18 +6,15 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torchvision
 
+import sdc_ext
 from sdc_ext import InputError, distill, load_data
-from sdc_ext.adapters import get_method
 from sdc_ext.cli import run_program
 from sdc_ext.data import RealData
-from sdc_ext.engine.experts import export_store, train_store
-from sdc_ext.experts.replay_buffers import check_export
 from sdc_ext.report.tables import expert_table
 from sdc_ext.sets import SyntheticSet
 from sdc_ext.sets.formats.best import write_best
@@ -304,32 +301,21 @@ def train_experts(args: Any, method: str, **recipe: Any) -> None:
         recipe: what only this method's recipe has.
     """
     folder = expert_folder(args)
-    network, real = our_network(args.model), data(args)
-    usual = get_method(method).experts
-    assert usual is not None
-    accelerator = make_accelerator()
-    console = make_console(accelerator)
-    check_export(folder)
-    store = train_store(
-        real.whitened() if args.zca else real,
-        network,
-        replace(
-            usual(real.name, 1),
-            lr_teacher=args.lr_teacher,
-            batch_train=args.batch_train,
-            train_epochs=args.train_epochs,
-            augmentation=augmentation(args),
-            **recipe,
-        ),
+    store = sdc_ext.train_experts(
+        method,
+        data(args),
+        network=our_network(args.model),
         num_experts=args.num_experts,
-        seed=0,
-        accelerator=accelerator,
-        console=console,
-        folder=folder / "trajectories",
+        zca=args.zca,
+        out=folder / "trajectories",
+        export=folder,
+        lr_teacher=args.lr_teacher,
+        batch_train=args.batch_train,
+        train_epochs=args.train_epochs,
+        augmentation=augmentation(args),
+        **recipe,
     )
-    console.print(expert_table(store))
-    for path in export_store(store, real, folder):
-        print(path)
+    make_console(make_accelerator()).print(expert_table(store))
 
 
 def expert_folder(args: Any) -> Path:

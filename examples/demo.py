@@ -29,7 +29,7 @@ from sdc_ext.data.load import load_data
 from sdc_ext.engine.engine import Engine
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.experts.store import ExpertInfo, ExpertStore
-from sdc_ext.experts.train import train_experts
+from sdc_ext.experts.train import fill_store
 from sdc_ext.networks.create import create_network
 from sdc_ext.report.figures import draw_comparison
 from sdc_ext.report.tables import evaluation_table
@@ -67,7 +67,7 @@ def train_few_experts(task: Task, folder: Path) -> ExpertStore:
     model = create_network(NETWORK, *data.network_shape)
     recipe = replace(sgd_experts(data.name, task.ipc), train_epochs=EXPERT_EPOCHS)
     store = ExpertStore.create(folder, ExpertInfo.of(data, NETWORK, model, asdict(recipe), 0))
-    train_experts(
+    fill_store(
         store,
         data,
         NETWORK,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sdc_ext.verbs import evaluate_set as evaluate_set
     from sdc_ext.verbs import score_set as score_set
     from sdc_ext.verbs import select_set as select_set
+    from sdc_ext.verbs import train_experts as train_experts
     from sdc_ext.verbs.tuning import tune as tune
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _ON_DEMAND = {
     "register_network": "sdc_ext.networks",
     "score_set": "sdc_ext.verbs",
     "select_set": "sdc_ext.verbs",
+    "train_experts": "sdc_ext.verbs",
     "tune": "sdc_ext.verbs.tuning",  # needs optuna
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "score_set",
     "sdc_penalty",
     "select_set",
+    "train_experts",
     "tune",
     "with_sdc",
 ]

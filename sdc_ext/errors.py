@@ -42,9 +42,13 @@ def check_not_negative(settings: object, *names: str) -> None:
 
 def check_positive(settings: object, *names: str) -> None:
     """Raises InputError unless every named attribute is finite and above 0."""
-    for name in names:
-        value = getattr(settings, name)
-        if not (math.isfinite(value) and value > 0):
+    check_positive_values(**{name: getattr(settings, name) for name in names})
+
+
+def check_positive_values(**values: float | None) -> None:
+    """Raises InputError unless every value that is given is finite and above 0."""
+    for name, value in values.items():
+        if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} must be above 0, got {value}")
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from pathlib import Path
 
-from sdc_ext.adapters import METHODS, find_method, get_method
-from sdc_ext.adapters.settings import resolve
+from sdc_ext.adapters import get_method
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed
-from sdc_ext.engine.experts import export_store, train_store
-from sdc_ext.errors import InputError, check_positive
-from sdc_ext.experts.replay_buffers import check_export
+from sdc_ext.errors import check_positive
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.report.tables import expert_table
-from sdc_ext.verbs.session import make_accelerator, make_console, prepare_data
+from sdc_ext.verbs.experts import train_experts
+from sdc_ext.verbs.session import make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -38,33 +35,20 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> None:
-    method = get_method(options.method)
-    if method.experts is None:
-        found = {name: find_method(name) for name in METHODS.names()}
-        matching = ", ".join(name for name, m in found.items() if m is not None and m.experts)
-        raise InputError(f"{method.name} matches no experts: choose from {matching}")
     check_positive(options, "num_experts")
-    chosen = {"network": options.network, "zca": options.zca}
-    overrides = {name: value for name, value in chosen.items() if value is not None}
-    run = resolve(method, options.dataset, options.ipc, overrides).run
-    recipe = replace(method.experts(options.dataset, options.ipc), **chosen_settings(options))
+    get_method(options.method)  # a mistyped one fails before the data are loaded
     accelerator = make_accelerator()
-    console = make_console(accelerator)
-    data = prepare_data(load_chosen_data(options, accelerator), run, accelerator)
-    console.print(data.describe())
-    if options.export is not None:
-        check_export(options.export)
-    store = train_store(
-        data,
-        run.network,
-        recipe,
+    store = train_experts(
+        options.method,
+        load_chosen_data(options, accelerator),
         num_experts=options.num_experts,
+        ipc=options.ipc,
+        network=options.network,
+        zca=options.zca,
+        out=options.out,
+        export=options.export,
         seed=options.seed,
         accelerator=accelerator,
-        console=console,
-        folder=options.out,
+        **chosen_settings(options),
     )
-    console.print(expert_table(store))
-    if options.export is not None and accelerator.is_main_process:
-        for path in export_store(store, data, options.export):
-            console.print(str(path))
+    make_console(accelerator).print(expert_table(store))

@@ -17,7 +17,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
 from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
-from sdc_ext.experts.train import ExpertRecipe, train_experts
+from sdc_ext.experts.train import ExpertRecipe, fill_store
 from sdc_ext.networks.create import create_network
 
 # Where experts are kept, unless the user says otherwise.
@@ -154,7 +154,7 @@ def _train(
     with Progress(console=console, disable=console.quiet) as progress:
         bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
         progress.advance(bar, done * recipe.train_epochs)
-        train_experts(
+        fill_store(
             store,
             data,
             info.network,

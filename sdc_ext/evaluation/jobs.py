@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 from accelerate import Accelerator
 
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import check_positive
+from sdc_ext.errors import check_positive_values
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.evaluation.results import REAL, Result, Results
 from sdc_ext.networks.create import check_network
@@ -67,10 +66,9 @@ def evaluation_jobs(
         InputError: For a network that is unknown or does not fit the images, or a number that is
             not above 0.
     """
-    numbers = SimpleNamespace(
+    check_positive_values(
         epoch_eval_train=epoch_eval_train, lr_eval=lr_eval, real_epochs=real_epochs
     )
-    check_positive(numbers, *(name for name, value in vars(numbers).items() if value is not None))
     jobs: list[Job] = []
     real: dict[tuple[object, ...], SyntheticSet] = {}
     of_real: dict[tuple[object, ...], Job] = {}
@@ -114,7 +112,7 @@ def evaluate_sets(
     Raises:
         InputError: If ``num_eval`` is not above 0.
     """
-    check_positive(SimpleNamespace(num_eval=num_eval), "num_eval")
+    check_positive_values(num_eval=num_eval)
     results = Results()
     for job in jobs:
         on_job(job)

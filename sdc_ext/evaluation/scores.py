@@ -10,12 +10,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 
 from accelerate import Accelerator
 
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError, check_positive
+from sdc_ext.errors import InputError, check_positive_values
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.evaluation.selection import label_softly, random_like
 from sdc_ext.networks.create import check_network
@@ -108,8 +107,7 @@ def measure_scores(
         InputError: If ``num_eval`` or ``full_epochs`` is not above 0, or the network is unknown
             or does not fit the images.
     """
-    numbers = SimpleNamespace(num_eval=num_eval, full_epochs=full_epochs)
-    check_positive(numbers, "num_eval", "full_epochs")
+    check_positive_values(num_eval=num_eval, full_epochs=full_epochs)
     network = network or synthetic.info.eval_network
     check_network(network, *data.network_shape)
     test = partial(evaluate, network=network, num_eval=num_eval, seed=seed, accelerator=accelerator)

@@ -6,7 +6,6 @@ from sdc_ext.experts.store import ExpertInfo as ExpertInfo
 from sdc_ext.experts.store import ExpertStore as ExpertStore
 from sdc_ext.experts.store import open_experts as open_experts
 from sdc_ext.experts.train import ExpertRecipe as ExpertRecipe
-from sdc_ext.experts.train import train_experts as train_experts
 
 __all__ = [
     "ExpertInfo",
@@ -15,5 +14,4 @@ __all__ = [
     "Experts",
     "ReplayBuffers",
     "open_experts",
-    "train_experts",
 ]

@@ -122,7 +122,7 @@ def _train_epoch(
     return theta
 
 
-def train_experts(
+def fill_store(
     store: ExpertStore,
     data: RealData,
     network: str,

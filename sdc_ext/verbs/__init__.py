@@ -5,6 +5,7 @@ from sdc_ext.verbs.comparison import compare as compare
 from sdc_ext.verbs.distillation import distill as distill
 from sdc_ext.verbs.evaluation import Evaluated as Evaluated
 from sdc_ext.verbs.evaluation import evaluate_set as evaluate_set
+from sdc_ext.verbs.experts import train_experts as train_experts
 from sdc_ext.verbs.scoring import ScoredSet as ScoredSet
 from sdc_ext.verbs.scoring import score_set as score_set
 from sdc_ext.verbs.selection import select_set as select_set
@@ -18,4 +19,5 @@ __all__ = [
     "evaluate_set",
     "score_set",
     "select_set",
+    "train_experts",
 ]

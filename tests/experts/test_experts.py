@@ -21,7 +21,7 @@ from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.experts.gsam import gsam_direction
 from sdc_ext.experts.replay_buffers import ReplayBuffers
 from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
-from sdc_ext.experts.train import ExpertRecipe, train_expert, train_experts
+from sdc_ext.experts.train import ExpertRecipe, fill_store, train_expert
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import whole_set
 from sdc_ext.networks.create import create_network
@@ -55,7 +55,7 @@ def trained(folder: Path, num_experts: int = 2, recipe: ExpertRecipe = RECIPE) -
     store = ExpertStore.create(folder, info(data, recipe))
     accelerator = Accelerator(cpu=True)
     options = {"num_experts": num_experts, "seed": 0, "accelerator": accelerator}
-    train_experts(store, data, NETWORK, recipe, **options)
+    fill_store(store, data, NETWORK, recipe, **options)
     return store
 
 
@@ -155,7 +155,7 @@ def test_an_expert_does_not_depend_on_those_before_it(tmp_path: Path) -> None:
     def store(name: str) -> ExpertStore:
         made = ExpertStore.create(tmp_path / name, info(data, network=network))
         options = {"num_experts": 2, "seed": 0, "accelerator": Accelerator(cpu=True)}
-        train_experts(made, data, network, RECIPE, **options)
+        fill_store(made, data, network, RECIPE, **options)
         return made
 
     both, one = store("both"), store("one")

@@ -1,0 +1,95 @@
+"""Training the experts that trajectory matching matches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from sdc_ext.adapters import METHODS, find_method, get_method
+from sdc_ext.adapters.settings import resolve
+from sdc_ext.engine.experts import export_store, train_store
+from sdc_ext.errors import InputError, check_positive_values
+from sdc_ext.experts.replay_buffers import check_export
+from sdc_ext.experts.store import ExpertStore
+from sdc_ext.verbs.session import (
+    chosen_settings,
+    make_accelerator,
+    make_console,
+    open_data,
+    prepare_data,
+)
+
+
+def train_experts(
+    method: str,
+    data: Any = "digits",
+    *,
+    num_experts: int = 100,
+    ipc: int = 1,
+    network: str | Callable[..., Any] | None = None,
+    zca: bool | None = None,
+    out: str | Path | None = None,
+    export: str | Path | None = None,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    **recipe: Any,
+) -> ExpertStore:
+    """Trains networks on the real data, and stores their parameters after every epoch.
+
+    Experts that are there already are kept, so that the same call goes on after a stop.
+
+    Args:
+        method: Whose experts: ``"mtt"``, ``"ftd"``, ``"tesla"`` or ``"datm"``.
+        data: The real data, as :func:`~sdc_ext.distill` takes them.
+        num_experts: The number of experts that the store is to hold.
+        ipc: The images per class of their distillation, by which recipes differ.
+        network: The network; by default the method's for these data.
+        zca: Whether the images are ZCA-whitened; by default as the method's distillation does.
+        out: The folder of the store; by default the one in which ``distill`` looks.
+        export: A folder for the originals' ``replay_buffer_*.pt``.
+        seed: Seeds all of them; expert k is the same whichever process trains it.
+        accelerator: Where to run; by default on what the machine has.
+        progress: Show a progress bar.
+        **recipe: Settings of the training, e.g. ``train_epochs=50``; see
+            :class:`~sdc_ext.experts.ExpertRecipe`.
+
+    Raises:
+        InputError: If the method matches no experts, the folder holds experts that were made for
+            something else, or ``export`` holds files of the originals already.
+    """
+    chosen = get_method(method)
+    if chosen.experts is None:
+        found = {name: find_method(name) for name in METHODS.names()}
+        matching = ", ".join(name for name, m in found.items() if m is not None and m.experts)
+        raise InputError(f"{chosen.name} matches no experts: choose from {matching}")
+    check_positive_values(num_experts=num_experts)
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    loaded = open_data(data, accelerator)
+    given = {"network": network, "zca": zca}
+    overrides = chosen_settings(None, {k: v for k, v in given.items() if v is not None})
+    run = resolve(chosen, loaded.name, ipc, overrides).run
+    how = replace(chosen.experts(loaded.name, ipc), **recipe)
+    loaded = prepare_data(loaded, run, accelerator)
+    console.print(loaded.describe())
+    if export is not None:
+        check_export(Path(export))
+    store = train_store(
+        loaded,
+        run.network,
+        how,
+        num_experts=num_experts,
+        seed=seed,
+        accelerator=accelerator,
+        console=console,
+        folder=None if out is None else Path(out),
+    )
+    if export is not None and accelerator.is_main_process:
+        for path in export_store(store, loaded, Path(export)):
+            console.print(str(path))
+    return store
