@@ -13,18 +13,13 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.progress import track
 
-from sdc_ext import distill, evaluate_set, load_data, select_set
+from sdc_ext import distill, evaluate_set, select_set, train_experts
 from sdc_ext.cli import run_program
-from sdc_ext.engine.experts import train_store
-from sdc_ext.experts import ExpertRecipe
 from sdc_ext.report.figures import draw_comparison
 from sdc_ext.report.tables import evaluation_table
 from sdc_ext.sets import Evaluation, SyntheticSet
-from sdc_ext.verbs.session import make_accelerator
 
 NETWORK = "convnet:depth=2:width=64"
-STRATEGY = "color_crop_cutout_scale_rotate"
-EXPERTS = ExpertRecipe(train_epochs=5, batch_train=32, augmentation=STRATEGY)
 MTT = {"syn_steps": 20, "expert_epochs": 2, "max_start_epoch": 4}
 MTT |= {"lr_img": 300.0, "lr_lr": 1e-6, "lr_teacher": 0.02}
 
@@ -50,9 +45,9 @@ def main() -> None:
 
     tested, pictures = defaultdict(tuple), {}
     with TemporaryDirectory(prefix="sdc-demo-") as temporary:
-        folder, quiet = Path(temporary), Console(quiet=True)
-        where = {"accelerator": make_accelerator(), "folder": folder / "experts", "console": quiet}
-        train_store(load_data("digits"), NETWORK, EXPERTS, num_experts=3, seed=0, **where)
+        folder = Path(temporary)
+        experts = {"network": NETWORK, "num_experts": 3, "train_epochs": 5, "progress": False}
+        train_experts("mtt", out=folder / "experts", **experts)
         made = (pair for seed in range(options.seeds) for pair in make_sets(seed, options, folder))
         for row, synthetic in track(made, "distilling", total=5 * options.seeds):
             how = {"networks": NETWORK, "epochs": 300, "seed": synthetic.info.value("seed")}

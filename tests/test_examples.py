@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -164,3 +166,20 @@ def test_flags_without_effect_are_named(run, capsys: pytest.CaptureFixture[str])
     told = capsys.readouterr()
     assert "no effect here: --lr_init, --load_all" in told.out
     assert "no replay_buffer_*.pt in buffers/digits/ConvNetW4" in told.err
+
+
+def test_data_and_a_network_of_ones_own_are_distilled_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "own_data.py"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "SyntheticSet(dc on bars, ipc 2" in done.stdout
+    assert "points gained over lam 0" in done.stdout
+    assert (tmp_path / "bars.png").stat().st_size > 1000
