@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.networks.chunks import default_chunk_size, split_batch
-from sdc_ext.training.gradients import _PLAIN_LOSS, BatchLoss, mean_gradient
+from sdc_ext.training.gradients import PLAIN_LOSS, BatchLoss, mean_gradient
 
 
 def train_epoch(
@@ -22,7 +22,7 @@ def train_epoch(
     *,
     batch_size: int,
     augmentation: Augmentation,
-    batch_loss: BatchLoss = _PLAIN_LOSS,
+    batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> None:
     """One pass over a labelled set in random order, each image augmented on its own.
 
@@ -49,7 +49,7 @@ def train_epoch(
 def accuracy(
     network: nn.Module,
     batches: Sequence[tuple[Tensor, Tensor]],
-    batch_loss: BatchLoss = _PLAIN_LOSS,
+    batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> float:
     """Share of correctly classified images, in [0, 1].
 

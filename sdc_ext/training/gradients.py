@@ -74,7 +74,7 @@ def _functional(
     return what(functional_call(network, parameters, (images,)), labels)
 
 
-_PLAIN_LOSS = BatchLoss()
+PLAIN_LOSS = BatchLoss()
 
 
 def mean_gradient(
@@ -83,7 +83,7 @@ def mean_gradient(
     labels: Tensor,
     *,
     chunk_size: int | None = None,
-    batch_loss: BatchLoss = _PLAIN_LOSS,
+    batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> tuple[Tensor, ...]:
     """Gradient of the mean cross-entropy over a batch, detached.
 
