@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,11 +15,9 @@ from sdc_ext._files import write_whole
 from sdc_ext.cli.folders import check_free
 from sdc_ext.cli.options import parse_seed
 from sdc_ext.errors import InputError
+from sdc_ext.theory import collect, fit_coverage, fit_scaling, read_accuracies
 from sdc_ext.theory.accuracies import Family, Series
-from sdc_ext.theory.coverage import MODE, Coverage
-from sdc_ext.theory.laws import collect, fit_coverage, fit_scaling, read_accuracies
 from sdc_ext.theory.plots import draw_coverage, draw_scaling
-from sdc_ext.theory.scaling import Scaling
 from sdc_ext.theory.tables import (
     coverage_sentences,
     coverage_table,
@@ -72,7 +68,7 @@ def _scaling(options: Namespace) -> None:
     _keep(
         options.out,
         "scaling",
-        [_scaling_json(law) for law in laws],
+        [law.summary() for law in laws],
         lambda path: draw_scaling(laws, path),
         console,
     )
@@ -96,7 +92,7 @@ def _coverage(options: Namespace) -> None:
     _keep(
         options.out,
         "coverage",
-        [_coverage_json(law) for law in laws],
+        [law.summary() for law in laws],
         lambda path: draw_coverage(laws, path),
         console,
     )
@@ -138,33 +134,7 @@ def _keep(
 ) -> None:
     if out is None:
         return
-    text = json.dumps(_finite(laws), indent=1, allow_nan=False)
+    text = json.dumps(laws, indent=1, allow_nan=False)
     write_whole(out / f"{name}.json", lambda path: path.write_text(text))
     write_whole(out / f"{name}.png", draw)
     console.print(f"{name}.json and {name}.png in {out}")
-
-
-def _scaling_json(law: Scaling) -> dict[str, Any]:
-    content = asdict(law)
-    for name, fitted in law.laws.items():
-        content["laws"][name]["saturation"] = fitted.saturation
-    return {
-        **content,
-        "verdict": law.verdict,
-        "aicc_claims": law.aicc_claims,
-        "chosen": law.chosen,
-        "misfit": law.misfit,
-    }
-
-
-def _coverage_json(law: Coverage) -> dict[str, Any]:
-    return {"mode": MODE, **asdict(law), "best": law.best, "claimed": law.claimed}
-
-
-def _finite(content: Any) -> Any:
-    """Content for JSON, which has no infinity: null stands for it."""
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -18,8 +18,10 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from sdc_ext._seeds import seed_torch
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError
+from sdc_ext.errors import InputError, check_choice
+from sdc_ext.evaluation.selection import pick_at_random
 from sdc_ext.networks.chunks import split_batch, uses_batch_statistics
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.training.epochs import normalized_batches
@@ -92,6 +94,29 @@ def score_samples(
     hard = labels if labels.ndim == 1 else labels.argmax(1)
     wrong = (outputs.argmax(1) != hard).float()
     return Difficulty(wrong.cpu(), norms.cpu(), losses.cpu())
+
+
+def real_samples(data: RealData, split: str, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random real images of each class, as many as there are up to a number.
+
+    Args:
+        data: The real data.
+        split: ``"test"`` or ``"train"``.
+        per_class: The number of images of each class.
+        seed: Seeds the choice.
+
+    Returns:
+        Images (N, C, H, W), normalised, and labels (N,), sorted by class.
+
+    Raises:
+        InputError: For another split.
+    """
+    check_choice("split", split, ("test", "train"))
+    images = data.test if split == "test" else data.train
+    seed_torch(seed, "scored")
+    by_class = (torch.nonzero(images.labels == c)[:, 0] for c in range(len(data.classes)))
+    index = torch.cat([pick_at_random(of_class, per_class) for of_class in by_class])
+    return data.normalize(images.images[index]), images.labels[index]
 
 
 def measure_difficulty(

@@ -15,8 +15,8 @@ Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.0581
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from scipy.special import comb
 
 from sdc_ext.errors import InputError
 from sdc_ext.theory.accuracies import Family, Quantity, Series
-from sdc_ext.theory.fitting import Array, Interval, Profile, corrected_aic, fit
+from sdc_ext.theory.fitting import Array, Interval, Profile, corrected_aic, finite, fit
 from sdc_ext.theory.required import Required, Trend, required_sizes, trend
 
 FormName: TypeAlias = Literal["log", "constant", "linear", "floor"]
@@ -102,6 +102,12 @@ class Coverage:
         a, b, h = (self.forms["log"].parameters[name] for name in "ABh")
         center = np.exp(np.log(self.sizes).mean())
         return np.asarray(b + a * np.sqrt((1 + h * np.log(count)) * center / sizes))
+
+    def summary(self) -> dict[str, Any]:
+        """All of it, and what follows from it, as content for JSON; None is infinite."""
+        return dict(
+            finite({"mode": MODE, **asdict(self), "best": self.best, "claimed": self.claimed})
+        )
 
 
 def fit_coverage(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -109,3 +110,12 @@ def interval(draws: ArrayLike) -> Interval:
     # Infinite draws are compared, not averaged.
     low, high = np.quantile(np.asarray(draws), [tail, 1 - tail], method="nearest")
     return float(low), float(high)
+
+
+def finite(content: Any) -> Any:
+    """Content for JSON, which has no infinity and no NaN: None stands for them."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

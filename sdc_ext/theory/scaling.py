@@ -9,8 +9,8 @@ a law as an upper bound; that measurements follow it is what a fit examines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from sdc_ext.theory.fitting import (
     Interval,
     Profile,
     corrected_aic,
+    finite,
     fit,
     interval,
     whitening,
@@ -186,6 +187,15 @@ class Scaling:
     def chosen(self) -> Name:
         """The law to go by: the one with a floor only where the test sees a floor."""
         return "S2" if self._sees_floor else "S0"
+
+    def summary(self) -> dict[str, Any]:
+        """All of it, and what follows from it, as content for JSON; None is infinite."""
+        content = asdict(self)
+        for name, fitted in self.laws.items():
+            content["laws"][name]["saturation"] = fitted.saturation
+        content |= {"verdict": self.verdict, "aicc_claims": self.aicc_claims}
+        content |= {"chosen": self.chosen, "misfit": self.misfit}
+        return dict(finite(content))
 
     @property
     def _sees_floor(self) -> bool:

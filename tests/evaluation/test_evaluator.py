@@ -19,7 +19,7 @@ from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.sets.info import Evaluation
-from sdc_ext.theory.laws import collect, read_accuracies
+from sdc_ext.theory import collect, read_accuracies
 from sdc_ext.training import recipe as module
 from sdc_ext.training.gradients import BatchLoss
 from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch

@@ -1,0 +1,166 @@
+"""How hard real and distilled samples are for networks (the SDC paper, Figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import RenderableType
+from rich.progress import Progress
+from torch import Tensor
+
+from sdc_ext._files import write_table, write_whole
+from sdc_ext.adapters.recipes.gradient import network_rule
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError, check_positive
+from sdc_ext.evaluation.difficulty import Difficulty, measure_difficulty, real_samples
+from sdc_ext.networks.create import check_network
+from sdc_ext.report.figures import draw_difficulty
+from sdc_ext.report.shown import Shown
+from sdc_ext.report.tables import difficulty_table
+from sdc_ext.training.probe import Probe
+from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
+from sdc_ext.verbs.session import chosen_settings, make_accelerator, make_console, open_data
+
+
+@dataclass(frozen=True)
+class MeasuredDifficulty(Shown):
+    """How hard samples are for an ensemble of networks that were trained on the real images.
+
+    Attributes:
+        difficulty: By the name of the samples and the epoch after which they were scored.
+        labels: The labels of the samples by name, (N,) int64 or (N, classes) probabilities.
+        network: What was trained.
+        num_networks: The number of networks.
+        dataset: The name of the real data.
+    """
+
+    difficulty: Mapping[tuple[str, int], Difficulty]
+    labels: Mapping[str, Tensor]
+    network: str
+    num_networks: int
+    dataset: str
+
+    def tables(self) -> Sequence[RenderableType]:
+        trained = f"{self.num_networks} {self.network}, on the training images of {self.dataset}"
+        return difficulty_table(self.difficulty), trained
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per sample and epoch."""
+        return [
+            {
+                "samples": name,
+                "index": k,
+                "label": int(label if label.ndim == 0 else label.argmax()),
+                "epoch": epoch,
+                "misclassified": float(d.misclassified[k]),
+                "gradn": float(d.gradn[k]),
+                "loss": float(d.loss[k]),
+            }
+            for (name, epoch), d in self.difficulty.items()
+            for k, label in enumerate(self.labels[name])
+        ]
+
+    def draw(self, path: str | Path) -> None:
+        """Draws GraDN and the loss beside misclassification after the last epoch."""
+        last = max(epoch for _, epoch in self.difficulty)
+        of_last = {name: d for (name, epoch), d in self.difficulty.items() if epoch == last}
+        write_whole(Path(path), lambda file: draw_difficulty(of_last, file))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``difficulty.csv`` and ``difficulty.png``."""
+        out = Path(folder)
+        write_table(self.rows(), out / "difficulty.csv")
+        self.draw(out / "difficulty.png")
+
+
+def difficulty_of(
+    sets: Sets = (),
+    data: Any = None,
+    *,
+    split: str = "test",
+    per_class: int = 100,
+    num_networks: int = 20,
+    epochs: Sequence[int] | None = None,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    **probe: Any,
+) -> MeasuredDifficulty:
+    """Scores real images, and distilled sets beside them, by networks trained on real images.
+
+    Args:
+        sets: Distilled sets, all of the same data; see :func:`~sdc_ext.evaluate_set`. There need
+            not be any.
+        data: The real data, as :func:`~sdc_ext.distill` takes them; by default the digits.
+        split: The real images that are scored, ``"test"`` or ``"train"``.
+        per_class: The number of real images of each class, at most.
+        num_networks: The number of networks in the ensemble; the paper has 20.
+        epochs: The epochs after which samples are scored; by default the last.
+        seed: Seeds the networks and the choice of real images.
+        accelerator: Where to run; by default on what the machine has.
+        progress: Show a progress bar.
+        **probe: Settings of the networks' training, e.g. ``train_epochs=20``; see
+            :class:`~sdc_ext.training.Probe`. The network is by default what the first set was
+            evaluated with.
+
+    Returns:
+        Misclassification, GraDN and loss of every sample, which print as a table of means.
+
+    Raises:
+        InputError: If a set cannot be read or is of other data than the first, a number is not
+            above 0, or an epoch is none of the training's.
+
+    Reference: the SDC paper, Definitions 1 and 2.
+    """
+    numbers = SimpleNamespace(per_class=per_class, num_networks=num_networks)
+    check_positive(numbers, "per_class", "num_networks")
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    opened, real = _of_one_data(sets, data, accelerator)
+    trained = _probe(opened, real, probe)
+    samples = {f"real {split}": real_samples(real, split, per_class, seed)}
+    samples |= {one.name: (one.synthetic.images, one.synthetic.labels) for one in opened}
+    with Progress(console=console, disable=console.quiet) as bar:
+        total = num_networks * trained.train_epochs
+        task = bar.add_task(f"training {trained.network}", total=total)
+        found = measure_difficulty(
+            *(samples, real, trained),
+            epochs=sorted(set(epochs or [trained.train_epochs])),
+            networks=num_networks,
+            seed=seed,
+            accelerator=accelerator,
+            on_epoch=lambda: bar.advance(task, accelerator.num_processes),
+        )
+    labels = {name: labels for name, (_, labels) in samples.items()}
+    return MeasuredDifficulty(found, labels, trained.network, num_networks, real.name)
+
+
+def _of_one_data(
+    sets: Sets, data: Any, accelerator: Accelerator
+) -> tuple[list[OpenedSet], RealData]:
+    """The sets and the real data, normalised as all of the sets are."""
+    real = None if data is None else open_data(data, accelerator)
+    opened = open_sets(sets, real, accelerator)
+    if not opened:
+        return [], open_data("digits", accelerator) if real is None else real
+    first = opened[0]
+    for one in opened:
+        if one.data.identity != first.data.identity:
+            raise InputError(f"{one.name} belongs to other data than {first.name}: score it alone")
+    return opened, first.data
+
+
+def _probe(opened: Sequence[OpenedSet], data: RealData, settings: Mapping[str, Any]) -> Probe:
+    """How networks are trained, which are those of the first set or of the data's recipes."""
+    if opened:
+        network = opened[0].synthetic.info.eval_network
+    else:
+        network = network_rule(data.name).get("network", ("convnet", ""))[0]
+    probe = Probe(**{"network": network, **chosen_settings(None, settings)})
+    check_network(probe.network, *data.network_shape)
+    return probe

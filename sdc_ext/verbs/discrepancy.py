@@ -1,0 +1,210 @@
+"""How far distilled sets are from the real data, beside random real images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console, RenderableType
+from rich.progress import Progress
+
+from sdc_ext._files import write_table, write_whole
+from sdc_ext.errors import check_choice
+from sdc_ext.evaluation.closeness import (
+    SPACES,
+    Closeness,
+    check_sizes,
+    compare_with_real,
+    feature_maps,
+)
+from sdc_ext.evaluation.discrepancies import DISCREPANCIES, choose_discrepancies
+from sdc_ext.networks.create import check_network
+from sdc_ext.report.figures import draw_closeness
+from sdc_ext.report.shown import Shown
+from sdc_ext.report.tables import closeness_table
+from sdc_ext.training.probe import Probe
+from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
+from sdc_ext.verbs.session import chosen_settings, make_accelerator, make_console
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured of every set, checked before anything is trained.
+
+    Attributes:
+        measures: The names of discrepancies; see
+            :func:`~sdc_ext.evaluation.discrepancies.choose_discrepancies`.
+        spaces: Where points are compared: ``"pixels"``, and the features of ``"random"`` and
+            ``"trained"`` networks.
+        draws: The number of random sets, at least 2.
+        max_real: The number of real images to compare with at most, of a class and of all.
+        seed: Seeds the networks, the draws and the choice of real images.
+
+    Raises:
+        InputError: If a name is unknown or needs a package that is missing, or a number is too
+            low.
+    """
+
+    measures: Sequence[str] = tuple(DISCREPANCIES)
+    spaces: Sequence[str] = SPACES
+    draws: int = 20
+    max_real: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(self.draws, self.max_real)
+        choose_discrepancies(self.measures)
+        for space in self.spaces:
+            check_choice("space", space, SPACES)
+
+
+@dataclass(frozen=True)
+class MeasuredDiscrepancy(Shown):
+    """Discrepancies of sets to the real data, and of random real images.
+
+    Attributes:
+        closeness: For each set by name, a value for every space, measure and class.
+        measurement: What was measured.
+        network: What features were taken from.
+    """
+
+    closeness: Mapping[str, Sequence[Closeness]]
+    measurement: Measurement
+    network: str
+
+    def tables(self) -> Sequence[RenderableType]:
+        how = self.measurement
+        return closeness_table(self.closeness), (
+            f"{how.draws} draws of random images; compared with training images, at most "
+            f"{how.max_real} at random; networks: {self.network}"
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per set, space, measure and class."""
+        return [
+            {
+                "set": name,
+                "space": row.space,
+                "measure": row.measure,
+                "images": row.images,
+                "network": "" if row.space == "pixels" else self.network,
+                "seed": self.measurement.seed,
+                "real": row.real,
+                "synthetic": row.synthetic,
+                "draws": len(row.random),
+                "value": row.value,
+                "random_mean": row.random_mean,
+                "random_std": row.random_std,
+                "ratio": row.ratio,
+            }
+            for name, of_set in self.closeness.items()
+            for row in of_set
+        ]
+
+    def draw(self, path: str | Path) -> None:
+        """Draws the ratios to random real images."""
+        write_whole(Path(path), lambda file: draw_closeness(self.closeness, file))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``discrepancies.csv`` and ``discrepancies.png``."""
+        out = Path(folder)
+        write_table(self.rows(), out / "discrepancies.csv")
+        self.draw(out / "discrepancies.png")
+
+
+def discrepancy_of(
+    sets: Sets,
+    data: Any = None,
+    *,
+    measurement: Measurement | None = None,
+    out: str | Path | None = None,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    **probe: Any,
+) -> MeasuredDiscrepancy:
+    """Measures how far sets are from the real data, beside random real images of the same size.
+
+    Args:
+        sets: One distilled set or several; see :func:`~sdc_ext.evaluate_set`.
+        data: The real data; see :func:`~sdc_ext.evaluate_set`.
+        measurement: What is measured; by default all that needs no further package.
+        out: A folder for the table and the chart, which are written anew after every set.
+        accelerator: Where to run; by default on what the machine has.
+        progress: Show a progress bar.
+        **probe: Settings of the networks whose features are compared, e.g. ``train_epochs=20``;
+            see :class:`~sdc_ext.training.Probe`. The network is by default what the first set was
+            evaluated with.
+
+    Returns:
+        The discrepancies, which print as a table of ratios to random images.
+
+    Raises:
+        InputError: If a set cannot be read or does not fit the data, or the network does not fit
+            the images.
+    """
+    accelerator = accelerator or make_accelerator()
+    opened = open_sets(sets, data, accelerator)
+    return measure_sets(
+        opened,
+        measurement or Measurement(),
+        common_probe(opened, probe),
+        out=None if out is None else Path(out),
+        accelerator=accelerator,
+        console=make_console(accelerator, progress),
+    )
+
+
+def common_probe(opened: Sequence[OpenedSet], settings: Mapping[str, Any]) -> Probe:
+    """One network for all sets, or their values could not be compared.
+
+    Raises:
+        InputError: If it does not fit the images of a set.
+    """
+    network = opened[0].synthetic.info.eval_network
+    probe = Probe(**{"network": network, **chosen_settings(None, settings)})
+    for one in opened:
+        check_network(probe.network, *one.data.network_shape)
+    return probe
+
+
+def measure_sets(
+    opened: Sequence[OpenedSet],
+    how: Measurement,
+    probe: Probe,
+    *,
+    out: Path | None,
+    accelerator: Accelerator,
+    console: Console,
+) -> MeasuredDiscrepancy:
+    """What :func:`discrepancy_of` does once everything is checked."""
+    by_data = {one.data.identity: one.data for one in opened}
+    epochs = probe.train_epochs * len(by_data) if "trained" in how.spaces else 0
+    steps = sum(1 + len(one.data.classes) for one in opened)
+    found: dict[str, list[Closeness]] = {}
+    measured = MeasuredDiscrepancy(found, how, probe.network)
+    with Progress(console=console, disable=console.quiet) as bar:
+        task = bar.add_task(f"training {probe.network}", total=steps + epochs)
+        maps = {
+            identity: feature_maps(
+                *(how.spaces, data, probe),
+                seed=how.seed,
+                device=accelerator.device,
+                on_epoch=lambda: bar.advance(task),
+            )
+            for identity, data in by_data.items()
+        }
+        for name, synthetic, data in opened:
+            bar.update(task, description=name)
+            found[name] = compare_with_real(
+                *(synthetic, data, maps[data.identity], choose_discrepancies(how.measures)),
+                draws=how.draws,
+                seed=how.seed,
+                max_real=how.max_real,
+                on_group=lambda: bar.advance(task),
+            )
+            if out is not None and accelerator.is_main_process:
+                measured.save(out)  # hours of work are not lost to an interruption
+    return measured

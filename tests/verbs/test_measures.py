@@ -1,0 +1,63 @@
+"""Difficulty and discrepancy as a person measures them from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdc_ext import InputError, load_data, select_set
+from sdc_ext.verbs.difficulty import difficulty_of
+from sdc_ext.verbs.discrepancy import Measurement, discrepancy_of
+
+SMALL: dict[str, Any] = {"network": "convnet:depth=1:width=4", "train_epochs": 2, "progress": False}
+
+
+def test_real_samples_and_sets_have_difficulties(tmp_path: Path) -> None:
+    chosen = select_set("random", ipc=2, progress=False)
+    options: dict[str, Any] = {"per_class": 3, "num_networks": 1, **SMALL}
+    found = difficulty_of({"mine": chosen}, epochs=[2, 1], **options)
+    scored = {("real test", 1), ("mine", 1), ("real test", 2), ("mine", 2)}
+    assert set(found.difficulty) == scored
+    rows = found.rows()
+    assert len(rows) == 2 * (30 + 20)
+    assert {row["label"] for row in rows} == set(range(10))
+    assert "1 convnet:depth=1:width=4, on the training images of digits" in str(found)
+    found.save(tmp_path / "out")
+    assert (tmp_path / "out" / "difficulty.csv").is_file()
+    assert (tmp_path / "out" / "difficulty.png").stat().st_size > 1000
+
+
+def test_difficulty_needs_no_set() -> None:
+    found = difficulty_of(data=load_data("digits"), split="train", num_networks=1, **SMALL)
+    assert [*found.difficulty] == [("real train", 2)] and len(found.rows()) == 1000
+    with pytest.raises(InputError, match="per_class must be above 0, got 0"):
+        difficulty_of(per_class=0, **SMALL)
+    with pytest.raises(InputError, match="unknown split 'tset': did you mean 'test'"):
+        difficulty_of(split="tset", **SMALL)
+
+
+def test_discrepancies_print_and_are_kept(tmp_path: Path) -> None:
+    chosen = select_set("random", progress=False)
+    how = Measurement(["mmd-linear"], ["pixels"], draws=2)
+    found = discrepancy_of(chosen, measurement=how, out=tmp_path / "out", **SMALL)
+    assert [row["images"] for row in found.rows()] == ["pooled", *map(str, range(10))]
+    assert "2 draws of random images" in str(found) and "<pre" in found._repr_html_()
+    assert len((tmp_path / "out" / "discrepancies.csv").read_text().splitlines()) == 12
+    found.draw(tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"draws": 1}, "draws must be at least 2"),
+        ({"max_real": 0}, "max_real must be at least 1"),
+        ({"spaces": ["pixel"]}, "unknown space 'pixel': did you mean 'pixels'"),
+        ({"measures": ["energi"]}, "unknown measure 'energi': did you mean 'energy'"),
+    ],
+)
+def test_measurements_are_checked_at_once(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Measurement(**wrong)
