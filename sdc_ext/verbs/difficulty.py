@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from accelerate import Accelerator
@@ -16,7 +15,7 @@ from torch import Tensor
 from sdc_ext._files import write_table, write_whole
 from sdc_ext.adapters.recipes.gradient import network_rule
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError, check_positive
+from sdc_ext.errors import InputError, check_positive_values
 from sdc_ext.evaluation.difficulty import Difficulty, measure_difficulty, real_samples
 from sdc_ext.networks.create import check_network
 from sdc_ext.report.figures import draw_difficulty
@@ -117,8 +116,7 @@ def difficulty_of(
 
     Reference: the SDC paper, Definitions 1 and 2.
     """
-    numbers = SimpleNamespace(per_class=per_class, num_networks=num_networks)
-    check_positive(numbers, "per_class", "num_networks")
+    check_positive_values(per_class=per_class, num_networks=num_networks)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     opened, real = _of_one_data(sets, data, accelerator)
