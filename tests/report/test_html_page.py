@@ -15,7 +15,7 @@ from PIL import Image
 
 from sdc_ext.cli import main
 from sdc_ext.report.svg_charts import Line, line_chart
-from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.info import Correction
 
 TINY = [
     *("--network", "convnet:width=4:depth=1", "--batch-real", "8", "--iterations", "6"),
@@ -89,7 +89,7 @@ def test_page_says_what_the_runs_say(tmp_path: Path, runs: Path) -> None:
 def test_corrections_are_told_apart_by_their_values(
     tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SetInfo, "correction", "in other words")
+    monkeypatch.setattr(Correction, "__str__", lambda correction: "in other words")
     text, page = report(tmp_path / "report.html", runs)
     assert len(re.findall(r"</span>in other words</li>", text)) == 2
     assert len(re.findall(r" to [0-9.]+ with in other words", text)) == 2
