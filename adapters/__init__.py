@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from sdc_ext._options import option
 from sdc_ext._registry import Registry
 from sdc_ext.adapters.base import Loop as Loop
@@ -92,4 +94,10 @@ def _check(method: object) -> Method:
             f"the loop of method {method.name!r}, {method.loop.__name__}, must be a dataclass: "
             "decorate it with @dataclass(frozen=True)"
         )
+    for field in fields(method.loop):
+        if "help" not in field.metadata:
+            raise InputError(
+                f"the setting {field.name!r} of method {method.name!r} has no help: make the field "
+                "with sdc_ext.adapters.option"
+            )
     return method

@@ -78,8 +78,12 @@ class Loop(ABC):
 
     @property
     def augmentation(self) -> str:
-        """The augmentation of the synthetic images, as options spell it."""
-        return "none"
+        """The augmentation of the synthetic images, as options spell it.
+
+        A loop that augments calls the setting ``dsa_strategy``, as the originals do, since networks
+        are evaluated with the same by default.
+        """
+        return str(getattr(self, "dsa_strategy", "none"))
 
     @property
     def align_corners(self) -> bool:

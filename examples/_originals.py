@@ -15,12 +15,11 @@ import sdc_ext
 from sdc_ext import InputError, distill, load_data
 from sdc_ext.cli import run_program
 from sdc_ext.data import RealData
-from sdc_ext.report.tables import expert_table
 from sdc_ext.sets import SyntheticSet
 from sdc_ext.sets.formats.best import write_best
 from sdc_ext.sets.formats.original_names import original_name, our_network
 from sdc_ext.sets.formats.res import write_res
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import make_accelerator
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
@@ -301,7 +300,7 @@ def train_experts(args: Any, method: str, **recipe: Any) -> None:
         recipe: what only this method's recipe has.
     """
     folder = expert_folder(args)
-    store = sdc_ext.train_experts(
+    sdc_ext.train_experts(
         method,
         data(args),
         network=our_network(args.model),
@@ -315,7 +314,6 @@ def train_experts(args: Any, method: str, **recipe: Any) -> None:
         augmentation=augmentation(args),
         **recipe,
     )
-    make_console(make_accelerator()).print(expert_table(store))
 
 
 def expert_folder(args: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Distils a data set and a network of one's own with two methods, compares lam, and draws."""
+"""Distils your own data with your own network by two methods, compares lam, and draws."""
 
 import torch
 from torch import nn
@@ -29,7 +29,7 @@ def small_net(in_chans, num_classes, img_size):
 
 
 data = load_data(Bars(), name="bars")
-run = {"network": small_net, "iterations": 20, "num_eval": 3, "epoch_eval_train": 100}
+run = {"network": small_net, "iterations": 10, "num_eval": 2, "epoch_eval_train": 50}
 for method in ("dc", "dm"):
     print(distill(method, data, ipc=2, out=f"runs/bars-{method}", **run))  # and a grid.png there
 compared = compare("dc", data, lams=(0, 5), seeds=3, out="runs/bars-compare", **run)

@@ -6,6 +6,7 @@ torch alone. The verbs (``distill``, ``compare``, ``evaluate_set``, ...) load on
 
 from __future__ import annotations
 
+import importlib.util
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from sdc_ext.networks import register_network as register_network
     from sdc_ext.sets import load_set as load_set
     from sdc_ext.verbs import compare as compare
+    from sdc_ext.verbs import difficulty_of as difficulty_of
+    from sdc_ext.verbs import discrepancy_of as discrepancy_of
     from sdc_ext.verbs import distill as distill
     from sdc_ext.verbs import evaluate_set as evaluate_set
     from sdc_ext.verbs import score_set as score_set
@@ -38,6 +41,8 @@ __version__ = "0.1.0"
 # Where a name comes from that needs more than torch.
 _ON_DEMAND = {
     "compare": "sdc_ext.verbs",
+    "difficulty_of": "sdc_ext.verbs",
+    "discrepancy_of": "sdc_ext.verbs",
     "distill": "sdc_ext.verbs",
     "evaluate_set": "sdc_ext.verbs",
     "load_data": "sdc_ext.data",
@@ -48,7 +53,7 @@ _ON_DEMAND = {
     "score_set": "sdc_ext.verbs",
     "select_set": "sdc_ext.verbs",
     "train_experts": "sdc_ext.verbs",
-    "tune": "sdc_ext.verbs.tuning",  # needs optuna
+    "tune": "sdc_ext.verbs.tuning",
 }
 
 __all__ = [
@@ -58,6 +63,8 @@ __all__ = [
     "LogRamp",
     "SDCLoss",
     "compare",
+    "difficulty_of",
+    "discrepancy_of",
     "distill",
     "evaluate_set",
     "gradient_norm",
@@ -71,12 +78,13 @@ __all__ = [
     "sdc_penalty",
     "select_set",
     "train_experts",
-    "tune",
     "with_sdc",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "tune" and importlib.util.find_spec("optuna") is None:
+        raise InputError("tune needs optuna: pip install 'sdc-ext[tune]'")
     if name in _ON_DEMAND:
         return getattr(import_module(_ON_DEMAND[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import sysconfig
@@ -17,10 +18,25 @@ TINY = [
     *("--network", "convnet:width=8:depth=1", "--iterations", "2", "--ipc", "1"),
     *("--num-eval", "1", "--epoch-eval-train", "2", "--batch-real", "8"),
 ]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+# Runs several commands in one process, since most of a command's time is the import of torch.
+DRIVER = """
+import contextlib, io, json, sys
+from sdc_ext.cli import main
+results = []
+for command in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main(command)
+        except SystemExit as end:  # --help
+            status = end.code
+    results.append([status, out.getvalue(), err.getvalue()])
+print(json.dumps(results))
+"""
+Run = Callable[..., list[tuple[int, str, str]]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sdc_ext(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Runs a command in a fresh environment that has the plug-in, and sees the packages of ours."""
     folder = tmp_path_factory.mktemp("fresh")
@@ -39,48 +55,40 @@ def sdc_ext(tmp_path_factory: pytest.TempPathFactory) -> Run:
     options = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
     subprocess.run([*pip, *options, folder / "plugin"], check=True, timeout=120)
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [python, "-m", "sdc_ext.cli", *arguments],
+    def run(*commands: list[str]) -> list[tuple[int, str, str]]:
+        done = subprocess.run(
+            [python, "-c", DRIVER, json.dumps(commands)],
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
         )
+        assert done.returncode == 0, done.stderr
+        return [tuple(result) for result in json.loads(done.stdout.splitlines()[-1])]
 
     return run
 
 
-def test_a_matching_loss_of_ones_own_has_options_and_comes_with_the_rest(
+def test_methods_of_others_come_with_options_evaluation_comparison_and_report(
     sdc_ext: Run, tmp_path: Path
 ) -> None:
-    assert "--delta" in sdc_ext("distill", "gradient-huber", "--help").stdout
-    out = tmp_path / "set"
-    made = sdc_ext(
-        *("distill", "gradient-huber", *TINY, "--delta", "0.05", "--lam", "0.1", "--out", out)
+    out, page = str(tmp_path / "set"), str(tmp_path / "page.html")
+    huber = ["distill", "gradient-huber", *TINY, "--delta", "0.05", "--lam", "0.1", "--out", out]
+    lams = ["--lam", "0", "0.1", "--seeds", "2", "--out", str(tmp_path / "compared")]
+    usage, *done, mistyped = sdc_ext(
+        ["distill", "gradient-huber", "--help"],
+        huber,
+        ["evaluate", out, "--num-eval", "1", "--out", str(tmp_path / "accuracies")],
+        ["show", out],
+        ["report", out, "--out", page],
+        ["compare", "mean-image", *TINY, *lams],
+        ["distill", "gradient-hubert"],
     )
-    assert made.returncode == 0, made.stderr
-    info = SyntheticSet.load(out).info
+    assert "--delta" in usage[1]
+    assert [(status, err) for status, _, err in done] == [(0, "")] * 5
+    info = SyntheticSet.load(tmp_path / "set").info
     assert (info.method, info.value("delta"), info.value("lam")) == ("gradient-huber", 0.05, 0.1)
-    evaluated = sdc_ext("evaluate", out, "--num-eval", "1", "--out", tmp_path / "accuracies")
-    assert evaluated.returncode == 0, evaluated.stderr
-    reported = sdc_ext("report", out, "--out", tmp_path / "page.html")
-    assert reported.returncode == 0, reported.stderr
-    assert "gradient-huber" in (tmp_path / "page.html").read_text()
-    shown = sdc_ext("show", out)
-    assert shown.returncode == 0 and "gradient-huber" in shown.stdout
-
-
-def test_a_loop_of_ones_own_is_compared(sdc_ext: Run, tmp_path: Path) -> None:
-    out = tmp_path / "compared"
-    lams = ["--lam", "0", "0.1", "--seeds", "2", "--out", out]
-    compared = sdc_ext("compare", "mean-image", *TINY, *lams)
-    assert compared.returncode == 0, compared.stderr
-    assert "GraDN" in compared.stdout and (out / "comparison.png").is_file()
-
-
-def test_a_mistyped_method_lists_those_of_others(sdc_ext: Run) -> None:
-    mistyped = sdc_ext("distill", "gradient-hubert")
-    assert mistyped.returncode == 2
-    assert "did you mean 'gradient-huber'?" in mistyped.stderr
-    assert "mean-image" in mistyped.stderr
+    assert "gradient-huber" in done[2][1] and "gradient-huber" in Path(page).read_text()
+    assert "GraDN" in done[4][1] and (tmp_path / "compared" / "comparison.png").is_file()
+    assert mistyped[0] == 2
+    assert "did you mean 'gradient-huber'?" in mistyped[2] and "mean-image" in mistyped[2]

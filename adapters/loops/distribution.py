@@ -124,11 +124,6 @@ class DistributionMatching(Loop):
         parse_augmentation(self.dsa_strategy)
         check_positive(self, "lr_img", "batch_real")
 
-    @property
-    def augmentation(self) -> str:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
-        return self.dsa_strategy
-
     def matching_loss(self) -> Callable[..., Tensor]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         return mean_feature_distance

@@ -186,11 +186,6 @@ class GradientMatching(Loop):
         return derived
 
     @property
-    def augmentation(self) -> str:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
-        return self.dsa_strategy
-
-    @property
     def unused(self) -> set[str]:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}

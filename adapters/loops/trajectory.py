@@ -170,11 +170,6 @@ class TrajectoryMatching(Loop):
         return derived
 
     @property
-    def augmentation(self) -> str:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
-        return self.dsa_strategy
-
-    @property
     def align_corners(self) -> bool:
         """See :class:`~sdc_ext.adapters.base.Loop`."""
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from sdc_ext.adapters import get_method
+from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.distill import add_distillation
 from sdc_ext.cli.options import chosen_settings
@@ -32,6 +32,8 @@ def _compare(options: Namespace) -> None:
     method = get_method(options.method)
     name = f"compare-{method.name}-{data_label(options)}-ipc{options.ipc}"
     out = options.out or Path("runs") / name
+    settings = chosen_settings(options)
+    resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     accelerator = make_accelerator(options.mixed_precision)
     compared = compare(
         method.name,
@@ -43,7 +45,7 @@ def _compare(options: Namespace) -> None:
         experts=options.experts,
         compile=options.compile,
         accelerator=accelerator,
-        **chosen_settings(options),
+        **settings,
     )
     console = make_console(accelerator)
     if accelerator.is_main_process:  # it alone has the histories

@@ -6,13 +6,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.folders import claim_folder
 from sdc_ext.cli.options import add_settings, chosen_settings, parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.difficulty import difficulty_of
 from sdc_ext.verbs.opening import OpenedSet
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.folders import claim_folder
 from sdc_ext.cli.options import add_settings, chosen_settings, listed, parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.evaluation.discrepancies import DISCREPANCIES
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.discrepancy import Measurement, common_probe, measure_sets
 from sdc_ext.verbs.opening import OpenedSet
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:

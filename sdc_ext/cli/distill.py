@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sdc_ext.adapters import METHODS, find_method, get_method
+from sdc_ext.adapters import METHODS, find_method, get_method, resolve
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed, whole_ramp
@@ -70,6 +70,7 @@ def _distill(options: Namespace) -> None:
     if "lam_ramp" in settings:
         settings["lam_ramp"] = whole_ramp(settings["lam_ramp"])
     out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
+    resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     accelerator = make_accelerator(options.mixed_precision, options.tracker, out)
     synthetic = distill(
         method.name,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.folders import claim_folder
 from sdc_ext.cli.options import listed, parse_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import check_positive
 from sdc_ext.evaluation.jobs import evaluation_jobs
 from sdc_ext.verbs.evaluation import run_jobs
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:

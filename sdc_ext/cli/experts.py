@@ -10,9 +10,8 @@ from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed
 from sdc_ext.errors import check_positive
 from sdc_ext.experts.train import ExpertRecipe
-from sdc_ext.report.tables import expert_table
 from sdc_ext.verbs.experts import train_experts
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -38,7 +37,7 @@ def _run(options: Namespace) -> None:
     check_positive(options, "num_experts")
     get_method(options.method)  # a mistyped one fails before the data are loaded
     accelerator = make_accelerator()
-    store = train_experts(
+    train_experts(
         options.method,
         load_chosen_data(options, accelerator),
         num_experts=options.num_experts,
@@ -51,4 +50,3 @@ def _run(options: Namespace) -> None:
         accelerator=accelerator,
         **chosen_settings(options),
     )
-    make_console(accelerator).print(expert_table(store))

@@ -6,14 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdc_ext.errors import InputError
 from sdc_ext.sets.loading import kind_of
-
-
-def check_free(out: Path | None) -> None:
-    """Raises InputError if the folder of results is taken."""
-    if out is not None and out.exists():
-        raise InputError(f"{out} exists: choose another --out")
 
 
 def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path:

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from sdc_ext._files import write_whole
-from sdc_ext.cli.folders import check_free
 from sdc_ext.cli.options import parse_seed
 from sdc_ext.errors import InputError
 from sdc_ext.theory import collect, fit_coverage, fit_scaling, read_accuracies
@@ -25,6 +24,7 @@ from sdc_ext.theory.tables import (
     form_table,
     scaling_table,
 )
+from sdc_ext.verbs.session import check_free
 
 _Measured = TypeVar("_Measured")
 _Law = TypeVar("_Law")

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sdc_ext._files import write_table, write_whole
-from sdc_ext.cli.folders import check_free, claim_folder
+from sdc_ext.cli.folders import claim_folder
 from sdc_ext.cli.options import parse_seed
 from sdc_ext.theory.perceptron_simulation import Simulator
 from sdc_ext.theory.perceptron_study import Setting, draw_study, study
 from sdc_ext.theory.tables import crossover_table
+from sdc_ext.verbs.session import check_free
 
 
 def add_perceptron(commands: Any) -> None:

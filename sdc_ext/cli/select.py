@@ -6,14 +6,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.cli.data import data_label, load_chosen_data
-from sdc_ext.cli.folders import check_free
 from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.selection import BASELINES
 from sdc_ext.report.tables import summary
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.selection import select_set
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:

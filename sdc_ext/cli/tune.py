@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from sdc_ext.adapters import get_method
+import sdc_ext
+from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.distill import add_distillation
 from sdc_ext.cli.options import chosen_settings, parse_seed
-from sdc_ext.errors import InputError
 from sdc_ext.verbs.session import make_accelerator, make_console
 
 
@@ -37,15 +36,13 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _tune(options: Namespace) -> None:
-    if importlib.util.find_spec("optuna") is None:
-        raise InputError("tune needs optuna: pip install 'sdc-ext[tune]'")
-    # Not at the top: optuna is an extra.
-    from sdc_ext.verbs.tuning import tune
-
+    tune = sdc_ext.tune  # says so if optuna, an extra, is missing
     method = get_method(options.method)
     low, high = options.lam
     name = options.study or f"{method.name}-{data_label(options)}-ipc{options.ipc}"
     out = options.out or Path("runs") / f"tune-{name}"
+    settings = chosen_settings(options)
+    resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     accelerator = make_accelerator(options.mixed_precision)
     tuned = tune(
         method.name,
@@ -60,7 +57,7 @@ def _tune(options: Namespace) -> None:
         seed=options.seed,
         compile=options.compile,
         accelerator=accelerator,
-        **chosen_settings(options),
+        **settings,
     )
     console = make_console(accelerator)
     console.print(tuned)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 
 from sdc_ext.adapters.base import State
 from sdc_ext.sets.info import Evaluation
@@ -47,7 +48,13 @@ class Callback:
         """
 
     def on_skip(self, iteration: int, error: Exception) -> None:
-        """The update of an outer iteration was left out, since its loss was not finite."""
+        """The update of an outer iteration was left out, since its loss was not finite.
+
+        Args:
+            iteration: The index of the iteration, from 0; :meth:`on_step` follows with a log whose
+                losses are NaN and which has no ``lam``.
+            error: What was wrong.
+        """
 
     def on_evaluation(self, iteration: int, evaluations: Mapping[str, Evaluation]) -> None:
         """Networks were trained on the images and tested.
@@ -61,11 +68,13 @@ class Callback:
     def on_save(self, iteration: int, synthetic: SyntheticSet, folder: Path) -> None:
         """The distilled set was written to ``folder`` by the main process."""
 
-    def on_end(self, history: Sequence[Mapping[str, float]]) -> None:
-        """The run ends, whether it is complete or not.
+    def on_end(self, history: Sequence[Mapping[str, float]], completed: bool) -> None:
+        """The run ends.
 
         Args:
             history: The log of every iteration that is done.
+            completed: Whether it ended in good order; False after a divergence, an interruption
+                or any other error.
         """
 
 
@@ -74,10 +83,13 @@ class Trackers(Callback):
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
+        self._own: list[GeneralTracker] = []
 
     def on_start(self, iteration: int, iterations: int) -> None:
         del iteration, iterations
-        self._accelerator.init_trackers("sdc-ext")
+        if not self._accelerator.trackers:  # or the caller has started them, and ends them
+            self._accelerator.init_trackers("sdc-ext")
+            self._own = list(self._accelerator.trackers)
 
     def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
         del state
@@ -89,11 +101,12 @@ class Trackers(Callback):
             log = {f"accuracy{suffix}": evaluation.mean, f"accuracy_std{suffix}": evaluation.std}
             self._accelerator.log(log, step=iteration - 1)
 
-    def on_end(self, history: Sequence[Mapping[str, float]]) -> None:
-        del history
+    def on_end(self, history: Sequence[Mapping[str, float]], completed: bool) -> None:
+        del history, completed
         # Not end_training, which ends the processes' group: further runs may follow.
-        for tracker in self._accelerator.trackers:
+        for tracker in self._own:
             tracker.finish()
+            self._accelerator.trackers.remove(tracker)
 
 
 class Calls:

@@ -94,12 +94,15 @@ class Engine:
         if resume:
             checkpoint.restore()
         calls = Calls(self.callbacks)
-        calls.each(lambda c: c.on_start(record.iteration, self.settings.run.iterations))
+        completed = False
         try:
+            calls.each(lambda c: c.on_start(record.iteration, self.settings.run.iterations))
             self._run(record, checkpoint, calls)
-            return self._save(record, record.kept, calls)
+            synthetic = self._save(record, record.kept, calls)
+            completed = True
         finally:
-            calls.each(lambda c: c.on_end(record.history))
+            calls.each(lambda c: c.on_end(record.history, completed))
+        return synthetic
 
     def _run(self, record: Record, checkpoint: Checkpoint, calls: Calls) -> None:
         run = self.settings.run
@@ -226,6 +229,7 @@ class Engine:
         if self.task.accelerator.is_main_process:
             record.write_history(self.out)
             synthetic.save(self.out)
+        self.task.accelerator.wait_for_everyone()  # or others would look for what is not there yet
         calls.each(lambda c: c.on_save(record.iteration, synthetic, self.out))
         return synthetic
 

@@ -56,10 +56,10 @@ class ShowProgress(Callback):
                 f"iteration {iteration}{of}: {evaluation} ({count} {evaluation.network})"
             )
 
-    def on_end(self, history: Sequence[Mapping[str, float]]) -> None:
+    def on_end(self, history: Sequence[Mapping[str, float]], completed: bool) -> None:
         self._progress.stop()
         skipped = sum(row.get("skipped", 0) for row in history)
-        if skipped > len(history) / 2:
+        if completed and skipped > len(history) / 2:
             self._console.print(
                 f"warning: {skipped:.0f} of {len(history)} updates were skipped, since the "
                 "loss was above --threshold or not finite: lower --lr-img or --lr-lr"

@@ -1,7 +1,9 @@
 """Matching losses, and the differentiable inner loop of trajectory matching."""
 
+from sdc_ext.matching.adjoints import Adjoint as Adjoint
 from sdc_ext.matching.adjoints import Direct as Direct
 from sdc_ext.matching.adjoints import Recompute as Recompute
+from sdc_ext.matching.adjoints import Share as Share
 from sdc_ext.matching.adjoints import Tesla as Tesla
 from sdc_ext.matching.distances import cosine as cosine
 from sdc_ext.matching.distances import layerwise_cosine as layerwise_cosine
@@ -13,9 +15,11 @@ from sdc_ext.matching.minibatches import Minibatch as Minibatch
 from sdc_ext.matching.minibatches import draw_minibatches as draw_minibatches
 
 __all__ = [
+    "Adjoint",
     "Direct",
     "Minibatch",
     "Recompute",
+    "Share",
     "Tesla",
     "cosine",
     "draw_minibatches",

@@ -26,7 +26,7 @@ def draw_grid(
     classes: Sequence[str],
     ipc: int,
     title: str,
-    to: Path | IO[bytes],
+    to: str | Path | IO[bytes],
 ) -> None:
     """Draws images, one row per class, up to 20 classes and 10 images of each.
 
@@ -67,7 +67,7 @@ def as_pictures(pixels: Tensor) -> np.ndarray:
     return rearrange(pixels.numpy(), "n c h w -> n h w c")
 
 
-def save_figure(figure: Figure, to: Path | IO[bytes]) -> None:
+def save_figure(figure: Figure, to: str | Path | IO[bytes]) -> None:
     """Writes a figure without a display; what is no path gets a PNG."""
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():

@@ -108,7 +108,7 @@ class SyntheticSet:
     def __repr__(self) -> str:
         return f"SyntheticSet({self.title}, {len(self.images)} images)"
 
-    def draw(self, to: Path | IO[bytes]) -> None:
+    def draw(self, to: str | Path | IO[bytes]) -> None:
         """Draws the images, one row per class, up to 20 classes and 10 images of each.
 
         Args:
@@ -126,8 +126,9 @@ class SyntheticSet:
         self.draw(buffer)
         return buffer.getvalue()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Writes the folder; ``meta.json`` comes last, so a folder with it is complete."""
+        folder = Path(folder)
         tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
         if self.unwhitened is not None:
             tensors["pixels"] = self.unwhitened.contiguous()
@@ -136,12 +137,13 @@ class SyntheticSet:
         write_whole(folder / META, lambda path: path.write_text(self.info.to_json()))
 
     @classmethod
-    def load(cls, folder: Path) -> SyntheticSet:
+    def load(cls, folder: str | Path) -> SyntheticSet:
         """Reads a folder that :meth:`save` wrote; executes nothing in it.
 
         Raises:
             InputError: if it is not such a folder, or is damaged.
         """
+        folder = Path(folder)
         if not (folder / META).is_file():
             raise InputError(
                 f"{folder} is not a distilled set (it has no {META}): pass a folder that "

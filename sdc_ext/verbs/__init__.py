@@ -2,6 +2,11 @@
 
 from sdc_ext.verbs.comparison import Compared as Compared
 from sdc_ext.verbs.comparison import compare as compare
+from sdc_ext.verbs.difficulty import MeasuredDifficulty as MeasuredDifficulty
+from sdc_ext.verbs.difficulty import difficulty_of as difficulty_of
+from sdc_ext.verbs.discrepancy import MeasuredDiscrepancy as MeasuredDiscrepancy
+from sdc_ext.verbs.discrepancy import Measurement as Measurement
+from sdc_ext.verbs.discrepancy import discrepancy_of as discrepancy_of
 from sdc_ext.verbs.distillation import distill as distill
 from sdc_ext.verbs.evaluation import Evaluated as Evaluated
 from sdc_ext.verbs.evaluation import evaluate_set as evaluate_set
@@ -13,8 +18,13 @@ from sdc_ext.verbs.selection import select_set as select_set
 __all__ = [
     "Compared",
     "Evaluated",
+    "MeasuredDifficulty",
+    "MeasuredDiscrepancy",
+    "Measurement",
     "ScoredSet",
     "compare",
+    "difficulty_of",
+    "discrepancy_of",
     "distill",
     "evaluate_set",
     "score_set",

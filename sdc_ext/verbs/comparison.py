@@ -30,6 +30,7 @@ from sdc_ext.verbs.session import (
     make_console,
     open_data,
     prepare_data,
+    refuse,
 )
 
 
@@ -112,6 +113,7 @@ def compare(
     Raises:
         InputError: For fewer than 2 seeds or 2 different lam, and as :func:`~sdc_ext.distill`.
     """
+    refuse(settings, "compare", lam="pass lams", lam_ramp="pass lams", seed="pass seeds")
     if seeds < 2 or len(set(lams)) != len(lams) or len(lams) < 2:
         raise InputError(
             f"a comparison needs at least 2 seeds and 2 different lam, got {seeds} and "
@@ -141,6 +143,7 @@ def compare(
     compared = Compared(Comparison(tuple(cells)), folder, skip)
     if accelerator.is_main_process:
         compared.save()
+    accelerator.wait_for_everyone()
     return compared
 
 

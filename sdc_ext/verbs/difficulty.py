@@ -23,7 +23,7 @@ from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import difficulty_table
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
-from sdc_ext.verbs.session import chosen_settings, make_accelerator, make_console, open_data
+from sdc_ext.verbs.session import make_accelerator, make_console, make_probe, open_data
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,6 @@ def _probe(opened: Sequence[OpenedSet], data: RealData, settings: Mapping[str, A
         network = opened[0].synthetic.info.eval_network
     else:
         network = network_rule(data.name).get("network", ("convnet", ""))[0]
-    probe = Probe(**{"network": network, **chosen_settings(None, settings)})
+    probe = make_probe(network, settings)
     check_network(probe.network, *data.network_shape)
     return probe

@@ -27,7 +27,7 @@ from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import closeness_table
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
-from sdc_ext.verbs.session import chosen_settings, make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console, make_probe
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ def discrepancy_of(
         InputError: If a set cannot be read or does not fit the data, or the network does not fit
             the images.
     """
+    check_free(out)
     accelerator = accelerator or make_accelerator()
     opened = open_sets(sets, data, accelerator)
     return measure_sets(
@@ -164,7 +165,7 @@ def common_probe(opened: Sequence[OpenedSet], settings: Mapping[str, Any]) -> Pr
         InputError: If it does not fit the images of a set.
     """
     network = opened[0].synthetic.info.eval_network
-    probe = Probe(**{"network": network, **chosen_settings(None, settings)})
+    probe = make_probe(network, settings)
     for one in opened:
         check_network(probe.network, *one.data.network_shape)
     return probe

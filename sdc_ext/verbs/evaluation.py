@@ -19,7 +19,7 @@ from sdc_ext.report.figures import draw_accuracies
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import cross_table
 from sdc_ext.verbs.opening import Sets, open_sets
-from sdc_ext.verbs.session import make_accelerator, make_console, network_names
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console, network_names
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def evaluate_set(
         InputError: If a set cannot be read, does not fit the data, or a network does not fit the
             images.
     """
+    check_free(out)
     accelerator = accelerator or make_accelerator()
     jobs = evaluation_jobs(
         open_sets(sets, data, accelerator),

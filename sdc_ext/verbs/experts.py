@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from accelerate import Accelerator
 from sdc_ext.adapters import METHODS, find_method, get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.experts import export_store, train_store
-from sdc_ext.errors import InputError, check_positive_values
+from sdc_ext.errors import InputError, check_choice, check_positive_values
 from sdc_ext.experts.replay_buffers import check_export
 from sdc_ext.experts.store import ExpertStore
+from sdc_ext.experts.train import ExpertRecipe
+from sdc_ext.report.tables import expert_table
 from sdc_ext.verbs.session import (
     chosen_settings,
     make_accelerator,
@@ -54,7 +56,7 @@ def train_experts(
         export: A folder for the originals' ``replay_buffer_*.pt``.
         seed: Seeds all of them; expert k is the same whichever process trains it.
         accelerator: Where to run; by default on what the machine has.
-        progress: Show a progress bar.
+        progress: Show a progress bar, and at the end how well the experts do.
         **recipe: Settings of the training, e.g. ``train_epochs=50``; see
             :class:`~sdc_ext.experts.ExpertRecipe`.
 
@@ -74,6 +76,8 @@ def train_experts(
     given = {"network": network, "zca": zca}
     overrides = chosen_settings(None, {k: v for k, v in given.items() if v is not None})
     run = resolve(chosen, loaded.name, ipc, overrides).run
+    for name in recipe:
+        check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])
     how = replace(chosen.experts(loaded.name, ipc), **recipe)
     loaded = prepare_data(loaded, run, accelerator)
     console.print(loaded.describe())
@@ -89,6 +93,7 @@ def train_experts(
         console=console,
         folder=None if out is None else Path(out),
     )
+    console.print(expert_table(store))
     if export is not None and accelerator.is_main_process:
         for path in export_store(store, loaded, Path(export)):
             console.print(str(path))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,16 +33,17 @@ def open_sets(sets: Sets, data: Any, accelerator: Accelerator) -> list[OpenedSet
 
     Args:
         sets: A set, the path of one, or several, as a list or by name.
-        data: The real data, as :func:`~sdc_ext.distill` takes them; None if the sets are of the
-            bundled digits.
+        data: The real data, as :func:`~sdc_ext.distill` takes them; None if the name of each
+            set's data is enough to load them.
         accelerator: Where the data are loaded.
 
     Raises:
         InputError: If a set cannot be read, or its real data are needed and not given.
     """
     real = None if data is None else open_data(data, accelerator)
+    by_name = functools.cache(lambda dataset: open_data(dataset, accelerator))
     return [
-        one if isinstance(one, OpenedSet) else _open(name, one, real, accelerator)
+        one if isinstance(one, OpenedSet) else _open(name, one, real, by_name)
         for name, one in _named(sets)
     ]
 
@@ -62,15 +64,19 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
 
 
 def _open(
-    name: str, one: SyntheticSet | str | Path, real: RealData | None, accelerator: Accelerator
+    name: str,
+    one: SyntheticSet | str | Path,
+    real: RealData | None,
+    by_name: Callable[[str], RealData],
 ) -> OpenedSet:
     synthetic = one if isinstance(one, SyntheticSet) else load_set(one, real)
     dataset = synthetic.info.dataset
     if real is None:
-        if dataset != "digits":
+        try:
+            real = by_name(dataset)
+        except InputError as error:
             raise InputError(
-                f"{name} was made from {dataset}: pass the real data, e.g. "
-                f"data=sdc_ext.load_data({dataset!r}, FOLDER)"
-            )
-        real = open_data(dataset, accelerator)
+                f"{name} was made from {dataset}, which its name alone does not load ({error}): "
+                f"pass the real data, e.g. data=sdc_ext.load_data({dataset!r}, FOLDER)"
+            ) from None
     return OpenedSet(name, synthetic, synthetic.adopt(real))

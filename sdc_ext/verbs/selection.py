@@ -12,12 +12,13 @@ from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.selection import BASELINES, selected_set
+from sdc_ext.networks.create import check_network
 from sdc_ext.sets.synthetic_set import SyntheticSet
-from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.session import (
-    chosen_settings,
+    check_free,
     make_accelerator,
     make_console,
+    make_probe,
     open_data,
     prepare_data,
 )
@@ -56,13 +57,14 @@ def select_set(
         InputError: For an unknown baseline or setting, or a class with fewer images than ``ipc``.
     """
     check_choice("baseline", baseline, BASELINES)
+    check_free(out)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
     settings = resolve(get_method(like), loaded.name, ipc, {})
-    network = {"network": settings.run.network}
-    looks_through = Probe(**{**network, **chosen_settings(None, probe)})
+    looks_through = make_probe(settings.run.network, probe)
     loaded = prepare_data(loaded, settings.run, accelerator)
+    check_network(looks_through.network, *loaded.network_shape)
     console.print(loaded.describe())
     with Progress(console=console, disable=console.quiet) as bar:
         epochs = 0 if baseline == "random" else looks_through.train_epochs
@@ -78,5 +80,6 @@ def select_set(
             on_epoch=lambda: bar.advance(task),
         )
     if out is not None and accelerator.is_main_process:
-        synthetic.save(Path(out))
+        synthetic.save(out)
+    accelerator.wait_for_everyone()
     return synthetic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from rich.console import Console
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.data.load import load_data, with_statistics
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError
+from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks import network_name
 from sdc_ext.regularizer import LogRamp
+from sdc_ext.training.probe import Probe
 
 
 def make_accelerator(
@@ -89,6 +91,30 @@ def chosen_settings(lam: float | LogRamp | None, settings: Mapping[str, Any]) ->
     return chosen
 
 
+def check_free(out: str | Path | None) -> None:
+    """Raises InputError if the folder of results is taken."""
+    if out is not None and Path(out).exists():
+        raise InputError(f"{out} exists: choose another --out")
+
+
+def refuse(settings: Mapping[str, Any], verb: str, **instead: str) -> None:
+    """Raises InputError for settings that a verb chooses itself; names what to pass instead."""
+    for name, what in instead.items():
+        if name in settings:
+            raise InputError(f"{verb} takes no {name}: {what}")
+
+
+def make_probe(network: str, settings: Mapping[str, Any]) -> Probe:
+    """A probe with some settings of one's own.
+
+    Raises:
+        InputError: For an unknown setting, or a value that is out of range.
+    """
+    for name in settings:
+        check_choice("setting of the probe", name, [field.name for field in fields(Probe)])
+    return Probe(**{"network": network, **chosen_settings(None, settings)})
+
+
 def network_names(
     networks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None,
 ) -> list[str] | None:
@@ -96,4 +122,12 @@ def network_names(
     if networks is None:
         return None
     several = [networks] if isinstance(networks, str) or callable(networks) else networks
-    return list(dict.fromkeys(map(network_name, several)))
+    by_name: dict[str, Any] = {}
+    for network in several:
+        name = network_name(network)
+        if by_name.setdefault(name, network) != network:
+            raise InputError(
+                f"two networks are called {name!r}: register them under names of their own with "
+                "register_network"
+            )
+    return list(by_name)

@@ -21,7 +21,7 @@ from sdc_ext.engine.engine import Engine, check_run
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.engine.run_folder import run_identity
 from sdc_ext.engine.tuning import Report, SearchSpace, Tuning, rows, rungs
-from sdc_ext.errors import InputError
+from sdc_ext.errors import InputError, check_positive_values
 from sdc_ext.report.figures import draw_search
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import search_table
@@ -32,6 +32,7 @@ from sdc_ext.verbs.session import (
     make_console,
     open_data,
     prepare_data,
+    refuse,
 )
 
 
@@ -121,8 +122,9 @@ def tune(
     Raises:
         InputError: In more than one process, or if the storage holds another study.
     """
-    if trials < 1:
-        raise InputError(f"trials must be above 0, got {trials}")
+    chosen_here = "the search chooses it"
+    refuse(settings, "tune", lam="pass lams", lam_ramp="pass ramp=True", eval_every=chosen_here)
+    check_positive_values(trials=trials)
     space = SearchSpace(*lams, ramp)
     chosen = get_method(method)
     accelerator = accelerator or make_accelerator()

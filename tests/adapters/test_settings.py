@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from helpers import GOLDEN, Golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdc_ext.adapters import METHODS, get_method
+from sdc_ext.adapters import METHODS, Method, find_method, get_method, register_method
+from sdc_ext.adapters.loops.gradient import GradientMatching
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
 from sdc_ext.adapters.settings import Settings, resolve
 from sdc_ext.errors import InputError
@@ -214,3 +216,15 @@ def test_choosing_easy_images_takes_the_place_of_the_correction() -> None:
     assert value(settle("dc", tau=3.0), "lam") == 0
     assert value(settle("dsac", tau_quantile=0.5), "lam") == 0
     assert value(settle("dc", tau=3.0, lam=0.01), "lam") == 0.01
+
+
+def test_a_loop_with_a_plain_field_is_refused_and_leaves_the_others_alone() -> None:
+    @dataclass(frozen=True)
+    class Plain(GradientMatching):
+        sharpness: float = 1.0
+
+    with pytest.raises(InputError, match="'sharpness' of method 'plain' has no help"):
+        register_method(Method("plain", "none", Plain))
+    with pytest.raises(InputError, match="'dc' is one of sdc-ext's own"):
+        register_method(Method("dc", "none", GradientMatching))
+    assert find_method("plain") is None

@@ -42,8 +42,8 @@ class Diary(Callback):
         assert (folder / "meta.json").is_file() and len(synthetic.images) == 10
         self.notes.append(f"save {iteration}")
 
-    def on_end(self, history: Sequence[Mapping[str, float]]) -> None:
-        self.notes.append(f"end {len(history)}")
+    def on_end(self, history: Sequence[Mapping[str, float]], completed: bool) -> None:
+        self.notes.append(f"end {len(history)}" if completed else "broken off")
 
 
 def test_calls_come_in_order(tmp_path: Path) -> None:
@@ -101,4 +101,4 @@ def test_what_a_callback_raises_ends_the_run_and_the_others_hear_of_it(tmp_path:
     calls = [diary, Failing()]
     with pytest.raises(InputError, match="enough"):
         distill("dc", out=tmp_path / "set", iterations=2, callbacks=calls, **TINY)
-    assert diary.notes == ["start 0/2", "step 1", "end 1"]
+    assert diary.notes == ["start 0/2", "step 1", "broken off"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
     synthetic = select_set("random", out=tmp_path / "set", progress=False)
     info = synthetic.info.__class__(**{**vars(synthetic.info), "dataset": "mnist"})
     other = SyntheticSet(synthetic.images, synthetic.labels, info)
-    with pytest.raises(InputError, match=r"from mnist: pass .*load_data\('mnist', FOLDER\)"):
+    with pytest.raises(InputError, match=r"from mnist.*: pass .*load_data\('mnist', FOLDER\)"):
         evaluate_set(other, progress=False)
 
 
@@ -161,3 +162,43 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
     assert "HLR" in str(scored) or "hard-label" in str(scored)
     scored.save(tmp_path / "scores.json")
     assert '"lrs"' in (tmp_path / "scores.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: compare("dc", lam=0.1), "compare takes no lam: pass lams"),
+        (lambda: sdc_ext.tune("dc", eval_every=3), "tune takes no eval_every"),
+        (lambda: select_set("herding", train_epoch=3), "unknown setting of the probe 'train_epo"),
+        (lambda: sdc_ext.train_experts("mtt", epochs=3), "unknown setting of experts 'epochs'"),
+        (lambda: sdc_ext.train_experts("dc"), "dc matches no experts: choose from"),
+        (lambda: distill("dc", iteration=3), "did you mean 'iterations'"),
+    ],
+)
+def test_what_a_verb_does_not_take_is_refused(
+    call: Callable[[], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_networks_of_one_name_are_refused() -> None:
+    def make() -> Callable[..., nn.Module]:
+        def twin(in_chans: int, num_classes: int, img_size: tuple[int, int]) -> nn.Module:
+            return flat(in_chans, num_classes, img_size)
+
+        return twin
+
+    synthetic = select_set("random", progress=False)
+    with pytest.raises(InputError, match="two networks are called 'twin'"):
+        evaluate_set(synthetic, networks=[make(), make()], progress=False)
+
+
+def test_results_of_earlier_are_not_overwritten(tmp_path: Path) -> None:
+    synthetic = select_set("random", out=tmp_path / "set", progress=False)
+    with pytest.raises(InputError, match="exists"):
+        select_set("random", out=tmp_path / "set", progress=False)
+    with pytest.raises(InputError, match="exists"):
+        evaluate_set(synthetic, out=tmp_path / "set", progress=False)
