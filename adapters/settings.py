@@ -86,5 +86,5 @@ def _check(run: RunSettings) -> None:
     parse_augmentation(run.eval_augmentation)
     try:
         with_sdc(gradient_norm, run.schedule, norm=run.norm)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(str(error)) from None

@@ -36,7 +36,7 @@ def check_not_negative(settings: object, *names: str) -> None:
     """Raises InputError unless every named attribute is finite and at least 0."""
     for name in names:
         value = getattr(settings, name)
-        if not (math.isfinite(value) and value >= 0):
+        if not (_is_finite(value) and value >= 0):
             raise InputError(f"{name} must be at least 0, got {value}")
 
 
@@ -48,8 +48,14 @@ def check_positive(settings: object, *names: str) -> None:
 def check_positive_values(**values: float | None) -> None:
     """Raises InputError unless every value that is given is finite and above 0."""
     for name, value in values.items():
-        if value is not None and not (math.isfinite(value) and value > 0):
+        if value is not None and not (_is_finite(value) and value > 0):
             raise InputError(f"{name} must be above 0, got {value}")
+
+
+def _is_finite(value: object) -> bool:
+    if not isinstance(value, int | float):
+        raise InputError(f"{value!r} is no number: pass one without quotes")
+    return math.isfinite(value)
 
 
 class InjectionError(InputError):

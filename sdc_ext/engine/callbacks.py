@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 
 from sdc_ext.adapters.base import State
+from sdc_ext.errors import InputError
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
@@ -113,6 +114,11 @@ class Calls:
     """Calls several callbacks in turn, and remembers whether one of them has stopped the run."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise InputError(
+                    f"a callback must be an instance of sdc_ext.engine.Callback, got {callback!r}"
+                )
         self._callbacks = callbacks
         self.stopped = False
 

@@ -85,6 +85,7 @@ class Engine:
                 network or augmentation cannot take the images.
             DivergenceError: If a loss is not finite; the last good set is saved first.
         """
+        calls = Calls(self.callbacks)
         check_run(self.settings, self.task)
         self.folder.check(resume=resume)
         seed_torch(self.seed, "start")
@@ -93,7 +94,6 @@ class Engine:
         checkpoint = Checkpoint(record, self.out, self.task.accelerator.device)
         if resume:
             checkpoint.restore()
-        calls = Calls(self.callbacks)
         completed = False
         try:
             calls.each(lambda c: c.on_start(record.iteration, self.settings.run.iterations))

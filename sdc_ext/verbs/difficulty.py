@@ -143,7 +143,7 @@ def _of_one_data(
 ) -> tuple[list[OpenedSet], RealData]:
     """The sets and the real data, normalised as all of the sets are."""
     real = None if data is None else open_data(data, accelerator)
-    opened = open_sets(sets, real, accelerator)
+    opened = open_sets(sets, real, accelerator) if sets else []
     if not opened:
         return [], open_data("digits", accelerator) if real is None else real
     first = opened[0]

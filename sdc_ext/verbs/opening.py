@@ -53,6 +53,8 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
         yield from sets.items()
         return
     several = [sets] if isinstance(sets, SyntheticSet | OpenedSet | str | Path) else list(sets)
+    if not several:
+        raise InputError("there are no sets: pass a distilled set, the path of one, or several")
     paths = [Path(one) for one in several if isinstance(one, str | Path)]
     names = iter(short_names(paths) if paths else ())
     for k, one in enumerate(several):

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 import sdc_ext
 from sdc_ext import InputError, LogRamp, compare, distill, evaluate_set, score_set, select_set
 from sdc_ext.cli import main
+from sdc_ext.engine import Callback
 from sdc_ext.sets import SyntheticSet
 
 NETWORK = "convnet:width=8:depth=1"
@@ -173,6 +174,10 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
         (lambda: sdc_ext.train_experts("mtt", epochs=3), "unknown setting of experts 'epochs'"),
         (lambda: sdc_ext.train_experts("dc"), "dc matches no experts: choose from"),
         (lambda: distill("dc", iteration=3), "did you mean 'iterations'"),
+        (lambda: distill("dc", iterations="3"), "'3' is no number"),
+        (lambda: distill("dc", lam="0.1"), "lam must be a number or a schedule, got str"),
+        (lambda: distill("dc", callbacks=[Callback], progress=False), "must be an instance"),
+        (lambda: evaluate_set([]), "there are no sets"),
     ],
 )
 def test_what_a_verb_does_not_take_is_refused(
