@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 
 
 class InputError(ValueError):
@@ -53,9 +54,9 @@ def check_positive_values(**values: float | None) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    if not isinstance(value, int | float):
+    if not isinstance(value, Real):
         raise InputError(f"{value!r} is no number: pass one without quotes")
-    return math.isfinite(value)
+    return math.isfinite(float(value))
 
 
 class InjectionError(InputError):
