@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import fingerprint, write_whole
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
+from sdc_ext.data.load import STATISTICS
 from sdc_ext.errors import InputError
 
 RUN = "run.json"
+
+# Runs of earlier versions do not have it.
+_DATA = "fingerprint"
 
 
 def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> dict[str, Any]:
@@ -35,6 +39,8 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         "experts": None if experts is None else experts.identity,
         **{name: setting.value for name, setting in settings.origin.items()},
     }
+    if data.name not in {*STATISTICS, "digits"}:  # a name that others' data can bear, too
+        identity[_DATA] = fingerprint(data.train.images, data.train.labels)
     return dict(json.loads(json.dumps(identity)))
 
 
@@ -71,9 +77,14 @@ class RunFolder:
         except ValueError:
             raise InputError(f"{path} is damaged: choose another --out") from None
         for name, value in self.identity.items():
-            if name not in earlier:
+            if name == _DATA and earlier.get(name, value) != value:
+                raise InputError(
+                    f"{self.path} holds a run that was made from other data of the name "
+                    f"{self.identity['dataset']!r}: pass those, or choose another --out"
+                )
+            if name not in earlier and name != _DATA:
                 raise InputError(f"{self.path} holds a run of another version of sdc-ext")
-            if value is not None and earlier[name] != value:
+            if value is not None and earlier.get(name, value) != value:
                 raise InputError(
                     f"{self.path} holds a run with {name} {earlier[name]}, not {value}: resume "
                     "with the same settings, or choose another --out"

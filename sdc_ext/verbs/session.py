@@ -86,9 +86,9 @@ def chosen_settings(lam: float | LogRamp | None, settings: Mapping[str, Any]) ->
         chosen["lam_ramp"] = (lam.start, lam.end, lam.steps)
     elif lam is not None:
         chosen["lam"] = lam
-    for name in {"network", "eval_network"} & set(chosen):
-        chosen[name] = network_name(chosen[name])
-    return chosen
+    networks = [name for name in ("network", "eval_network") if name in chosen]
+    network_names([chosen[name] for name in networks])  # refuses two of one name
+    return chosen | {name: network_name(chosen[name]) for name in networks}
 
 
 def check_free(out: str | Path | None) -> None:

@@ -199,6 +199,25 @@ def test_two_networks_of_one_name_are_refused() -> None:
     synthetic = select_set("random", progress=False)
     with pytest.raises(InputError, match="two networks are called 'twin'"):
         evaluate_set(synthetic, networks=[make(), make()], progress=False)
+    with pytest.raises(InputError, match="two networks are called 'twin'"):
+        distill("dc", network=make(), eval_network=make(), progress=False)
+
+
+def test_a_run_of_other_data_of_the_same_name_is_not_continued(tmp_path: Path) -> None:
+    images, labels = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
+    one, other = (
+        sdc_ext.load_data((images, y), test=(images, y)) for y in (labels, labels.flip(0))
+    )
+    options: dict[str, Any] = {"out": tmp_path / "set", "progress": False, **TINY}
+    first = distill("dc", one, **options)
+    again = distill("dc", one, resume=True, **options)
+    assert torch.equal(first.images, again.images)
+    with pytest.raises(InputError, match="other data of the name 'custom'"):
+        distill("dc", other, resume=True, **options)
+    compared: dict[str, Any] = {"lams": (0, 0.5), "seeds": 2, "out": tmp_path / "c", **TINY}
+    compare("dc", one, progress=False, **compared)
+    with pytest.raises(InputError, match="other data of the name 'custom'"):
+        compare("dc", other, progress=False, **compared)
 
 
 def test_results_of_earlier_are_not_overwritten(tmp_path: Path) -> None:
