@@ -18,7 +18,7 @@ from sdc_ext.errors import InputError
 RUN = "run.json"
 
 # Runs of earlier versions do not have it.
-_DATA = "fingerprint"
+DATA = "fingerprint"
 
 
 def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         **{name: setting.value for name, setting in settings.origin.items()},
     }
     if data.name not in {*STATISTICS, "digits"}:  # a name that others' data can bear, too
-        identity[_DATA] = fingerprint(data.train.images, data.train.labels)
+        identity[DATA] = fingerprint(data.train.images, data.train.labels)
     return dict(json.loads(json.dumps(identity)))
 
 
@@ -77,12 +77,12 @@ class RunFolder:
         except ValueError:
             raise InputError(f"{path} is damaged: choose another --out") from None
         for name, value in self.identity.items():
-            if name == _DATA and earlier.get(name, value) != value:
+            if name == DATA and earlier.get(name, value) != value:
                 raise InputError(
                     f"{self.path} holds a run that was made from other data of the name "
                     f"{self.identity['dataset']!r}: pass those, or choose another --out"
                 )
-            if name not in earlier and name != _DATA:
+            if name not in earlier and name != DATA:
                 raise InputError(f"{self.path} holds a run of another version of sdc-ext")
             if value is not None and earlier.get(name, value) != value:
                 raise InputError(

@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sdc_ext.engine.run_folder import DATA
 from sdc_ext.errors import DivergenceError, InputError
 
 # How many more iterations the runs get that survive a rung, and the share of runs that do.
@@ -117,7 +118,9 @@ class Tuning:
         if theirs is None:
             study.set_user_attr(_TASK, ours)
         for key in ours:
-            if theirs is not None and theirs.get(key) != ours[key]:
+            if theirs is None or (key == DATA and key not in theirs):
+                continue
+            if theirs.get(key) != ours[key]:
                 raise InputError(
                     f"study {name!r} has {key} {theirs.get(key)}, not {ours[key]}: repeat its "
                     "settings, or choose another --study or --out"
