@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "find_method",
     "get_method",
+    "known_methods",
     "option",
     "register_method",
     "resolve",
@@ -74,6 +75,12 @@ def find_method(name: str) -> Method | None:
         return get_method(name)
     except InputError:
         return None
+
+
+def known_methods() -> list[Method]:
+    """All methods, without those whose package cannot be loaded."""
+    found = (find_method(name) for name in METHODS.names())
+    return [method for method in found if method is not None]
 
 
 def selects_of(method: str) -> Selects:

@@ -19,7 +19,7 @@ from sdc_ext.sets import SyntheticSet
 from sdc_ext.sets.formats.best import write_best
 from sdc_ext.sets.formats.original_names import original_name, our_network
 from sdc_ext.sets.formats.res import write_res
-from sdc_ext.verbs.session import make_accelerator
+from sdc_ext.verbs.session import make_accelerator, open_data
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
@@ -174,8 +174,7 @@ def data(args: Any) -> RealData:
         return load_data(name)
     folder = Path(args.data_path)
     folder.mkdir(parents=True, exist_ok=True)
-    with make_accelerator().local_main_process_first():  # one process downloads
-        return load_data(name, folder, download=name != "tinyimagenet")
+    return open_data(name, make_accelerator(), data_dir=folder, download=name != "tinyimagenet")
 
 
 def augmentation(args: Any) -> str:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.adapters import get_method, resolve
-from sdc_ext.cli.data import data_label, load_chosen_data
+from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distill import add_distillation
 from sdc_ext.cli.options import chosen_settings
 from sdc_ext.verbs.comparison import compare
@@ -30,8 +30,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 def _compare(options: Namespace) -> None:
     method = get_method(options.method)
-    name = f"compare-{method.name}-{data_label(options)}-ipc{options.ipc}"
-    out = options.out or Path("runs") / name
     settings = chosen_settings(options)
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     accelerator = make_accelerator(options.mixed_precision)
@@ -41,7 +39,7 @@ def _compare(options: Namespace) -> None:
         lams=options.lam,
         seeds=options.seeds,
         ipc=options.ipc,
-        out=out,
+        out=options.out,
         experts=options.experts,
         compile=options.compile,
         accelerator=accelerator,
@@ -50,4 +48,4 @@ def _compare(options: Namespace) -> None:
     console = make_console(accelerator)
     if accelerator.is_main_process:  # it alone has the histories
         console.print(compared)
-    console.print(f"cells.csv, comparison.json, comparison.png and tracking.png in {out}")
+    console.print(f"cells.csv, comparison.json, comparison.png and tracking.png in {compared.out}")

@@ -6,8 +6,8 @@ from argparse import Namespace
 
 from accelerate import Accelerator
 
-from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
+from sdc_ext.verbs.session import open_data
 
 
 def data_label(options: Namespace) -> str:
@@ -19,10 +19,10 @@ def data_label(options: Namespace) -> str:
 
 def load_chosen_data(options: Namespace, accelerator: Accelerator) -> RealData:
     """The real data, normalised as they usually are."""
-    with accelerator.local_main_process_first():  # one process downloads, the others find it
-        return load_data(
-            options.dataset,
-            options.data_dir,
-            image_size=options.image_size,
-            download=options.download,
-        )
+    return open_data(
+        options.dataset,
+        accelerator,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        download=options.download,
+    )

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sdc_ext.adapters import METHODS, find_method, get_method, resolve
+from sdc_ext.adapters import METHODS, get_method, known_methods, resolve
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed, whole_ramp
@@ -57,8 +57,7 @@ def add_distillation(parser: ArgumentParser, without: Sequence[str] = ()) -> Non
 def _add_settings(parser: ArgumentParser, known: set[str]) -> None:
     """One option a setting of any method, named as in the originals, but those known already."""
     group = parser.add_argument_group("settings, by default those of the originals and the paper")
-    found = (find_method(name) for name in METHODS.names())
-    classes: list[type[Any]] = [RunSettings, *(m.loop for m in found if m is not None)]
+    classes: list[type[Any]] = [RunSettings, *(method.loop for method in known_methods())]
     for cls in classes:
         add_settings(group, cls, known)
         known |= {setting.name for setting in fields(cls)}

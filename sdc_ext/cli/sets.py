@@ -8,11 +8,11 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.options import add_data
 from sdc_ext.data.real import RealData
 from sdc_ext.sets import loading
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.verbs.session import open_data
 
 SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
 
@@ -49,8 +49,8 @@ def open_all(
 
 def _loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
     def load(dataset: str, size: tuple[int, int] | None) -> RealData:
-        chosen = Namespace(**{**vars(options), "dataset": dataset, "image_size": size})
-        return load_chosen_data(chosen, accelerator)
+        where = {"data_dir": options.data_dir, "download": options.download}
+        return open_data(dataset, accelerator, image_size=size, **where)
 
     return load
 

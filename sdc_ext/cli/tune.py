@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sdc_ext
 from sdc_ext.adapters import get_method, resolve
-from sdc_ext.cli.data import data_label, load_chosen_data
+from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distill import add_distillation
 from sdc_ext.cli.options import chosen_settings, parse_seed
 from sdc_ext.verbs.session import make_accelerator, make_console
@@ -39,8 +39,6 @@ def _tune(options: Namespace) -> None:
     tune = sdc_ext.tune  # says so if optuna, an extra, is missing
     method = get_method(options.method)
     low, high = options.lam
-    name = options.study or f"{method.name}-{data_label(options)}-ipc{options.ipc}"
-    out = options.out or Path("runs") / f"tune-{name}"
     settings = chosen_settings(options)
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     accelerator = make_accelerator(options.mixed_precision)
@@ -51,9 +49,9 @@ def _tune(options: Namespace) -> None:
         ramp=options.ramp,
         trials=options.trials,
         ipc=options.ipc,
-        out=out,
+        out=options.out,
         storage=options.storage,
-        study=name,
+        study=options.study,
         seed=options.seed,
         compile=options.compile,
         accelerator=accelerator,
@@ -61,5 +59,5 @@ def _tune(options: Namespace) -> None:
     )
     console = make_console(accelerator)
     console.print(tuned)
-    console.print(f"trials.csv and trials.png in {out}")
+    console.print(f"trials.csv and trials.png in {tuned.out}")
     console.print(tuned.advice)

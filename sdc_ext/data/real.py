@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from sdc_ext._files import fingerprint
 from sdc_ext.data.image_folder import stratified_split
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.whitening import Whitening
@@ -22,6 +24,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short text that differs, in all likelihood, between any two splits."""
+        return fingerprint(self.images, self.labels)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ class Engine:
         identity = run_identity(self.method, self.settings, self.task, self.seed)
         return RunFolder(self.out, identity)
 
+    def check(self, *, resume: bool) -> None:
+        """Raises InputError if the run cannot take the images, or its folder is taken."""
+        check_run(self.settings, self.task)
+        self.folder.check(resume=resume)
+
     def distill(self, *, resume: bool = False) -> SyntheticSet:
         """Runs all iterations and writes the distilled set to ``out``.
 
@@ -86,8 +91,7 @@ class Engine:
             DivergenceError: If a loss is not finite; the last good set is saved first.
         """
         calls = Calls(self.callbacks)
-        check_run(self.settings, self.task)
-        self.folder.check(resume=resume)
+        self.check(resume=resume)
         seed_torch(self.seed, "start")
         record = Record(self.settings.loop.start(self.task), self.method.pick)
         self._claim_folder()  # now that the run can begin

@@ -15,7 +15,6 @@ from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.experts.base import Experts
 from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
 from sdc_ext.experts.train import ExpertRecipe, fill_store
 from sdc_ext.networks.create import create_network
@@ -25,53 +24,6 @@ EXPERTS = Path("experts")
 
 # How many a distillation trains where there are none.
 _FEW_EXPERTS = 5
-
-
-def experts_for_run(
-    method: Method,
-    settings: Settings,
-    task: Task,
-    *,
-    seed: int,
-    console: Console,
-    folder: Path | None = None,
-    root: Path = EXPERTS,
-) -> Experts:
-    """Opens the experts that a run matches; trains a few if there are none.
-
-    Args:
-        method: The method that matches them.
-        settings: The settings of the run.
-        task: Its data, ipc and network.
-        seed: Seeds the experts that are trained.
-        console: Where to report.
-        folder: The experts' folder, ours or one with ``replay_buffer_*.pt``; by default the usual
-            one for these data, network and recipe in ``root``.
-        root: What the usual folders lie in.
-
-    Raises:
-        InputError: If the method matches no experts, or they were made for something else.
-    """
-    if method.experts is None:
-        raise InputError(f"{method.name} matches no experts: leave --experts out")
-    network = settings.run.network
-    model = _model(task.data, network)
-    recipe = replace(
-        method.experts(task.data.name, task.ipc), train_epochs=settings.loop.epochs_needed
-    )
-    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
-    chosen = folder or root / _folder_name(task.data.label, network, settings.run.zca, recipe)
-    if folder is None and not chosen.exists():
-        few = f"{recipe.train_epochs}epochs-seed{seed}"
-        chosen = chosen.with_name(f"{chosen.name}-{few}")
-        console.print(
-            f"{_FEW_EXPERTS} experts are trained in {chosen}, unless they are there; sdc-ext "
-            f"experts {method.name} trains more, and for longer"
-        )
-        _train(chosen, wanted, task.data, recipe, _FEW_EXPERTS, task.accelerator, console)
-    experts = open_experts(chosen, wanted, model)
-    console.print(experts.description)
-    return experts
 
 
 def with_experts(
@@ -86,14 +38,44 @@ def with_experts(
 ) -> Task:
     """The same task with the experts that its method matches, if it matches any.
 
-    See :func:`experts_for_run`.
+    Where there are none yet, a few are trained.
+
+    Args:
+        method: The method of the run.
+        settings: The settings of the run.
+        task: Its data, ipc and network.
+        seed: Seeds the experts that are trained.
+        console: Where to report.
+        folder: The experts' folder, ours or one with ``replay_buffer_*.pt``; by default the usual
+            one for these data, network and recipe in ``root``.
+        root: What the usual folders lie in.
+
+    Raises:
+        InputError: If a folder is given and the method matches no experts, or they were made for
+            something else.
     """
-    if method.experts is None and folder is None:
-        return task
-    where = None if folder is None else Path(folder)
-    experts = experts_for_run(
-        method, settings, task, seed=seed, console=console, folder=where, root=root
+    if method.experts is None:
+        if folder is None:
+            return task
+        raise InputError(f"{method.name} matches no experts: leave --experts out")
+    network = settings.run.network
+    model = _model(task.data, network)
+    recipe = replace(
+        method.experts(task.data.name, task.ipc), train_epochs=settings.loop.epochs_needed
     )
+    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
+    usual = root / _folder_name(task.data.label, network, settings.run.zca, recipe)
+    chosen = usual if folder is None else Path(folder)
+    if folder is None and not chosen.exists():
+        few = f"{recipe.train_epochs}epochs-seed{seed}"
+        chosen = chosen.with_name(f"{chosen.name}-{few}")
+        console.print(
+            f"{_FEW_EXPERTS} experts are trained in {chosen}, unless they are there; sdc-ext "
+            f"experts {method.name} trains more, and for longer"
+        )
+        _train(chosen, wanted, task.data, recipe, _FEW_EXPERTS, task.accelerator, console)
+    experts = open_experts(chosen, wanted, model)
+    console.print(experts.description)
     return replace(task, experts=experts)
 
 

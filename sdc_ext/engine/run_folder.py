@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdc_ext._files import fingerprint, write_whole
+from sdc_ext._files import write_whole
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
@@ -40,7 +40,7 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         **{name: setting.value for name, setting in settings.origin.items()},
     }
     if data.name not in {*STATISTICS, "digits"}:  # a name that others' data can bear, too
-        identity[DATA] = fingerprint(data.train.images, data.train.labels)
+        identity[DATA] = data.train.fingerprint
     return dict(json.loads(json.dumps(identity)))
 
 
@@ -77,15 +77,16 @@ class RunFolder:
         except ValueError:
             raise InputError(f"{path} is damaged: choose another --out") from None
         for name, value in self.identity.items():
-            if name == DATA and earlier.get(name, value) != value:
+            if name not in earlier and name != DATA:
+                raise InputError(f"{self.path} holds a run of another version of sdc-ext")
+            if value is None or earlier.get(name, value) == value:
+                continue
+            if name == DATA:
                 raise InputError(
                     f"{self.path} holds a run that was made from other data of the name "
                     f"{self.identity['dataset']!r}: pass those, or choose another --out"
                 )
-            if name not in earlier and name != DATA:
-                raise InputError(f"{self.path} holds a run of another version of sdc-ext")
-            if value is not None and earlier.get(name, value) != value:
-                raise InputError(
-                    f"{self.path} holds a run with {name} {earlier[name]}, not {value}: resume "
-                    "with the same settings, or choose another --out"
-                )
+            raise InputError(
+                f"{self.path} holds a run with {name} {earlier[name]}, not {value}: resume with "
+                "the same settings, or choose another --out"
+            )

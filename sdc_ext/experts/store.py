@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from sdc_ext._files import fingerprint, write_whole
+from sdc_ext._files import write_whole
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
@@ -76,7 +76,7 @@ class ExpertInfo:
         return cls(
             dataset=data.name,
             images=tuple(data.train.images.shape),
-            fingerprint=fingerprint(data.train.images, data.train.labels),
+            fingerprint=data.train.fingerprint,
             classes=data.classes,
             whitening=data.whitened_by,
             mean=data.mean,

@@ -14,7 +14,6 @@ from rich.console import RenderableType
 from sdc_ext._files import write_table, write_whole
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
-from sdc_ext.adapters.task import Task
 from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.errors import InputError
@@ -28,9 +27,8 @@ from sdc_ext.verbs.session import (
     chosen_settings,
     make_accelerator,
     make_console,
-    open_data,
-    prepare_data,
     refuse,
+    set_up,
 )
 
 
@@ -122,16 +120,14 @@ def compare(
     chosen = get_method(method)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
-    loaded = open_data(data, accelerator)
-    shared = chosen_settings(None, settings)
-    by_lam = {lam: resolve(chosen, loaded.name, ipc, {**shared, "lam": lam}) for lam in lams}
-    first = by_lam[lams[0]]
-    loaded = prepare_data(loaded, first.run, accelerator)
-    folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{loaded.label}-ipc{ipc}"
-    task = Task(loaded, ipc, first.run.network, accelerator, compile)
+    shared = chosen_settings(settings)
+    first, task = set_up(chosen, data, ipc, {**shared, "lam": lams[0]}, accelerator, compile)
+    real = task.data
+    by_lam = {lam: resolve(chosen, real.name, ipc, {**shared, "lam": lam}) for lam in lams}
+    folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{real.label}-ipc{ipc}"
     # All runs share the experts of one seed.
     task = with_experts(chosen, first, task, seed=0, console=console, folder=experts)
-    console.print(loaded.describe())
+    console.print(real.describe())
     cells: list[Cell] = []
     for lam, seed in grid(lams, seeds):
         run = Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from sdc_ext.adapters import get_method
-from sdc_ext.adapters.settings import resolve
-from sdc_ext.adapters.task import Task
 from sdc_ext.engine.callbacks import Callback, Trackers
-from sdc_ext.engine.engine import Engine, check_run
+from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.engine.progress import ShowProgress
-from sdc_ext.engine.run_folder import RunFolder, run_identity
 from sdc_ext.regularizer import LogRamp
 from sdc_ext.report.tables import settings_table
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -23,8 +21,7 @@ from sdc_ext.verbs.session import (
     chosen_settings,
     make_accelerator,
     make_console,
-    open_data,
-    prepare_data,
+    set_up,
 )
 
 
@@ -80,15 +77,13 @@ def distill(
     chosen = get_method(method)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
-    loaded = open_data(data, accelerator)
-    resolved = resolve(chosen, loaded.name, ipc, chosen_settings(lam, settings))
-    loaded = prepare_data(loaded, resolved.run, accelerator)
-    task = Task(loaded, ipc, resolved.run.network, accelerator, compile)
-    folder = Path(out) if out else Path("runs") / f"{chosen.name}-{loaded.label}-ipc{ipc}"
-    check_run(resolved, task)
-    RunFolder(folder, run_identity(chosen, resolved, task, seed)).check(resume=resume)
-    console.print(loaded.describe())
+    given = chosen_settings(settings, lam)
+    resolved, task = set_up(chosen, data, ipc, given, accelerator, compile)
+    folder = Path(out) if out else Path("runs") / f"{chosen.name}-{task.data.label}-ipc{ipc}"
+    calls = (Trackers(accelerator), ShowProgress(console), *callbacks)
+    engine = Engine(chosen, resolved, task, seed, folder, calls)
+    engine.check(resume=resume)  # before experts are trained
+    console.print(task.data.describe())
     console.print(settings_table(resolved))
     task = with_experts(chosen, resolved, task, seed=seed, console=console, folder=experts)
-    calls = (Trackers(accelerator), ShowProgress(console), *callbacks)
-    return Engine(chosen, resolved, task, seed, folder, calls).distill(resume=resume)
+    return replace(engine, task=task).distill(resume=resume)

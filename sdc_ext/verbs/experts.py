@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from sdc_ext.adapters import METHODS, find_method, get_method
+from sdc_ext.adapters import get_method, known_methods
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.experts import export_store, train_store
 from sdc_ext.errors import InputError, check_choice, check_positive_values
@@ -66,15 +66,14 @@ def train_experts(
     """
     chosen = get_method(method)
     if chosen.experts is None:
-        found = {name: find_method(name) for name in METHODS.names()}
-        matching = ", ".join(name for name, m in found.items() if m is not None and m.experts)
+        matching = ", ".join(m.name for m in known_methods() if m.experts is not None)
         raise InputError(f"{chosen.name} matches no experts: choose from {matching}")
     check_positive_values(num_experts=num_experts)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
     given = {"network": network, "zca": zca}
-    overrides = chosen_settings(None, {k: v for k, v in given.items() if v is not None})
+    overrides = chosen_settings({k: v for k, v in given.items() if v is not None})
     run = resolve(chosen, loaded.name, ipc, overrides).run
     for name in recipe:
         check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])

@@ -14,6 +14,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
 
+from sdc_ext.adapters import Method, Settings, Task, resolve
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.data.load import load_data, with_statistics
 from sdc_ext.data.real import RealData
@@ -63,12 +64,12 @@ def make_console(accelerator: Accelerator, progress: bool = True) -> Console:
     return Console(quiet=quiet, highlight=False, soft_wrap=True)
 
 
-def open_data(source: Any, accelerator: Accelerator) -> RealData:
-    """Real data, as they are or loaded; see :func:`~sdc_ext.data.load_data`."""
+def open_data(source: Any, accelerator: Accelerator, **options: Any) -> RealData:
+    """Real data, as they are or loaded; see :func:`~sdc_ext.data.load_data` for the options."""
     if isinstance(source, RealData):
         return source
     with accelerator.local_main_process_first():  # one process downloads, the others find it
-        return load_data(source)
+        return load_data(source, **options)
 
 
 def prepare_data(data: RealData, run: RunSettings, accelerator: Accelerator) -> RealData:
@@ -79,7 +80,9 @@ def prepare_data(data: RealData, run: RunSettings, accelerator: Accelerator) -> 
         return data.whitened() if run.zca else data
 
 
-def chosen_settings(lam: float | LogRamp | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def chosen_settings(
+    settings: Mapping[str, Any], lam: float | LogRamp | None = None
+) -> dict[str, Any]:
     """Settings as values: a ramp by its numbers, a network by its name."""
     chosen = dict(settings)
     if isinstance(lam, LogRamp):
@@ -89,6 +92,21 @@ def chosen_settings(lam: float | LogRamp | None, settings: Mapping[str, Any]) ->
     networks = [name for name in ("network", "eval_network") if name in chosen]
     network_names([chosen[name] for name in networks])  # refuses two of one name
     return chosen | {name: network_name(chosen[name]) for name in networks}
+
+
+def set_up(
+    method: Method,
+    data: Any,
+    ipc: int,
+    settings: Mapping[str, Any],
+    accelerator: Accelerator,
+    compile: bool,
+) -> tuple[Settings, Task]:
+    """The settings of a run and its task, still without experts."""
+    loaded = open_data(data, accelerator)
+    resolved = resolve(method, loaded.name, ipc, settings)
+    loaded = prepare_data(loaded, resolved.run, accelerator)
+    return resolved, Task(loaded, ipc, resolved.run.network, accelerator, compile)
 
 
 def check_free(out: str | Path | None) -> None:
@@ -112,7 +130,7 @@ def make_probe(network: str, settings: Mapping[str, Any]) -> Probe:
     """
     for name in settings:
         check_choice("setting of the probe", name, [field.name for field in fields(Probe)])
-    return Probe(**{"network": network, **chosen_settings(None, settings)})
+    return Probe(**{"network": network, **chosen_settings(settings)})
 
 
 def network_names(

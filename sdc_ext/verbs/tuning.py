@@ -15,7 +15,6 @@ from rich.console import RenderableType
 from sdc_ext._files import write_table, write_whole
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
-from sdc_ext.adapters.task import Task
 from sdc_ext.engine.callbacks import Callback
 from sdc_ext.engine.engine import Engine, check_run
 from sdc_ext.engine.experts import with_experts
@@ -30,9 +29,8 @@ from sdc_ext.verbs.session import (
     chosen_settings,
     make_accelerator,
     make_console,
-    open_data,
-    prepare_data,
     refuse,
+    set_up,
 )
 
 
@@ -131,13 +129,12 @@ def tune(
     if accelerator.num_processes > 1:
         raise InputError("tune runs in one process: start it several times with one --storage")
     console = make_console(accelerator, progress)
-    loaded = open_data(data, accelerator)
-    shared = chosen_settings(None, settings)
-    resolved = resolve(chosen, loaded.name, ipc, {**shared, "lam": 0.0})
-    name = study or f"{chosen.name}-{loaded.label}-ipc{ipc}"
+    shared = chosen_settings(settings)
+    resolved, task = set_up(chosen, data, ipc, {**shared, "lam": 0.0}, accelerator, compile)
+    name = study or f"{chosen.name}-{task.data.label}-ipc{ipc}"
     folder = Path(out) if out else Path("runs") / f"tune-{name}"
-    held_out = prepare_data(loaded, resolved.run, accelerator).held_out()
-    task = Task(held_out, ipc, resolved.run.network, accelerator, compile)
+    held_out = task.data.held_out()
+    task = replace(task, data=held_out)
     check_run(resolved, task)
     iterations = resolved.run.iterations
     engine = Engine(chosen, resolved, task, seed, folder, evaluate_at=rungs(iterations))
@@ -156,7 +153,7 @@ def tune(
             f"{row['iterations']} iterations ({row['state']})"
         )
 
-    tuning.search(_Runs(engine, loaded.name, shared), trials, say)
+    tuning.search(_Runs(engine, held_out.name, shared), trials, say)
     return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
 
 
