@@ -48,7 +48,7 @@ class Loop(ABC):
     """A loop that serves one method or several.
 
     A subclass is a frozen dataclass of hyper-parameters, each made by
-    :func:`~sdc_ext.adapters.option`, which the command line offers and the set's ``meta.json``
+    [`option`][sdc_ext.adapters.option], which the command line offers and the set's ``meta.json``
     keeps. It has to say how it matches, starts and steps; the rest has defaults.
     """
 
@@ -58,7 +58,7 @@ class Loop(ABC):
 
     @abstractmethod
     def start(self, task: Task) -> Any:
-        """The initial :class:`State`; draws from torch's global generator."""
+        """The initial [`State`][sdc_ext.adapters.State]; draws from torch's global generator."""
 
     @abstractmethod
     def step(self, state: Any, task: Task, loss_fn: SDCLoss, iteration: int) -> dict[str, float]:
@@ -87,7 +87,7 @@ class Loop(ABC):
 
     @property
     def align_corners(self) -> bool:
-        """How the augmentation scales and rotates; see :func:`torch.nn.functional.grid_sample`."""
+        """How the augmentation scales and rotates; see ``torch.nn.functional.grid_sample``."""
         return False
 
     @property
@@ -115,7 +115,7 @@ class Method:
         name: The name under which it is asked for.
         reference: The paper.
         loop: The loop's class, a dataclass.
-        choices: Values of its fields, and of :class:`RunSettings`, that differ from their
+        choices: Values of its fields, and of ``RunSettings``, that differ from their
             defaults.
         source: Where the choices come from, e.g. a script of the original repository.
         rules: Further values for a data set and ipc, each with its source.

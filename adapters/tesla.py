@@ -2,7 +2,8 @@
 
 The original's image gradient is half of this one, which is the true one: ``2 * grads`` repeats a
 tuple there. Rates that were chosen with it are halved in the recipes, which at equal lam also
-halves the correction's part of an update; your own ``--lr-img`` is taken as it is."""
+halves the correction's part of an update; your own ``--lr-img`` is taken as it is.
+"""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching

@@ -1,6 +1,6 @@
 """DC and DSA under the flags of DatasetCondensation's ``main.py``, with SDC.
 
-    python examples/dc_main.py --method DSA --init real --dataset MNIST --ipc 1 \\
+python examples/dc_main.py --method DSA --init real --dataset MNIST --ipc 1 \\
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.001
 """
 

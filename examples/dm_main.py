@@ -1,6 +1,6 @@
 """DM under the flags of DatasetCondensation's ``main_DM.py``, with SDC.
 
-    python examples/dm_main.py --dataset MNIST --ipc 10 --init real \\
+python examples/dm_main.py --dataset MNIST --ipc 10 --init real \\
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.02
 """
 

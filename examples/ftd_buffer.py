@@ -1,6 +1,6 @@
 """Flat experts of FTD and DATM under the flags of their ``buffer_FTD.py``.
 
-    python examples/ftd_buffer.py --dataset CIFAR10 --zca --num_experts 100 --train_epochs 50 \\
+python examples/ftd_buffer.py --dataset CIFAR10 --zca --num_experts 100 --train_epochs 50 \\
         --rho_max 0.01 --rho_min 0.01 --alpha 0.3
 """
 

@@ -1,6 +1,6 @@
 """FTD under the flags of FTD-distillation's ``distill_FTD.py``, with SDC.
 
-    python examples/ftd_distill.py --dataset CIFAR10 --ipc 1 --zca --lr_img 100 \\
+python examples/ftd_distill.py --dataset CIFAR10 --ipc 1 --zca --lr_img 100 \\
         --ema_decay 0.9999 --sdc_lambda 0.002
 """
 

@@ -105,8 +105,8 @@ def sdc_penalty(
 ) -> Tensor:
     """The term that SDC adds to a matching loss, computed from gradient norms.
 
-    ``lam * mean_n ||g_n||_2``, with a sum or with squared norms on request. :func:`with_sdc` and
-    :func:`~sdc_ext.inject` add this term where a loop has one loss to wrap or can be left as it
+    ``lam * mean_n ||g_n||_2``, with a sum or with squared norms on request. ``with_sdc`` and
+    [`inject`][sdc_ext.inject] add this term where a loop has one loss to wrap or can be left as it
     is; call the function itself in loops that fit neither.
 
     Args:
@@ -158,7 +158,7 @@ class Corrected:
 
 
 class SDCLoss:
-    """What :func:`with_sdc` returns: ``loss_fn`` with its own signature, plus the correction.
+    """What ``with_sdc`` returns: ``loss_fn`` with its own signature, plus the correction.
 
     Attributes:
         matching: the last matching loss, without the correction (detached; NaN at first).
@@ -217,7 +217,7 @@ class SDCLoss:
         self.observe_norms([gradient_norm(gradients)])
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
-        """As :meth:`observe`, for a loop that has the norms already (scalars, in graph)."""
+        """As ``observe``, for a loop that has the norms already (scalars, in graph)."""
         if self._grads is not None:
             raise ValueError(
                 f"with_sdc(grads={self._grads!r}) takes the gradients from that argument: drop "
@@ -236,7 +236,7 @@ class SDCLoss:
     def corrected(self, norms: Iterable[Tensor], /, *args: Any, **kwargs: Any) -> Corrected:
         """The same as a call, for a loop that has the norms and wants all results as values.
 
-        Observed gradients, :attr:`matching` and :attr:`difficulty` are neither used nor changed; a
+        Observed gradients, ``matching`` and ``difficulty`` are neither used nor changed; a
         schedule goes on as with a call.
 
         Args:
@@ -298,7 +298,7 @@ def with_sdc(
     Args:
         loss_fn: any callable that returns a scalar tensor.
         lam: the weight, at least 0 (the paper's default is 0.002), or a schedule from the
-            iteration number to it, such as :class:`LogRamp`.
+            iteration number to it, such as [`LogRamp`][sdc_ext.LogRamp].
         grads: the argument of ``loss_fn`` that holds the synthetic gradients, by position or
             name. Left out: what was observed, else the first argument if it is a list, tuple or
             dict of tensors.

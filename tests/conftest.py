@@ -1,5 +1,6 @@
 """What all tests share. The repository's root is taken off the path, so that the installed
-packages are tested and not the folders beside them."""
+packages are tested and not the folders beside them.
+"""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def match_distributions(
         labels: (N,) int64.
         batches: All classes, for the augmentation of their synthetic images.
         real_means: Gives the mean features (classes, D) of augmented real images; see
-            :func:`mean_real_features`. It is called once, after the synthetic images went
+            ``mean_real_features``. It is called once, after the synthetic images went
             through the network, which fixes the order in which dropout draws.
         loss_fn: Maps (synthetic, real) mean features (classes, D) to a scalar.
     """
@@ -125,17 +125,17 @@ class DistributionMatching(Loop):
         check_positive(self, "lr_img", "batch_real")
 
     def matching_loss(self) -> Callable[..., Tensor]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         return mean_feature_distance
 
     def start(self, task: Task) -> ImageState:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         return ImageState.initial(task, self.init, self.lr_img)
 
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         del iteration
         network = task.new_network()
         augmentation = parse_augmentation(self.dsa_strategy)

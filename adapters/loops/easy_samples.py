@@ -24,7 +24,7 @@ class EasySamples:
         tau: the largest gradient norm.
         quantile: of the batch's norms that bounds them, too, in (0, 1].
         chunk_size: How many samples to differentiate at once; see
-            :func:`~sdc_ext.evaluation.difficulty.score_samples`.
+            [`score_samples`][sdc_ext.evaluation.score_samples].
         seen: samples it chose from so far.
         chosen: samples it chose.
 

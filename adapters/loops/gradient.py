@@ -112,7 +112,7 @@ def match_all_classes(
         labels: (N,) int64.
         batches: All classes, for the augmentation of their synthetic images.
         gw_real: The mean of all classes' real gradients, one tensor for each parameter; see
-            :func:`real_gradient`.
+            ``real_gradient``.
         loss_fn: Maps (synthetic, real) gradients to a scalar.
     """
     leaf = images.detach().requires_grad_()
@@ -170,7 +170,7 @@ class GradientMatching(Loop):
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         derived = evaluation_as_distillation(origin, chosen)
         augmentation = derived.get("eval_augmentation", origin["eval_augmentation"])
         if augmentation.value != "none":
@@ -187,22 +187,22 @@ class GradientMatching(Loop):
 
     @property
     def unused(self) -> set[str]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
         return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
 
     def matching_loss(self) -> Callable[..., Tensor]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         return gradient_distance(self.dis_metric)
 
     def start(self, task: Task) -> ImageState:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         return ImageState.initial(task, self.init, self.lr_img)
 
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         network = task.new_network()
         optimizer = SGD(network.parameters(), lr=self.lr_net)
         augmentation = parse_augmentation(self.dsa_strategy)

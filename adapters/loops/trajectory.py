@@ -88,8 +88,8 @@ def match_trajectory(
         start: The parameters (P,) where the student begins.
         target: The expert's parameters (P,), which the student is to reach.
         batches: One minibatch for each inner step.
-        loss_fn: :func:`~sdc_ext.matching.parameter_distance`, corrected.
-        adjoint: How the inner loop is differentiated; see :mod:`sdc_ext.matching.adjoints`.
+        loss_fn: [`parameter_distance`][sdc_ext.matching.parameter_distance], corrected.
+        adjoint: How the inner loop is differentiated; see ``adjoints``.
         difficulty_at: Which gradients are penalised: those of the inner ``"steps"``, or that of
             the whole set, not augmented, at the ``"final"`` parameters.
     """
@@ -164,25 +164,25 @@ class TrajectoryMatching(Loop):
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         derived = evaluation_as_distillation(origin, chosen)
         derived["lr_eval"] = Setting(origin["lr_teacher"].value, "the step size, as it is learnt")
         return derived
 
     @property
     def align_corners(self) -> bool:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         return True
 
     @property
     def unused(self) -> set[str]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         unused = set() if self.labels == "learned" else {"lr_y", "momentum_y"}
         return unused if self.expansion_end_epoch else unused | {"current_max_start_epoch"}
 
     @property
     def epochs_needed(self) -> int:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         return self.max_start_epoch - 1 + self.expert_epochs
 
     def upper_bound(self, iteration: int) -> int:
@@ -197,11 +197,11 @@ class TrajectoryMatching(Loop):
         return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
 
     def matching_loss(self) -> Callable[..., Tensor]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         return parameter_distance
 
     def start(self, task: Task) -> TrajectoryState:
-        """See :class:`~sdc_ext.adapters.base.Loop`.
+        """See [`Loop`][sdc_ext.adapters.Loop].
 
         Raises:
             InputError: if the experts were not trained for long enough.
@@ -254,7 +254,7 @@ class TrajectoryMatching(Loop):
     def step(
         self, state: TrajectoryState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
-        """See :class:`~sdc_ext.adapters.base.Loop`."""
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
         epoch, start, target = self._draw_segment(task, iteration)
         if self.labels == "teacher":
             state.labels = _logits(state.student, target, state.images).softmax(-1)

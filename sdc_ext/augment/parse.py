@@ -15,7 +15,7 @@ def parse_augmentation(spec: str, *, align_corners: bool = False) -> Augmentatio
         spec: ``"none"``; a DSA strategy such as ``"color_crop_cutout_flip_scale_rotate"``;
             ``"dc:crop_scale_rotate"`` for the evaluation augmentation of plain DC; or
             ``"kornia:RandomAffine(degrees=15)"``.
-        align_corners: see :class:`SiameseAugmentation`.
+        align_corners: see [`SiameseAugmentation`][sdc_ext.augment.SiameseAugmentation].
 
     Raises:
         InputError: if it names none.

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The status of :func:`run_program`; for ``run`` that of the script.
+        The status of ``run_program``; for ``run`` that of the script.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
 

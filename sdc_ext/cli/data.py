@@ -11,7 +11,7 @@ from sdc_ext.verbs.session import open_data
 
 
 def data_label(options: Namespace) -> str:
-    """What :attr:`~sdc_ext.data.RealData.label` will be, before the data are loaded."""
+    """What [`label`][sdc_ext.data.RealData.label] will be, before the data are loaded."""
     if options.dataset == "imagefolder" and options.data_dir is not None:
         return f"imagefolder-{options.data_dir.resolve().name}"
     return str(options.dataset)

@@ -72,7 +72,7 @@ def _add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
 
 
 def chosen_settings(options: Namespace) -> dict[str, Any]:
-    """What the user has set of the options that :func:`add_settings` added."""
+    """What the user has set of the options that ``add_settings`` added."""
     return {name[4:]: value for name, value in vars(options).items() if name.startswith("set_")}
 
 

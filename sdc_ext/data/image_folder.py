@@ -38,7 +38,7 @@ def read_image_folder(
         all are grey and else 3; and the class names.
 
     Raises:
-        InputError: see :func:`sdc_ext.data.load_data`.
+        InputError: see [`load_data`][sdc_ext.data.load_data].
     """
     _check_folder(folder)
     if not (folder / "train").is_dir():
@@ -65,7 +65,7 @@ def read_class_folders(
     """Reads ``folder/<class>/*``: uint8 images (N, C, H, W), labels (N,) and class names.
 
     Raises:
-        InputError: see :func:`sdc_ext.data.load_data`.
+        InputError: see [`load_data`][sdc_ext.data.load_data].
     """
     files, classes = _list_classes(folder)
     images, labels = _read(files, image_size)
@@ -78,7 +78,7 @@ def read_tiny_imagenet(
     """Reads the unpacked archive ``tiny-imagenet-200`` (or the folder that holds it).
 
     Validation images serve as the test set, as in the originals. Returns and errors as
-    :func:`read_image_folder`.
+    ``read_image_folder``.
     """
     _check_folder(folder)
     if (folder / "tiny-imagenet-200").is_dir():

@@ -112,7 +112,7 @@ DATASETS: Registry[Loader] = Registry(
 
 
 def register_dataset(name: str, loader: Loader) -> None:
-    """Lets :func:`load_data`, and whatever loads data by name, know another data set.
+    """Lets ``load_data``, and whatever loads data by name, know another data set.
 
     Packages register theirs without being imported, by an entry point of the group
     ``sdc_ext.datasets`` whose value is the loader.
@@ -120,7 +120,7 @@ def register_dataset(name: str, loader: Loader) -> None:
     Args:
         name: What the data set is called.
         loader: Is given the folder that the user names, or None, and returns anything that
-            :func:`load_data` takes.
+            [`load_data`][sdc_ext.load_data] takes.
 
     Raises:
         InputError: If one of ours has the name, or it cannot be one.

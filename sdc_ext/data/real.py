@@ -94,7 +94,7 @@ class RealData:
         return self.preprocessing.whitened_by
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Stored images (B, C, H, W) as networks are given them; see :class:`Preprocessing`."""
+        """Stored images (B, C, H, W) as networks are given them; see ``Preprocessing``."""
         return self.preprocessing.normalize(images)
 
     @property

@@ -39,7 +39,7 @@ def read_samples(source: Any, image_size: tuple[int, int] | None) -> Samples:
         image_size: Resizes the images to (height, width).
 
     Raises:
-        InputError: See :func:`~sdc_ext.data.load_data`.
+        InputError: See [`load_data`][sdc_ext.data.load_data].
     """
     if isinstance(source, tuple | list):
         samples = _of_tensors(source, image_size)
@@ -151,7 +151,7 @@ def _image(image: Any, i: int, image_size: tuple[int, int] | None) -> np.ndarray
 
 
 def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """As :func:`as_array` resizes, at any precision."""
+    """As ``as_array`` resizes, at any precision."""
     size = image_size[1], image_size[0]
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in array)
     return np.stack([np.asarray(c.resize(size, Image.Resampling.BILINEAR)) for c in channels])

@@ -31,7 +31,7 @@ def as_real_data(
     classes: Sequence[str] | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> RealData:
-    """Real data of somebody's own; see :func:`~sdc_ext.data.load_data` for the arguments.
+    """Real data of somebody's own; see [`load_data`][sdc_ext.data.load_data] for the arguments.
 
     Raises:
         InputError: If there is nothing to read, images differ in size or hold anything but
@@ -71,7 +71,7 @@ def load_image_folder(folder: Path, image_size: tuple[int, int] | None) -> RealD
     """An image folder, named ``imagefolder``, with its own channel statistics.
 
     Raises:
-        InputError: See :func:`~sdc_ext.data.load_data`.
+        InputError: See [`load_data`][sdc_ext.data.load_data].
     """
     (train, test), classes = read_image_folder(folder, image_size)
     statistics = Preprocessing.of_statistics(train[0])

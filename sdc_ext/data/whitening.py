@@ -50,7 +50,7 @@ class Whitening:
 
     @classmethod
     def fit_once(cls, pixels: Tensor) -> Whitening:
-        """As :meth:`fit`, kept in the user's cache folder for the next time."""
+        """As ``fit``, kept in the user's cache folder for the next time."""
         name = fingerprint(pixels)
         path = _cache_folder() / f"zca-{name}.safetensors"
         try:

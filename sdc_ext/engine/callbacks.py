@@ -26,7 +26,7 @@ class Callback:
     """What a run calls; override the methods that you need.
 
     A run in several processes calls each method in every process. Whatever a method raises ends
-    the run; :class:`StopRun` ends it in good order, and every process has to raise it at the same
+    the run; ``StopRun`` ends it in good order, and every process has to raise it at the same
     place.
     """
 
@@ -52,7 +52,7 @@ class Callback:
         """The update of an outer iteration was left out, since its loss was not finite.
 
         Args:
-            iteration: The index of the iteration, from 0; :meth:`on_step` follows with a log whose
+            iteration: The index of the iteration, from 0; ``on_step`` follows with a log whose
                 losses are NaN and which has no ``lam``.
             error: What was wrong.
         """

@@ -94,7 +94,7 @@ def train_store(
 
     Args:
         data: The real data, normalised as the distillation normalises them.
-        network: The network; see :func:`~sdc_ext.networks.create_network`.
+        network: The network; see [`create_network`][sdc_ext.networks.create_network].
         recipe: How to train.
         num_experts: How many the store is to hold.
         seed: Seeds all of them; expert k is the same whichever process trains it.

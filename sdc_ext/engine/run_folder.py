@@ -50,7 +50,7 @@ class RunFolder:
 
     Attributes:
         path: The folder.
-        identity: What the run is; see :func:`run_identity`. What is None in it is not known yet
+        identity: What the run is; see ``run_identity``. What is None in it is not known yet
             (experts, before they are trained), and is not compared.
     """
 

@@ -155,7 +155,7 @@ def compare_with_real(
     Args:
         synthetic: the set; classes that it has no images of have no row.
         data: the real data, normalised as the set is.
-        maps: from :func:`feature_maps`.
+        maps: from [`feature_maps`][sdc_ext.evaluation.feature_maps].
         measures: discrepancies by name.
         draws: how many random sets, at least 2.
         seed: of the draws and the reference.

@@ -40,7 +40,7 @@ def evaluate(
         labels: (N,) int64, or (N, classes) probabilities.
         data: its test split is used.
         recipe: how to train.
-        network: what to train; see :func:`~sdc_ext.networks.create_network`.
+        network: what to train; see [`create_network`][sdc_ext.networks.create_network].
         num_eval: how many networks.
         seed: their initialisations and augmentations.
         accelerator: where to run.

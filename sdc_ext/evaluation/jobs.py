@@ -97,10 +97,10 @@ def evaluate_sets(
     on_network: Callable[[], object] = lambda: None,
     on_result: Callable[[Results], object] = lambda results: None,
 ) -> Results:
-    """Evaluates sets one after the other; see :func:`~sdc_ext.evaluation.evaluate`.
+    """Evaluates sets one after the other; see [`evaluate`][sdc_ext.evaluation.evaluate].
 
     Args:
-        jobs: From :func:`evaluation_jobs`.
+        jobs: From [`evaluation_jobs`][sdc_ext.evaluation.evaluation_jobs].
         num_eval: How many networks to train for each job.
         seed: Seeds the networks; network k of every job starts from the same weights.
         accelerator: Where to run; processes share the networks of a job.

@@ -28,9 +28,9 @@ class Scores:
     """All of them for one set.
 
     Attributes:
-        hlr: see :func:`hard_label_recovery`.
-        ior: see :func:`improvement_over_random`.
-        lrs: see :func:`label_robust_score`.
+        hlr: see ``hard_label_recovery``.
+        ior: see ``improvement_over_random``.
+        lrs: see ``label_robust_score``.
     """
 
     hlr: float
@@ -101,7 +101,7 @@ def measure_scores(
         full_epochs: Epochs of training on all real images.
         seed: Seeds the networks, the choice of random images and the teacher of soft labels.
         accelerator: Where to run.
-        on_training: Called before each training with its key in :attr:`Scored.accuracies`.
+        on_training: Called before each training with its key in ``Scored.accuracies``.
 
     Raises:
         InputError: If ``num_eval`` or ``full_epochs`` is not above 0, or the network is unknown

@@ -175,7 +175,7 @@ def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Ten
         labels: (N,) int64.
         data: the real data.
         seed: of the choice.
-        draw: which choice of this seed; the first is that of :func:`select_images`.
+        draw: which choice of this seed; the first is that of ``select_images``.
 
     Returns:
         (N,), sorted by class.

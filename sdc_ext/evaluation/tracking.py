@@ -65,7 +65,7 @@ class Drift:
 
         Args:
             values: The curve.
-            skip: How many points to leave out at the start; see :func:`warm_up`.
+            skip: How many points to leave out at the start; see ``warm_up``.
         """
         curve = np.asarray(values, float)[skip:]
         curve = curve[np.isfinite(curve)]

@@ -67,7 +67,7 @@ class ReplayBuffers:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See :class:`Experts`."""
+        """See [`Experts`][sdc_ext.experts.Experts]."""
         last = self.parameters(len(self) - 1, -1)
         return {"count": len(self), "epochs": self.epochs, "norm": float(last.norm())}
 
@@ -75,7 +75,7 @@ class ReplayBuffers:
         return len(self._trajectories)
 
     def parameters(self, expert: int, epoch: int) -> Tensor:
-        """See :class:`Experts`."""
+        """See [`Experts`][sdc_ext.experts.Experts]."""
         tensors = self._trajectories[expert][epoch % (self.epochs + 1)]
         return torch.cat([t.detach().flatten() for t in tensors])
 

@@ -125,7 +125,7 @@ class ExpertStore:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See :class:`Experts`."""
+        """See [`Experts`][sdc_ext.experts.Experts]."""
         return {"count": len(self), "seed": self.info.seed, **self.info.recipe}
 
     @classmethod
@@ -178,7 +178,7 @@ class ExpertStore:
         self._paths = None
 
     def parameters(self, expert: int, epoch: int) -> Tensor:
-        """See :class:`Experts`."""
+        """See [`Experts`][sdc_ext.experts.Experts]."""
         with _reading(self._files()[expert]) as file:
             row: Tensor = file.get_slice(_TRAJECTORY)[epoch % (self.epochs + 1)]
             return row

@@ -141,7 +141,7 @@ def fill_store(
     Args:
         store: where to put them.
         data: its training split is learnt, its test split measures accuracies.
-        network: see :func:`~sdc_ext.networks.create_network`.
+        network: see [`create_network`][sdc_ext.networks.create_network].
         recipe: how to train.
         num_experts: how many the store shall have.
         seed: of initialisations, orders and augmentations.

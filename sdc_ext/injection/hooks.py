@@ -70,7 +70,7 @@ def inject(
 
     Args:
         lam: the weight, at least 0, or a schedule from the outer iteration to it, such as
-            :class:`~sdc_ext.regularizer.LogRamp`. For gradient matching an outer iteration is a
+            [`LogRamp`][sdc_ext.LogRamp]. For gradient matching an outer iteration is a
             network, for trajectories an image step.
         profile: how the loop works: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM) or
             ``"tesla"`` (image gradients by hand). ``"auto"`` reads the source file that asks
@@ -85,7 +85,7 @@ def inject(
         strict: whether a loop that does not fit its profile is an error, or only a warning.
 
     Returns:
-        A context manager that yields an :class:`InjectionRecord`.
+        A context manager that yields an [`InjectionRecord`][sdc_ext.injection.InjectionRecord].
 
     Raises:
         TypeError, ValueError: for a lam, norm, reduction, scale or profile that is not allowed.
@@ -111,7 +111,7 @@ def inject(
 
 
 class Injection:
-    """The context manager that :func:`inject` returns; it can be entered once."""
+    """The context manager that [`inject`][sdc_ext.inject] returns; it can be entered once."""
 
     def __init__(
         self, profile: Choice, strength: Callable[[Profile], Strength], strict: bool

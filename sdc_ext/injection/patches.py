@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Patches:
-    """Replaced attributes, which :meth:`undo` restores in reverse order."""
+    """Replaced attributes, which ``undo`` restores in reverse order."""
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
@@ -22,7 +22,7 @@ class Patches:
         setattr(owner, name, wrapper(original))
 
     def add(self, undo: Callable[[], None]) -> None:
-        """Notes what else :meth:`undo` has to call."""
+        """Notes what else ``undo`` has to call."""
         self._undo.append(undo)
 
     def undo(self) -> None:

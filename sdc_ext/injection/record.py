@@ -53,7 +53,7 @@ class InjectionRecord:
         self.images: Tensor | None = None
 
     def columns(self) -> dict[str, list[float]]:
-        """The steps as columns of numbers, named as :class:`Step`'s attributes."""
+        """The steps as columns of numbers, named as ``Step``'s attributes."""
         names = [f.name for f in fields(Step)]
         return {name: [float(getattr(step, name)) for step in self.steps] for name in names}
 

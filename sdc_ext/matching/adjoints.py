@@ -2,8 +2,8 @@
 
 ``theta_{n+1} = theta_n - lr * g_n`` with ``g_n = grad_theta L(A(B_n); theta_n)``, for n < N.
 
-An adjoint is a small immutable object that unrolls such a loop. :class:`Recompute` is the one to
-use; :class:`Direct` is exact, too, at the memory of the whole graph; :class:`Tesla` is an
+An adjoint is a small immutable object that unrolls such a loop. ``Recompute`` is the one to
+use; ``Direct`` is exact, too, at the memory of the whole graph; ``Tesla`` is an
 approximation.
 
 The algebra of recomputing: let v be the cotangent of theta_{n+1} and w_n that of ||g_n||, and
@@ -79,7 +79,7 @@ class Adjoint(ABC):
 
     @abstractmethod
     def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
-        """The parameters theta_N (P,) and the norms (N,) of :func:`~sdc_ext.matching.unroll`."""
+        """The parameters theta_N (P,) and the norms (N,) of [`unroll`][sdc_ext.matching.unroll]."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Direct(Adjoint):
     """
 
     def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
-        """See :class:`Adjoint`."""
+        """See [`Adjoint`][sdc_ext.matching.Adjoint]."""
         theta = loop.params
         if not theta.requires_grad:
             theta = theta.detach().requires_grad_()
@@ -122,7 +122,7 @@ class _StepByStep(Adjoint):
             raise InputError(f"chunk_size must be at least 1, got {self.chunk_size}")
 
     def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
-        """See :class:`Adjoint`."""
+        """See [`Adjoint`][sdc_ext.matching.Adjoint]."""
         if loop.student.is_random:
             raise InputError(
                 f"adjoint {type(self).__name__.lower()!r} computes each step again, which dropout "
@@ -160,12 +160,12 @@ class Recompute(_StepByStep):
 class Tesla(_StepByStep):
     """An approximation: holds every theta_n constant, so that no Hessian term is left.
 
-    It costs less than :class:`Recompute`, whose arguments, limits and memory it has, and agrees
+    It costs less than ``Recompute``, whose arguments, limits and memory it has, and agrees
     with it for a single step. With more steps the gradients of images and labels differ.
 
     Args:
-        chunk_size: See :class:`Recompute`.
-        share: See :class:`Recompute`.
+        chunk_size: See [`Recompute`][sdc_ext.matching.Recompute].
+        share: See [`Recompute`][sdc_ext.matching.Recompute].
 
     Raises:
         InputError: If ``chunk_size`` is below 1.

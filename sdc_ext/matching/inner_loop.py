@@ -33,8 +33,8 @@ def unroll(
         labels: (n,) int64, or (n, classes) probabilities.
         lr: The step size, a scalar tensor.
         batches: One minibatch for each inner step.
-        adjoint: How the loop is differentiated: :class:`~sdc_ext.matching.Recompute`,
-            :class:`~sdc_ext.matching.Direct` or :class:`~sdc_ext.matching.Tesla`. It changes
+        adjoint: How the loop is differentiated: [`Recompute`][sdc_ext.matching.Recompute],
+            [`Direct`][sdc_ext.matching.Direct] or [`Tesla`][sdc_ext.matching.Tesla]. It changes
             gradients only where it is ``Tesla``.
 
     Returns:

@@ -45,7 +45,7 @@ def draw_minibatches(
         size: of the set.
         batch_syn: images a step; 0 is all.
         syn_steps: N.
-        augmentation: see :func:`sdc_ext.augment.parse_augmentation`.
+        augmentation: see [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
         image_size: (height, width) in pixels.
     """
     batches: list[Minibatch] = []

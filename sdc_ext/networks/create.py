@@ -1,7 +1,7 @@
 """Networks by name: the field's own for small images, registered with timm, and all of timm's.
 
 ``timm.create_model("dd_convnet", in_chans=1, num_classes=10, img_size=28)`` works once this
-module is imported; so does every other timm name through :func:`create_network`.
+module is imported; so does every other timm name through ``create_network``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSiz
     """Builds a network and runs it once, so that a bad choice fails before the work starts.
 
     Raises:
-        InputError: as :func:`create_network`, or if it cannot take images of this size or gives
+        InputError: as ``create_network``, or if it cannot take images of this size or gives
             anything but logits; the size that a network that is not ours wants is named.
     """
     try:

@@ -80,7 +80,7 @@ class FunctionalNetwork:
     def mean_gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Gradient of the mean loss over a batch of any size (P,), detached, a chunk at a time.
 
-        As :func:`sdc_ext.training.mean_gradient`, at any parameters.
+        As [`mean_gradient`][sdc_ext.training.mean_gradient], at any parameters.
         """
         whole = uses_batch_statistics(self.network)
         size = len(images) if whole else default_chunk_size(images)

@@ -35,37 +35,37 @@ def _build(
 # timm's decorator registers a function under its own name.
 @register_model
 def dd_convnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See :class:`ConvNet`."""
+    """See [`ConvNet`][sdc_ext.networks.ConvNet]."""
     return _build(ConvNet, pretrained, **kwargs)
 
 
 @register_model
 def dd_mlp(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See :class:`MLP`."""
+    """See ``MLP``."""
     return _build(MLP, pretrained, **kwargs)
 
 
 @register_model
 def dd_lenet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See :class:`LeNet`."""
+    """See ``LeNet``."""
     return _build(LeNet, pretrained, **kwargs)
 
 
 @register_model
 def dd_alexnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See :class:`AlexNet`."""
+    """See ``AlexNet``."""
     return _build(AlexNet, pretrained, **kwargs)
 
 
 @register_model
 def dd_vgg11(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See :class:`VGG11`."""
+    """See ``VGG11``."""
     return _build(VGG11, pretrained, **kwargs)
 
 
 @register_model
 def dd_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See :class:`ResNet18`."""
+    """See ``ResNet18``."""
     return _build(ResNet18, pretrained, **kwargs)
 
 
@@ -117,7 +117,7 @@ def network_name(source: str | NetworkMaker) -> str:
     """The name of a network that is given by name or as what makes it.
 
     Args:
-        source: A name, which is returned; or a function or class as :func:`register_network`
+        source: A name, which is returned; or a function or class as ``register_network``
             takes it, which is registered under its own name.
 
     Raises:

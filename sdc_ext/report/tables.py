@@ -132,7 +132,7 @@ def tracking_table(
     Args:
         tracked: What each run recorded, one history per seed, by lam.
         skip: How many iterations to leave out at the start; see
-            :func:`~sdc_ext.evaluation.tracking.warm_up`.
+            [`warm_up`][sdc_ext.evaluation.warm_up].
     """
     title = f"GraDN over the distillation{_after(skip)}"
     table = make_table(title, "lam", "first and last tenth", "rose in")

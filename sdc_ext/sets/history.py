@@ -9,7 +9,7 @@ HISTORY = "history.csv"
 
 
 def read_history(folder: Path) -> dict[str, list[float]]:
-    """The columns that :meth:`Record.write_history` wrote; none if there is no such file."""
+    """The columns that ``Record.write_history`` wrote; none if there is no such file."""
     path = folder / HISTORY
     if not path.is_file():
         return {}

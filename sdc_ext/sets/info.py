@@ -126,7 +126,7 @@ class SetInfo:
 
     @classmethod
     def from_json(cls, text: str) -> SetInfo:
-        """Reads what :meth:`to_json` wrote.
+        """Reads what ``to_json`` wrote.
 
         Raises:
             ValueError, TypeError, KeyError: if it is something else.
@@ -176,7 +176,7 @@ class Evaluation:
 
 
 def read_info(path: Path) -> SetInfo:
-    """The ``meta.json`` that :func:`write_best` left.
+    """The ``meta.json`` that ``write_best`` left.
 
     Raises:
         InputError: if it is damaged.

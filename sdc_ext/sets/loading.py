@@ -77,10 +77,10 @@ def load_set(
     Args:
         path: A folder that ``sdc-ext distill`` wrote; a ``res_*.pt``; ``images_*.pt`` or the
             folder of ``images_best.pt``; a folder of class folders with pictures; or what
-            :func:`write_dd_ranking` wrote.
+            ``write_dd_ranking`` wrote.
         data: The real data, which the third and the fourth of these need.
-        zca: See :func:`~sdc_ext.sets.formats.best.read_best`.
-        lr: See :func:`~sdc_ext.sets.formats.best.read_best`.
+        zca: See ``read_best``.
+        lr: See ``read_best``.
 
     Raises:
         InputError: If it is none of these, or damaged, or the data are missing or do not fit.
@@ -89,7 +89,7 @@ def load_set(
 
 
 def open_set(path: str | Path, load: Load, opening: Opening = Opening()) -> SyntheticSet:
-    """Reads a distilled set as :func:`load_set`, with the real data if its format needs them.
+    """Reads a distilled set as ``load_set``, with the real data if its format needs them.
 
     Args:
         path: Of the set.
@@ -97,7 +97,7 @@ def open_set(path: str | Path, load: Load, opening: Opening = Opening()) -> Synt
         opening: What the caller says of the set.
 
     Raises:
-        InputError: As :func:`load_set`, or if the data cannot be loaded.
+        InputError: As [`load_set`][sdc_ext.load_set], or if the data cannot be loaded.
     """
     return _open(Path(path), load, opening)[0]
 
@@ -113,7 +113,7 @@ def open_with_data(
         opening: What the caller says of the set.
 
     Raises:
-        InputError: As :func:`open_set`, if the data do not fit the set, or if the set was made
+        InputError: As ``open_set``, if the data do not fit the set, or if the set was made
             from data that have no loader.
     """
     synthetic, data = _open(Path(path), load, opening)
@@ -143,7 +143,7 @@ def open_all(
         opening: What the caller says of the sets.
 
     Raises:
-        InputError: As :func:`open_with_data`.
+        InputError: As [`open_with_data`][sdc_ext.sets.open_with_data].
     """
     once = list({path.resolve(): path for path in paths}.values())
     load = functools.cache(load)

@@ -138,7 +138,7 @@ class SyntheticSet:
 
     @classmethod
     def load(cls, folder: str | Path) -> SyntheticSet:
-        """Reads a folder that :meth:`save` wrote; executes nothing in it.
+        """Reads a folder that ``save`` wrote; executes nothing in it.
 
         Raises:
             InputError: if it is not such a folder, or is damaged.

@@ -60,7 +60,7 @@ class Coverage:
 
     Attributes:
         family: of the sets.
-        quantity: what is meant by worst, see :class:`~sdc_ext.theory.accuracies.Series`.
+        quantity: what is meant by worst, see [`Series`][sdc_ext.theory.Series].
         configurations: all that the sets were evaluated on.
         sizes: numbers of images, ascending; those that all configurations have.
         replicates: of each size, those that all configurations have.

@@ -39,7 +39,7 @@ class Profile:
         Args:
             shapes: (shapes, points), g.
             draws: (draws, points), what is fitted.
-            whiten: (points, points), see :func:`whitening`.
+            whiten: (points, points), see ``whitening``.
             with_floor: whether B is free; otherwise it is 0.
         """
         g, y, one = shapes @ whiten.T, draws @ whiten.T, whiten.sum(1)

@@ -95,7 +95,7 @@ class Curve:
     Attributes:
         selection: which samples were kept.
         alphas: kept samples per dimension, increasing.
-        planes: what was found for each, as :mod:`~sdc_ext.theory.saddle_point` has it.
+        planes: what was found for each, as ``saddle_point`` has it.
     """
 
     selection: Selection

@@ -120,7 +120,7 @@ def mean_gradient(
 def differentiable_gradient(
     network: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, ...]:
-    """As :func:`mean_gradient`, in graph: it can be differentiated with respect to images."""
+    """As ``mean_gradient``, in graph: it can be differentiated with respect to images."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     loss = F.cross_entropy(network(images), labels)
     return torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)

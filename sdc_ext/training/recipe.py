@@ -22,7 +22,7 @@ class TrainingRecipe:
         momentum: of SGD; its memory is lost when the rate drops, as in the originals.
         weight_decay: of SGD.
         batch_size: images a step.
-        augmentation: see :func:`sdc_ext.augment.parse_augmentation`.
+        augmentation: see [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
         align_corners: of its scale and rotate.
     """
 
@@ -48,7 +48,7 @@ def train_from_scratch(
         network: freshly initialised.
         images: (N, C, H, W), normalised, on its device.
         labels: (N,) int64, or (N, classes) probabilities.
-        recipe: see :class:`~sdc_ext.training.TrainingRecipe`.
+        recipe: see [`TrainingRecipe`][sdc_ext.training.TrainingRecipe].
         batch_loss: how to compute a batch.
     """
     augmentation = parse_augmentation(recipe.augmentation, align_corners=recipe.align_corners)

@@ -40,7 +40,7 @@ class Compared(Shown):
         comparison: Every run's accuracies, the gains and their intervals.
         out: The folder with the runs, ``cells.csv``, ``comparison.json`` and the pictures.
         warm_up: The iterations at the start that GraDN's drift leaves out; see
-            :func:`~sdc_ext.evaluation.tracking.warm_up`.
+            [`warm_up`][sdc_ext.evaluation.warm_up].
     """
 
     comparison: Comparison
@@ -93,7 +93,7 @@ def compare(
     Runs that ``out`` holds already are kept, so that the same call goes on after a stop.
 
     Args:
-        method: See :func:`~sdc_ext.distill`; likewise the arguments that are not named here.
+        method: See [`distill`][sdc_ext.distill]; likewise the arguments that are not named here.
         data: What to distil.
         lams: The weights of the correction; the first is what the others are compared to.
         seeds: The number of runs of each.
@@ -109,7 +109,7 @@ def compare(
         The paired differences, which print as tables.
 
     Raises:
-        InputError: For fewer than 2 seeds or 2 different lam, and as :func:`~sdc_ext.distill`.
+        InputError: For fewer than 2 seeds or 2 different lam, and as [`distill`][sdc_ext.distill].
     """
     refuse(settings, "compare", lam="pass lams", lam_ramp="pass lams", seed="pass seeds")
     if seeds < 2 or len(set(lams)) != len(lams) or len(lams) < 2:

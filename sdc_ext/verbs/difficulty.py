@@ -93,9 +93,9 @@ def difficulty_of(
     """Scores real images, and distilled sets beside them, by networks trained on real images.
 
     Args:
-        sets: Distilled sets, all of the same data; see :func:`~sdc_ext.evaluate_set`. There need
+        sets: Distilled sets, all of the same data; see ``evaluate_set``. There need
             not be any.
-        data: The real data, as :func:`~sdc_ext.distill` takes them; by default the digits.
+        data: The real data, as [`distill`][sdc_ext.distill] takes them; by default the digits.
         split: The real images that are scored, ``"test"`` or ``"train"``.
         per_class: The number of real images of each class, at most.
         num_networks: The number of networks in the ensemble; the paper has 20.
@@ -104,7 +104,7 @@ def difficulty_of(
         accelerator: Where to run; by default on what the machine has.
         progress: Show a progress bar.
         **probe: Settings of the networks' training, e.g. ``train_epochs=20``; see
-            :class:`~sdc_ext.training.Probe`. The network is by default what the first set was
+            [`Probe`][sdc_ext.training.Probe]. The network is by default what the first set was
             evaluated with.
 
     Returns:

@@ -36,7 +36,7 @@ class Measurement:
 
     Attributes:
         measures: The names of discrepancies; see
-            :func:`~sdc_ext.evaluation.discrepancies.choose_discrepancies`.
+            [`choose_discrepancies`][sdc_ext.evaluation.choose_discrepancies].
         spaces: Where points are compared: ``"pixels"``, and the features of ``"random"`` and
             ``"trained"`` networks.
         draws: The number of random sets, at least 2.
@@ -128,14 +128,14 @@ def discrepancy_of(
     """Measures how far sets are from the real data, beside random real images of the same size.
 
     Args:
-        sets: One distilled set or several; see :func:`~sdc_ext.evaluate_set`.
-        data: The real data; see :func:`~sdc_ext.evaluate_set`.
+        sets: One distilled set or several; see [`evaluate_set`][sdc_ext.evaluate_set].
+        data: The real data; see [`evaluate_set`][sdc_ext.evaluate_set].
         measurement: What is measured; by default all that needs no further package.
         out: A folder for the table and the chart, which are written anew after every set.
         accelerator: Where to run; by default on what the machine has.
         progress: Show a progress bar.
         **probe: Settings of the networks whose features are compared, e.g. ``train_epochs=20``;
-            see :class:`~sdc_ext.training.Probe`. The network is by default what the first set was
+            see [`Probe`][sdc_ext.training.Probe]. The network is by default what the first set was
             evaluated with.
 
     Returns:
@@ -180,7 +180,7 @@ def measure_sets(
     accelerator: Accelerator,
     console: Console,
 ) -> MeasuredDiscrepancy:
-    """What :func:`discrepancy_of` does once everything is checked."""
+    """What [`discrepancy_of`][sdc_ext.discrepancy_of] does once everything is checked."""
     by_data = {one.data.identity: one.data for one in opened}
     epochs = probe.train_epochs * len(by_data) if "trained" in how.spaces else 0
     steps = sum(1 + len(one.data.classes) for one in opened)

@@ -45,8 +45,8 @@ def distill(
 
     Args:
         method: The method's name, e.g. ``"dc"``, ``"dsac"`` or ``"mtt"``.
-        data: What to distil: :class:`~sdc_ext.data.RealData`, or anything that
-            :func:`~sdc_ext.data.load_data` takes: a name, a folder, a data set of torch or of
+        data: What to distil: [`RealData`][sdc_ext.data.RealData], or anything that
+            [`load_data`][sdc_ext.data.load_data] takes: a name, a folder, a data set of torch or of
             Hugging Face, or tensors.
         ipc: The number of images per class.
         lam: The weight of the correction, or the ramp of adaptive SDC; 0 switches it off. The
@@ -62,7 +62,7 @@ def distill(
         callbacks: What to call after steps, evaluations and saves.
         **settings: Any setting of the method by its name, e.g. ``iterations=200``. ``network``
             and ``eval_network`` take a name or a function that makes a network; see
-            :func:`~sdc_ext.networks.register_network`.
+            [`register_network`][sdc_ext.networks.register_network].
 
     Returns:
         The distilled set, which also lies in ``out`` with a picture and its history.

@@ -66,9 +66,9 @@ def evaluate_set(
     """Trains fresh networks on a distilled set, or on several, and tests them on real images.
 
     Args:
-        sets: A :class:`~sdc_ext.sets.SyntheticSet`, the path of one in any known format, or
+        sets: A [`SyntheticSet`][sdc_ext.sets.SyntheticSet], the path of one in any known format, or
             several of them, as a list or by name.
-        data: The real data, as :func:`~sdc_ext.distill` takes them; not needed for sets of the
+        data: The real data, as [`distill`][sdc_ext.distill] takes them; not needed for sets of the
             bundled digits.
         networks: What is trained: our names or timm's, or functions that make a network; by
             default what each set was evaluated with.
@@ -120,7 +120,7 @@ def run_jobs(
     accelerator: Accelerator,
     console: Console,
 ) -> Evaluated:
-    """What :func:`evaluate_set` does once its jobs are known and checked."""
+    """What [`evaluate_set`][sdc_ext.evaluate_set] does once its jobs are known and checked."""
 
     def save(results: Results) -> None:
         if out is not None and accelerator.is_main_process:

@@ -47,7 +47,7 @@ def train_experts(
 
     Args:
         method: Whose experts: ``"mtt"``, ``"ftd"``, ``"tesla"`` or ``"datm"``.
-        data: The real data, as :func:`~sdc_ext.distill` takes them.
+        data: The real data, as [`distill`][sdc_ext.distill] takes them.
         num_experts: The number of experts that the store is to hold.
         ipc: The images per class of their distillation, by which recipes differ.
         network: The network; by default the method's for these data.
@@ -58,7 +58,7 @@ def train_experts(
         accelerator: Where to run; by default on what the machine has.
         progress: Show a progress bar, and at the end how well the experts do.
         **recipe: Settings of the training, e.g. ``train_epochs=50``; see
-            :class:`~sdc_ext.experts.ExpertRecipe`.
+            [`ExpertRecipe`][sdc_ext.experts.ExpertRecipe].
 
     Raises:
         InputError: If the method matches no experts, the folder holds experts that were made for

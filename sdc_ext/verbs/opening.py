@@ -33,7 +33,7 @@ def open_sets(sets: Sets, data: Any, accelerator: Accelerator) -> list[OpenedSet
 
     Args:
         sets: A set, the path of one, or several, as a list or by name.
-        data: The real data, as :func:`~sdc_ext.distill` takes them; None if the name of each
+        data: The real data, as [`distill`][sdc_ext.distill] takes them; None if the name of each
             set's data is enough to load them.
         accelerator: Where the data are loaded.
 

@@ -81,8 +81,8 @@ def score_set(
     """Scores a set by networks that are trained on it, on random real images and on all of them.
 
     Args:
-        synthetic: A :class:`~sdc_ext.sets.SyntheticSet`, or the path of one.
-        data: The real data; see :func:`~sdc_ext.evaluate_set`.
+        synthetic: A [`SyntheticSet`][sdc_ext.sets.SyntheticSet], or the path of one.
+        data: The real data; see [`evaluate_set`][sdc_ext.evaluate_set].
         network: What is trained; by default what the set was evaluated with.
         num_eval: The number of networks for each.
         full_epochs: Epochs of training on all real images.

@@ -40,7 +40,7 @@ def select_set(
 
     Args:
         baseline: ``"random"``, ``"herding"``, ``"k-center"`` or ``"forgetting"``.
-        data: The real data, as :func:`~sdc_ext.distill` takes them.
+        data: The real data, as [`distill`][sdc_ext.distill] takes them.
         ipc: The number of images per class.
         like: The method as whose sets the images are normalised and evaluated.
         out: A folder for the set; left out, it is only returned.
@@ -48,7 +48,7 @@ def select_set(
         accelerator: Where to run; by default on what the machine has.
         progress: Show a progress bar.
         **probe: Settings of that network's training, e.g. ``train_epochs=20``; see
-            :class:`~sdc_ext.training.Probe`.
+            [`Probe`][sdc_ext.training.Probe].
 
     Returns:
         The set, with the baseline as its method.

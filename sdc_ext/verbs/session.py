@@ -65,7 +65,7 @@ def make_console(accelerator: Accelerator, progress: bool = True) -> Console:
 
 
 def open_data(source: Any, accelerator: Accelerator, **options: Any) -> RealData:
-    """Real data, as they are or loaded; see :func:`~sdc_ext.data.load_data` for the options."""
+    """Real data, as they are or loaded; see ``load_data`` for the options."""
     if isinstance(source, RealData):
         return source
     with accelerator.local_main_process_first():  # one process downloads, the others find it

@@ -102,7 +102,7 @@ def tune(
     """Searches for lam by successive halving, tested on a quarter of the training images.
 
     Args:
-        method: See :func:`~sdc_ext.distill`; likewise the arguments that are not named here.
+        method: See [`distill`][sdc_ext.distill]; likewise the arguments that are not named here.
         data: What to distil; its test images are not used.
         lams: The smallest and the largest lam.
         ramp: Search for a schedule of lam, too.

@@ -2,7 +2,7 @@
 
 They hold tensors alone. What else evaluating them takes, the data set, its preprocessing, the
 augmentation, is told by the real data and by the originals' scripts, unless ``meta.json`` lies
-beside them, which :func:`write_best` leaves.
+beside them, which ``write_best`` leaves.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_best(
     Args:
         path: the images' file.
         data: the real data, normalised as usual.
-        known: what lies beside it in ``meta.json``, if :func:`write_best` wrote it.
+        known: what lies beside it in ``meta.json``, if ``write_best`` wrote it.
         zca: the images are whitened, though no ``images_zca_*.pt`` says so.
         lr: the rate to train with; needed where there is no ``lr_*.pt``, which only DATM saves.
 

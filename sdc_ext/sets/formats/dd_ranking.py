@@ -55,7 +55,7 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
-    """The set that :func:`write_dd_ranking` wrote.
+    """The set that ``write_dd_ranking`` wrote.
 
     Args:
         content: of the file.

@@ -29,7 +29,7 @@ def read_res(path: Path) -> SyntheticSet:
     """Reads the last run's images of a ``res_*.pt`` file; executes nothing in it.
 
     A file of the originals holds images, labels and accuracies; the rest is told by its name,
-    and the normalisation is the originals' for that data set. A file of :func:`write_res` also
+    and the normalisation is the originals' for that data set. A file of ``write_res`` also
     holds what we know of the set.
 
     Raises:
@@ -39,7 +39,7 @@ def read_res(path: Path) -> SyntheticSet:
 
 
 def parse_res(content: Any, path: Path) -> SyntheticSet:
-    """What :func:`read_res` reads, once it is loaded."""
+    """What ``read_res`` reads, once it is loaded."""
     try:
         images, labels = content["data"][-1]
         if OUR_KEY in content:
