@@ -100,6 +100,15 @@ class Loop(ABC):
         """Settings that other settings make meaningless."""
         return set()
 
+    def images_per_iteration(self, classes: int, ipc: int) -> int | None:
+        """How many images, real and synthetic, an outer iteration takes through networks.
+
+        Each is an image that goes forward and back once, which is a measure of cost that does not
+        depend on the machine; None if the loop does not say.
+        """
+        del classes, ipc
+        return None
+
 
 def no_rules(dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
     """The rules of a method whose settings are the same for all data sets and sizes."""
@@ -122,6 +131,7 @@ class Method:
         selects: Which evaluation counts: ``"last"`` or ``"best"``.
         experts: How its expert trajectories are trained for a data set and ipc, if it matches
             any.
+        matches: What it matches, in a few words, for tables.
     """
 
     name: str
@@ -132,6 +142,7 @@ class Method:
     rules: Callable[[str, int], Mapping[str, tuple[Any, str]]] = no_rules
     selects: Selects = "last"
     experts: Callable[[str, int], ExpertRecipe] | None = None
+    matches: str = ""
 
     def pick(self, evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """The evaluation that counts, of at least one; of equally good ones, the first."""

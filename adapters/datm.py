@@ -30,4 +30,5 @@ DATM = Method(
     rules=datm_rules,
     selects="best",
     experts=datm_experts,
+    matches="ever later trajectories",
 )

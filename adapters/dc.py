@@ -12,4 +12,5 @@ DC = Method(
     source="DatasetCondensation main.py",
     rules=dc_rules,
     selects="last",
+    matches="gradients per class",
 )

@@ -20,6 +20,7 @@ DCC = Method(
     source="DCC main.py --contrast",
     rules=dcc_rules,
     selects="last",
+    matches="all classes' gradient",
 )
 
 DSAC = replace(DCC, name="dsac", rules=dsac_rules)

@@ -16,4 +16,5 @@ DM = Method(
     source="DatasetCondensation main_DM.py",
     rules=dm_rules,
     selects="last",
+    matches="mean features per class",
 )

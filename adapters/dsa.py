@@ -14,4 +14,5 @@ DSA = Method(
     source="DatasetCondensation README",
     rules=dsa_rules,
     selects="last",
+    matches="gradients per class",
 )

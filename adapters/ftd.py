@@ -22,4 +22,5 @@ FTD = Method(
     rules=ftd_rules,
     selects="best",
     experts=ftd_experts,
+    matches="flat trajectories",
 )

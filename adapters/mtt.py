@@ -16,4 +16,5 @@ MTT = Method(
     rules=mtt_rules,
     selects="best",
     experts=sgd_experts,
+    matches="trajectories",
 )

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sdc_ext._options import option
+from sdc_ext._options import COMPUTING, CORRECTION, DATA, EVALUATION, IMAGES, option
 from sdc_ext.regularizer import LogRamp, Norm
 
 
@@ -27,25 +27,49 @@ _OURS = "sdc-ext default"
 class RunSettings:
     """What a run needs beside its loop's hyper-parameters."""
 
-    iterations: int = option(1000, "outer iterations", _ORIGINALS)
-    lam: float = option(0.002, "weight of the correction; 0 is without", "SDC paper, Section 4.3")
+    iterations: int = option(1000, "number of outer iterations", _ORIGINALS, IMAGES)
+    lam: float = option(
+        0.002, "weight of the correction; 0 switches it off", "SDC paper, Section 4.3", CORRECTION
+    )
     lam_ramp: tuple[float, float, int] | None = option(
-        None, "adaptive correction instead of lam: start, end, iterations between", _OURS
+        None,
+        "adaptive SDC instead of lam: lam grows from START to END over ITERATIONS",
+        _OURS,
+        CORRECTION,
     )
-    norm: Norm = option("l2", "the norm that is penalised", "SDC paper, Eq. 11 and 12")
-    network: str = option("convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS)
-    eval_network: str = option("convnet", "network to evaluate with", _OURS)
-    eval_every: int = option(500, "iterations between evaluations", _ORIGINALS)
-    num_eval: int = option(20, "networks an evaluation", _ORIGINALS)
-    epoch_eval_train: int = option(300, "epochs an evaluation network", _ORIGINALS)
-    lr_eval: float = option(0.01, "learning rate of evaluation networks", _ORIGINALS)
-    batch_eval: int = option(256, "batch size of evaluation networks", _ORIGINALS)
-    eval_augmentation: str = option("none", "augmentation of evaluation networks", _ORIGINALS)
-    zca: bool = option(False, "ZCA-whiten the images", _ORIGINALS)
+    norm: Norm = option(
+        "l2", "norm of the gradient that is penalised", "SDC paper, Eq. 11 and 12", CORRECTION
+    )
+    network: str = option(
+        "convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS, DATA
+    )
+    eval_network: str = option(
+        "convnet", "network that is trained on the distilled set", _OURS, EVALUATION
+    )
+    eval_every: int = option(
+        500, "number of iterations between evaluations", _ORIGINALS, EVALUATION
+    )
+    num_eval: int = option(
+        20, "number of networks that an evaluation trains", _ORIGINALS, EVALUATION
+    )
+    epoch_eval_train: int = option(
+        300, "number of epochs that each of them is trained", _ORIGINALS, EVALUATION
+    )
+    lr_eval: float = option(0.01, "their learning rate", _ORIGINALS, EVALUATION)
+    batch_eval: int = option(256, "their batch size", _ORIGINALS, EVALUATION)
+    eval_augmentation: str = option(
+        "none", "their augmentation, written as --dsa-strategy", _ORIGINALS, EVALUATION
+    )
+    zca: bool = option(False, "whiten the images by ZCA", _ORIGINALS, DATA)
     on_divergence: Literal["stop", "skip"] = option(
-        "stop", "at a loss that is not finite: stop, or skip the update", _OURS
+        "stop",
+        "at a loss that is not finite: stop the run, or skip that update",
+        _OURS,
+        COMPUTING,
     )
-    statistics: str = option("own", "data set whose channel statistics normalise", _OURS)
+    statistics: str = option(
+        "own", "data set whose channel means and deviations normalise the images", _OURS, DATA
+    )
 
     @property
     def schedule(self) -> float | LogRamp:

@@ -27,4 +27,5 @@ TESLA = Method(
     rules=tesla_rules,
     selects="best",
     experts=sgd_experts,
+    matches="trajectories",
 )

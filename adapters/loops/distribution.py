@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
-from sdc_ext._options import option
+from sdc_ext._options import IMAGES, MATCHING, option
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.states import ImageState, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
@@ -112,17 +112,23 @@ class DistributionMatching(Loop):
             positive.
     """
 
-    init: str = option("real", "initial images: noise or real")
+    init: str = option("real", "initial images: noise or real", group=IMAGES)
     dsa_strategy: str = option(
-        "none", "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
+        "none",
+        "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
+        group=MATCHING,
     )
-    lr_img: float = option(1.0, "learning rate of the images")
-    batch_real: int = option(256, "real images a class and update")
+    lr_img: float = option(1.0, "learning rate of the images", group=IMAGES)
+    batch_real: int = option(256, "number of real images per class and update", group=MATCHING)
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))
         parse_augmentation(self.dsa_strategy)
         check_positive(self, "lr_img", "batch_real")
+
+    def images_per_iteration(self, classes: int, ipc: int) -> int:
+        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        return classes * (self.batch_real + ipc)
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """See [`Loop`][sdc_ext.adapters.Loop]."""

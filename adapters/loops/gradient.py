@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
-from sdc_ext._options import option
+from sdc_ext._options import CORRECTION, IMAGES, MATCHING, option
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.states import ImageState, check_images
@@ -135,24 +135,36 @@ class GradientMatching(Loop):
             that is not positive.
     """
 
-    outer_loop: int = option(1, "image updates a network")
-    inner_loop: int = option(1, "network epochs between image updates")
-    init: str = option("noise", "initial images: noise or real")
+    outer_loop: int = option(1, "number of image updates per network", group=MATCHING)
+    inner_loop: int = option(
+        1, "number of epochs the network is trained between updates", group=MATCHING
+    )
+    init: str = option("noise", "initial images: noise or real", group=IMAGES)
     dsa_strategy: str = option(
-        "none", "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
+        "none",
+        "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
+        group=MATCHING,
     )
-    contrast: bool = option(False, "match all classes at once (DCC)")
-    outer_warmup: int = option(250, "DCC: iterations by class at first")
-    inner_warmup: int = option(10, "DCC: image updates by class in them")
-    dis_metric: str = option("ours", "distance: ours, mse or cos")
-    lr_img: float = option(0.1, "learning rate of the images")
-    lr_net: float = option(0.01, "learning rate of the networks")
-    batch_real: int = option(256, "real images a class and update")
-    tau: float | None = option(None, "match only real images of gradient norms up to this")
+    contrast: bool = option(False, "DCC: match the gradient of all classes at once", group=MATCHING)
+    outer_warmup: int = option(
+        250, "DCC: number of iterations that match class by class at first", group=MATCHING
+    )
+    inner_warmup: int = option(
+        10, "DCC: number of image updates per network during these", group=MATCHING
+    )
+    dis_metric: str = option("ours", "distance of gradients: ours, mse or cos", group=MATCHING)
+    lr_img: float = option(0.1, "learning rate of the images", group=IMAGES)
+    lr_net: float = option(0.01, "learning rate of the networks", group=MATCHING)
+    batch_real: int = option(256, "number of real images per class and update", group=MATCHING)
+    tau: float | None = option(
+        None, "match only real images whose gradient norm is at most this", group=CORRECTION
+    )
     tau_quantile: float | None = option(
-        None, "match only real images of norms up to this quantile of their class's batch"
+        None,
+        "match only real images whose gradient norm is in this lower part of their class's batch",
+        group=CORRECTION,
     )
-    batch_train: int = option(256, "batch size of network training")
+    batch_train: int = option(256, "batch size of the networks' training", group=MATCHING)
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, ("noise", "real"))
@@ -190,6 +202,11 @@ class GradientMatching(Loop):
         """See [`Loop`][sdc_ext.adapters.Loop]."""
         without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
         return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
+
+    def images_per_iteration(self, classes: int, ipc: int) -> int:
+        """See [`Loop`][sdc_ext.adapters.Loop]; DCC's warm-up is not counted."""
+        matching = self.outer_loop * classes * (self.batch_real + ipc)
+        return matching + (self.outer_loop - 1) * self.inner_loop * classes * ipc
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """See [`Loop`][sdc_ext.adapters.Loop]."""

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from sdc_ext._options import option
+from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
 from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
@@ -115,32 +115,57 @@ class TrajectoryMatching(Loop):
         InputError: for an unknown choice, or a count or rate that is out of range.
     """
 
-    syn_steps: int = option(20, "inner steps of the student (N)")
-    expert_epochs: int = option(3, "epochs from the start to the target (M)")
-    min_start_epoch: int = option(0, "earliest start epoch")
-    max_start_epoch: int = option(25, "start epochs are below it (T+)")
-    current_max_start_epoch: int = option(0, "the same at iteration 0, if it grows (DATM)", _OURS)
-    expansion_end_epoch: int = option(0, "iterations of its growth; 0 is none (DATM)", _OURS)
-    batch_syn: int = option(0, "synthetic images an inner step; 0 is all")
-    pix_init: PixInit = option("real", "initial images")
-    labels: Labels = option("hard", "hard, the target expert's (TESLA), or learned (DATM)")
-    dsa_strategy: str = option(
-        "color_crop_cutout_flip_scale_rotate", "augmentation of inner steps, or none"
+    syn_steps: int = option(20, "number of inner steps of the student (N)", group=MATCHING)
+    expert_epochs: int = option(
+        3, "number of expert epochs that they match, from start to target (M)", group=MATCHING
     )
-    adjoint: AdjointName = option("recompute", "how the inner loop is differentiated", _OURS)
+    min_start_epoch: int = option(0, "earliest start epoch of the expert", group=MATCHING)
+    max_start_epoch: int = option(
+        25, "start epochs of the expert are below this one (T+)", group=MATCHING
+    )
+    current_max_start_epoch: int = option(
+        0, "DATM: max-start-epoch at iteration 0, from which it grows", _OURS, MATCHING
+    )
+    expansion_end_epoch: int = option(
+        0, "DATM: number of iterations over which it grows; 0 for no growth", _OURS, MATCHING
+    )
+    batch_syn: int = option(
+        0, "number of synthetic images per inner step; 0 for all", group=MATCHING
+    )
+    pix_init: PixInit = option("real", "initial images", group=IMAGES)
+    labels: Labels = option(
+        "hard",
+        "labels: hard, predicted by the target expert (TESLA), or learned (DATM)",
+        group=IMAGES,
+    )
+    dsa_strategy: str = option(
+        "color_crop_cutout_flip_scale_rotate",
+        "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
+        group=MATCHING,
+    )
+    adjoint: AdjointName = option(
+        "recompute", "how the inner loop is differentiated", _OURS, COMPUTING
+    )
     difficulty_at: DifficultyAt = option(
         "steps",
-        "GraDN: mean over inner steps, or of the whole set at the final parameters",
+        "GraDN: the mean over the inner steps, or that of the whole set at the final parameters",
         "SDC paper, Eq. 12",
+        CORRECTION,
     )
-    chunk_size: int = option(0, "images at once; 0 is what suits the device", _OURS)
-    threshold: float = option(0.0, "no update above this loss; 0 is none (DATM)", _OURS)
-    ema_decay: float = option(0.0, "of the images' moving average; 0 is none (FTD)", _OURS)
-    lr_img: float = option(1000.0, "learning rate of the images")
-    lr_lr: float = option(1e-5, "learning rate of the step size")
-    lr_teacher: float = option(0.01, "initial step size (syn_lr)")
-    lr_y: float = option(2.0, "learning rate of learned labels")
-    momentum_y: float = option(0.9, "momentum of learned labels")
+    chunk_size: int = option(
+        0, "number of images at once; 0 for what suits the device", _OURS, COMPUTING
+    )
+    threshold: float = option(
+        0.0, "DATM: a larger loss changes no images; 0 for no threshold", _OURS, IMAGES
+    )
+    ema_decay: float = option(
+        0.0, "FTD: decay of the images' moving average; 0 for none", _OURS, IMAGES
+    )
+    lr_img: float = option(1000.0, "learning rate of the images", group=IMAGES)
+    lr_lr: float = option(1e-5, "learning rate of the student's learning rate", group=IMAGES)
+    lr_teacher: float = option(0.01, "initial learning rate of the student", group=IMAGES)
+    lr_y: float = option(2.0, "learning rate of learned labels", group=IMAGES)
+    momentum_y: float = option(0.9, "momentum of learned labels", group=IMAGES)
 
     def __post_init__(self) -> None:
         check_choice("pix_init", self.pix_init, get_args(PixInit))
@@ -195,6 +220,10 @@ class TrajectoryMatching(Loop):
             return last
         first = min(self.current_max_start_epoch, last)
         return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
+
+    def images_per_iteration(self, classes: int, ipc: int) -> int:
+        """See [`Loop`][sdc_ext.adapters.Loop]; experts are not counted."""
+        return self.syn_steps * (self.batch_syn or classes * ipc)
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """See [`Loop`][sdc_ext.adapters.Loop]."""

@@ -13,23 +13,33 @@ from sdc_ext._memory import keep_freed_memory
 from sdc_ext.cli.options import INTERRUPTED
 from sdc_ext.errors import DivergenceError, InputError
 
-# The command's module, in this package, and what it is for.
-_COMMANDS = {
-    "distill": "distil a data set into few images",
+_DESCRIPTION = """\
+Dataset distillation with Sample Difficulty Correction: distil a data set into a few images per
+class, evaluate and compare the result, or add the correction to a script that stays as it is.
+"""
+
+# Each command's module in this package, and its purpose.
+COMMANDS = {
+    "distill": "distil a data set into a few images per class",
     "experts": "train and store expert trajectories",
-    "run": "run an unmodified script of an original with SDC",
-    "compare": "distil with several lam: is a gain signal?",
+    "run": "run an unmodified script of another repository with the correction",
+    "methods": "list the methods, with their defaults and costs",
+    "compare": "distil with several lam under the same seeds: is a gain signal?",
     "tune": "search for lam on held-out training images",
-    "select": "choose real images: what distillation must beat",
+    "select": "choose real images, the baseline that distillation must beat",
     "evaluate": "train networks on distilled sets and test them",
-    "score": "hard-label recovery, improvement over random, label-robust score",
-    "discrepancy": "distances of sets to the real images, beside random ones",
-    "difficulty": "how hard real images and sets are: misclassification, GraDN, loss",
-    "show": "draw a distilled set and print what is known of it",
-    "report": "write one HTML page about distilled sets",
-    "export": "write a distilled set in somebody else's format",
-    "theory": "what theory says, beside measurements",
+    "score": "compute hard-label recovery, improvement over random and label-robust score",
+    "discrepancy": "measure distances of sets to the real images, beside random real images",
+    "difficulty": "measure how hard real and distilled images are: misclassification, GraDN, loss",
+    "show": "draw a distilled set and print its description",
+    "report": "write one HTML page about distilled sets and comparisons",
+    "export": "write a distilled set in the format of another repository",
+    "theory": "compute what theory predicts, beside measurements",
+    "completion": "print a script that lets your shell complete sdc-ext",
 }
+
+# The commands whose help depends on the method.
+_HELP_OF_THEIR_OWN = ("distill", "compare", "tune")
 
 _BAD_INPUT = 2
 _DIVERGED = 3
@@ -51,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> int | None:
-        options = _parser(given).parse_args(given)
+        options = build_parser(given[0] if given else "").parse_args(given)
         status: int | None = options.run(options)
         return status
 
@@ -99,12 +109,18 @@ def _report(name: str, problem: object, status: int) -> int:
     return status
 
 
-def _parser(given: Sequence[str]) -> ArgumentParser:
-    parser = _Parser(prog="sdc-ext", description="Dataset distillation with SDC.")
+def build_parser(only: str | None = None) -> ArgumentParser:
+    """The parser of the command line.
+
+    Args:
+        only: The command whose options are added; all by default, which imports all commands.
+    """
+    parser = _Parser(prog="sdc-ext", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for name, purpose in _COMMANDS.items():
-        command = commands.add_parser(name, help=purpose)
-        if given[:1] == [name]:
+    for name, purpose in COMMANDS.items():
+        own_help = name not in _HELP_OF_THEIR_OWN
+        command = commands.add_parser(name, help=purpose, description=purpose, add_help=own_help)
+        if only in (None, name):
             import_module(f"sdc_ext.cli.{name}").add_options(command)
     return parser

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.distill import add_distillation
+from sdc_ext.cli.distillation import add_distillation
 from sdc_ext.cli.options import chosen_settings
 from sdc_ext.verbs.comparison import compare
 from sdc_ext.verbs.session import make_accelerator, make_console
@@ -15,16 +15,21 @@ from sdc_ext.verbs.session import make_accelerator, make_console
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    add_distillation(parser, without=("lam", "lam_ramp"))
-    parser.add_argument(
+    first = add_distillation(parser, without=("lam", "lam_ramp"))
+    first.add_argument(
         "--lam",
         type=float,
         nargs="+",
+        metavar="X",
         default=[0.0, 0.002],
-        help="weights; the first is what the others are compared to (default 0 0.002)",
+        help="weights, of which the others are compared to the first (default: 0 0.002)",
     )
-    parser.add_argument("--seeds", type=int, default=6, help="runs of each (default 6)")
-    parser.add_argument("--out", type=Path, help="folder of the runs; finished ones are kept")
+    first.add_argument(
+        "--seeds", type=int, metavar="N", default=6, help="number of runs per lam (default 6)"
+    )
+    first.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder of the runs; finished ones are kept"
+    )
     parser.set_defaults(run=_compare)
 
 

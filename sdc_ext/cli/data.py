@@ -1,4 +1,4 @@
-"""The real data that a command line names."""
+"""Loads the real data that a command line names."""
 
 from __future__ import annotations
 

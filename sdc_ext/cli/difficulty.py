@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import add_settings, chosen_settings, parse_seed
+from sdc_ext.cli.options import add_seed, add_settings, chosen_settings
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.difficulty import difficulty_of
@@ -20,18 +20,24 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("sets", type=Path, nargs="*", metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
-        "--split", choices=("test", "train"), default="test", help="of the real images (test)"
+        "--split",
+        choices=("test", "train"),
+        default="test",
+        help="split of the real images (default: test)",
     )
     parser.add_argument(
-        "--per-class", type=int, default=100, help="real images of a class (default 100)"
+        "--per-class", type=int, default=100, help="number of real images per class (default 100)"
     )
     parser.add_argument(
-        "--num-networks", type=int, default=20, help="of the ensemble (default 20, as the paper)"
+        "--num-networks",
+        type=int,
+        default=20,
+        help="size of the ensemble (default 20, as in the paper)",
     )
     parser.add_argument(
-        "--epochs", type=int, nargs="+", help="when to score (default: after the last)"
+        "--epochs", type=int, nargs="+", help="epochs after which to score (default: the last)"
     )
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
+    add_seed(parser)
     parser.add_argument("--out", type=Path, help="folder of the table and the picture")
     add_settings(parser.add_argument_group("the networks, trained on real images"), Probe)
     parser.set_defaults(run=_difficulty)

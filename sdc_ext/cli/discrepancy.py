@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import add_settings, chosen_settings, listed, parse_seed
+from sdc_ext.cli.options import add_seed, add_settings, chosen_settings, listed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.evaluation.discrepancies import DISCREPANCIES
 from sdc_ext.training.probe import Probe
@@ -30,16 +30,18 @@ def add_options(parser: ArgumentParser) -> None:
         default="pixels,random,trained",
         help="comma-separated: pixels, and features of random and trained networks (default: all)",
     )
-    parser.add_argument("--draws", type=int, default=20, help="random sets (default 20)")
+    parser.add_argument(
+        "--draws", type=int, default=20, help="number of random real sets (default 20)"
+    )
     parser.add_argument(
         "--max-real",
         type=int,
         default=2000,
-        help="real images to compare with at most, of a class and of all (default 2000)",
+        help="most real images to compare with, per class and in all (default 2000)",
     )
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
+    add_seed(parser)
     parser.add_argument("--out", type=Path, help="folder of the table and the chart")
-    add_settings(parser.add_argument_group("the networks of features"), Probe)
+    add_settings(parser.add_argument_group("the networks that compute features"), Probe)
     parser.set_defaults(run=_discrepancy)
 
 

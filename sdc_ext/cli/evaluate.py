@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import listed, parse_seed
+from sdc_ext.cli.options import add_seed, listed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import check_positive
 from sdc_ext.evaluation.jobs import evaluation_jobs
@@ -19,17 +19,26 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
-        "--networks", help="comma-separated, ours or timm's (default: the set's own)"
+        "--networks", help="comma-separated networks, ours or timm's (default: the set's own)"
     )
-    parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
-    parser.add_argument("--epoch-eval-train", type=int, help="epochs (default: the set's own)")
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of the networks (default 0)")
     parser.add_argument(
-        "--mixed-precision", choices=("no", "bf16"), default="no", help="of the networks"
+        "--num-eval", type=int, default=5, help="number of each network (default 5)"
     )
-    parser.add_argument("--compile", action="store_true", help="compile (needs a C++ compiler)")
     parser.add_argument(
-        "--real-epochs", type=int, help="also train on all real images, for so many epochs"
+        "--epoch-eval-train", type=int, help="number of epochs (default: the set's own)"
+    )
+    add_seed(parser)
+    parser.add_argument(
+        "--mixed-precision",
+        choices=("no", "bf16"),
+        default="no",
+        help="precision of the training (default: no, float32)",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the networks (needs a C++ compiler)"
+    )
+    parser.add_argument(
+        "--real-epochs", type=int, help="also train on all real images, for this number of epochs"
     )
     parser.add_argument("--out", type=Path, help="folder of the table and the chart")
     parser.set_defaults(run=_evaluate)

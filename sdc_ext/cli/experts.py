@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdc_ext.adapters import get_method
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed
+from sdc_ext.cli.options import add_data, add_seed, add_settings, chosen_settings
 from sdc_ext.errors import check_positive
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.verbs.experts import train_experts
@@ -16,19 +16,30 @@ from sdc_ext.verbs.session import make_accelerator
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    parser.add_argument("method", metavar="METHOD", help="whose: mtt, ftd, tesla or datm")
-    add_data(parser, "digits", "digits")
-    parser.add_argument("--num-experts", type=int, default=100, help="how many (default 100)")
-    parser.add_argument("--network", help="default: the method's for these data")
     parser.add_argument(
-        "--ipc", type=int, default=1, help="of their distillation: recipes differ by it (default 1)"
+        "method", metavar="METHOD", help="method that matches them: mtt, ftd, tesla or datm"
     )
-    parser.add_argument("--zca", action="store_true", default=None, help="ZCA-whiten the images")
-    parser.add_argument("--no-zca", action="store_false", dest="zca", help="do not")
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of everything random")
-    parser.add_argument("--out", type=Path, help="folder (default: where distill looks for them)")
-    parser.add_argument("--export", type=Path, help="folder for the originals' replay_buffer_*.pt")
-    group = parser.add_argument_group("training, by default the method's original's")
+    add_data(parser, "digits", "digits")
+    parser.add_argument(
+        "--num-experts", type=int, default=100, help="number of experts (default 100)"
+    )
+    parser.add_argument("--network", help="network to train (default: the method's for these data)")
+    parser.add_argument(
+        "--ipc",
+        type=int,
+        default=1,
+        help="images per class of the distillation: recipes depend on it (default 1)",
+    )
+    parser.add_argument("--zca", action="store_true", default=None, help="whiten the images by ZCA")
+    parser.add_argument("--no-zca", action="store_false", dest="zca", help="do not whiten them")
+    add_seed(parser)
+    parser.add_argument(
+        "--out", type=Path, help="folder of the experts (default: where distill finds them)"
+    )
+    parser.add_argument(
+        "--export", type=Path, help="folder for replay_buffer_*.pt as MTT's script writes them"
+    )
+    group = parser.add_argument_group("training, by default as in the method's original repository")
     add_settings(group, ExpertRecipe)
     parser.set_defaults(run=_run)
 

@@ -17,14 +17,18 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
-        "to", type=Path, nargs="?", help="file or folder (default: named as the originals would)"
+        "to",
+        type=Path,
+        nargs="?",
+        help="file or folder (default: the name that the original repository would give)",
     )
     parser.add_argument(
         "--format",
         choices=("res", "best", "pictures", "dd-ranking"),
         default="res",
-        help="res_*.pt of DC (default); images_best.pt and its like of MTT, TESLA and DATM; a "
-        "folder of pictures with a data-set card; or DD-Ranking's tensors",
+        help="res: res_*.pt as DC's script writes it (default); best: images_best.pt and its "
+        "companions as MTT's, TESLA's and DATM's write them; pictures: a folder of PNG files with "
+        "a data-set card; dd-ranking: DD-Ranking's tensors",
     )
     parser.set_defaults(run=_export)
 

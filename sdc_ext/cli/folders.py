@@ -1,4 +1,4 @@
-"""Folders of results."""
+"""The folders that commands write their results to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sdc_ext.sets.loading import kind_of
 
 
 def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path:
-    """Makes the folder of results: ``out``, or a free one of this name in our set or ``runs``."""
+    """Makes a folder for results: ``out``, or a free one of this name in our set or in ``runs``."""
     if out is not None:
         out.mkdir(parents=True)
         return out

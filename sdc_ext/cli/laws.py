@@ -1,4 +1,4 @@
-"""``sdc-ext theory scaling`` and ``coverage``: which laws measured accuracies follow."""
+"""``sdc-ext theory scaling`` and ``coverage``: fit laws to measured accuracies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from sdc_ext._files import write_whole
-from sdc_ext.cli.options import parse_seed
+from sdc_ext.cli.options import add_seed
 from sdc_ext.errors import InputError
 from sdc_ext.theory import collect, fit_coverage, fit_scaling, read_accuracies
 from sdc_ext.theory.accuracies import Family, Series
@@ -31,18 +31,22 @@ _Law = TypeVar("_Law")
 
 
 def add_scaling(commands: Any) -> None:
+    """Adds the command ``scaling``."""
     parser = commands.add_parser("scaling", help="how the error falls with the size of the set")
     _add_common(parser)
     parser.set_defaults(run=_scaling)
 
 
 def add_coverage(commands: Any) -> None:
+    """Adds the command ``coverage``."""
     parser = commands.add_parser(
-        "coverage", help="how the size needed grows with the networks a set must serve"
+        "coverage", help="how the size that is needed grows with the number of networks"
     )
     _add_common(parser)
     parser.add_argument(
-        "--target", type=float, help="gap (or error) to reach (default: one that all reach)"
+        "--target",
+        type=float,
+        help="gap or error to reach, as a fraction (default: one that all reach)",
     )
     parser.set_defaults(run=_coverage)
 
@@ -55,7 +59,7 @@ def _add_common(parser: ArgumentParser) -> None:
         metavar="CSV",
         help="accuracies.csv of sdc-ext evaluate or cells.csv of sdc-ext compare",
     )
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of the bootstrap (default 0)")
+    add_seed(parser)
     parser.add_argument("--out", type=Path, help="folder for the laws (.json) and a chart (.png)")
 
 
@@ -107,10 +111,10 @@ def _open(options: Namespace) -> tuple[list[Series], Console]:
 def _each(
     measured: Iterable[_Measured], fit: Callable[[_Measured], _Law], console: Console
 ) -> list[_Law]:
-    """All laws that can be fitted; why not, for the others.
+    """Fits all laws that can be fitted, and prints why the others cannot.
 
     Raises:
-        InputError: if none can.
+        InputError: If none can be fitted.
     """
     laws, problems = [], []
     for one in measured:

@@ -1,9 +1,9 @@
-"""Options that commands share, and how their texts are read."""
+"""Options that commands share, and the reading of their values."""
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Container, Sequence
+from argparse import SUPPRESS, Action, ArgumentTypeError, BooleanOptionalAction, Namespace
+from collections.abc import Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from types import NoneType
@@ -13,23 +13,51 @@ from sdc_ext.errors import InputError
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
+# What help prints for the value of an option.
+_PLACEHOLDERS = {int: "N", float: "X", str: "NAME"}
 
-def add_data(parser: ArgumentParser, default: str | None, default_help: str) -> None:
-    parser.add_argument("--dataset", default=default, help=f"data set (default: {default_help})")
-    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
-    parser.add_argument(
-        "--image-size", type=parse_image_size, help="resize a folder's images, e.g. 32x48"
+
+def add_data(group: Any, default: str | None, default_help: str) -> None:
+    """Adds the options that name real data, and how they are read, to a parser or a group."""
+    add_data_source(group, default, default_help)
+    add_data_reading(group)
+
+
+def add_data_source(group: Any, default: str | None, default_help: str) -> None:
+    """Adds the options that name real data."""
+    group.add_argument("--dataset", default=default, help=f"data set (default: {default_help})")
+    group.add_argument("--data-dir", type=Path, metavar="FOLDER", help="folder of the data set")
+
+
+def add_data_reading(group: Any) -> None:
+    """Adds the options for how real data are read."""
+    group.add_argument(
+        "--image-size",
+        type=parse_image_size,
+        metavar="SIZE",
+        help="size to which the images of a folder are resized, e.g. 32 or 32x48",
     )
-    parser.add_argument("--download", action="store_true", help="let torchvision download the data")
+    group.add_argument(
+        "--download", action="store_true", help="let torchvision download the data set"
+    )
+
+
+def add_seed(group: Any) -> None:
+    """Adds the option for the seed."""
+    group.add_argument(
+        "--seed", type=parse_seed, default=0, help="seed of all random numbers (default 0)"
+    )
 
 
 def parse_seed(text: str) -> int:
+    """Reads a seed."""
     if not text.isdigit():
         raise ArgumentTypeError(f"{text!r} is no seed: write a whole number, 0 or above")
     return int(text)
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
+    """Reads a size as (height, width)."""
     sides = text.split("x")
     if len(sides) in (1, 2) and all(side.isdigit() and int(side) > 0 for side in sides):
         return int(sides[0]), int(sides[-1])
@@ -48,15 +76,15 @@ def whole_ramp(ramp: Sequence[float]) -> tuple[float, float, int]:
     return start, end, int(steps)
 
 
-def add_settings(group: Any, cls: type[Any], known: Container[str] = ()) -> None:
-    """Adds an option for each field of a dataclass of settings, but those known already."""
+def add_settings(group: Any, cls: type[Any]) -> None:
+    """Adds an option for each field of a dataclass of settings."""
     types = get_type_hints(cls)
     for setting in fields(cls):
-        if setting.name not in known:
-            _add_setting(group, setting, types[setting.name])
+        add_setting(group, setting, types[setting.name])
 
 
-def _add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
+def add_setting(group: Any, setting: Field[Any], kind: Any) -> Action:
+    """Adds an option for a field of a dataclass of settings, and returns it."""
     options: dict[str, Any] = {"default": SUPPRESS, "help": setting.metadata["help"]}
     if NoneType in get_args(kind):
         (kind,) = (inner for inner in get_args(kind) if inner is not NoneType)
@@ -67,8 +95,10 @@ def _add_setting(group: Any, setting: Field[Any], kind: Any) -> None:
     elif setting.name == "lam_ramp":
         options |= {"nargs": 3, "type": float, "metavar": ("START", "END", "ITERATIONS")}
     else:
-        options |= {"type": kind, "metavar": kind.__name__.upper()}
-    group.add_argument("--" + setting.name.replace("_", "-"), dest=f"set_{setting.name}", **options)
+        options |= {"type": kind, "metavar": _PLACEHOLDERS[kind]}
+    flag = "--" + setting.name.replace("_", "-")
+    added: Action = group.add_argument(flag, dest=f"set_{setting.name}", **options)
+    return added
 
 
 def chosen_settings(options: Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``sdc-ext theory perceptron``: when easy samples are the better ones, and when hard ones."""
+"""``sdc-ext theory perceptron``: when easy samples are better, and when hard ones are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from sdc_ext._files import write_table, write_whole
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import parse_seed
+from sdc_ext.cli.options import add_seed
 from sdc_ext.theory.perceptron_simulation import Simulator
 from sdc_ext.theory.perceptron_study import Setting, draw_study, study
 from sdc_ext.theory.tables import crossover_table
@@ -19,6 +19,7 @@ from sdc_ext.verbs.session import check_free
 
 
 def add_perceptron(commands: Any) -> None:
+    """Adds the command ``perceptron``."""
     parser = commands.add_parser(
         "perceptron", help="test error of perceptrons on easy, hard and all samples"
     )
@@ -37,17 +38,21 @@ def add_perceptron(commands: Any) -> None:
         "--trials",
         type=parse_trials,
         default=10,
-        help="simulated students a point, at least 2, or 0 for none (default 10)",
+        help="simulated students per point, at least 2, or 0 for none (default 10)",
     )
     parser.add_argument(
-        "--dimensions", type=int, default=200, help="of simulations (default 200, as the paper)"
+        "--dimensions",
+        type=int,
+        default=200,
+        help="their dimensions (default 200, as in the paper)",
     )
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of simulations (default 0)")
+    add_seed(parser)
     parser.add_argument("--out", type=Path, help="folder of the table and the picture")
     parser.set_defaults(run=_perceptron)
 
 
 def parse_trials(text: str) -> int:
+    """Reads a number of simulations."""
     if not text.isdigit() or int(text) == 1:
         raise ArgumentTypeError(f"{text!r} trials: write 0 for none, or at least 2")
     return int(text)

@@ -17,9 +17,14 @@ def add_options(parser: ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FOLDER",
-        help="what distill, select or compare wrote",
+        help="folder that distill, select or compare wrote",
     )
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="report.html")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("report.html"),
+        help="file of the page (default: report.html)",
+    )
     parser.set_defaults(run=_report)
 
 

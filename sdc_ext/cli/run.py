@@ -34,7 +34,9 @@ def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.epilog = _EPILOG
     strength = parser.add_mutually_exclusive_group()
-    strength.add_argument("--lam", type=float, help="weight of the correction (default 0.002)")
+    strength.add_argument(
+        "--lam", type=float, metavar="X", help="weight of the correction (default 0.002)"
+    )
     strength.add_argument(
         "--lam-ramp",
         nargs=3,
@@ -43,31 +45,41 @@ def add_options(parser: ArgumentParser) -> None:
         help="adaptive SDC: lam grows from START to END",
     )
     strength.add_argument(
-        "--observe", action="store_true", help="record the difficulty (GraDN), correct nothing"
+        "--observe", action="store_true", help="record the difficulty (GraDN) without correcting"
     )
-    parser.add_argument("--norm", choices=get_args(Norm), default="l2", help="default: l2")
+    parser.add_argument(
+        "--norm", choices=get_args(Norm), default="l2", help="norm that is penalised (default: l2)"
+    )
     parser.add_argument(
         "--profile",
         choices=["auto", *PROFILES, "none"],
         default="auto",
-        help="kind of loop (default: auto, from the source)",
+        help="kind of loop (default: auto, which reads the source)",
     )
     parser.add_argument(
         "--reduction",
         choices=["sum", "mean"],
-        help="of the norms of an image step (default: sum for gm, else mean)",
+        help="how the norms of an image step are reduced (default: sum for gm, else mean)",
     )
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="factor of the term, 0.5 for TESLA (default 1)"
+        "--scale",
+        type=float,
+        default=1.0,
+        help="factor of the term; 0.5 for TESLA's script (default 1)",
     )
-    parser.add_argument("--seed", type=parse_seed, help="seed everything, the clock included")
+    parser.add_argument("--seed", type=parse_seed, help="seed for all random numbers and the clock")
     parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="CSV (default: runs/SCRIPT.csv, or a free name)"
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="CSV file of the record (default: runs/SCRIPT.csv)",
     )
     parser.add_argument(
-        "--no-strict", action="store_true", help="warn where a loop does not fit its profile"
+        "--no-strict",
+        action="store_true",
+        help="warn, rather than stop, where a loop does not fit its profile",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     parser.add_argument("command", nargs=REMAINDER, metavar="-- SCRIPT [ARGUMENTS]")
     parser.set_defaults(run=_run)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from sdc_ext.cli.options import parse_seed
+from sdc_ext.cli.options import add_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
 from sdc_ext.errors import InputError, check_positive
 from sdc_ext.verbs.opening import OpenedSet
@@ -20,13 +20,18 @@ def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
     add_set_data(parser)
-    parser.add_argument("--network", help="what is trained (default: the set's own)")
-    parser.add_argument("--num-eval", type=int, default=5, help="networks of each (default 5)")
+    parser.add_argument("--network", help="network to train (default: the set's own)")
     parser.add_argument(
-        "--full-epochs", type=int, default=20, help="on all real images (default 20)"
+        "--num-eval", type=int, default=5, help="number of networks per score (default 5)"
     )
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of all of it (default 0)")
-    parser.add_argument("--out", type=Path, help="a .json file for the scores")
+    parser.add_argument(
+        "--full-epochs",
+        type=int,
+        default=20,
+        help="number of epochs on all real images (default 20)",
+    )
+    add_seed(parser)
+    parser.add_argument("--out", type=Path, help=".json file for the scores")
     parser.set_defaults(run=_score)
 
 

@@ -1,4 +1,4 @@
-"""``sdc-ext select``: real images as a distilled set."""
+"""``sdc-ext select``: choose real images and store them as a distilled set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.cli.data import data_label, load_chosen_data
-from sdc_ext.cli.options import add_data, add_settings, chosen_settings, parse_seed
+from sdc_ext.cli.options import add_data, add_seed, add_settings, chosen_settings
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.selection import BASELINES
 from sdc_ext.report.tables import summary
@@ -22,12 +22,17 @@ def add_options(parser: ArgumentParser) -> None:
     )
     add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of everything random")
+    add_seed(parser)
     parser.add_argument(
-        "--like", default="dc", metavar="METHOD", help="evaluated as this method's sets are"
+        "--like",
+        default="dc",
+        metavar="METHOD",
+        help="method whose evaluation settings the set gets (default: dc)",
     )
     parser.add_argument("--out", type=Path, help="folder of the set")
-    group = parser.add_argument_group("the network that all but random look through")
+    group = parser.add_argument_group(
+        "the network on whose features or mistakes all but random choose"
+    )
     add_settings(group, Probe)
     parser.set_defaults(run=_select)
 

@@ -1,4 +1,4 @@
-"""Distilled sets that a command line names, opened with their real data."""
+"""Opens the distilled sets that a command line names, with their real data."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of p
 
 
 def add_set_data(parser: ArgumentParser) -> None:
-    """Options for the real data of a set, and for what strangers' files do not say."""
+    """Adds options for the real data of a set, and for what files of others leave open."""
     add_data(parser, None, "the set's own")
-    parser.add_argument("--lr-eval", type=float, help="learning rate (default: the set's own)")
+    parser.add_argument(
+        "--lr-eval", type=float, help="learning rate of the training (default: the set's own)"
+    )
     parser.add_argument(
         "--zca",
         action="store_true",
-        help="images_*.pt are ZCA-whitened, though no images_zca_*.pt beside them says so",
+        help="read images_*.pt as ZCA-whitened, if no images_zca_*.pt beside them says so",
     )
 
 

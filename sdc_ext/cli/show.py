@@ -22,7 +22,9 @@ def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
     add_set_data(parser)
-    parser.add_argument("--out", type=Path, help="the picture (default: grid.png in the folder)")
+    parser.add_argument(
+        "--out", type=Path, help="file of the picture (default: grid.png in the folder)"
+    )
     parser.set_defaults(run=_show)
 
 

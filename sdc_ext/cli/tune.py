@@ -8,29 +8,37 @@ from pathlib import Path
 import sdc_ext
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.distill import add_distillation
-from sdc_ext.cli.options import chosen_settings, parse_seed
+from sdc_ext.cli.distillation import add_distillation
+from sdc_ext.cli.options import add_seed, chosen_settings
 from sdc_ext.verbs.session import make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     without = ("lam", "lam_ramp", "eval_every", "experts")
-    add_distillation(parser, without=without)
-    parser.add_argument(
+    first = add_distillation(parser, without=without)
+    first.add_argument(
         "--lam",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
         default=[1e-4, 0.1],
-        help="where to search (default 0.0001 0.1)",
+        help="range that is searched (default: 0.0001 0.1)",
     )
-    parser.add_argument("--ramp", action="store_true", help="search for a schedule of lam, too")
-    parser.add_argument("--trials", type=int, default=20, help="of the study (default 20)")
-    parser.add_argument("--storage", help="optuna's database URL (default: study.db in --out)")
-    parser.add_argument("--study", help="its name (default: method, data set and ipc)")
-    parser.add_argument("--seed", type=parse_seed, default=0, help="of everything (default 0)")
-    parser.add_argument("--out", type=Path, help="folder of the study and its table")
+    first.add_argument("--ramp", action="store_true", help="search for a schedule of lam, too")
+    first.add_argument(
+        "--trials", type=int, metavar="N", default=20, help="number of trials (default 20)"
+    )
+    add_seed(first)
+    first.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder of the study and its table"
+    )
+    first.add_argument(
+        "--storage", metavar="URL", help="optuna's database (default: study.db in --out)"
+    )
+    first.add_argument(
+        "--study", metavar="NAME", help="its name there (default: method, data set and ipc)"
+    )
     # It trains experts of its own, which have not seen the held-out images.
     parser.set_defaults(run=_tune, experts=None)
 

@@ -1,5 +1,6 @@
 """Real data: the bundled digits, the public sets through torchvision, folders, and your own."""
 
+from sdc_ext.data.load import CLASS_COUNTS as CLASS_COUNTS
 from sdc_ext.data.load import DATASETS as DATASETS
 from sdc_ext.data.load import STATISTICS as STATISTICS
 from sdc_ext.data.load import load_data as load_data
@@ -10,6 +11,7 @@ from sdc_ext.data.real import Split as Split
 from sdc_ext.data.whitening import Whitening as Whitening
 
 __all__ = [
+    "CLASS_COUNTS",
     "DATASETS",
     "STATISTICS",
     "Preprocessing",

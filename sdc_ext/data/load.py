@@ -33,6 +33,17 @@ STATISTICS: dict[str, Statistics] = {
     "tinyimagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
+# How many classes they have, which is known before they are loaded.
+CLASS_COUNTS = {
+    "digits": 10,
+    "mnist": 10,
+    "fashionmnist": 10,
+    "svhn": 10,
+    "cifar10": 10,
+    "cifar100": 100,
+    "tinyimagenet": 200,
+}
+
 _TORCHVISION = {
     "mnist": "MNIST",
     "fashionmnist": "FashionMNIST",
