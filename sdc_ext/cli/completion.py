@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
 
 from sdc_ext.errors import InputError
 
@@ -29,4 +31,17 @@ def _completion(options: Namespace) -> None:
     # The package imports this module only when the command is run.
     from sdc_ext.cli import build_parser
 
-    print(shtab.complete(build_parser(), options.shell))
+    parser = build_parser()
+    for action in _actions(parser):
+        if action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, options.shell))
+
+
+def _actions(parser: ArgumentParser) -> Iterator[Action]:
+    """The options of a parser and of the commands below it."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from _actions(command)

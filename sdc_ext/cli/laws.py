@@ -32,16 +32,16 @@ _Law = TypeVar("_Law")
 
 def add_scaling(commands: Any) -> None:
     """Adds the command ``scaling``."""
-    parser = commands.add_parser("scaling", help="how the error falls with the size of the set")
+    purpose = "fit how the error falls with the size of the set"
+    parser = commands.add_parser("scaling", help=purpose, description=purpose)
     _add_common(parser)
     parser.set_defaults(run=_scaling)
 
 
 def add_coverage(commands: Any) -> None:
     """Adds the command ``coverage``."""
-    parser = commands.add_parser(
-        "coverage", help="how the size that is needed grows with the number of networks"
-    )
+    purpose = "fit how the size that is needed grows with the number of networks"
+    parser = commands.add_parser("coverage", help=purpose, description=purpose)
     _add_common(parser)
     parser.add_argument(
         "--target",

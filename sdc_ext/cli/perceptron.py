@@ -20,9 +20,8 @@ from sdc_ext.verbs.session import check_free
 
 def add_perceptron(commands: Any) -> None:
     """Adds the command ``perceptron``."""
-    parser = commands.add_parser(
-        "perceptron", help="test error of perceptrons on easy, hard and all samples"
-    )
+    purpose = "compute the test error of perceptrons on easy, hard and all samples"
+    parser = commands.add_parser("perceptron", help=purpose, description=purpose)
     parser.add_argument(
         "--gamma",
         type=float,
