@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs tutorials lowest package clean
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
@@ -10,13 +10,37 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -m "not slow"
 
-check: .venv/ready
+# What gates a change beside the tests; the pages are built without executing the tutorials.
+check: .venv/ready build/tree
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	@# mypy cannot see that adapters/ is sdc_ext.adapters, so it gets the tree as installed.
-	rm -rf build/types && mkdir -p build/types && cp -r sdc_ext build/types
-	cp -r adapters build/types/sdc_ext/adapters
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p sdc_ext
+	cd build/tree && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p sdc_ext
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_surface.py tests/cli/test_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The whole site with the tutorials' results, in build/site.
+docs: .venv/ready build/tree
+	DOCS_EXECUTE=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# The packages as they are installed, since adapters/ is sdc_ext.adapters: mypy and the API pages
+# read them so.
+.PHONY: build/tree
+build/tree:
+	rm -rf $@ && mkdir -p $@ && cp -r sdc_ext $@ && cp -r adapters $@/sdc_ext/adapters
+
+# The tests with the lowest versions that pyproject.toml allows.
+lowest:
+	$(PYTHON) -m pip install --quiet --target build/uv uv
+	PYTHONPATH=build/uv $(PYTHON) -m uv venv --clear --python $(PYTHON) build/lowest
+	PYTHONPATH=build/uv VIRTUAL_ENV=build/lowest $(PYTHON) -m uv pip install \
+		--resolution lowest-direct -e ".[dev]"
+	build/lowest/bin/python -m pytest -m "not slow"
+
+# Wheel and sdist in dist/, of which the wheel is tried in a bare environment, away from here.
+package: .venv/ready
+	rm -rf dist build/bare && $(BIN)/python -m build
+	$(PYTHON) -m venv build/bare && build/bare/bin/python -m pip install --quiet dist/*.whl
+	cd build && bare/bin/python ../tests/readme_example.py ../README.md
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -24,4 +48,4 @@ check: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build dist
