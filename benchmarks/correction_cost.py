@@ -1,10 +1,10 @@
-"""Times what the correction costs, and what choosing easy samples costs instead, in one run.
+"""Times the correction against choosing easy real images, in one run.
 
     python benchmarks/correction_cost.py [--rounds 5]
 
-Gradient matching (DC) and distribution matching (DM), each a step of MNIST's shape with the
-originals' ConvNet of 3 blocks of 128 and 10 classes x 256 real images, without augmentation. The
-cases take turns, so that a disturbance hits them alike. Run it on an idle machine.
+The steps are those of gradient matching (DC) and distribution matching (DM) at MNIST's shape: the
+original ConvNet of 3 blocks of 128, 10 classes x 256 real images, no augmentation. The cases take
+turns, so that a disturbance hits all of them. Run it on an idle machine.
 """
 
 from __future__ import annotations

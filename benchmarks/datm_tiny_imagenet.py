@@ -1,10 +1,10 @@
-"""One DATM iteration at the paper's own worst case: its time, its memory, and that it is exact.
+"""Measures one DATM iteration at the paper's worst case: its time, its memory and its exactness.
 
     python benchmarks/datm_tiny_imagenet.py [--compile]
 
-Tiny ImageNet at ipc 1 (the paper's Table 8): ConvNet of depth 4, 64x64 images, 200 classes, 60
-inner steps, all 200 images a step, learned soft labels, augmentation; it "needs 150 GB" there.
-Pixels are random, which costs the same.
+The case is Tiny ImageNet at ipc 1 (the paper's Table 8): ConvNet of depth 4, 64x64 images, 200
+classes, 60 inner steps on all 200 images, learned soft labels, augmentation. The paper needs
+150 GB for it. Pixels are random, which costs the same.
 """
 
 from __future__ import annotations

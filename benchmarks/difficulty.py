@@ -1,8 +1,8 @@
-"""Times gradient norms of single samples: by vmap, a chunk at a time, against one by one.
+"""Times the gradient norms of single samples: chunks under vmap against one sample at a time.
 
     python benchmarks/difficulty.py [--rounds 3]
 
-Norms are compared, too. Cases take turns. Run it on an idle machine.
+It compares the norms, too. The cases take turns. Run it on an idle machine.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Times evaluation: training epochs and testing, ours against the original's, in one run.
+"""Times evaluation against the original code's, in one run: training epochs and tests.
 
     python benchmarks/evaluate.py --upstream DIR --data-dir DATA [--rounds 5]
 
 The setting is the original's: ConvNet of 3 blocks of 128 on MNIST, epochs over 100 training
 images under plain DC's and DSA's augmentation, tests on 1,000 images. DIR is a checkout of
-VICO-UoE/DatasetCondensation, DATA what torchvision reads as MNIST. The original and ours, in
-float32 and compiled in bfloat16, run in processes of their own and take turns. Then all train from
-the same weights, without augmentation since they draw theirs differently, and their accuracies are
-compared. Run it on an idle machine.
+VICO-UoE/DatasetCondensation; DATA is a folder that torchvision reads as MNIST.
+
+Three cases run in processes of their own and take turns: the original, ours in float32, and ours
+compiled in bfloat16. Afterwards all train from the same weights and their accuracies are compared;
+this is done without augmentation, since they draw it differently. Run it on an idle machine.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Times one gradient-matching step: plain, ours, and the original's, in one run.
+"""Times one gradient-matching step in one run: the plain step, ours, and the original's.
 
     python benchmarks/gm_step.py [--upstream DIR] [--rounds 5]
 
 The setting is the original's: MNIST shape, ConvNet of 3 blocks of 128, 10 classes x 256 real
 images, ipc 1 and 10. DIR is a checkout of VICO-UoE/DatasetCondensation. Every case runs in a
-process of its own, and the cases take turns, so that a disturbance hits them alike. Run it on
-an idle machine.
+process of its own, and the cases take turns, so that a disturbance hits all of them. Run it on an
+idle machine.
 """
 
 from __future__ import annotations

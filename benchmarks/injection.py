@@ -1,12 +1,12 @@
-"""What ``sdc-ext run`` costs a script: time an image step, as a ratio to the script untouched.
+r"""Times what ``sdc-ext run`` adds to the image steps of an unmodified script.
 
-    python benchmarks/injection.py DatasetCondensation/main.py --dataset MNIST --data_path DATA \\
+    python benchmarks/injection.py DatasetCondensation/main.py --dataset MNIST --data_path DATA \
         --num_eval 0 --num_exp 1 --Iteration 60
 
-The script runs once, with the shims that it needs here, and its image steps take turns: one
-untouched, one with lam 0, one with lam 0.002, in shuffled order. A ratio compares two steps of one
-turn, so that whatever else happens on the machine hits both; shown are the median over turns and
-its 95 % interval by bootstrap. A step is the time between two updates of the images.
+The script runs once, with the shims that it needs here. Its image steps take turns in shuffled
+order: one untouched, one with lam 0, one with lam 0.002. A step is the time between two updates of
+the images. Each ratio compares two steps of one turn, so that whatever else happens on the machine
+hits both. The table shows the median over turns and its 95 % bootstrap interval.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Times one trajectory-matching step and its memory: plain, the original's, and ours, in one run.
+"""Times one trajectory-matching step and its memory: the plain graph, the original's, and ours.
 
     python benchmarks/tm_step.py [--upstream DIR] [--rounds 1] [--steps 10 30 80] [--batch 10 100]
 
-ConvNet of 3 blocks of 128 on 3x32x32 images. DIR is a checkout of mtt-distillation. Every
-measurement has a process of its own; what does not fit into the machine's memory is left out.
-Run it on an idle machine.
+The network is a ConvNet of 3 blocks of 128 on 3x32x32 images. DIR is a checkout of
+mtt-distillation. Every measurement has a process of its own; a case that does not fit into the
+machine's memory is left out. Run it on an idle machine.
 """
 
 from __future__ import annotations

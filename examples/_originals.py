@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: the originals' flags, and the verbs that they come to."""
+"""What the scripts of this folder share: the original flags, and the calls that they become."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""DATM under the configuration files of its ``DATM.py``, with SDC.
+"""Runs DATM from the configuration files of its ``DATM.py``, with SDC.
 
     python examples/datm_distill.py --cfg configs/CIFAR-10/ConvIN/IPC1.yaml --sdc_lambda 0.002
 
-Experts are those of ``ftd_buffer.py``, trained for 100 epochs with alpha 0.3.
+It matches the experts that ``ftd_buffer.py`` trains for 100 epochs with alpha 0.3.
 """
 
 from argparse import ArgumentParser, Namespace

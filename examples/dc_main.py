@@ -1,7 +1,9 @@
-"""DC and DSA under the flags of DatasetCondensation's ``main.py``, with SDC.
+r"""Runs DC and DSA with the flags of DatasetCondensation's ``main.py``, and with SDC.
 
-python examples/dc_main.py --method DSA --init real --dataset MNIST --ipc 1 \\
+    python examples/dc_main.py --method DSA --init real --dataset MNIST --ipc 1 \
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.001
+
+Every flag but ``--sdc_lambda``, the weight of the correction, is the original's.
 """
 
 from _originals import GRADIENT, distill_runs, gradient_settings, parse, run

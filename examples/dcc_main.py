@@ -1,6 +1,9 @@
-"""DCC and DSAC under the flags of DCC's ``main.py``, with SDC; without ``--contrast``, DC and DSA.
+r"""Runs DCC and DSAC with the flags of DCC's ``main.py``, and with SDC.
 
-python examples/dcc_main.py --contrast --method DSA --dataset CIFAR10 --ipc 1 --sdc_lambda 0.002
+    python examples/dcc_main.py --contrast --method DSA --dataset CIFAR10 --ipc 1 \
+        --sdc_lambda 0.002
+
+Without ``--contrast`` it runs DC and DSA.
 """
 
 from _originals import GRADIENT, STRATEGY, distill_runs, gradient_settings, parse, run

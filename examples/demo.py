@@ -1,6 +1,8 @@
-"""Distils the bundled digits with and without SDC, and compares them with random images.
+"""Distils the bundled digits with and without SDC, and compares the sets with random images.
 
-``python examples/demo.py`` prints a table and leaves ``demo.png``; about two minutes on two cores.
+    python examples/demo.py
+
+It prints a table and leaves ``demo.png``, in about two minutes on two cores.
 """
 
 import sys
@@ -38,7 +40,7 @@ def make_sets(seed: int, options: Namespace, folder: Path) -> Iterator[tuple[str
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--num-eval", type=int, default=3, help="networks a seed")
+    parser.add_argument("--num-eval", type=int, default=3, help="networks per seed")
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--lam", type=float, default=0.02)
     options = parser.parse_args()

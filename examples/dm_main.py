@@ -1,7 +1,9 @@
-"""DM under the flags of DatasetCondensation's ``main_DM.py``, with SDC.
+r"""Runs DM with the flags of DatasetCondensation's ``main_DM.py``, and with SDC.
 
-python examples/dm_main.py --dataset MNIST --ipc 10 --init real \\
+    python examples/dm_main.py --dataset MNIST --ipc 10 --init real \
         --dsa_strategy color_crop_cutout_scale_rotate --sdc_lambda 0.02
+
+Every flag but ``--sdc_lambda``, the weight of the correction, is the original's.
 """
 
 from _originals import GRADIENT, STRATEGY, distill_runs, parse, run

@@ -1,7 +1,9 @@
-"""Flat experts of FTD and DATM under the flags of their ``buffer_FTD.py``.
+r"""Trains the flat experts of FTD and DATM with the flags of their ``buffer_FTD.py``.
 
-python examples/ftd_buffer.py --dataset CIFAR10 --zca --num_experts 100 --train_epochs 50 \\
+    python examples/ftd_buffer.py --dataset CIFAR10 --zca --num_experts 100 --train_epochs 50 \
         --rho_max 0.01 --rho_min 0.01 --alpha 0.3
+
+It writes ``replay_buffer_*.pt`` files, as the original does.
 """
 
 from _originals import BUFFER, parse, run, train_experts

@@ -1,6 +1,8 @@
-"""Experts of MTT and TESLA under the flags of mtt-distillation's ``buffer.py``.
+"""Trains the experts of MTT and TESLA with the flags of mtt-distillation's ``buffer.py``.
 
-python examples/mtt_buffer.py --dataset CIFAR10 --zca --num_experts 100 --train_epochs 50
+    python examples/mtt_buffer.py --dataset CIFAR10 --zca --num_experts 100 --train_epochs 50
+
+It writes ``replay_buffer_*.pt`` files, as the original does.
 """
 
 from _originals import BUFFER, parse, run, train_experts

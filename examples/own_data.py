@@ -1,4 +1,4 @@
-"""Distils your own data with your own network by two methods, compares lam, and draws."""
+"""Distils your own data with your own network by two methods, compares two lam, and draws both."""
 
 import torch
 from torch import nn

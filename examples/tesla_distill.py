@@ -1,10 +1,10 @@
-"""TESLA under the flags of tesla's ``distill.py``, with SDC.
+r"""Runs TESLA with the flags of tesla's ``distill.py``, and with SDC.
 
-    python examples/tesla_distill.py --dataset CIFAR10 --ipc 1 --zca --lr_img 100 --batch_syn 100 \\
+    python examples/tesla_distill.py --dataset CIFAR10 --ipc 1 --zca --lr_img 100 --batch_syn 100 \
         --teacher_label --sdc_lambda 0.001
 
-The original computes half its image gradient, since it multiplies a tuple by 2. Here the gradient
-is whole, and ``--lr_img`` is halved instead.
+The original computes half of its image gradient, since it multiplies a tuple by 2. Here the
+gradient is whole, and ``--lr_img`` is halved instead.
 """
 
 from _originals import TRAJECTORY, distill_logged, parse, run

@@ -1,5 +1,7 @@
-"""What all tests share. The repository's root is taken off the path, so that the installed
-packages are tested and not the folders beside them.
+"""Fixtures and settings that all tests share.
+
+The repository's root is taken off the path, so that the tests import the installed packages and
+not the folders beside them.
 """
 
 from __future__ import annotations

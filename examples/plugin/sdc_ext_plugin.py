@@ -1,8 +1,8 @@
-"""Two distillation methods that installing this package adds to ``sdc-ext``.
+"""Two distillation methods that become part of ``sdc-ext`` when this package is installed.
 
-``gradient-huber`` brings a matching loss of its own to the library's gradient-matching loop;
-``mean-image`` brings a loop. Both get the correction, options, evaluation, ``compare`` and the
-report without another line.
+``gradient-huber`` gives the library's gradient-matching loop a matching loss of its own;
+``mean-image`` brings its own loop. Both get the correction, options, evaluation, ``compare`` and
+the report without another line.
 """
 
 from __future__ import annotations
