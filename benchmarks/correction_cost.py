@@ -107,7 +107,7 @@ def _inputs(ipc: int) -> tuple[torch.nn.Module, Tensor, list[ClassBatch]]:
 
 
 def time_cases(cases: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median seconds of each case, which take turns; the first turn does not count."""
+    """Median seconds of each case. The cases take turns, and the first turn does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(rounds + 1):
         for name, step in cases.items():

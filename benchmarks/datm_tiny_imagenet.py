@@ -34,7 +34,7 @@ STRATEGY = "color_crop_cutout_flip_scale_rotate"
 def gradients(
     student: FunctionalNetwork, steps: int, batch_syn: int, adjoint: Adjoint
 ) -> tuple[Tensor, ...]:
-    """Of images, label logits and step size, for one iteration on random pixels."""
+    """Gradients of images, label logits and step size in one iteration on random pixels."""
     torch.manual_seed(0)
     start = student.initial_parameters()
     target = start + 0.01 * torch.randn_like(start)

@@ -151,7 +151,7 @@ def evaluations(evaluate: Callable[[int], float]) -> Job:
 
 
 def work(connection: Connection, side: str, options: Namespace) -> None:
-    """Does a job each time it is told its name; answers with its seconds and result."""
+    """Does each job that it is asked for by name, and answers with its seconds and result."""
     if side == "original":
         jobs = make_original(options.data_dir, options.upstream.resolve())
     else:

@@ -38,13 +38,13 @@ class Case:
     """One way to compute the step.
 
     Attributes:
-        name: its row in the table.
-        kind: ``original``, ``plain`` (whole batch, graph of all classes, default allocator) or
-            ``ours``.
-        lam: weight of the correction; None is the bare matching loss.
-        bf16: whether real gradients are computed in bfloat16.
-        compile: whether they are compiled.
-        upstream: the original's checkout.
+        name: The name of its row in the table.
+        kind: One of ``original``, ``ours`` and ``plain``, which takes whole batches in one graph
+            of all classes, with the default allocator.
+        lam: The weight of the correction; None is the bare matching loss.
+        bf16: Whether real gradients are computed in bfloat16.
+        compile: Whether they are compiled.
+        upstream: The checkout of the original.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Case:
 
 
 def make_inputs(ipc: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """The network, real images (10, 256, 1, 28, 28) and synthetic images, alike in all cases."""
+    """The network, real images (10, 256, 1, 28, 28) and synthetic images, equal in all cases."""
     from sdc_ext.networks.create import create_network
 
     torch.manual_seed(0)
@@ -117,7 +117,7 @@ def make_plain(
 
 
 def make_original(case: Case, ipc: int) -> Step:
-    """The original's network and distance in the plain step, which is its main loop's."""
+    """The plain step, as in the original's main loop, with its network and its distance."""
     sys.path.insert(0, str(case.upstream))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -148,7 +148,7 @@ def make_step(case: Case, ipc: int) -> Step:
 
 
 def work(connection: Connection, case: Case, ipc: int) -> None:
-    """Runs a step each time it is told to; answers with its seconds and image gradient."""
+    """Runs a step at each request, and answers with its seconds and image gradient."""
     step = make_step(case, ipc)
     while connection.recv():
         started = time.perf_counter()

@@ -40,12 +40,12 @@ class Case:
     """One way to compute the step.
 
     Attributes:
-        name: its row in the table.
-        kind: ``original``, ``plain`` (graph of all steps, default allocator) or ``ours``.
-        lam: weight of the correction.
-        adjoint: of ours.
-        compile: whether the derivatives are compiled.
-        upstream: the original's checkout.
+        name: The name of its row in the table.
+        kind: One of ``original``, ``plain`` (graph of all steps, default allocator) or ``ours``.
+        lam: The weight of the correction.
+        adjoint: The name of our adjoint.
+        compile: Whether the derivatives are compiled.
+        upstream: The checkout of the original.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Start and target (P,), images, labels and step size, alike in all cases."""
+    """Start and target (P,), images, labels and step size, equal in all cases."""
 
     start: Tensor
     target: Tensor
@@ -139,7 +139,7 @@ def make_plain(batch: int) -> Callable[[int], Gradients]:
 
 
 def make_original(case: Case, batch: int) -> Callable[[int], Gradients]:
-    """The original's network and reparametrisation in that step."""
+    """The same step with the original's network and reparametrisation."""
     sys.path.insert(0, str(case.upstream))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -123,7 +123,7 @@ BUFFER = {
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a script, which bad input and divergence end as they end ``sdc-ext``."""
+    """Runs a script; bad input and divergence end it as they end ``sdc-ext``."""
     status = run_program(Path(sys.argv[0]).name, main)
     if status:
         sys.exit(status)
@@ -133,12 +133,12 @@ def parse(description: str, flags: Mapping[str, Any], *, corrected: bool = True)
     """Parses the command line of an original.
 
     Args:
-        description: for ``--help``.
-        flags: its flags with their defaults; False is a switch, ``"True"`` takes True or False.
-        corrected: whether there is ``--sdc_lambda``.
+        description: The text for ``--help``.
+        flags: The flags with their defaults; False is a switch, ``"True"`` takes True or False.
+        corrected: Whether there is ``--sdc_lambda``.
 
     Raises:
-        InputError: if a flag asks for what there is not.
+        InputError: If a flag asks for something that is not supported.
     """
     parser = ArgumentParser(description=description)
     for name, default in flags.items():
@@ -159,7 +159,7 @@ def parse(description: str, flags: Mapping[str, Any], *, corrected: bool = True)
 
 
 def check_only(values: Mapping[str, Any]) -> None:
-    """Raises InputError if a flag asks for what there is not."""
+    """Raises InputError if a flag asks for something that is not supported."""
     for name, (allowed, instead) in ONLY.items():
         choices = allowed if isinstance(allowed, tuple) else (allowed,)
         if name in values and values[name] not in choices:
@@ -178,12 +178,12 @@ def data(args: Any) -> RealData:
 
 
 def augmentation(args: Any) -> str:
-    """The strategy of experts and evaluations."""
+    """The augmentation of experts and evaluation networks."""
     return args.dsa_strategy if args.dsa in (True, "True") else "none"
 
 
 def gradient_settings(args: Any) -> dict[str, Any]:
-    """What only loops have that train networks between updates of the images."""
+    """Settings of the loops that train networks between updates of the images."""
     names = ("lr_net", "batch_train", "dis_metric")
     # The originals set the epochs by the augmentation, whatever the flag says.
     epochs = None if args.epoch_eval_train == 300 else args.epoch_eval_train
@@ -191,15 +191,15 @@ def gradient_settings(args: Any) -> dict[str, Any]:
 
 
 def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None:
-    """Distils ``--num_exp`` times; leaves ``res_*.pt`` and ``vis_*.png`` in ``--save_path``.
+    """Distils ``--num_exp`` times, and leaves ``res_*.pt`` and ``vis_*.png`` in ``--save_path``.
 
     Args:
-        args: the command line.
-        methods: our name of each ``--method``.
-        settings: what the scripts do not have in common; None leaves a setting to the method.
+        args: The parsed command line.
+        methods: Our name of each ``--method``.
+        settings: Settings in which the scripts differ; None leaves a setting to the method.
 
     Raises:
-        InputError: for another method.
+        InputError: For another method.
     """
     if args.method not in methods:
         raise InputError(f"--method {args.method} is not {' or '.join(methods)}")
@@ -241,15 +241,15 @@ def keep_runs(sets: list[SyntheticSet], folder: Path) -> None:
 
 
 def distill_logged(args: Any, method: str, **settings: Any) -> None:
-    """Distils from the experts in ``--buffer_path``; leaves ``logged_files/DATASET/RUN``.
+    """Distils from the experts in ``--buffer_path`` into ``logged_files/DATASET/RUN``.
 
     Args:
-        args: the command line.
-        method: our name of the method.
-        settings: what the scripts do not have in common, or have otherwise than MTT's.
+        args: The parsed command line.
+        method: Our name of the method.
+        settings: Settings in which the scripts differ from each other or from MTT's.
 
     Raises:
-        InputError: if there are no experts.
+        InputError: If there are no experts.
     """
     experts = expert_folder(args)
     if not any(experts.glob("replay_buffer_*.pt")):
@@ -291,12 +291,12 @@ def distill_logged(args: Any, method: str, **settings: Any) -> None:
 
 
 def train_experts(args: Any, method: str, **recipe: Any) -> None:
-    """Trains experts; leaves ``replay_buffer_*.pt`` where the originals look for them.
+    """Trains experts, and leaves ``replay_buffer_*.pt`` where the originals look for them.
 
     Args:
-        args: the command line.
-        method: our name of the method whose experts they are.
-        recipe: what only this method's recipe has.
+        args: The parsed command line.
+        method: Our name of the method that the experts are for.
+        recipe: Settings that only this method's recipe has.
     """
     folder = expert_folder(args)
     sdc_ext.train_experts(
@@ -316,7 +316,7 @@ def train_experts(args: Any, method: str, **recipe: Any) -> None:
 
 
 def expert_folder(args: Any) -> Path:
-    """Where the originals keep the experts of a data set and network."""
+    """The folder in which the original scripts keep the experts of a data set and network."""
     name = args.dataset
     if name in ("CIFAR10", "CIFAR100") and not args.zca:
         name += "_NO_ZCA"
