@@ -32,7 +32,7 @@ build/tree:
 lowest:
 	$(PYTHON) -m pip install --quiet --target build/uv uv
 	PYTHONPATH=build/uv $(PYTHON) -m uv venv --clear --python $(PYTHON) build/lowest
-	PYTHONPATH=build/uv VIRTUAL_ENV=build/lowest $(PYTHON) -m uv pip install \
+	PYTHONPATH=build/uv $(PYTHON) -m uv pip install --python build/lowest/bin/python \
 		--resolution lowest-direct -e ".[dev]"
 	build/lowest/bin/python -m pytest -m "not slow"
 

@@ -1,6 +1,6 @@
 """Runs the README's example as a reader would paste it, in the folder where one stands.
 
-    python tests/readme_example.py README.md
+python tests/readme_example.py README.md
 """
 
 from __future__ import annotations
