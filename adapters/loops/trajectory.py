@@ -223,7 +223,7 @@ class TrajectoryMatching(Loop):
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; experts are not counted."""
-        return self.syn_steps * (self.batch_syn or classes * ipc)
+        return self.syn_steps * min(self.batch_syn or classes * ipc, classes * ipc)
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """See [`Loop`][sdc_ext.adapters.Loop]."""
