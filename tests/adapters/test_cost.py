@@ -25,7 +25,10 @@ class OneExpert(Experts):
 
     epochs = 2
     description = "random"
-    identity: dict[str, str] = {}
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {}
 
     def __len__(self) -> int:
         return 1
