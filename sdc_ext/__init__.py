@@ -1,7 +1,7 @@
 """Sample Difficulty Correction (SDC) for dataset distillation.
 
-``with_sdc`` wraps any matching loss, ``inject`` corrects a loop that nobody edits; both need
-torch alone. The verbs (``distill``, ``compare``, ``evaluate_set``, ...) load on demand.
+``with_sdc`` wraps any matching loss, and ``inject`` corrects a loop without editing it; both need
+only torch. The verbs (``distill``, ``compare``, ``evaluate_set``, ...) load on demand.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where a name comes from that needs more than torch.
+# The modules of the names that need more than torch.
 _ON_DEMAND = {
     "compare": "sdc_ext.verbs",
     "difficulty_of": "sdc_ext.verbs",

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and telling data apart."""
+"""Writes files whole or not at all, and computes fingerprints of data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from torch import Tensor
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Lets ``write`` fill a temporary file beside ``path``, then renames it to ``path``.
 
-    The temporary file keeps the suffix, so that writers which go by it still work.
+    The temporary file keeps the suffix, since some writers choose the format by it.
+
+    Args:
+        path: The file to write; missing parent folders are created.
+        write: Writes the content to the path that it is given.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -27,7 +31,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows with the same columns, at least one, as CSV, whole."""
+    """Writes rows (at least one, all with the same columns) as CSV, whole or not at all."""
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="") as file:
@@ -39,7 +43,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def fingerprint(*tensors: Tensor) -> str:
-    """A short text that differs, in all likelihood, between any two data."""
+    """Returns 16 hexadecimal digits that almost certainly differ for different tensors."""
     digest = hashlib.sha256()
     for tensor in tensors:
         content = tensor.detach().cpu().contiguous().numpy()

@@ -1,4 +1,4 @@
-"""Keeping freed memory, which on Linux CPUs is worth more than any arithmetic.
+"""Keeps freed memory for reuse, which speeds up training on Linux CPUs.
 
 glibc returns large blocks to the system as soon as they are freed, so every activation of every
 step is fresh memory that the kernel must clear page by page.
@@ -15,12 +15,12 @@ _M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Tells this process's glibc to reuse freed memory and never to return it.
+    """Makes glibc reuse this process's freed memory and never return it to the system.
 
-    The peak stays as it was; memory between peaks stays taken. Call it once, early.
+    The peak does not change, but memory stays allocated between peaks. Call it once, early.
 
     Returns:
-        Whether it took effect; it does nothing where there is no glibc.
+        Whether it took effect; without glibc it does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Things by name: ours, those that a program registers, and those of installed packages."""
+"""Looks things up by name: built-in ones, registered ones, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """What can be asked for by name.
+    """Values that can be looked up by name.
 
-    Installed packages add to it by an entry point of its group, which is loaded when its name is
-    asked for.
+    Installed packages add values through entry points of the registry's group. An entry point is
+    loaded when its name is first looked up.
 
     Args:
-        what: What the names are of, for messages, e.g. ``"method"``.
+        what: What the names stand for, for messages, e.g. ``"method"``.
         group: The group of entry points, e.g. ``"sdc_ext.methods"``.
-        builtin: Ours.
+        builtin: The library's own values, by name.
     """
 
     def __init__(self, what: str, group: str, builtin: Mapping[str, T]) -> None:
@@ -33,20 +33,21 @@ class Registry(Generic[T]):
         """Adds a value, or replaces one that was registered earlier.
 
         Raises:
-            InputError: If the name is one of ours.
+            InputError: If the name belongs to a built-in value.
         """
         if name in self._builtin:
             raise InputError(
-                f"{self._what} {name!r} is one of sdc-ext's own: register yours under another name"
+                f"the {self._what} {name!r} is built into sdc-ext: register yours under another "
+                "name"
             )
         self._known[name] = value
 
     def get(self, name: str) -> T:
-        """The value of that name.
+        """Returns the value with this name.
 
         Raises:
-            InputError: If there is none, which lists the names; or if the package that offers it
-                cannot be loaded.
+            InputError: If there is none (the message lists the names), or if the package that
+                offers it cannot be loaded.
         """
         check_choice(self._what, name, self.names())
         if name not in self._known:
@@ -54,7 +55,7 @@ class Registry(Generic[T]):
         return self._known[name]
 
     def names(self) -> list[str]:
-        """All names: ours first, then those of others."""
+        """Returns all names: built-in and registered ones first, then those of packages."""
         return list(dict.fromkeys([*self._known, *self._offered()]))
 
     def __contains__(self, name: object) -> bool:
@@ -67,10 +68,10 @@ class Registry(Generic[T]):
     def _load(self, point: EntryPoint) -> T:
         try:
             value: T = point.load()
-        except Exception as error:  # whatever a stranger's module raises when it is imported
+        except Exception as error:  # importing other people's modules may raise anything
             package = point.dist.name if point.dist is not None else point.module
             raise InputError(
-                f"{self._what} {point.name!r} of the package {package} cannot be loaded "
+                f"the {self._what} {point.name!r} of the package {package} cannot be loaded "
                 f"({type(error).__name__}: {error}): repair or uninstall that package"
             ) from error
         return value

@@ -1,4 +1,4 @@
-"""Errors that a user can act on, and the sentence that helps."""
+"""Errors that a user can act on, and checks whose messages say what to do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from numbers import Real
 
 
 class InputError(ValueError):
-    """Bad input: the message names the value, what is allowed and what to do."""
+    """Bad input; the message names the value, what is allowed, and what to do."""
 
 
 class DivergenceError(RuntimeError):
-    """A loss became NaN or infinite; what was good has been saved."""
+    """A loss, gradient or parameter became NaN or infinite.
+
+    ``distill`` and ``sdc-ext run`` save the last good images before they stop with this error.
+    """
 
 
 def check_choice(
@@ -22,7 +25,8 @@ def check_choice(
     """Returns ``value`` if it is one of ``choices``.
 
     Raises:
-        InputError: otherwise; names the nearest choice and lists them, or ``listed`` instead.
+        InputError: If it is not. The message suggests the nearest choice and lists all choices,
+            or ``listed`` where it is given.
     """
     known = sorted(choices)
     if value in known:
@@ -47,7 +51,7 @@ def check_positive(settings: object, *names: str) -> None:
 
 
 def check_positive_values(**values: float | None) -> None:
-    """Raises InputError unless every value that is given is finite and above 0."""
+    """Raises InputError unless every value that is not None is finite and above 0."""
     for name, value in values.items():
         if value is not None and not (_is_finite(value) and value > 0):
             raise InputError(f"{name} must be above 0, got {value}")
@@ -55,9 +59,9 @@ def check_positive_values(**values: float | None) -> None:
 
 def _is_finite(value: object) -> bool:
     if not isinstance(value, Real):
-        raise InputError(f"{value!r} is no number: pass one without quotes")
+        raise InputError(f"{value!r} is not a number: pass one without quotes")
     return math.isfinite(float(value))
 
 
 class InjectionError(InputError):
-    """A script does not do what its profile says; the message names the profile to use."""
+    """A script does not behave as its profile says; the message names the profile to use."""

@@ -2,7 +2,7 @@
 
 Reference: "Not All Samples Should Be Utilized Equally", Eq. 11 (gradient matching) and
 Eq. 12 (trajectory matching). The gradient is the one that the matching loop has already
-computed, so the correction costs a norm and nothing more. This file imports torch only.
+computed, so the correction costs one norm. This file imports only torch.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ Norm: TypeAlias = Literal["l2", "l2_squared"]
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True)
 class LogRamp:
-    """Adaptive SDC: lam grows geometrically from ``start`` to ``end``, then stays.
+    """Adaptive SDC: lam grows geometrically from ``start`` to ``end``, then stays there.
 
     ``lam(t) = start * (end / start) ** min(t / steps, 1)``
 
     Args:
-        start: lam at iteration 0, above 0.
-        end: lam from iteration ``steps`` on, above 0.
-        steps: length of the ramp in outer iterations.
+        start: The value of lam at iteration 0, above 0.
+        end: The value of lam from iteration ``steps`` on, above 0.
+        steps: The length of the ramp in outer iterations, at least 1.
 
     Raises:
-        ValueError: if a bound is not above 0 and finite, or ``steps`` is below 1.
+        ValueError: If a bound is not finite and above 0, or ``steps`` is below 1.
 
-    Reference: the SDC paper, Section 4.3 ("logarithmically increased"), e.g. 0.02 to 0.08
+    Reference: the SDC paper, Section 4.3 ("logarithmically increased"), e.g. from 0.02 to 0.08
     over 10,000 iterations for DATM.
 
     >>> [round(LogRamp(0.02, 0.08, steps=10)(t), 3) for t in (0, 5, 10, 99)]
@@ -61,28 +60,30 @@ class LogRamp:
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(
                     f"LogRamp {name} must be finite and above 0, got {value}: a geometric ramp "
-                    "cannot touch 0; use a small value such as 1e-4"
+                    "cannot reach 0, so use a small value such as 1e-4"
                 )
         if self.steps < 1:
             raise ValueError(f"LogRamp steps must be at least 1, got {self.steps}")
 
     def __call__(self, iteration: int) -> float:
+        """Returns lam at an outer iteration, counted from 0."""
         progress = min(iteration / self.steps, 1.0)
         return float(self.start * (self.end / self.start) ** progress)
 
 
 def gradient_norm(gradients: Gradients) -> Tensor:
-    """One global L2 norm over all parameters: the GraDN score of the batch (Definition 2).
+    """Returns one L2 norm over all parameters: the batch's GraDN (Definition 2).
 
     Args:
-        gradients: a tensor, or a list, tuple or dict of tensors of any shapes; None entries
+        gradients: A tensor, or a list, tuple or dict of tensors of any shape; None entries
             (unused parameters) count as zero.
 
     Returns:
         A scalar tensor, in float32 or wider. At zero its derivative is zero, not NaN.
 
     Raises:
-        ValueError: if there is no tensor in it.
+        TypeError: If an entry is neither a tensor nor None.
+        ValueError: If there is no tensor among them.
     """
     tensors = _tensors(gradients)
     if not tensors:
@@ -103,20 +104,20 @@ def sdc_penalty(
     reduction: Reduction = "mean",
     of: int | None = None,
 ) -> Tensor:
-    """The term that SDC adds to a matching loss, computed from gradient norms.
+    """Returns the term that SDC adds to a matching loss, computed from gradient norms.
 
-    ``lam * mean_n ||g_n||_2``, with a sum or with squared norms on request. ``with_sdc`` and
-    [`inject`][sdc_ext.inject] add this term where a loop has one loss to wrap or can be left as it
-    is; call the function itself in loops that fit neither.
+    ``lam * mean_n ||g_n||_2``; ``reduction`` and ``norm`` select a sum or squared norms. Prefer
+    [`with_sdc`][sdc_ext.with_sdc] or [`inject`][sdc_ext.inject], which add this term; call the
+    function itself in loops that fit neither.
 
     Args:
         norms: The L2 norms of the gradients on the synthetic batch, as (N,) or as N scalars.
         lam: The weight, at least 0.
         norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
         reduction: ``"mean"`` as in Eq. 12, or ``"sum"``.
-        of: The number of norms in the mean, where ``norms`` is only a part of them because the
-            loop adds the term step by step. By default the mean is over ``norms``. A sum does
-            not depend on it.
+        of: The number of norms that the mean is over, where ``norms`` holds only some of them
+            because the loop adds the term step by step. By default the mean is over ``norms``;
+            a sum does not depend on it.
 
     Returns:
         A scalar tensor, differentiable with respect to the norms.
@@ -144,12 +145,12 @@ def sdc_penalty(
 
 @dataclass(frozen=True)
 class Corrected:
-    """A corrected matching loss and what it is made of.
+    """A corrected matching loss and its parts, each a scalar tensor.
 
     Attributes:
-        loss: The corrected loss, a scalar in graph.
-        matching: The matching loss without the correction, a scalar (detached).
-        difficulty: GraDN, i.e. the mean L2 norm, whatever ``norm`` is; a scalar (detached).
+        loss: The corrected loss, with its graph.
+        matching: The matching loss without the correction (detached).
+        difficulty: GraDN, i.e. the mean L2 norm, whatever ``norm`` is (detached).
     """
 
     loss: Tensor
@@ -158,12 +159,12 @@ class Corrected:
 
 
 class SDCLoss:
-    """What ``with_sdc`` returns: ``loss_fn`` with its own signature, plus the correction.
+    """A matching loss with the correction, as [`with_sdc`][sdc_ext.with_sdc] returns it.
 
     Attributes:
-        matching: the last matching loss, without the correction (detached; NaN at first).
-        difficulty: the last GraDN, i.e. the mean L2 norm (likewise), whatever ``norm`` is.
-        lam: the last lam.
+        matching: The last matching loss, without the correction (detached; NaN before a call).
+        difficulty: The last GraDN, i.e. the mean L2 norm (detached; NaN before a call).
+        lam: The last lam.
     """
 
     def __init__(
@@ -187,18 +188,18 @@ class SDCLoss:
 
     @property
     def needs_graph(self) -> bool:
-        """Whether the loss may be asked to differentiate the gradients, as lam above 0 does.
+        """Whether the correction differentiates the gradients, i.e. whether lam is above 0.
 
-        Where it is False, a loop may hand over gradients without a graph, which are recorded
-        only. The answer holds for all iterations: a schedule counts as above 0 throughout.
+        If it is False, a loop may pass gradients without a graph; they are only recorded. The
+        answer holds for all iterations: a schedule always counts as above 0.
         """
         return self._schedule is not None or self.lam > 0
 
     @property
     def iteration(self) -> int:
-        """Where a schedule stands. It counts the corrected calls until you set it.
+        """The iteration that a schedule has reached: the number of corrected calls, until set.
 
-        Set it in loops that call the loss more than once an outer iteration (DC, DSA):
+        Set it in loops that call the loss more than once per outer iteration (DC, DSA):
         ``match_loss.iteration = it``.
         """
         return self._iteration
@@ -209,15 +210,15 @@ class SDCLoss:
         self._counts_calls = False
 
     def observe(self, gradients: Gradients) -> None:
-        """Notes the gradient of one inner step; the next call penalises the mean of all noted.
+        """Records the gradient of one inner step; the next call penalises the mean of all.
 
-        For loops that meet their gradients one at a time (MTT, FTD, DATM): call it after
+        Loops that compute their gradients one at a time (MTT, FTD, DATM) call it after
         ``torch.autograd.grad(..., create_graph=True)``.
         """
         self.observe_norms([gradient_norm(gradients)])
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
-        """As ``observe``, for a loop that has the norms already (scalars, in graph)."""
+        """As ``observe``, for a loop that already has the norms (scalars with their graphs)."""
         if self._grads is not None:
             raise ValueError(
                 f"with_sdc(grads={self._grads!r}) takes the gradients from that argument: drop "
@@ -226,6 +227,7 @@ class SDCLoss:
         self._observed.extend(norms)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the corrected loss, a scalar tensor; the arguments are the wrapped loss's."""
         norms, self._observed = self._observed, []
         if not norms:
             norms = [gradient_norm(self._find_gradients(args, kwargs))]
@@ -234,15 +236,15 @@ class SDCLoss:
         return found.loss
 
     def corrected(self, norms: Iterable[Tensor], /, *args: Any, **kwargs: Any) -> Corrected:
-        """The same as a call, for a loop that has the norms and wants all results as values.
+        """As a call, for a loop that has the norms and wants all results as values.
 
         Observed gradients, ``matching`` and ``difficulty`` are neither used nor changed; a
-        schedule goes on as with a call.
+        schedule advances as with a call.
 
         Args:
-            norms: The gradient norms to penalise, scalars in graph.
-            *args: The arguments of the wrapped loss.
-            **kwargs: Its keyword arguments.
+            norms: The gradient norms to penalise, scalars with their graphs.
+            *args: The positional arguments of the wrapped loss.
+            **kwargs: The keyword arguments of the wrapped loss.
 
         Raises:
             TypeError: If the wrapped loss does not return a tensor.
@@ -251,8 +253,8 @@ class SDCLoss:
         loss = self._loss_fn(*args, **kwargs)
         if not isinstance(loss, Tensor):
             raise TypeError(
-                f"the wrapped loss returned a {type(loss).__name__}: with_sdc corrects scalar "
-                "tensors; wrap the function that computes the matching loss itself"
+                f"the wrapped loss returned a {type(loss).__name__}, but with_sdc corrects scalar "
+                "tensors: wrap the function that computes the matching loss itself"
             )
         if self._schedule is not None:
             self.lam = check_lam(self._schedule(self._iteration))
@@ -260,7 +262,7 @@ class SDCLoss:
         matching, difficulty = loss.detach(), stacked.detach().mean()
         if stacked.requires_grad:
             self._iteration += self._counts_calls
-            if self.lam > 0:  # not even an added zero, which a NaN among the norms would spoil
+            if self.lam > 0:  # at 0 add nothing: 0 times a NaN norm would spoil the loss
                 loss = loss + sdc_penalty(stacked, self.lam, norm=self._norm)
         return Corrected(loss, matching, difficulty)
 
@@ -269,8 +271,8 @@ class SDCLoss:
         found = _argument(self._loss_fn, which, args, kwargs)
         if self._grads is None and isinstance(found, Tensor):
             raise ValueError(
-                "with_sdc cannot tell whether a single tensor in first place is a gradient: "
-                "call .observe(gradients) before the loss, or pass grads=0 if it is one"
+                "the first argument is a single tensor, which with_sdc takes for parameters: pass "
+                "grads=0 if it is the gradient, or call .observe(gradients) before the loss"
             )
         if not isinstance(found, (Tensor, Sequence, Mapping)) or isinstance(found, str):
             raise TypeError(
@@ -292,21 +294,21 @@ def with_sdc(
 
     ``L_lam = loss_fn(...) + lam * ||grad_theta L(B_syn; theta)||_2``
 
-    Gradients that carry no graph (calls for logging) add nothing, and ``lam = 0`` returns what
-    ``loss_fn`` returns. No graph outlives the call.
+    Gradients without a graph (in calls for logging) add nothing, and with ``lam = 0`` the result
+    is what ``loss_fn`` returns. No graph outlives the call.
 
     Args:
-        loss_fn: any callable that returns a scalar tensor.
-        lam: the weight, at least 0 (the paper's default is 0.002), or a schedule from the
-            iteration number to it, such as [`LogRamp`][sdc_ext.LogRamp].
-        grads: the argument of ``loss_fn`` that holds the synthetic gradients, by position or
-            name. Left out: what was observed, else the first argument if it is a list, tuple or
-            dict of tensors.
+        loss_fn: Any callable that returns a scalar tensor.
+        lam: The weight, at least 0 (the paper's default is 0.002), or a schedule that maps the
+            iteration to the weight, such as [`LogRamp`][sdc_ext.LogRamp].
+        grads: The argument of ``loss_fn`` that holds the synthetic gradients, by position or
+            name. By default observed gradients are used if there are any, and otherwise the
+            first argument, which must then be a list, tuple or dict of tensors.
         norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
 
     Raises:
-        TypeError: if ``loss_fn`` is not callable.
-        ValueError: if ``lam`` is negative or not finite, or ``norm`` is unknown.
+        TypeError: If ``loss_fn`` is not callable, or ``lam`` is not a number.
+        ValueError: If ``lam`` is negative or not finite, or ``norm`` is unknown.
 
     Reference: the SDC paper, Eq. 11 and 12.
 
@@ -327,7 +329,7 @@ def with_sdc(
 
 
 def check_lam(lam: object) -> float:
-    """Returns lam as a float; raises if it is no number, negative or not finite."""
+    """Returns lam as a float; raises if it is not a number, negative or not finite."""
     if isinstance(lam, bool) or not isinstance(lam, Real):
         raise TypeError(f"lam must be a number or a schedule, got {type(lam).__name__}")
     value = float(lam)
@@ -348,7 +350,7 @@ def _check_one_of(what: str, value: object, choices: object) -> None:
 def _stack(norms: Iterable[Tensor]) -> Tensor:
     scalars = list(norms)
     if not scalars:
-        raise ValueError("no norms to penalise: got none; pass the norm of at least one gradient")
+        raise ValueError("no norms to penalise: pass the norm of at least one gradient")
     return torch.stack(scalars)
 
 
@@ -364,14 +366,14 @@ def _tensors(gradients: Gradients) -> list[Tensor]:
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Half precision overflows when squared and summed; float32 does not."""
+    """Returns float32 for half precision, which overflows when squared and summed."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _argument(
     function: Callable[..., Any], which: int | str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """The argument of a call at a position of the signature, or of that name."""
+    """Returns the argument of a call at a position of the signature, or with a name."""
     if isinstance(which, int) and 0 <= which < len(args):
         return args[which]
     if isinstance(which, str) and which in kwargs:
@@ -390,6 +392,6 @@ def _argument(
     if name in given:
         return given[name]
     raise ValueError(
-        f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
-        f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
+        f"with_sdc finds no argument {which!r} in this call, which has {len(args)} positional "
+        f"arguments and {sorted(kwargs) or 'no'} keywords: name the gradients with grads="
     )

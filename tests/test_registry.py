@@ -39,7 +39,7 @@ def test_unknown_name_lists_the_known_ones() -> None:
 
 
 def test_our_names_are_taken() -> None:
-    with pytest.raises(InputError, match="colour 'red' is one of sdc-ext's own: register yours"):
+    with pytest.raises(InputError, match="colour 'red' is built into sdc-ext: register yours"):
         colours().register("red", "#e00")
 
 

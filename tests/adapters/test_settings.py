@@ -225,6 +225,6 @@ def test_a_loop_with_a_plain_field_is_refused_and_leaves_the_others_alone() -> N
 
     with pytest.raises(InputError, match="'sharpness' of method 'plain' has no help"):
         register_method(Method("plain", "none", Plain))
-    with pytest.raises(InputError, match="'dc' is one of sdc-ext's own"):
+    with pytest.raises(InputError, match="'dc' is built into sdc-ext"):
         register_method(Method("dc", "none", GradientMatching))
     assert find_method("plain") is None

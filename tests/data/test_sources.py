@@ -294,7 +294,7 @@ def test_registered_data_keep_the_name_that_finds_them_again() -> None:
 
 
 def test_our_data_sets_keep_their_names() -> None:
-    with pytest.raises(InputError, match="dataset 'mnist' is one of sdc-ext's own"):
+    with pytest.raises(InputError, match="dataset 'mnist' is built into sdc-ext"):
         register_dataset("mnist", lambda folder: pair())
     with pytest.raises(InputError, match="cannot name data"):
         register_dataset("my data", lambda folder: pair())

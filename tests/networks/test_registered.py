@@ -73,7 +73,7 @@ def test_what_makes_no_networks_by_name_is_refused(source: Any, message: str) ->
 
 
 def test_our_networks_keep_their_names() -> None:
-    with pytest.raises(InputError, match="network 'convnet' is one of sdc-ext's own"):
+    with pytest.raises(InputError, match="network 'convnet' is built into sdc-ext"):
         register_network("convnet", small)
     with pytest.raises(InputError, match="'a:b' cannot name a network: use letters"):
         register_network("a:b", small)

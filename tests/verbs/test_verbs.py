@@ -174,7 +174,7 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
         (lambda: sdc_ext.train_experts("mtt", epochs=3), "unknown setting of experts 'epochs'"),
         (lambda: sdc_ext.train_experts("dc"), "dc matches no experts: choose from"),
         (lambda: distill("dc", iteration=3), "did you mean 'iterations'"),
-        (lambda: distill("dc", iterations="3"), "'3' is no number"),
+        (lambda: distill("dc", iterations="3"), "'3' is not a number"),
         (lambda: distill("dc", lam="0.1"), "lam must be a number or a schedule, got str"),
         (lambda: distill("dc", callbacks=[Callback], progress=False), "must be an instance"),
         (lambda: evaluate_set([]), "there are no sets"),
