@@ -271,8 +271,8 @@ class SDCLoss:
         found = _argument(self._loss_fn, which, args, kwargs)
         if self._grads is None and isinstance(found, Tensor):
             raise ValueError(
-                "the first argument is a single tensor, which with_sdc takes for parameters: pass "
-                "grads=0 if it is the gradient, or call .observe(gradients) before the loss"
+                "the first argument is a single tensor, which with_sdc takes for parameters: "
+                "call .observe(gradients) before the loss, or pass grads=0 if it is the gradient"
             )
         if not isinstance(found, (Tensor, Sequence, Mapping)) or isinstance(found, str):
             raise TypeError(
@@ -392,6 +392,6 @@ def _argument(
     if name in given:
         return given[name]
     raise ValueError(
-        f"with_sdc finds no argument {which!r} in this call, which has {len(args)} positional "
-        f"arguments and {sorted(kwargs) or 'no'} keywords: name the gradients with grads="
+        f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
+        f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
     )

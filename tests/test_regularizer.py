@@ -186,7 +186,7 @@ def test_builtin_takes_gradients_by_the_keyword_they_are_passed_with() -> None:
     wrapped = with_sdc(torch.dist, LAM, grads="input")
     expected = torch.dist(flat, target).item() + LAM * 5
     assert wrapped(other=target, input=flat).item() == pytest.approx(expected)
-    with pytest.raises(ValueError, match="finds no argument 'input' in this call, which has 2 pos"):
+    with pytest.raises(ValueError, match="finds no argument 'input' in this call: it has 2 pos"):
         wrapped(flat, target)
 
 

@@ -1,4 +1,4 @@
-"""SDC for scripts that nobody edits: what they differentiate is found, and corrected."""
+"""Corrects matching loops in unmodified scripts by intercepting their calls of autograd."""
 
 from sdc_ext.errors import InjectionError as InjectionError
 from sdc_ext.injection.hooks import Injection as Injection

@@ -1,8 +1,8 @@
-"""Where and how strongly a foreign loop is corrected, one class a kind of loop.
+"""Decides where and how strongly somebody else's loop is corrected; one class per kind of loop.
 
-They see what the loop asks of autograd, in order, through three calls: ``capture`` for a gradient
-with a graph, ``plain_gradient`` for one without, ``backward`` for a backward pass. They know
-nothing of how these calls were intercepted.
+The classes see what the loop asks of autograd, in order, through three calls: ``capture`` for a
+gradient with a graph, ``plain_gradient`` for one without, ``backward`` for a backward pass. They
+do not know how these calls were intercepted.
 """
 
 from __future__ import annotations
@@ -28,14 +28,21 @@ from sdc_ext.regularizer import (
     sdc_penalty,
 )
 
-# The last resort against a loop that never goes backward. Legitimate are one a class (200 of Tiny
-# ImageNet) or one an inner step (about 100).
+# The last resort against a loop that never calls backward. Loops that do keep one gradient per
+# class (200 for Tiny ImageNet) or one per inner step (about 100).
 _MOST_LIVE = 2000
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly to correct: lam or its schedule, the norm, how norms are reduced, a factor."""
+    """The strength of the correction.
+
+    Attributes:
+        lam: The weight, at least 0, or a schedule from the iteration to the weight.
+        norm: The norm that is penalised.
+        reduction: How the norms of an image step are reduced.
+        scale: A further factor of the term, above 0.
+    """
 
     lam: float | Schedule
     norm: Norm
@@ -44,14 +51,25 @@ class Strength:
 
     @property
     def active(self) -> bool:
-        """Whether the loop is changed at all."""
+        """Whether the correction changes the loop; with lam 0 it only observes."""
         return callable(self.lam) or self.lam > 0
 
     def lam_at(self, iteration: int) -> float:
+        """Returns lam at an outer iteration, counted from 0.
+
+        Raises:
+            TypeError, ValueError: If the schedule returns anything but a finite number >= 0.
+        """
         return check_lam(self.lam(iteration) if callable(self.lam) else self.lam)
 
     def term(self, norms: Sequence[Tensor], iteration: int, of: int) -> Tensor | None:
-        """What to add for some of the ``of`` norms of an image step; None if there is no weight."""
+        """Returns the term for some of the ``of`` norms of an image step; None if it is zero.
+
+        Args:
+            norms: Gradient norms, scalars with their graphs.
+            iteration: The outer iteration, counted from 0.
+            of: The number of norms in the whole image step.
+        """
         weight = self.scale * self.lam_at(iteration)
         if weight == 0:
             return None
@@ -60,13 +78,13 @@ class Strength:
 
 @dataclass
 class _Capture:
-    """A gradient of a synthetic batch (one tensor a parameter) that is still in graph.
+    """The gradient of a loss on a synthetic batch, with its graph.
 
     Attributes:
-        gradients: its tensors.
-        by: what they were taken with respect to; not kept alive.
-        leaf: whether these are a network's parameters and not the result of inner steps.
-        norm: its L2 norm, a scalar.
+        gradients: One tensor per parameter.
+        by: Weak references to the tensors that the loss was differentiated by.
+        leaf: Whether these are a network's parameters and not the results of inner steps.
+        norm: The gradient's L2 norm, a scalar.
     """
 
     gradients: list[Tensor]
@@ -76,25 +94,27 @@ class _Capture:
 
     @property
     def first(self) -> Tensor | None:
+        """The first tensor that the loss was differentiated by; None if it no longer exists."""
         first: Tensor | None = self.by[0]()
         return first
 
     def is_by_any(self, tensors: Sequence[Tensor]) -> bool:
+        """Returns whether the loss was differentiated by one of these very tensors."""
         return any(ref() is tensor for ref in self.by for tensor in tensors)
 
     @property
     def profile(self) -> str:
-        """The profile that it speaks for, if the loop goes backward."""
+        """The profile that fits a loop with this gradient, if the loop calls ``backward``."""
         return "'gm'" if self.leaf else "'tm'"
 
 
 class Correction(ABC):
-    """What the kinds of loops share.
+    """The base of the corrections, which differ in where the term goes in.
 
     Args:
-        strength: how strongly to correct.
-        complain: called with what is wrong; raises if the injection is strict.
-        steps: where corrected image steps are noted.
+        strength: The strength of the correction.
+        complain: Called with a sentence on what is wrong; raises if the injection is strict.
+        steps: A list to which corrected image steps are appended.
     """
 
     def __init__(
@@ -106,18 +126,18 @@ class Correction(ABC):
         self._iteration = -1
 
     def begin(self) -> None:
-        """New synthetic images: schedules start again."""
+        """Starts schedules again, because an optimiser for new synthetic images was made."""
         self._iteration = -1
 
     def capture(
         self, inputs: Sequence[Tensor], gradients: Sequence[Tensor], loss_scale: Tensor | None
     ) -> None:
-        """The gradient of a synthetic batch was taken, and stays in graph.
+        """Records that the loop has computed a synthetic batch's gradient with its graph.
 
         Args:
-            inputs: with respect to what, at least one tensor.
-            gradients: one tensor each.
-            loss_scale: the factor of mixed precision that the loss had; None for 1.
+            inputs: The tensors that the loss was differentiated by, at least one.
+            gradients: One gradient for each input.
+            loss_scale: The factor by which mixed precision scaled the loss; None for 1.
         """
         with torch.set_grad_enabled(self.strength.active):
             norm = gradient_norm(gradients)
@@ -127,27 +147,27 @@ class Correction(ABC):
 
     @abstractmethod
     def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
-        """A gradient without a graph is asked for.
+        """Handles a request for the outputs' gradient by the inputs, without a graph.
 
         Returns:
-            A scalar to add to the outputs, None for nothing.
+            A scalar to differentiate along with the outputs; None for nothing.
         """
 
     @abstractmethod
     def backward(self, losses: Sequence[Tensor]) -> Tensor | None:
-        """A backward pass begins.
+        """Handles the beginning of a backward pass from losses.
 
         Returns:
-            A scalar to add to the losses, None for nothing.
+            A scalar to differentiate along with the losses; None for nothing.
         """
 
     @abstractmethod
     def left_over(self) -> str | None:
-        """What an optimiser step finds undone, in words; None if all is well."""
+        """Says what is still pending at an optimiser step; returns None if nothing is."""
 
     @abstractmethod
     def drop(self) -> None:
-        """Forgets what was captured."""
+        """Forgets the captured gradients."""
 
     @abstractmethod
     def _note(self, capture: _Capture) -> None: ...
@@ -176,11 +196,16 @@ class BackwardCorrection(Correction):
         self._network: TensorWeakRef | None = None
 
     def begin(self) -> None:
+        """Starts schedules again, and takes the next network for a new one."""
         super().begin()
         self._network = None
 
     def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
-        """The loss may be differentiated so, too; a part of it is a step of TESLA's."""
+        """Corrects a loss that is differentiated by ``torch.autograd.grad`` like a backward pass.
+
+        A loss that depends on only some of the captured gradients is one of TESLA's steps, which
+        is reported as the wrong profile.
+        """
         if not self._live or not any(t.ndim > 2 for t in inputs):
             return None
         used = self._used_by(outputs)
@@ -189,22 +214,24 @@ class BackwardCorrection(Correction):
         self._by_hand += 1
         if not all(used) or (self._trajectories and self._by_hand > 1):
             self._complain(
-                f"the script makes image gradients by hand out of {sum(used)} of {len(used)} "
-                "captured gradients, step by step: use the profile 'tesla'"
+                f"the script computes image gradients by hand, step by step, from {sum(used)} of "
+                f"{len(used)} captured gradients: use the profile 'tesla'"
             )
             self.drop()
             return None
         return self._correct(self._live, outputs)
 
     def backward(self, losses: Sequence[Tensor]) -> Tensor | None:
+        """Returns the term for the captured gradients that the losses depend on, if any."""
         used = self._used_by(losses)
-        if not any(used):  # somebody else's loss
+        if not any(used):  # a loss that has nothing to do with matching
             return None
         return self._correct(
             [c for c, is_used in zip(self._live, used, strict=True) if is_used], losses
         )
 
     def left_over(self) -> str | None:
+        """Says how many captured gradients no backward pass has used."""
         self._by_hand = 0
         if not self._live:
             return None
@@ -212,6 +239,7 @@ class BackwardCorrection(Correction):
         return f"no backward pass has used {len(self._live)} of them: use the profile {better}"
 
     def drop(self) -> None:
+        """Forgets the gradients that wait for a backward pass."""
         self._live = []
 
     def _note(self, capture: _Capture) -> None:
@@ -225,7 +253,7 @@ class BackwardCorrection(Correction):
             self.drop()
 
     def _used_by(self, outputs: Sequence[Tensor]) -> list[bool]:
-        """For each captured gradient, whether the outputs were made with it."""
+        """Returns for each captured gradient whether the outputs depend on it."""
         return depends_on(outputs, [{g.grad_fn for g in c.gradients} for c in self._live])
 
     def _correct(self, captures: Sequence[_Capture], losses: Sequence[Tensor]) -> Tensor | None:
@@ -237,7 +265,7 @@ class BackwardCorrection(Correction):
         return self.strength.term(norms, self._iteration, of=len(norms))
 
     def _count_iteration(self, network: Tensor | None) -> None:
-        """Every trajectory is an iteration, and every network not seen before."""
+        """Counts every trajectory as an iteration, or else every new network."""
         seen = None if self._network is None else self._network()
         if self._trajectories or network is None or network is not seen:
             self._iteration += 1
@@ -253,51 +281,62 @@ class BackwardCorrection(Correction):
             )
         elif not self._trajectories and not same:
             self._complain(
-                f"the {len(captures)} captured gradients belong to different parameters: if they "
-                "are the steps of a trajectory, use the profile 'tm'; if they are several "
-                "networks, switch strict off"
+                f"the {len(captures)} captured gradients belong to different parameters: use the "
+                "profile 'tm' if they are the steps of a trajectory, or switch strict off if they "
+                "belong to several networks"
             )
         elif self._trajectories and captures[0].leaf and same and len(captures) > 1:
             self._complain(
                 f"all {len(captures)} captured gradients belong to the same parameters, so they "
-                "are no steps of a trajectory: use the profile 'gm'"
+                "are not steps of a trajectory: use the profile 'gm'"
             )
 
 
 class StepwiseCorrection(Correction):
     """Loops that never call ``backward`` and compute image gradients step by step: TESLA.
 
-    A first pass takes all inner steps, to sum their gradients; a second one asks at every step
-    for a gradient with a graph, and for the image gradient of a product with it. That product
-    gets the step's share.
+    TESLA's loss is ``||theta_0 - lr * sum_n g_n - theta*||^2``, relative to the expert's own
+    distance. A first pass over all inner steps computes the sum. A second pass asks at every step
+    n for g_n with its graph, and then for the image gradient of a product of g_n with a constant
+    made from that sum. The correction ``lam / N * sum_n ||g_n||`` is a sum over steps, too, so
+    each of these products gets the term of its own step, ``lam / N * ||g_n||``.
+
+    Reference: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory",
+    Section 3; the SDC paper, Eq. 12.
     """
 
     def __init__(
         self, strength: Strength, complain: Callable[[str], None], steps: list[Step]
     ) -> None:
         super().__init__(strength, complain, steps)
-        # Gradients asked for, by the shape of what they are taken with respect to: the first pass
-        # counts the inner steps, whether it keeps graphs or not; the rate has another shape.
+        # How many gradients the loop has asked for, by the shape of the tensor it differentiates
+        # by. For the shape of the parameters, the first pass thus counts the inner steps N,
+        # whether it keeps graphs or not; gradients by the learning rate have another shape.
         self._asked: Counter[torch.Size] = Counter()
         self._latest: _Capture | None = None
         self._norms: list[Tensor] = []
         self._expected = 0
 
     def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
+        """Counts the first pass's steps; returns the step's term for an image gradient."""
         capture = self._latest
-        # Images have more than two dimensions; flat parameters, the rate and labels have fewer. So
-        # this is a step of the first pass, or what the second asks for besides image gradients.
+        # Without a captured gradient, this is a step of the first pass. With one, only inputs of
+        # more than two dimensions can be images: flat parameters, the learning rate and labels
+        # have fewer, and are what the second pass asks for besides image gradients.
         if capture is None or not any(t.ndim > 2 for t in inputs):
             self._asked[inputs[0].shape] += 1
             return None
-        # Not made of the captured gradient, and so no part of the matching loss.
+        # A product of the second pass contains g_n. Anything else is not part of the matching
+        # loss, so that correcting it would add the term to an unrelated gradient.
         if not any(depends_on(outputs, [{g.grad_fn for g in capture.gradients}])):
             return None
+        # The mean over N norms needs N at the first of them already. So N is read off the first
+        # pass when the second one begins.
         if not self._norms:
             self._begin_second_pass(capture)
-        # Weights of convolutions have more than two dimensions, too: a gradient by them, or one
-        # that no first pass came before, belongs to another loop, whose number of steps, and
-        # with it the mean over them, is unknown here.
+        # Convolution weights have more than two dimensions, too. A gradient by the network's own
+        # parameters, or one without a first pass before it, belongs to another kind of loop, for
+        # which N is unknown.
         if capture.is_by_any(inputs) or self._expected < 1:
             self._complain(
                 "no first pass of inner steps came before the first image gradient, so the loop "
@@ -305,9 +344,9 @@ class StepwiseCorrection(Correction):
             )
             self.drop()
             return None
-        # A captured gradient serves one image gradient, or a second product with it would add the
-        # step's share again. Its norm is kept detached, for the record alone: one step's graph
-        # is alive at a time, which is the point of TESLA's two passes.
+        # Each captured gradient is used once: a second product with it would add the step's term
+        # again. The norm is detached for the record, so that only one step's graph is alive at a
+        # time, which is what TESLA's two passes are for.
         self._latest = None
         self._norms.append(capture.norm.detach())
         of = self._expected
@@ -317,16 +356,18 @@ class StepwiseCorrection(Correction):
         return self.strength.term([capture.norm], self._iteration, of=of)
 
     def backward(self, losses: Sequence[Tensor]) -> Tensor | None:
+        """Reports the wrong profile if a captured gradient waits; never corrects."""
         capture = self._latest
         if capture is not None:
             self._complain(
-                "the script goes backward from its loss, and computes no image gradients by hand: "
-                f"use the profile {capture.profile}"
+                "the script calls backward on its loss instead of computing image gradients by "
+                f"hand: use the profile {capture.profile}"
             )
             self.drop()
         return None
 
     def left_over(self) -> str | None:
+        """Says that a second pass is incomplete, or has not begun."""
         if self._norms:
             return f"{self._expected} image gradients were expected, {len(self._norms)} came"
         if self._latest is not None:
@@ -334,6 +375,7 @@ class StepwiseCorrection(Correction):
         return None
 
     def drop(self) -> None:
+        """Forgets both passes."""
         self._asked.clear()
         self._latest, self._norms = None, []
 
@@ -345,5 +387,6 @@ class StepwiseCorrection(Correction):
 
     def _begin_second_pass(self, capture: _Capture) -> None:
         by = capture.first
+        # The count includes the second pass's first captured gradient.
         self._expected = 0 if by is None else self._asked[by.shape] - 1
         self._iteration += 1

@@ -1,4 +1,4 @@
-"""Looking into the graphs that autograd has recorded."""
+"""Searches the graphs that autograd has recorded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-Node: TypeAlias = Any  # torch.autograd.graph.Node, whose methods torch does not type
+# In truth torch.autograd.graph.Node, but torch gives its methods no types.
+Node: TypeAlias = Any
 
 
 def nodes_of(tensors: Sequence[Tensor]) -> Iterator[Node]:
-    """Every node that the tensors depend on, their own first."""
+    """Yields every node that the tensors depend on, their own first."""
     stack = [t.grad_fn for t in tensors if t.grad_fn is not None]
     seen = set(stack)
     while stack:
@@ -24,13 +25,13 @@ def nodes_of(tensors: Sequence[Tensor]) -> Iterator[Node]:
 
 
 def depends_on_leaf(tensors: Sequence[Tensor], wanted: Callable[[Tensor], bool]) -> bool:
-    """Whether the tensors depend on a leaf tensor that is wanted."""
+    """Returns whether the tensors depend on a leaf tensor for which ``wanted`` is true."""
     leaves = (getattr(node, "variable", None) for node in nodes_of(tensors))
     return any(leaf is not None and wanted(leaf) for leaf in leaves)
 
 
 def depends_on(tensors: Sequence[Tensor], groups: Sequence[set[Node]]) -> list[bool]:
-    """For each group, whether the tensors depend on a node in it."""
+    """Returns for each group of nodes whether the tensors depend on one of them."""
     waiting = dict(enumerate(groups))
     for node in nodes_of(tensors):
         for k in [k for k, group in waiting.items() if node in group]:

@@ -1,10 +1,11 @@
-"""SDC for loops that nobody edits: the correction goes in where they call autograd.
+"""Corrects unmodified loops by hooks on the functions with which they call autograd.
 
 While an injection is active, ``torch.autograd.grad``, ``torch.autograd.backward`` (which
-``Tensor.backward`` calls), ``GradScaler.scale`` and the making of optimisers are replaced by
-versions that look and pass on; leaving it puts them back. Gradients are captured where the loop
-asks for them with ``create_graph=True``. The loss itself is never touched: the term is one more
-root of the same backward pass, so logs and thresholds see what they always saw.
+``Tensor.backward`` calls), ``GradScaler.scale`` and ``Optimizer.__init__`` are replaced by
+versions that observe each call and pass it on; leaving the ``with`` block restores them.
+Gradients are captured where the loop asks for them with ``create_graph=True``. The loss itself
+is never changed: the term is one more root of the same backward pass, so what the loop logs or
+compares stays its own loss.
 """
 
 from __future__ import annotations
@@ -58,40 +59,42 @@ def inject(
     scale: float = 1.0,
     strict: bool = True,
 ) -> Injection:
-    """Corrects whatever matching loop runs inside the ``with`` block, from outside.
+    """Corrects the matching loop that runs inside the ``with`` block, without editing it.
 
     For gradient matching (Eq. 11) the term is ``lam * sum ||gw_syn||_2`` over the gradients that
-    a matching loss is made of, for trajectories (Eq. 12) ``lam * mean_n ||g_n||_2``. With
-    ``lam = 0`` nothing changes, bit for bit, and the difficulty is recorded all the same.
+    the matching loss depends on; for trajectory matching (Eq. 12) it is
+    ``lam * mean_n ||g_n||_2``. With ``lam = 0`` the results are the same, bit for bit, and the
+    difficulty is still recorded.
 
-    A gradient counts if it depends on what is learnt, and goes into the loss that depends on it.
-    Every such loss gets a term: a loop that averages K losses before an image step wants
-    ``scale=1/K``.
+    A gradient is penalised if it depends on the synthetic images (or on whatever else is learnt),
+    and its term goes into the loss that depends on it. Every such loss gets a term: for a loop
+    that averages K losses before an image step, pass ``scale=1/K``.
 
     Args:
-        lam: the weight, at least 0, or a schedule from the outer iteration to it, such as
-            [`LogRamp`][sdc_ext.LogRamp]. For gradient matching an outer iteration is a
-            network, for trajectories an image step.
-        profile: how the loop works: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM) or
-            ``"tesla"`` (image gradients by hand). ``"auto"`` reads the source file that asks
-            for the gradients.
+        lam: The weight, at least 0, or a schedule that maps the outer iteration to the weight,
+            such as [`LogRamp`][sdc_ext.LogRamp]. An outer iteration is a network for gradient
+            matching and an image step for trajectory matching.
+        profile: The kind of loop: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM) or
+            ``"tesla"`` (image gradients by hand). ``"auto"`` recognises it from the source file
+            that asks for the gradients.
         norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
-        reduction: ``"sum"`` or ``"mean"`` over the norms of an image step; by default the sum
-            for gradient matching, whose loss is a sum over classes, too, and else the mean. DCC
-            goes from one norm a class to a single one after its warm-up, which weakens a sum
-            about sixtyfold, a mean some sixfold.
-        scale: a further factor of the term. TESLA's original computes half the gradient of its
-            matching loss, so lam counts double there; 0.5 restores the balance of MTT.
-        strict: whether a loop that does not fit its profile is an error, or only a warning.
+        reduction: ``"sum"`` or ``"mean"`` over the norms of an image step. By default it is the
+            sum for gradient matching, whose loss is a sum over classes, too, and the mean for
+            trajectory matching. DCC switches from one norm per class to a single norm after its
+            warm-up, which weakens a sum about sixtyfold and a mean about sixfold.
+        scale: A further factor of the term, above 0. TESLA's script computes half the gradient
+            of its matching loss, so lam has twice the effect there; 0.5 restores MTT's balance.
+        strict: Whether a loop that does not fit its profile is an error or only a warning.
 
     Returns:
         A context manager that yields an [`InjectionRecord`][sdc_ext.injection.InjectionRecord].
 
     Raises:
-        TypeError, ValueError: for a lam, norm, reduction, scale or profile that is not allowed.
-        InjectionError: inside the block, if the loop does not do what the profile says; at its
+        TypeError: If lam is not a number.
+        ValueError: If lam, norm, reduction, scale or profile is not allowed.
+        InjectionError: Inside the block, if the loop does not behave as the profile says; at its
             end, if nothing was corrected.
-        DivergenceError: inside the block, before an image step whose gradient is not finite,
+        DivergenceError: Inside the block, before an image step whose gradient is not finite,
             unless lam is 0.
 
     Reference: the SDC paper, Eq. 11 and 12.
@@ -122,15 +125,18 @@ class Injection:
         self._correction: Correction | None = None
         self._looked_at: set[str] = set()
         self._patches = Patches()
-        self._loss_scales: Any = WeakIdKeyDictionary()  # mixed precision's, by scaled loss
-        self._images: Any = WeakIdKeyDictionary()  # what optimisers hold
+        self._loss_scales: Any = WeakIdKeyDictionary()  # factors of mixed precision by scaled loss
+        self._images: Any = WeakIdKeyDictionary()  # image tensors that optimisers update
         self._steps_before: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
         if profile != "auto":
             self._correct_as(profile)
 
     def __enter__(self) -> InjectionRecord:
         if _active or self._looked_at or self.record.steps:
-            raise InjectionError("an injection is active already, or was: make another, later")
+            raise InjectionError(
+                "an injection is already active, or this one was used before: call inject() again "
+                "after the active one has ended"
+            )
         _active.append(self)
         self._patches.wrap(torch.autograd, "grad", self._watch_grad)
         self._patches.wrap(torch.autograd, "backward", self._watch_backward)
@@ -148,7 +154,8 @@ class Injection:
         _active.clear()
         if self._correction is not None:
             self._correction.drop()
-        # A script that only prints its help has made no images.
+        # A script that exits well without ever making images, such as one that prints its help,
+        # is not to be blamed for correcting nothing.
         stopped_well = isinstance(error, SystemExit) and not error.code and len(self._images)
         if not self.record.steps and (error is None or stopped_well):
             self._complain_of_nothing()
@@ -195,7 +202,7 @@ class Injection:
         return backward
 
     def _watch_scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The correction has to be scaled as the loss is, or half precision loses it."""
+        """Remembers the factor of each scaled loss, since the correction needs the same one."""
 
         @functools.wraps(original)
         def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
@@ -226,15 +233,15 @@ class Injection:
         def corrected(loss: SDCLoss, *args: Any, **kwargs: Any) -> Corrected:
             if self._correction is None or self._correction.strength.active:
                 self._complain(
-                    "the loop corrects its loss by with_sdc already: leave with_sdc or the "
-                    "injection out, or inject lam 0 to observe"
+                    "the loop already corrects its loss by with_sdc: remove with_sdc or the "
+                    "injection, or inject lam 0 to observe only"
                 )
             return original(loss, *args, **kwargs)
 
         return corrected
 
     def _is_synthetic(self, gradients: Sequence[Tensor], by: Sequence[Tensor]) -> bool:
-        """Whether gradients depend on what is learnt, and not on a network alone."""
+        """Returns whether gradients depend on learnt data and not only on a network."""
 
         def learnt(leaf: Tensor) -> bool:
             if leaf.ndim < 2 or any(leaf is tensor for tensor in by):
@@ -273,15 +280,17 @@ class Injection:
             )
         elif before == len(self.record.steps):
             self._complain(
-                f"images of {tuple(images[0].shape)} were updated without a correction: no "
-                "gradient with create_graph=True led to this step; choose another profile than "
-                f"{self.record.profile!r}, or switch strict off if some steps are meant to do "
-                "without"
+                f"images of shape {tuple(images[0].shape)} were updated without a correction, "
+                "since no gradient with create_graph=True led to this step: choose another "
+                f"profile than {self.record.profile!r}, or switch strict off if some steps need "
+                "no correction"
             )
 
     def _find_correction(self, filename: str) -> Correction | None:
-        """The correction; at first, as long as the profile is auto, from the calling file."""
-        if self not in _active:  # a name that was bound while it was
+        """Returns the correction; with the profile auto, first chooses it by the calling file."""
+        # The script may have bound the hooked function to a name of its own, and call it after
+        # the injection has ended.
+        if self not in _active:
             return None
         if self._correction is None and filename not in self._looked_at:
             self._looked_at.add(filename)
@@ -307,22 +316,22 @@ class Injection:
         looked = ", ".join(Path(name).name for name in sorted(self._looked_at))
         if self._correction is not None:
             why = (
-                f"with the profile {self.record.profile!r} no loss was differentiated that depends "
-                "on gradients asked for with create_graph=True"
+                f"with the profile {self.record.profile!r}, no differentiated loss depended on "
+                "gradients computed with create_graph=True"
             )
         elif looked:
-            why = f"{looked} asks for gradients, but was not recognised"
+            why = f"{looked} computes gradients, but its kind of loop was not recognised"
         else:
             why = "nothing called torch.autograd.grad"
         self._complain(
-            f"nothing was corrected: {why}; choose the profile gm, tm or tesla. Names bound by "
-            "'from torch.autograd import grad' before the injection, and torch.func.grad, are not "
-            "seen"
+            f"nothing was corrected: {why}; choose the profile gm, tm or tesla, and call "
+            "torch.autograd.grad by this name, since torch.func.grad and names bound by 'from "
+            "torch.autograd import grad' before the injection cannot be observed"
         )
 
 
 def _kept(values: Any) -> Any:
-    """The same, safe to look at: an iterator would be used up."""
+    """Returns an iterator's values as a tuple, since reading them would use it up."""
     return values if isinstance(values, (Tensor, dict, tuple, list)) else tuple(values)
 
 
@@ -338,7 +347,7 @@ def _scaled(term: Tensor | None, scale: Tensor | None) -> Tensor | None:
 
 
 def _with_root(term: Tensor | None, roots: Any, seeds: Any) -> tuple[Any, Any]:
-    """The roots of a backward pass and their seeds, with one more scalar root."""
+    """Returns the roots of a backward pass and their seeds, with one more scalar root."""
     if term is None:
         return roots, seeds
     roots = (roots,) if isinstance(roots, Tensor) else tuple(roots)
@@ -349,9 +358,10 @@ def _with_root(term: Tensor | None, roots: Any, seeds: Any) -> tuple[Any, Any]:
 
 
 def images_of(optimizer: Optimizer) -> list[Tensor]:
-    """The synthetic images that an optimiser updates; empty for one of a network.
+    """Returns the synthetic images that an optimiser updates; none for a network's optimiser.
 
-    They are alone there, or with labels and a learning rate; a network has more tensors.
+    An optimiser of images holds at most labels and a learning rate besides them, whereas a
+    network has more tensors.
     """
     updated = [t for group in optimizer.param_groups for t in group["params"]]
     return [t for t in updated if t.ndim > 2] if len(updated) <= 3 else []

@@ -1,4 +1,4 @@
-"""Replacing attributes of other people's modules and classes, and putting them back."""
+"""Replaces attributes of other libraries' modules and classes, and restores them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Patches:
         self._undo: list[Callable[[], None]] = []
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-        """Sets ``owner.name`` to ``wrapper(what it was)``."""
+        """Sets the attribute ``name`` of ``owner`` to ``wrapper(its present value)``."""
         original = getattr(owner, name)
         if name in vars(owner):
             self._undo.append(lambda: setattr(owner, name, original))
@@ -22,10 +22,10 @@ class Patches:
         setattr(owner, name, wrapper(original))
 
     def add(self, undo: Callable[[], None]) -> None:
-        """Notes what else ``undo`` has to call."""
+        """Adds a function that ``undo`` calls, too."""
         self._undo.append(undo)
 
     def undo(self) -> None:
-        """Puts everything back."""
+        """Restores everything."""
         while self._undo:
             self._undo.pop()()

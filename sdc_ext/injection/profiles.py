@@ -1,4 +1,4 @@
-"""What is known of each kind of matching loop."""
+"""Describes the kinds of matching loops: how and where each is corrected."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Profile: TypeAlias = Literal["gm", "tm", "tesla"]
 
 @dataclass(frozen=True)
 class ProfileNotes:
-    """What is known of a kind of loop.
+    """The description of a kind of loop.
 
     Attributes:
-        what: in words.
-        reduction: of the norms of an image step, where the user does not say.
-        where: the correction goes in.
+        what: The kind of loop and its correction, for users.
+        reduction: The default reduction of an image step's norms.
+        where: The place at which the correction is added, for users.
     """
 
     what: str
@@ -27,18 +27,18 @@ class ProfileNotes:
 
 PROFILES: dict[Profile, ProfileNotes] = {
     "gm": ProfileNotes(
-        "gradient matching: the norms of an image step are summed, one a class",
+        "gradient matching: the norms of an image step, one per class, are summed",
         "sum",
         "at the next backward pass",
     ),
     "tm": ProfileNotes(
-        "trajectory matching: the mean norm of an image step's inner steps",
+        "trajectory matching: the norms of an image step's inner steps are averaged",
         "mean",
         "at the next backward pass",
     ),
     "tesla": ProfileNotes(
-        "trajectory matching with image gradients by hand: a share at every inner step",
+        "trajectory matching with image gradients by hand: each inner step adds its own term",
         "mean",
-        "where image gradients are asked for",
+        "where the script asks for image gradients",
     ),
 }

@@ -1,6 +1,6 @@
-"""Which kind of matching loop a script is, told from cheap facts of its source.
+"""Recognises the kind of matching loop in a script from simple facts about its source.
 
-Nothing is imported or executed; file and function names do not count.
+Nothing is imported or executed, and the names of files and functions play no role.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _FUNCTIONAL = {"flat_param", "ReparamModule"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What a source does; each is the first line that does it, 0 if none does.
+    """Facts about a source; each is the number of the first line that matches, or 0.
 
     Attributes:
-        captures: asks for gradients with ``create_graph=True``.
-        captures_again: a second time, as TESLA's second pass over the inner steps.
-        backward: calls ``backward``.
-        assigns_grad: sets the ``.grad`` of something to more than None.
-        unrolls: takes a step along such a gradient, or calls a network with flat parameters.
-        keeps_parameters: copies all parameters of a network to the CPU, as expert trainers do.
-        repeats_gradients: multiplies what ``autograd.grad`` returns, a tuple, by a number.
+        captures: Asks for gradients with ``create_graph=True``.
+        captures_again: Does so in a second place, like TESLA's second pass over the inner steps.
+        backward: Calls ``backward``.
+        assigns_grad: Sets the ``.grad`` of something to a value other than None.
+        unrolls: Takes a step along such a gradient, or calls a network with flat parameters.
+        keeps_parameters: Copies all parameters of a network to the CPU, as expert trainers do.
+        repeats_gradients: Multiplies the tuple that ``autograd.grad`` returns by a number.
     """
 
     captures: int = 0
@@ -41,7 +41,7 @@ class Facts:
 
     @property
     def profile(self) -> Profile | Literal["none"] | None:
-        """What these facts speak for; "none" for experts, which need no correction."""
+        """The profile that fits the facts; "none" for experts, which need no correction."""
         if not self.captures:
             return "none" if self.keeps_parameters else None
         if self.assigns_grad and self.captures_again and not self.backward:
@@ -57,7 +57,7 @@ class Facts:
 
 
 def read_facts(source: str) -> Facts:
-    """The facts of one file; of a file that Python cannot parse, none."""
+    """Returns the facts about one file's text; all are 0 if Python cannot parse it."""
     nodes = _parse(source)
     captured = _captured_names(nodes)
     found: dict[str, list[int]] = {}
@@ -69,9 +69,10 @@ def read_facts(source: str) -> Facts:
 
 
 def project_sources(script: Path) -> dict[Path, str]:
-    """A script and the modules it imports from its own project, with their text.
+    """Returns the text of a script and of the modules it imports from its own project.
 
-    Looked for beside the script, and in folders that it appends to ``sys.path`` by literal.
+    Modules are searched beside the script, and in folders that it adds to ``sys.path`` as string
+    literals.
     """
     sources: dict[Path, str] = {}
     folders = [script.parent]
@@ -92,7 +93,7 @@ def project_sources(script: Path) -> dict[Path, str]:
 
 
 def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
-    """The first file of a project that says which profile it wants, and its facts."""
+    """Returns the first file of a project whose facts fit a profile, and these facts."""
     for path, text in sources.items():
         facts = read_facts(text)
         if facts.profile is not None:
@@ -101,7 +102,7 @@ def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
 
 
 def _parse(source: str) -> list[ast.AST]:
-    """All nodes of a source; none if it cannot be parsed."""
+    """Returns all nodes of a source; none if it cannot be parsed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in other people's strings
         try:
@@ -138,7 +139,7 @@ def _facts_of(node: ast.AST, captured: set[str]) -> Iterator[str]:
 
 
 def _captured_names(nodes: list[ast.AST]) -> set[str]:
-    """The variables that hold gradients with a graph."""
+    """Returns the names of the variables that hold gradients with a graph."""
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Assign) and any(_creates_graph(n) for n in ast.walk(node.value)):
@@ -157,7 +158,7 @@ def _creates_graph(node: ast.AST) -> bool:
 
 
 def _is_multiple_of(node: ast.AST, names: set[str]) -> bool:
-    """``lr * grad``: what an unrolled step subtracts."""
+    """Returns whether a node is like ``lr * grad``, which an unrolled step subtracts."""
     return (
         isinstance(node, ast.BinOp)
         and isinstance(node.op, ast.Mult)

@@ -1,4 +1,4 @@
-"""What an injection has seen."""
+"""Records the corrected steps and the last good images of an injection."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sdc_ext.injection.profiles import Profile
 
 @dataclass(frozen=True)
 class Step:
-    """One matching loss that was differentiated: in the originals, one update of the images.
+    """One differentiated matching loss, i.e. one image step of the original scripts.
 
     Attributes:
-        iteration: outer iteration: for gradient matching the networks seen before this one, for
-            trajectories the steps before this one, since the synthetic images were made.
-        lam: the correction's weight, without the scale.
-        captured: how many gradients of synthetic batches it was made of.
-        difficulty: their mean L2 norm (GraDN).
-        matching: the script's own loss; NaN for TESLA, whose loss is not differentiated.
+        iteration: The outer iteration, counted from 0 since the synthetic images were made: the
+            network for gradient matching, the image step for trajectory matching.
+        lam: The weight of the correction, without the scale.
+        captured: The number of gradients of synthetic batches that the loss depends on.
+        difficulty: The mean L2 norm of these gradients (GraDN).
+        matching: The script's own loss; NaN for TESLA, whose loss is not differentiated.
     """
 
     iteration: int
@@ -38,13 +38,13 @@ class Step:
 
 
 class InjectionRecord:
-    """What an injection has seen.
+    """The record of an injection.
 
     Attributes:
-        profile: how the loop is corrected, None as long as that is not known.
-        steps: the corrected image steps, in order.
-        images: a copy of the last images (N, C, H, W) whose gradient was finite; None before
-            that, and if lam is 0.
+        profile: The kind of loop; None until it is recognised.
+        steps: The corrected image steps, in order.
+        images: A copy of the last images (N, C, H, W) whose gradient was finite; None before the
+            first image step, and with lam 0.
     """
 
     def __init__(self) -> None:
@@ -53,19 +53,19 @@ class InjectionRecord:
         self.images: Tensor | None = None
 
     def columns(self) -> dict[str, list[float]]:
-        """The steps as columns of numbers, named as ``Step``'s attributes."""
+        """Returns one list of numbers for each attribute of [`Step`][sdc_ext.injection.Step]."""
         names = [f.name for f in fields(Step)]
         return {name: [float(getattr(step, name)) for step in self.steps] for name in names}
 
     def keep(self, images: Tensor) -> None:
-        """Copies images that have proved good; into the earlier copy, to save memory."""
+        """Copies good images (N, C, H, W), reusing the memory of the earlier copy."""
         if self.images is None or self.images.shape != images.shape:
             self.images = images.detach().clone()
         else:
             self.images.copy_(images.detach())
 
     def write_csv(self, path: Path) -> None:
-        """Writes the steps as a table with a header."""
+        """Writes the steps as CSV, with the names of the columns in the first row."""
         columns = self.columns()
         with path.open("w", newline="") as file:
             writer = csv.writer(file)

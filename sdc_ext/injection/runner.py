@@ -1,4 +1,4 @@
-"""Runs somebody's script as Python would, in this process."""
+"""Runs a script in this process as ``python SCRIPT`` would."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from sdc_ext.injection.shims import Shim, needed_shims
 
 @dataclass(frozen=True)
 class Script:
-    """A script, what its source says and what it needs here.
+    """A script, the kind of loop in it, and the repairs it needs.
 
     Attributes:
-        path: the file.
-        profile: which kind of loop it is, "none" for experts, None if nothing says.
-        where: the file that says it.
-        facts: what that file does.
-        shims: the repairs that it needs on this machine.
+        path: The file.
+        profile: The kind of loop; "none" for experts, None if it is not recognised.
+        where: The file that the profile was recognised from.
+        facts: The facts about that file.
+        shims: The repairs that the script needs on this machine.
     """
 
     path: Path
@@ -40,21 +40,22 @@ class Script:
 
     @classmethod
     def read(cls, path: Path) -> Script:
-        """Reads a script and its project; nothing of it is executed.
+        """Reads a script and the modules of its project without executing them.
 
         Raises:
-            InputError: if there is no such file, or it is no Python.
+            InputError: If there is no such file, or this Python cannot parse it.
         """
         if path.is_dir():
-            raise InputError(f"{path} is a folder: name the script in it")
+            raise InputError(f"{path} is a folder: pass the script in it")
         if not path.is_file():
-            raise InputError(f"there is no script {path}: give its path after --")
+            raise InputError(f"there is no script {path}: pass its path after --")
         path = path.resolve()
         try:
             compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:
             raise InputError(
-                f"{path.name} is no Python that this interpreter reads: {error}"
+                f"{path.name} is not Python that this interpreter can parse: {error}; correct it, "
+                "or use the interpreter that it was written for"
             ) from None
         sources = project_sources(path)
         where, facts = recognize(sources) or (path, Facts())
@@ -67,18 +68,19 @@ class Script:
         injection: AbstractContextManager[object] | None,
         seed: int | None,
     ) -> int:
-        """Runs it as ``python SCRIPT ARGUMENTS`` in its folder would; once a process.
+        """Runs the script as ``python SCRIPT ARGUMENTS`` in its folder; call it once per process.
 
         Args:
-            arguments: its command line.
-            injection: entered around it.
-            seed: for all random numbers; None leaves them as they are.
+            arguments: The script's command line.
+            injection: A context manager that is active while the script runs; None for none.
+            seed: Seeds all random numbers; None leaves them as they are.
 
         Returns:
-            Its exit status. Its own errors are printed as Python prints them.
+            The script's exit status. The script's own errors are printed as Python prints them.
 
         Raises:
-            InjectionError, DivergenceError: from the injection.
+            InjectionError: If the injection raises it.
+            DivergenceError: If the injection raises it.
         """
         patches = Patches()
         for shim in self.shims:
@@ -108,7 +110,7 @@ class Script:
 
 
 def _print_traceback(error: Exception, path: Path) -> None:
-    """As Python prints it, from the script on."""
+    """Prints a traceback as Python does, from the script's own frame on."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename != str(path):
         frames = frames.tb_next

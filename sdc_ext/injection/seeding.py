@@ -1,4 +1,4 @@
-"""Seeds for scripts that seed nothing, or seed from the clock."""
+"""Makes scripts reproducible that set no seed, or take it from the clock."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from sdc_ext.injection.patches import Patches
 
 
 def seed_everything(seed: int, patches: Patches) -> None:
-    """Seeds Python's, numpy's and torch's generators, and the clock for code of the script.
+    """Seeds Python's, numpy's and torch's generators, and replaces the script's clock.
 
-    The originals seed torch from ``time.time()`` whenever they make a network. Callers outside
-    the installed packages get a clock that starts at the same time and advances a millisecond a
-    look.
+    The original scripts seed torch from ``time.time()`` whenever they make a network. Callers
+    outside the installed packages therefore get a clock that starts at a time given by the seed
+    and advances by one millisecond per call.
+
+    Args:
+        seed: Seeds the generators and the clock.
+        patches: Undoes the replacement of the clock.
     """
     random.seed(seed)
     np.random.seed(seed)

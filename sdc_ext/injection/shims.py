@@ -1,7 +1,7 @@
-"""Small repairs that let the originals' scripts run on today's libraries and without a GPU.
+"""Small repairs that let the original scripts run with today's libraries and without a GPU.
 
-Each has a cause that is looked for, in the libraries of this machine and in the source of the
-script, and is switched on only where it is found. None is there to change a number.
+Each repair is applied only if its cause is found in the libraries of this machine and in the
+source of the script. No repair is meant to change a result.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Shim:
     """One repair.
 
     Attributes:
-        name: a word for it.
-        cause: what is wrong and what is done about it, for the user to read.
-        needed: whether the cause is there, told from the text of the script and its modules.
-        install: does it.
+        name: The repair's short name.
+        cause: The problem and the repair in words, for users.
+        needed: Returns whether a project with this source text has the problem.
+        install: Applies the repair.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Shim:
 
 
 def needed_shims(text: str) -> list[Shim]:
-    """The shims that a script needs on this machine.
+    """Returns the repairs that a script needs on this machine.
 
     Args:
-        text: the source of the script and the modules of its project.
+        text: The source of the script and of the modules of its project.
     """
     return [shim for shim in _SHIMS if shim.needed(text)]
 
@@ -73,7 +73,10 @@ def _wandb_needed(text: str) -> bool:
 
 
 def _install_wandb(patches: Patches) -> None:
-    """A stand-in with what the originals use: they read their settings back from its config."""
+    """Installs a stand-in for wandb.
+
+    It keeps ``config``, since the original scripts read their settings back from it.
+    """
     wandb = ModuleType("wandb")
 
     def init(config: Any = None, **_: Any) -> Any:
@@ -183,32 +186,32 @@ def _install_view(patches: Patches) -> None:
 _SHIMS = (
     Shim(
         "scipy",
-        "scipy.ndimage.interpolation is gone: an alias of scipy.ndimage",
+        "scipy.ndimage.interpolation no longer exists: scipy.ndimage takes its place",
         _scipy_needed,
         _install_scipy,
     ),
     Shim(
         "wandb",
-        "wandb is absent or disabled, or offline and so nameless: a stand-in that logs nothing",
+        "wandb is missing, disabled, or offline without run names: a stand-in logs nothing",
         _wandb_needed,
         _install_wandb,
     ),
     Shim("cuda", "no GPU: .cuda() and .to('cuda') mean the CPU", _cuda_needed, _install_cuda),
     Shim(
         "experts",
-        "no GPU: .cpu() copies, or every epoch of an expert would be its last",
+        "no GPU: .cpu() copies, since otherwise all epochs of an expert would equal its last",
         _experts_needed,
         _install_experts,
     ),
     Shim(
         "overlap",
-        "x[:] = x[0] of a single element is refused by this torch: x[0] is copied first",
+        "this torch refuses x[:] = x[0] for a single element: x[0] is copied first",
         _overlap_needed,
         _install_overlap,
     ),
     Shim(
         "view",
-        "views of cropped one-channel images are refused: reshape where a view cannot be",
+        "this torch refuses some views of cropped one-channel images: they are reshaped instead",
         _view_needed,
         _install_view,
     ),

@@ -61,7 +61,7 @@ def test_a_script_runs_as_python_runs_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "status", "error"),
     [
-        ("def f(:", 2, "main.py is no Python that this interpreter reads: "),
+        ("def f(:", 2, "main.py is not Python that this interpreter can parse: "),
         ("raise SystemExit('no data')", 1, "no data"),
         ("import sys\nsys.exit()", 0, ""),
         ("open('missing.txt')", 1, "FileNotFoundError"),
@@ -201,7 +201,7 @@ def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> 
         (["--lam-ramp", "0.1", "0.2", "1.5", "--", STANDINS / "gm/main.py"], "whole number"),
         (["--lam-ramp", "0", "0.2", "1", "--", STANDINS / "gm/main.py"], "above 0, got 0.0"),
         (["--profile", "none", "--lam", "1", "--", STANDINS / "buffer.py"], "corrects and records"),
-        (["--", STANDINS], "is a folder: name the script in it"),
+        (["--", STANDINS], "is a folder: pass the script in it"),
         (["--record", "taken.txt", "--", STANDINS / "gm/main.py"], "must end in .csv"),
         (["--record", "other.csv", "--", STANDINS / "gm/main.py"], "other.png exists"),
         (["--", STANDINS / "gm/utils.py"], "was not recognised: .*--profile tesla: "),

@@ -208,7 +208,7 @@ def test_everything_is_put_back(failing: bool) -> None:
 
 
 def test_no_second_injection() -> None:
-    with pytest.raises(InjectionError, match="active already"), inject(0), inject(0):
+    with pytest.raises(InjectionError, match="already active"), inject(0), inject(0):
         pass
     with inject(0):
         run("gm")
@@ -553,21 +553,21 @@ def test_an_injection_serves_once() -> None:
     step, injection = Matching(), inject(0.5, profile="gm")
     with injection:
         step.matched().backward()
-    with pytest.raises(InjectionError, match="make another"), injection:
+    with pytest.raises(InjectionError, match=r"call inject\(\) again"), injection:
         pass
 
 
 def test_a_loop_that_corrects_itself_is_not_corrected_twice() -> None:
     loss = with_sdc(lambda g: g.square().sum(), 0.5)
     gradient = [torch.ones(2, requires_grad=True)]
-    with pytest.raises(InjectionError, match="with_sdc already"), inject(0.5, profile="gm"):
+    with pytest.raises(InjectionError, match="already corrects its loss by with_sdc"), inject(0.5, profile="gm"):
         loss(gradient)
 
 
 def test_values_of_a_corrected_loss_are_not_corrected_twice() -> None:
     loss = with_sdc(lambda g: g.square().sum(), 0.5)
     gradient = torch.ones(2, requires_grad=True)
-    with pytest.raises(InjectionError, match="with_sdc already"), inject(0.5, profile="gm"):
+    with pytest.raises(InjectionError, match="already corrects its loss by with_sdc"), inject(0.5, profile="gm"):
         loss.corrected([gradient.norm()], gradient)
 
 
