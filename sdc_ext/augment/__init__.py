@@ -1,4 +1,4 @@
-"""Differentiable augmentations, the same for real and synthetic images."""
+"""Augments images, with the same random draw for real and synthetic batches."""
 
 from sdc_ext.augment.base import Augmentation as Augmentation
 from sdc_ext.augment.base import NoAugmentation as NoAugmentation

@@ -1,4 +1,4 @@
-"""What an augmentation is: it draws parameters, and replays them on any batch."""
+"""Defines augmentations, which draw parameters once and replay them on any batch."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Protocol
 
 from torch import Tensor
 
+# Maps images (B, C, H, W) to augmented images of the same shape, alike on every call.
 Replay = Callable[[Tensor], Tensor]
 
 
 class Augmentation(Protocol):
-    """A random transformation whose draw is an object of its own."""
+    """A random transformation whose draw is separate from its application."""
 
     def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
-        """Draws the parameters, from torch's global CPU generator.
+        """Draws the parameters from torch's global CPU generator.
 
         Args:
             image_size: (height, width) in pixels.
-            n: 1 for one draw that all images of any batch share (siamese), or the size of the
-                batch for a draw an image.
+            n: 1 for one draw that all images of a batch share (siamese augmentation), or the
+                size of the batch for one draw per image.
 
         Returns:
-            A function from images of shape (B, C, H, W) to images of the same shape. It may be
-            called on several batches, of any B where ``n`` is 1.
+            A function from images (B, C, H, W) to images of the same shape. It may be called on
+            several batches; with ``n`` equal to 1 they may have any size B.
         """
         ...
 
@@ -34,5 +35,6 @@ class NoAugmentation:
     """Leaves the images as they are."""
 
     def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
+        """Draws nothing, and returns the identity."""
         del image_size, n
         return lambda images: images

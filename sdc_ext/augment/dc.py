@@ -1,7 +1,7 @@
-"""The augmentation with which plain DC trains its evaluation networks, batched.
+"""Augments the distilled images on which plain DC trains its evaluation networks.
 
-The original augments image by image with scipy; here a batch is augmented at once and gives
-the same pixels. It is not differentiable in the images' place and need not be.
+DC's code augments image by image with scipy. Here a whole batch is augmented at once, with the
+same resulting pixels. Gradients with respect to the images are not needed there.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _NOISE = 0.001
 
 @dataclass(frozen=True)
 class DCAugmentation:
-    """One of the named operations an image: crop, scale, rotate or noise.
+    """Applies one of the named operations to each image: crop, scale, rotate or noise.
 
     Args:
-        strategy: names of operations joined by ``_``, e.g. ``"crop_scale_rotate"``.
+        strategy: Names of operations joined by ``_``, e.g. ``"crop_scale_rotate"``.
 
     Raises:
-        InputError: for an operation that does not exist.
+        InputError: If there is no such operation.
 
     Reference: ``augment`` in the code of "Dataset Condensation with Gradient Matching".
     """
@@ -83,14 +83,27 @@ class DCAugmentation:
 
 
 def crop(x: Tensor, offset_h: Tensor, offset_w: Tensor, fill: Tensor) -> Tensor:
-    """Shifts by ``offset - 4`` pixels; the border takes the channel means ``fill`` (C,)."""
+    """Shifts images (n, C, H, W) by ``offset - 4`` pixels and fills the border.
+
+    Args:
+        x: Images (n, C, H, W).
+        offset_h: Offsets (n,) of the rows, integers from 0 to 7.
+        offset_w: Offsets (n,) of the columns, integers from 0 to 7.
+        fill: The value of each channel outside the image (C,).
+    """
     rows = torch.arange(x.shape[2]) + offset_h[:, None] - _CROP
     columns = torch.arange(x.shape[3]) + offset_w[:, None] - _CROP
     return _sample(x, rows, columns, fill)
 
 
 def scale(x: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Resizes image i to ``height[i]`` x ``width[i]`` (nearest) on a canvas of zeros."""
+    """Resizes image i to ``height[i]`` x ``width[i]`` (nearest), centred on a canvas of zeros.
+
+    Args:
+        x: Images (n, C, H, W).
+        height: New heights in pixels (n,).
+        width: New widths in pixels (n,).
+    """
     canvas = torch.stack([height, width]).amax(0).clamp(min=max(x.shape[2:]))
     rows = _resized(x.shape[2], height, canvas)
     columns = _resized(x.shape[3], width, canvas)
@@ -100,8 +113,13 @@ def scale(x: Tensor, height: Tensor, width: Tensor) -> Tensor:
 def rotate(x: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
     """Rotates by whole degrees with cubic splines, as ``scipy.ndimage.rotate`` does.
 
-    The picture grows to hold the rotated corners and is cut back to its size at the centre, so
-    it is half a pixel off where the two sizes differ by an odd number: the original's behaviour.
+    The picture grows to hold the rotated corners and is then cropped at the centre. It is half a
+    pixel off where the two sizes differ by an odd number, as in DC's code.
+
+    Args:
+        x: Images (n, C, H, W).
+        degrees: Angles (n,), integers.
+        fill: The value outside the image, a scalar.
     """
     height, width = x.shape[2:]
     radians = torch.deg2rad(degrees.to(torch.float64))[:, None]
@@ -118,15 +136,21 @@ def rotate(x: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
 
 
 def _resized(length: int, target: Tensor, canvas: Tensor) -> Tensor:
-    """Source rows (n, length) of an axis resized to ``target`` and centred on ``canvas``."""
+    """Returns source positions (n, length) along an axis; -1 stands for outside.
+
+    Args:
+        length: The length of the axis, which the crop at the centre restores.
+        target: Lengths that the axis is resized to (n,).
+        canvas: Lengths of the canvases on which the resized images are centred (n,).
+    """
     place = torch.arange(length) + ((canvas - length) // 2 - (canvas - target) // 2)[:, None]
-    ratio = torch.tensor(float(length)) / target  # in float32, as torch's interpolation has it
+    ratio = torch.tensor(float(length)) / target  # float32, since torch's interpolation uses it
     source = (place * ratio[:, None]).floor().long().clamp(max=length - 1)
     return source.where((place >= 0) & (place < target[:, None]), torch.tensor(-1))
 
 
 def _sample(x: Tensor, rows: Tensor, columns: Tensor, fill: Tensor) -> Tensor:
-    """``out[n, c, i, j] = x[n, c, rows[n, i], columns[n, j]]``, ``fill`` outside."""
+    """Returns ``out[n, c, i, j] = x[n, c, rows[n, i], columns[n, j]]``, and ``fill`` outside."""
     rows, columns = rows.to(x.device)[:, :, None], columns.to(x.device)[:, None, :]
     height, width = x.shape[2:]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
@@ -136,7 +160,7 @@ def _sample(x: Tensor, rows: Tensor, columns: Tensor, fill: Tensor) -> Tensor:
 
 
 def _spline(x: Tensor, at_h: Tensor, at_w: Tensor, fill: Tensor) -> Tensor:
-    """Cubic spline interpolation of x (n, C, H, W) at coordinates (n, H, W)."""
+    """Interpolates x (n, C, H, W) by cubic splines at coordinates (n, H, W) in pixels."""
     height, width = x.shape[2:]
     filter_h, filter_w = (_spline_filter(length).to(x.device) for length in (height, width))
     coefficients = (filter_h @ x.double() @ filter_w.T).flatten(2)
@@ -151,7 +175,7 @@ def _spline(x: Tensor, at_h: Tensor, at_w: Tensor, fill: Tensor) -> Tensor:
 
 
 def _taps(at: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
-    """The four neighbours of each coordinate, mirrored at the border, with their weights."""
+    """Returns each coordinate's four neighbours, mirrored at the border, with their weights."""
     base = at.floor()
     t = at - base
     weights = (
@@ -170,7 +194,7 @@ def _taps(at: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
 
 @lru_cache(maxsize=8)
 def _spline_filter(length: int) -> Tensor:
-    """Maps samples to cubic B-spline coefficients, mirrored at the border."""
+    """Returns the matrix that maps samples to cubic B-spline coefficients, mirrored at borders."""
     basis = torch.zeros(length, length, dtype=torch.float64)
     for i in range(length):
         basis[i, i] += 4 / 6

@@ -1,4 +1,4 @@
-"""kornia's augmentations as a plug-in strategy, replayed on batches of different sizes."""
+"""Plugs in kornia's augmentations, so that a draw can be replayed on batches of any size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sdc_ext.errors import InputError, check_choice
 
 @dataclass(frozen=True)
 class KorniaAugmentation:
-    """Any kornia augmentation by its expression.
+    """A kornia augmentation, given by the Python expression that makes it.
 
-    kornia's own replay (``params=``) fails where batches differ in size, so a draw is a seed: it
-    is set before each call, with one set of parameters for the whole batch.
+    kornia's own replay (``params=``) fails if batches differ in size. A draw is therefore a seed,
+    which is set before each call; the whole batch then shares one set of parameters.
 
     Args:
-        expression: the augmentation with its arguments as in Python, e.g.
+        expression: The augmentation with its arguments as in Python, e.g.
             ``"RandomAffine(degrees=15, scale=(0.9, 1.1))"``.
 
     Raises:
-        InputError: if kornia has no such augmentation or rejects the arguments.
+        InputError: If kornia has no such augmentation or rejects the arguments.
     """
 
     expression: str
@@ -47,7 +47,8 @@ class KorniaAugmentation:
                 except Exception as error:
                     shape = "x".join(map(str, images.shape[1:]))
                     raise InputError(
-                        f"kornia:{self.expression} cannot augment images of {shape}: {error}"
+                        f"kornia:{self.expression} cannot augment images of {shape}: {error}; "
+                        "choose another augmentation"
                     ) from None
             if augmented.shape != images.shape:
                 raise InputError(
@@ -66,7 +67,7 @@ class KorniaAugmentation:
         cls = getattr(kornia.augmentation, check_choice("kornia augmentation", name, known))
         try:
             module: torch.nn.Module = cls(**arguments, same_on_batch=same_on_batch)
-        except Exception as error:  # kornia has several kinds for it
+        except Exception as error:  # kornia raises several kinds of exceptions for bad arguments
             raise InputError(f"kornia:{name} does not take these arguments: {error}") from None
         return module
 

@@ -1,8 +1,8 @@
-"""Augmentations that are drawn once and replayed: the same draw on real and synthetic images.
+"""Differentiable siamese augmentation (DSA): one draw, replayed on real and synthetic images.
 
-Differentiable siamese augmentation (DSA) is written here, since kornia's colour operations
-clamp to [0, 1] and would cut normalised images. Any kornia augmentation can be plugged in
-(``augment_kornia``), and plain DC's evaluation augmentation is in ``augment_dc``.
+It is implemented here because kornia's colour operations clamp to [0, 1], which would clip
+normalised images. ``kornia_plugin`` plugs in any kornia augmentation, and ``dc`` has the
+evaluation augmentation of plain DC.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from sdc_ext.errors import check_choice
 
 
 def color(x: Tensor, u_brightness: Tensor, u_saturation: Tensor, u_contrast: Tensor) -> Tensor:
-    """Brightness, then saturation, then contrast; each draw uniform in [0, 1)."""
+    """Changes brightness, then saturation, then contrast of images (B, C, H, W).
+
+    Each parameter has shape (1,) or (B,) and is uniform in [0, 1); 0.5 leaves images unchanged.
+    """
     x = x + (_per_image(u_brightness, x) - 0.5)
     mean = x.mean(dim=1, keepdim=True)
     x = (x - mean) * (2 * _per_image(u_saturation, x)) + mean
@@ -29,7 +32,10 @@ def color(x: Tensor, u_brightness: Tensor, u_saturation: Tensor, u_contrast: Ten
 
 
 def crop(x: Tensor, shift_h: Tensor, shift_w: Tensor) -> Tensor:
-    """Shifts by whole pixels: ``out[h, w] = x[h + shift_h, w + shift_w]``, zero outside."""
+    """Shifts images by whole pixels; outside they are zero.
+
+    ``out[h, w] = x[h + shift_h, w + shift_w]``, with integer shifts of shape (1,) or (B,).
+    """
     batch, _, height, width = x.shape
     rows = torch.arange(height) + shift_h[:, None] + 1
     columns = torch.arange(width) + shift_w[:, None] + 1
@@ -42,10 +48,10 @@ def crop(x: Tensor, shift_h: Tensor, shift_w: Tensor) -> Tensor:
 
 
 def cutout(x: Tensor, center_h: Tensor, center_w: Tensor) -> Tensor:
-    """Sets a square of half the image's side to zero.
+    """Sets a rectangle of half the image's height and width to zero.
 
-    Rows and columns beyond the border are clamped to it, so a square that is partly outside
-    still erases the border: the original's behaviour.
+    Rows and columns beyond the border are clamped to it, so that a rectangle partly outside
+    always erases the border, as in DSA's code. The centres are integers of shape (1,) or (B,).
     """
     erased_h = _erased(center_h, x.shape[2])
     erased_w = _erased(center_w, x.shape[3])
@@ -54,18 +60,18 @@ def cutout(x: Tensor, center_h: Tensor, center_w: Tensor) -> Tensor:
 
 
 def flip(x: Tensor, u_flip: Tensor) -> Tensor:
-    """Mirrors the width axis where the draw, uniform in [0, 1), is below 0.5."""
+    """Mirrors an image left to right where ``u_flip``, uniform in [0, 1), is below 0.5."""
     return torch.where(_per_image(u_flip, x) < 0.5, x.flip(3), x)
 
 
 def scale(x: Tensor, sx: Tensor, sy: Tensor, *, align_corners: bool) -> Tensor:
-    """Resamples bilinearly around the centre; a factor below 1 enlarges the picture."""
+    """Scales images bilinearly around the centre; a factor below 1 enlarges the picture."""
     zero = torch.zeros_like(sx)
     return _warp(x, [sx, zero], [zero, sy], align_corners)
 
 
 def rotate(x: Tensor, angle: Tensor, *, align_corners: bool) -> Tensor:
-    """Rotates bilinearly around the centre by ``angle`` radians, zero outside."""
+    """Rotates images bilinearly around the centre by ``angle`` radians; outside they are zero."""
     cos, sin = angle.cos(), angle.sin()
     return _warp(x, [cos, -sin], [sin, cos], align_corners)
 
@@ -81,15 +87,16 @@ _CROP_PAD = 0.125
 
 @dataclass(frozen=True)
 class SiameseAugmentation:
-    """Differentiable siamese augmentation: one operation a batch, drawn from ``strategy``.
+    """Differentiable siamese augmentation: one operation per batch, drawn from ``strategy``.
 
     Args:
-        strategy: names of operations joined by ``_``, e.g. ``"color_crop_cutout"``.
-        align_corners: how scale and rotate place the corners; False in DC, DSA and DCC, True in
-            MTT, TESLA, FTD and DATM.
+        strategy: Names of operations joined by ``_``, e.g. ``"color_crop_cutout"``.
+        align_corners: Whether scale and rotate align the corner pixels' centres, as
+            ``torch.nn.functional.grid_sample`` defines it; False in DC, DSA and DCC, True in MTT,
+            TESLA, FTD and DATM.
 
     Raises:
-        InputError: for an operation that does not exist.
+        InputError: If there is no such operation.
 
     Reference: Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation".
     """
@@ -102,12 +109,13 @@ class SiameseAugmentation:
             check_choice("DSA operation", name, DSA_OPERATIONS)
 
     def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
+        """Draws as [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw] says."""
         names = self.strategy.split("_")
         name = names[int(torch.randint(len(names), ()))]
         return self.replay(name, _draw_parameters(name, image_size, n))
 
     def replay(self, operation: str, parameters: Mapping[str, Tensor]) -> Replay:
-        """One operation with given parameters, each of shape (1,) or (B,)."""
+        """Returns one operation with given parameters, each of shape (1,) or (B,)."""
         if operation in ("scale", "rotate"):
             warp: Callable[..., Tensor] = scale if operation == "scale" else rotate
             return lambda x: warp(x, **parameters, align_corners=self.align_corners)
@@ -146,7 +154,10 @@ def _cutout_length(length: int) -> int:
 
 
 def _erased(center: Tensor, length: int) -> Tensor:
-    """Which of ``length`` rows a square around ``center`` (n,) covers: bool (n, length)."""
+    """Returns which of ``length`` rows the rectangles around ``center`` (n,) cover.
+
+    The result is boolean, (n, length).
+    """
     size = _cutout_length(length)
     covered = (center[:, None] - size // 2 + torch.arange(size)).clamp(0, length - 1)
     return torch.zeros(len(center), length, dtype=torch.bool).scatter(1, covered, True)
