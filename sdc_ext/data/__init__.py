@@ -1,4 +1,4 @@
-"""Real data: the bundled digits, the public sets through torchvision, folders, and your own."""
+"""Loads real data: the bundled digits, torchvision's data sets, image folders, and your own."""
 
 from sdc_ext.data.load import CLASS_COUNTS as CLASS_COUNTS
 from sdc_ext.data.load import DATASETS as DATASETS

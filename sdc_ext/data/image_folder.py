@@ -1,4 +1,4 @@
-"""Image folders of a user, read whole: one folder a class, any image format of Pillow."""
+"""Reads image folders into memory: one folder per class, in any image format of Pillow."""
 
 from __future__ import annotations
 
@@ -30,15 +30,19 @@ def read_image_folder(
 ) -> tuple[tuple[Labelled, Labelled], tuple[str, ...]]:
     """Reads ``folder/<class>/*`` or ``folder/{train,test}/<class>/*``.
 
-    Without a test folder (``test``, ``val`` or ``valid``), a fixed stratified quarter of the
-    images is held out for testing.
+    Without a ``train`` folder, a fixed stratified quarter of the images is held out for testing.
+    The test folder may also be called ``val`` or ``valid``.
+
+    Args:
+        folder: The folder.
+        image_size: Resizes the images to (height, width) pixels.
 
     Returns:
-        ((train images, labels), (test images, labels)) with uint8 images (N, C, H, W), C = 1 if
-        all are grey and else 3; and the class names.
+        ((train images, labels), (test images, labels)) and the class names. Images are uint8
+        (N, C, H, W), with C = 1 if all are grey and 3 otherwise; labels are (N,) int64.
 
     Raises:
-        InputError: see [`load_data`][sdc_ext.data.load_data].
+        InputError: See [`load_data`][sdc_ext.data.load_data].
     """
     _check_folder(folder)
     if not (folder / "train").is_dir():
@@ -48,24 +52,34 @@ def read_image_folder(
     test_folder = next((folder / n for n in _TEST_NAMES if (folder / n).is_dir()), None)
     if test_folder is None:
         raise InputError(
-            f"{folder} has a train folder but no {', '.join(_TEST_NAMES)} folder beside it: add "
-            "one, or pass the train folder itself to hold a part of it out"
+            f"{folder} has a train folder but no {' or '.join(_TEST_NAMES)} folder beside it: add "
+            "one, or pass the train folder itself, of which a part is then held out"
         )
     files, classes = _list_classes(folder / "train")
     test_files, test_classes = _list_classes(test_folder)
     if classes != test_classes:
         odd = sorted(set(classes) ^ set(test_classes))
-        raise InputError(f"class {odd[0]!r} is only in one of {folder / 'train'}, {test_folder}")
+        raise InputError(
+            f"class {odd[0]!r} is only in one of {folder / 'train'} and {test_folder}: add or "
+            "remove its folder"
+        )
     return _read_two(files, test_files, image_size), classes
 
 
 def read_class_folders(
     folder: Path, image_size: tuple[int, int] | None = None
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Reads ``folder/<class>/*``: uint8 images (N, C, H, W), labels (N,) and class names.
+    """Reads ``folder/<class>/*``.
+
+    Args:
+        folder: The folder.
+        image_size: Resizes the images to (height, width) pixels.
+
+    Returns:
+        Images (N, C, H, W) uint8, labels (N,) int64, and the class names.
 
     Raises:
-        InputError: see [`load_data`][sdc_ext.data.load_data].
+        InputError: See [`load_data`][sdc_ext.data.load_data].
     """
     files, classes = _list_classes(folder)
     images, labels = _read(files, image_size)
@@ -77,8 +91,17 @@ def read_tiny_imagenet(
 ) -> tuple[tuple[Labelled, Labelled], tuple[str, ...]]:
     """Reads the unpacked archive ``tiny-imagenet-200`` (or the folder that holds it).
 
-    Validation images serve as the test set, as in the originals. Returns and errors as
-    ``read_image_folder``.
+    The validation images are the test set, as in the original repositories.
+
+    Args:
+        folder: The folder.
+        image_size: Resizes the images to (height, width) pixels.
+
+    Returns:
+        The same as ``read_image_folder``.
+
+    Raises:
+        InputError: If files are missing or damaged.
     """
     _check_folder(folder)
     if (folder / "tiny-imagenet-200").is_dir():
@@ -86,8 +109,8 @@ def read_tiny_imagenet(
     annotations = folder / "val" / "val_annotations.txt"
     if not annotations.is_file() or not (folder / "train").is_dir():
         raise InputError(
-            f"{folder} is not tiny-imagenet-200: it needs train/ and val/val_annotations.txt, as "
-            "in the archive of the Tiny ImageNet challenge"
+            f"{folder} is not tiny-imagenet-200: unpack the archive of the Tiny ImageNet "
+            "challenge, which has train/ and val/val_annotations.txt"
         )
     files, classes = _list_classes(folder / "train")
     label = {name: c for c, name in enumerate(classes)}
@@ -95,16 +118,25 @@ def read_tiny_imagenet(
     for line in annotations.read_text().splitlines():
         name, wnid = line.split("\t")[:2]
         if wnid not in label:
-            raise InputError(f"{annotations} names class {wnid!r}, which train/ has not")
+            raise InputError(
+                f"{annotations} names class {wnid!r}, which train/ lacks: unpack the archive again"
+            )
         test_files.append((folder / "val" / "images" / name, label[wnid]))
     return _read_two(files, test_files, image_size), classes
 
 
 def stratified_split(labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Positions of a training and a test part, a quarter of each class; always the same.
+    """Splits off a quarter of each class for testing, always the same one.
+
+    Args:
+        labels: Labels (N,), all of which occur.
+        classes: A name for each label.
+
+    Returns:
+        The positions of the training part and of the test part, int64 and ascending.
 
     Raises:
-        InputError: if a class has fewer than two images.
+        InputError: If a class has fewer than two images.
     """
     from sklearn.model_selection import train_test_split
 
@@ -112,8 +144,8 @@ def stratified_split(labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Te
     if bool((counts < 2).any()):
         few = classes[int((counts < 2).nonzero()[0])]
         raise InputError(
-            f"class {few!r} has fewer than 2 images, which cannot be split into training and test "
-            "parts: add images or a test folder"
+            f"class {few!r} has fewer than 2 images, so none can be held out for testing: add "
+            "images or a test folder"
         )
     held_out = max(len(counts), math.ceil(_TEST_SHARE * len(labels)))
     train, test = train_test_split(
@@ -124,14 +156,16 @@ def stratified_split(labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Te
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: pass --data-dir an existing one")
+        raise InputError(f"{folder} is not a folder: pass an existing one as --data-dir")
 
 
 def _list_classes(folder: Path) -> tuple[Files, tuple[str, ...]]:
     extensions = set(Image.registered_extensions())
     classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
     if not classes:
-        raise InputError(f"{folder} has no class folders: put the images of each class into one")
+        raise InputError(
+            f"{folder} has no class folders: put the images of each class into a folder of its own"
+        )
     files: Files = []
     for label, directory in enumerate(classes):
         found = sorted(p for p in directory.rglob("*") if p.suffix.lower() in extensions)
@@ -169,7 +203,12 @@ def _decode(path: Path, image_size: tuple[int, int] | None) -> np.ndarray:
 
 
 def as_array(image: Image.Image, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """A picture as uint8 (C, H, W), resized to ``image_size``; C = 1 if it is grey, and else 3."""
+    """Returns a picture as uint8 (C, H, W), with C = 1 if it is grey and 3 otherwise.
+
+    Args:
+        image: The picture.
+        image_size: Resizes it to (height, width) pixels.
+    """
     picture = image.convert("L" if image.mode in ("1", "L") else "RGB")
     if image_size is not None:
         picture = picture.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""Real data: the bundled digits, the public sets through torchvision, and image folders."""
+"""Loads real data by name, and registers data sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 _CIFAR10: Statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
 
-# Channel means and standard deviations as the originals hard-code them.
+# Channel means and standard deviations, as the original repositories hard-code them.
 STATISTICS: dict[str, Statistics] = {
     "mnist": ((0.1307,), (0.3081,)),
     "fashionmnist": ((0.2861,), (0.3530,)),
@@ -56,7 +56,7 @@ _RESIZED = ("tinyimagenet", "imagefolder")
 
 _OURS = ("digits", *_TORCHVISION, *_RESIZED)
 
-# Makes real data, or anything that load_data takes, of the folder that the user names.
+# Loads real data, or anything that load_data takes, from the folder that the user names.
 Loader: TypeAlias = Callable[[Path | None], Any]
 
 
@@ -71,46 +71,48 @@ def load_data(
     download: bool = False,
     statistics: str | None = None,
 ) -> RealData:
-    """Loads a data set whole, from whatever holds images and labels.
+    """Loads a data set into memory, by name or from your own images and labels.
 
-    Data of your own are read into memory once, so their transforms must not be random, and their
-    pixels must not be normalised. Without a test set, a fixed stratified quarter of each class is
-    held out for testing, which the result says when it describes itself.
+    Your own data are read once, so their transforms must not be random, and their pixels must
+    not be normalised. Without a test set, a fixed stratified quarter of each class is held out
+    for testing, and the description of the data says so.
 
     Args:
         source: The name of a data set, one of ``DATASETS``; a folder with one folder per class; a
-            torch ``Dataset`` of (image, label), with images of Pillow, tensors (C, H, W) or
-            arrays (H, W, C); a Hugging Face ``Dataset`` with an Image and a ClassLabel column, or
-            a ``DatasetDict`` of them; or a pair of tensors, images (N, C, H, W) and labels (N,).
-            Tensors and arrays are uint8, or floats in [0, 1]; labels are whole numbers from 0.
-        data_dir: Where the data set of that name lies; for ``imagefolder`` a folder with one
+            torch ``Dataset`` of (image, label), with PIL images, tensors (C, H, W) or arrays
+            (H, W, C); a Hugging Face ``Dataset`` with an Image and a ClassLabel column, or a
+            ``DatasetDict`` of them; or a pair of tensors, images (N, C, H, W) and labels (N,).
+            Tensors and arrays are uint8, or floats in [0, 1]; labels are integers from 0.
+        data_dir: The folder of the data set with this name; for ``imagefolder`` a folder with one
             folder per class, or with ``train`` and ``test`` (or ``val``) folders of those.
             ``digits`` needs none.
-        test: The test set of your own data, of the same kinds.
-        name: What sets that are distilled from your own data call them; ``"custom"`` by default.
-        classes: A name for each label of your own data; by default those that the source knows,
-            or the numbers.
-        image_size: Resizes the images of folders, and of data sets that are not ours, to
+        test: The test set of your own data, in any of the same forms.
+        name: The name under which distilled sets refer to your own data; by default
+            ``"custom"``.
+        classes: A name for each label of your own data; by default the names that the source
+            has, or the numbers.
+        image_size: Resizes the images of folders, and of data sets that are not built in, to
             (height, width) pixels.
-        download: Lets torchvision fetch what is missing.
-        statistics: The name of the set whose channel statistics are used instead of its own.
+        download: Whether torchvision may download what is missing.
+        statistics: The name of the data set whose channel statistics are used instead of the
+            data's own.
 
     Raises:
-        InputError: If there is no such set, the folder is missing or incomplete, an image is
-            corrupt, a class is empty, or sizes differ.
+        InputError: If there is no such data set, the folder is missing or incomplete, an image is
+            corrupt, a class is empty, sizes differ, or pixels or labels are out of range.
     """
     if isinstance(source, str) and (source in DATASETS or not Path(source).is_dir()):
         if any(given is not None for given in (test, name, classes)):
             raise InputError(
-                f"the data set {source} has a name, test images and classes of its own: leave "
+                f"the data set {source} already has a name, a test set and class names: leave "
                 "test, name and classes out"
             )
         folder = None if data_dir is None else Path(data_dir)
         data = _load_named(source, folder, image_size, download)
     elif data_dir is not None or download:
         raise InputError(
-            "--data-dir and --download go with the name of a data set, not with data themselves: "
-            "leave them out"
+            "--data-dir and --download go with the name of a data set: leave them out where you "
+            "pass the data themselves"
         )
     else:
         data = as_real_data(source, test=test, name=name, classes=classes, image_size=image_size)
@@ -123,24 +125,24 @@ DATASETS: Registry[Loader] = Registry(
 
 
 def register_dataset(name: str, loader: Loader) -> None:
-    """Lets ``load_data``, and whatever loads data by name, know another data set.
+    """Registers a data set under a name, for ``load_data`` and the command line.
 
-    Packages register theirs without being imported, by an entry point of the group
+    Packages can register data sets without being imported, by an entry point of the group
     ``sdc_ext.datasets`` whose value is the loader.
 
     Args:
-        name: What the data set is called.
-        loader: Is given the folder that the user names, or None, and returns anything that
+        name: The name: letters, digits, and any of ``_``, ``-`` and ``.``.
+        loader: Called with the folder that the user names, or None, it returns anything that
             [`load_data`][sdc_ext.load_data] takes.
 
     Raises:
-        InputError: If one of ours has the name, or it cannot be one.
+        InputError: If a built-in data set has the name, or it contains other characters.
     """
     DATASETS.register(check_name(name), loader)
 
 
 def takes_image_size(name: str) -> bool:
-    """Whether the images of the data set of that name can be resized."""
+    """Returns whether the images of the data set with this name can be resized."""
     return name not in _OURS or name in _RESIZED
 
 
@@ -171,10 +173,14 @@ def _load_named(
 
 
 def with_statistics(data: RealData, name: str) -> RealData:
-    """The same data, normalised with the channel statistics of the data set of that name.
+    """Returns the data, normalised with the channel statistics of another data set.
+
+    Args:
+        data: The data.
+        name: The data set's name, one of ``STATISTICS``.
 
     Raises:
-        InputError: If there are none of that name, or of other channels.
+        InputError: If there are no statistics of this name, or for other channels.
     """
     statistics = STATISTICS[check_choice("statistics", name, STATISTICS)]
     data = replace(data, preprocessing=Preprocessing(*statistics))
@@ -211,8 +217,8 @@ def _load_torchvision(name: str, data_dir: Path, download: bool) -> RealData:
             source = cls(data_dir, download=download, **choice)
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(
-                f"no {name} in {data_dir} that torchvision can read: pass --data-dir the folder "
-                "that torchvision made, or add --download to fetch it there"
+                f"torchvision finds no {name} in {data_dir}: pass the folder that torchvision made "
+                "as --data-dir, or add --download"
             ) from error
         splits.append(_torchvision_split(source))
     classes = getattr(source, "classes", [str(c) for c in range(10)])

@@ -1,4 +1,4 @@
-"""Real data in memory: images, labels, classes, and how they are normalised."""
+"""Holds real data in memory: images, labels, class names and their normalisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from sdc_ext.errors import InputError
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W), uint8 or float in [0, 1], and labels (N,) int64."""
+    """The training or the test part of a data set.
+
+    Attributes:
+        images: Images (N, C, H, W), uint8 or float in [0, 1].
+        labels: Labels (N,), int64.
+    """
 
     images: Tensor
     labels: Tensor
@@ -27,23 +32,23 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short text that differs, in all likelihood, between any two splits."""
+        """Sixteen hexadecimal digits that almost certainly differ between any two splits."""
         return fingerprint(self.images, self.labels)
 
 
 @dataclass(frozen=True)
 class RealData:
-    """A labelled data set in memory, with what is needed to normalise it.
+    """A labelled data set in memory, with its normalisation.
 
     Attributes:
-        name: the name it was loaded under.
-        train: what may be distilled.
-        test: what accuracies are measured on.
-        classes: a name for each label.
-        preprocessing: how its images are normalised.
-        folder: The name of the folder they were read from, where their name does not say which
-            data they are.
-        note: What else a person should know of them, e.g. that no test set came with them.
+        name: The name under which it was loaded.
+        train: The images that are distilled.
+        test: The images on which accuracies are measured.
+        classes: A name for each label.
+        preprocessing: The normalisation of the images.
+        folder: The name of the folder that the images were read from, where ``name`` alone does
+            not identify the data.
+        note: A remark for the description, e.g. that a part was held out for testing.
     """
 
     name: str
@@ -56,11 +61,12 @@ class RealData:
 
     @property
     def label(self) -> str:
-        """What folders of runs and experts call these data."""
+        """The name of these data in the names of folders of runs and experts."""
         return self.name if self.folder is None else f"{self.name}-{self.folder}"
 
     @property
     def channels(self) -> int:
+        """The number of channels, 1 or 3."""
         return self.train.images.shape[1]
 
     @property
@@ -70,55 +76,59 @@ class RealData:
 
     @property
     def network_shape(self) -> tuple[int, int, tuple[int, int]]:
-        """Channels, number of classes and image size, which a network for these data must fit."""
+        """Channels, number of classes and image size, as ``create_network`` takes them."""
         return self.channels, len(self.classes), self.image_size
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Channel means that are taken out."""
+        """The mean of each channel, of pixels in [0, 1]; 0 under whitening."""
         return self.preprocessing.mean
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Channel standard deviations that are divided by."""
+        """The standard deviation of each channel; 1 under whitening."""
         return self.preprocessing.std
 
     @property
     def whitening(self) -> Whitening | None:
-        """The ZCA whitening, if the images are whitened."""
+        """The ZCA whitening; None if the images are not whitened."""
         return self.preprocessing.whitening
 
     @property
     def whitened_by(self) -> str | None:
-        """Fingerprint of the images that the whitening was fitted to; None without one."""
+        """The fingerprint of the images that the whitening was fitted to; None without one."""
         return self.preprocessing.whitened_by
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Stored images (B, C, H, W) as networks are given them; see ``Preprocessing``."""
+        """Normalises or whitens stored images (B, C, H, W); the result is float32."""
         return self.preprocessing.normalize(images)
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What real data have in common on which networks become the same."""
+        """The key under which networks trained on two data sets are interchangeable."""
         return self.name, self.image_size, self.mean, self.std, self.whitened_by
 
     def whitened(self) -> RealData:
-        """The same data under ZCA whitening, fitted to the training images once."""
+        """Returns the data under ZCA whitening, which is fitted to the training images once."""
         return replace(self, preprocessing=Preprocessing.of_whitening(self.train.images))
 
     def held_out(self) -> RealData:
-        """The training images alone, a quarter of each class held out in place of the test set."""
+        """Returns the training images alone, of which a quarter per class is the new test set.
+
+        Raises:
+            InputError: If a class has fewer than two training images.
+        """
         images, labels = self.train.images, self.train.labels
         train, test = (Split(images[i], labels[i]) for i in stratified_split(labels, self.classes))
         data = replace(self, train=train, test=test)
         return data if self.whitening is None else data.whitened()
 
     def indices_by_class(self) -> list[Tensor]:
-        """For each class, the positions of its images in ``train``."""
+        """Returns for each class the positions of its images in ``train``."""
         return [(self.train.labels == c).nonzero()[:, 0] for c in range(len(self.classes))]
 
     def describe(self) -> str:
-        """One line for a person: sizes, classes, and what else there is to know."""
+        """Returns one line for users, with the sizes, the number of classes and the note."""
         height, width = self.image_size
         note = f"; {self.note}" if self.note else ""
         return (
@@ -128,14 +138,14 @@ class RealData:
 
 
 def check_data(data: RealData) -> None:
-    """Raises InputError if the statistics have other channels, or a class has no images."""
+    """Raises InputError if statistics and images differ in channels, or a class is missing."""
     if data.channels != len(data.mean):
         raise InputError(
             f"{data.name} has {data.channels} channels and the statistics have {len(data.mean)}: "
             "leave --statistics out"
         )
     if len(data.classes) < 2:
-        raise InputError(f"{data.name} has one class only, {data.classes[0]!r}: add another")
+        raise InputError(f"{data.name} has only one class, {data.classes[0]!r}: add another")
     counts = torch.bincount(data.train.labels, minlength=len(data.classes))
     empty = [data.classes[c] for c in (counts == 0).nonzero()[:, 0].tolist()]
     if empty:

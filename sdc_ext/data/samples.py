@@ -1,4 +1,4 @@
-"""Images and labels of tensors, of torch's data sets and of Hugging Face's, as two tensors."""
+"""Reads images and labels from tensors, torch data sets and Hugging Face data sets."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from sdc_ext.data.image_folder import as_array
 from sdc_ext.errors import InputError
 
 _KINDS = (
-    "a data set's name, a folder, a torch Dataset, a Hugging Face Dataset, or a pair of tensors "
-    "(images, labels)"
+    "the name of a data set, a folder, a torch Dataset, a Hugging Face Dataset, or a pair of "
+    "tensors (images, labels)"
 )
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images (N, C, H, W), uint8 or float32 in [0, 1], labels (N,), and class names if known."""
+    """Images with labels.
+
+    Attributes:
+        images: Images (N, C, H, W), uint8 or float32 in [0, 1].
+        labels: Labels (N,), int64.
+        classes: A name for each label; None if the source has no names.
+    """
 
     images: Tensor
     labels: Tensor
@@ -31,12 +37,12 @@ class Samples:
 
 
 def read_samples(source: Any, image_size: tuple[int, int] | None) -> Samples:
-    """Reads all there is.
+    """Reads all images and labels of a source.
 
     Args:
         source: A pair of tensors or arrays (images, labels), a Hugging Face ``Dataset``, or a
             torch ``Dataset`` of (image, label).
-        image_size: Resizes the images to (height, width).
+        image_size: Resizes the images to (height, width) pixels.
 
     Raises:
         InputError: See [`load_data`][sdc_ext.data.load_data].
@@ -45,7 +51,11 @@ def read_samples(source: Any, image_size: tuple[int, int] | None) -> Samples:
         samples = _of_tensors(source, image_size)
     elif not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         streamed = hasattr(source, "__iter__")
-        way = "it has no length; pass one that is not streamed" if streamed else f"pass {_KINDS}"
+        way = (
+            "pass a data set that has a length and is not streamed"
+            if streamed
+            else f"pass {_KINDS}"
+        )
         raise InputError(f"cannot read images and labels from a {type(source).__name__}: {way}")
     elif hasattr(source, "features") and hasattr(source, "column_names"):
         samples = _of_hugging_face(source, image_size)
@@ -60,18 +70,18 @@ def _of_tensors(pair: Sequence[Any], image_size: tuple[int, int] | None) -> Samp
     if len(pair) != 2 or not all(isinstance(part, Tensor | np.ndarray) for part in pair):
         kinds = ", ".join(type(part).__name__ for part in pair)
         raise InputError(
-            f"cannot read images and labels from ({kinds}): pass a pair of tensors, and a test "
-            "set as test=..."
+            f"cannot read images and labels from ({kinds}): pass a pair of tensors (images, "
+            "labels), and a test set as test=..."
         )
     images, labels = (torch.as_tensor(part).detach().cpu() for part in pair)
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise InputError(
-            f"images are {tuple(images.shape)}: pass (N, C, H, W) with 1 or 3 channels"
+            f"images have the shape {tuple(images.shape)}: pass (N, C, H, W) with 1 or 3 channels"
         )
     if labels.shape != images.shape[:1] or not _is_whole(labels.dtype):
         raise InputError(
-            f"labels are {tuple(labels.shape)} of {_name(labels.dtype)}: pass one whole number "
-            f"for each of the {len(images)} images"
+            f"labels have the shape {tuple(labels.shape)} and type {_name(labels.dtype)}: pass one "
+            f"integer for each of the {len(images)} images"
         )
     if len(images) == 0:
         raise InputError("the data set is empty: pass one with images")
@@ -89,12 +99,16 @@ def _of_hugging_face(source: Any, image_size: tuple[int, int] | None) -> Samples
 
 
 def _column(features: Mapping[str, Any], kind: str) -> str:
-    """The only column with this kind of feature, known by name since `datasets` may be absent."""
+    """Returns the only column with this kind of feature.
+
+    The kind is compared by its name, so that ``datasets`` need not be installed.
+    """
     found = [name for name, feature in features.items() if type(feature).__name__ == kind]
     if len(found) != 1:
         raise InputError(
-            f"a Hugging Face data set needs one column of {kind}, and this has {len(found)} among "
-            f"{', '.join(features) or 'none at all'}: cast, select or remove columns"
+            f"a Hugging Face data set needs exactly one {kind} column, but {len(found)} of its "
+            f"columns ({', '.join(features) or 'none'}) are of that kind: cast, select or remove "
+            "columns"
         )
     return found[0]
 
@@ -127,40 +141,41 @@ def _of_items(
 
 
 def _image(image: Any, i: int, image_size: tuple[int, int] | None) -> np.ndarray:
-    """One image as uint8 or float32 (C, H, W)."""
+    """Returns image number ``i`` as uint8 or float32 (C, H, W)."""
     if isinstance(image, Image.Image):
         try:
             return as_array(image, image_size)
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"cannot read image {i}: {error}; replace or delete it") from None
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (1, 3):
-        image = image.transpose(2, 0, 1)  # as all libraries keep pictures in arrays
+        image = image.transpose(2, 0, 1)  # arrays have channels last by convention
     if not isinstance(image, Tensor | np.ndarray):
         raise InputError(
-            f"image {i} is a {type(image).__name__}: pass pictures of Pillow, tensors (C, H, W) "
-            "or arrays (H, W, C)"
+            f"image {i} is a {type(image).__name__}: pass PIL images, tensors (C, H, W) or arrays "
+            "(H, W, C)"
         )
     tensor = torch.as_tensor(image).detach().cpu()
     tensor = tensor[None] if tensor.ndim == 2 else tensor
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
         raise InputError(
-            f"image {i} is {tuple(tensor.shape)}: pass (C, H, W) with 1 or 3 channels, or (H, W)"
+            f"image {i} has the shape {tuple(tensor.shape)}: pass (C, H, W) with 1 or 3 channels, "
+            "or (H, W)"
         )
     array: np.ndarray = _as_stored(tensor).numpy()
     return array if image_size is None else _resize(array, image_size)
 
 
 def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """As ``as_array`` resizes, at any precision."""
+    """Resizes an image (C, H, W) as ``as_array`` does, at any precision."""
     size = image_size[1], image_size[0]
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in array)
     return np.stack([np.asarray(c.resize(size, Image.Resampling.BILINEAR)) for c in channels])
 
 
 def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """One array (N, C, H, W), C = 1 if all are grey and else 3."""
+    """Returns one array (N, C, H, W), with C = 1 if all images are grey and 3 otherwise."""
     _check_alike(arrays, lambda a: "x".join(map(str, a.shape[1:])), "pass image_size=(32, 32)")
-    _check_alike(arrays, lambda a: str(a.dtype), "give all of them one type")
+    _check_alike(arrays, lambda a: str(a.dtype), "convert all of them to one type")
     channels = max(array.shape[0] for array in arrays)
     images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
     for i, array in enumerate(arrays):
@@ -184,16 +199,18 @@ def _label(label: Any, i: int) -> int:
         return operator.index(label)
     except (TypeError, ValueError):
         raise InputError(
-            f"label {label!r} of image {i} is no whole number: pass the index of its class"
+            f"label {label!r} of image {i} is not an integer: pass the index of its class"
         ) from None
 
 
 def _as_stored(images: Tensor) -> Tensor:
-    """Images as they are kept: bytes, or float32."""
+    """Returns images as they are stored: uint8 or float32."""
     if images.dtype == torch.uint8:
         return images
     if not images.is_floating_point():
-        raise InputError(f"images are {_name(images.dtype)}: pass uint8, or floats in [0, 1]")
+        raise InputError(
+            f"images have the type {_name(images.dtype)}: pass uint8, or floats in [0, 1]"
+        )
     return images.float()
 
 
@@ -201,7 +218,7 @@ def _check_pixels(images: Tensor) -> None:
     if images.dtype == torch.uint8:
         return
     if not bool(images.isfinite().all()):
-        raise InputError("images hold NaN or infinite values: pass pixels in [0, 1] or uint8")
+        raise InputError("images contain NaN or infinite values: pass pixels in [0, 1] or uint8")
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise InputError(

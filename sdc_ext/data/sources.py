@@ -1,4 +1,4 @@
-"""Real data as people have them: folders, torch's and Hugging Face's data sets, tensors."""
+"""Makes real data from users' own sources: folders, torch and Hugging Face data sets, tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sdc_ext.data.real import RealData, Split, check_data
 from sdc_ext.data.samples import Samples, read_samples
 from sdc_ext.errors import InputError
 
-# The name of data that nobody has named.
+# The name of data whose owner has not named them.
 CUSTOM = "custom"
 
 _TEST_SPLITS = ("test", "validation", "valid", "val")
@@ -31,11 +31,13 @@ def as_real_data(
     classes: Sequence[str] | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> RealData:
-    """Real data of somebody's own; see [`load_data`][sdc_ext.data.load_data] for the arguments.
+    """Returns real data from a user's own source.
+
+    The arguments are those of [`load_data`][sdc_ext.data.load_data].
 
     Raises:
-        InputError: If there is nothing to read, images differ in size or hold anything but
-            pixels, labels are no classes, a class is empty, or there are fewer than two classes.
+        InputError: If the source cannot be read, images differ in size or are not pixels in
+            range, labels are not classes, a class is empty, or there is only one class.
     """
     if image_size is not None and not all(side > 0 for side in image_size):
         raise InputError(f"image_size must be above 0, got {image_size}: pass (height, width)")
@@ -44,8 +46,8 @@ def as_real_data(
     if isinstance(source, RealData | str | Path):
         if test is not None or classes is not None:
             raise InputError(
-                "folders and loaded data have test images and class names of their own: leave "
-                "test and classes out"
+                "folders and loaded data already have a test set and class names: leave test and "
+                "classes out"
             )
         known = _known(source, image_size)
         return known if name is None else replace(known, name=name)
@@ -57,18 +59,22 @@ def as_real_data(
 
 
 def check_name(name: str) -> str:
-    """Returns the name of a data set if folders of runs can bear it.
+    """Returns the name of a data set if it can be part of folder names.
 
     Raises:
-        InputError: If they cannot.
+        InputError: If it cannot.
     """
     if re.fullmatch(r"[\w.-]+", name) is None:
-        raise InputError(f"{name!r} cannot name data: use letters, digits, and any of _ - .")
+        raise InputError(f"{name!r} cannot name a data set: use letters, digits, and any of _ - .")
     return name
 
 
 def load_image_folder(folder: Path, image_size: tuple[int, int] | None) -> RealData:
-    """An image folder, named ``imagefolder``, with its own channel statistics.
+    """Loads an image folder under the name ``imagefolder``, with its own channel statistics.
+
+    Args:
+        folder: The folder.
+        image_size: Resizes the images to (height, width) pixels.
 
     Raises:
         InputError: See [`load_data`][sdc_ext.data.load_data].
@@ -88,19 +94,19 @@ def _known(source: RealData | str | Path, image_size: tuple[int, int] | None) ->
         return load_image_folder(Path(source), image_size)
     if image_size not in (None, source.image_size):
         raise InputError(
-            f"{source.name} is loaded already, with images of {source.image_size}: leave "
-            "image_size out, or load it at that size"
+            f"{source.name} is already loaded, with images of size {source.image_size}: leave "
+            "image_size out, or load the data at that size"
         )
     return source
 
 
 def _splits(source: Mapping[str, Any], test: Any) -> tuple[Any, Any]:
-    """The training and the test part of a ``DatasetDict``."""
+    """Returns the training and the test part of a ``DatasetDict``."""
     found = [split for split in _TEST_SPLITS if split in source]
     if "train" not in source:
         raise InputError(
-            f"there is no split 'train' among {', '.join(source) or 'none'}: pass one split, and "
-            "another one as test=..."
+            f"the data set has no split 'train', only {', '.join(source) or 'none'}: pass one "
+            "split, and another one as test=..."
         )
     if test is not None:
         return source["train"], test
@@ -113,7 +119,7 @@ def _real_data(
     if test is not None and train.classes and test.classes and train.classes != test.classes:
         raise InputError(
             f"the training set has the classes {train.classes} and the test set {test.classes}: "
-            "pass two parts of one data set"
+            "pass two parts of the same data set"
         )
     names = _class_names(train, test, classes)
     for samples in (train,) if test is None else (train, test):
@@ -141,8 +147,8 @@ def _check_labels(labels: Tensor, classes: Sequence[str]) -> None:
     wrong = labels[(labels < 0) | (labels >= len(classes))]
     if len(wrong):
         raise InputError(
-            f"label {int(wrong[0])} is none of the {len(classes)} classes: number them from 0, or "
-            "leave unlabelled images out"
+            f"label {int(wrong[0])} is outside the {len(classes)} classes: number the classes from "
+            "0, and leave unlabelled images out"
         )
 
 
@@ -154,8 +160,8 @@ def _parts(
         few = (counts < 2).nonzero()[:, 0].tolist()
         if few:
             raise InputError(
-                f"{name} has {int(counts[few[0]])} images of class {classes[few[0]]!r}, from "
-                "which none can be held out for testing: add some, or pass a test set"
+                f"{name} has {int(counts[few[0]])} images of class {classes[few[0]]!r}, too few to "
+                "hold one out for testing: add some, or pass a test set"
             )
         chosen = stratified_split(train.labels, classes)
         kept, held_out = (Split(train.images[i], train.labels[i]) for i in chosen)
@@ -163,7 +169,7 @@ def _parts(
     sizes = [tuple(samples.images.shape[2:]) for samples in (train, test)]
     if sizes[0] != sizes[1]:
         raise InputError(
-            f"training images are of {sizes[0]} and test images of {sizes[1]}: pass "
+            f"training images have the size {sizes[0]} and test images {sizes[1]}: pass "
             "image_size=(height, width)"
         )
     channels = max(samples.images.shape[1] for samples in (train, test))

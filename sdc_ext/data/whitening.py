@@ -1,4 +1,4 @@
-"""ZCA whitening of images, fitted by kornia and kept on disk."""
+"""Whitens images by ZCA, fitted by kornia and cached on disk."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor
 
 from sdc_ext._files import fingerprint, write_whole
 
-# Added to the covariance's eigenvalues, as in the originals.
+# Added to the covariance's eigenvalues; the same value as in the original repositories.
 _EPS = 0.1
 
 
 class Whitening:
-    """``white = (pixels - mean) @ transform`` on flattened images, and back.
+    """ZCA whitening: ``white = (pixels - mean) @ transform`` on flattened images.
 
     Args:
-        mean: (1, D), D = C * H * W.
-        transform: (D, D).
-        inverse: (D, D).
-        fingerprint: of the images that it was fitted to.
+        mean: The mean image (1, D), with D = C * H * W.
+        transform: The whitening matrix (D, D).
+        inverse: The matrix (D, D) that undoes it.
+        fingerprint: The fingerprint of the images that the whitening was fitted to.
 
-    Reference: the originals of MTT, TESLA, FTD and DATM, which use kornia's ``ZCAWhitening``
-    with eps 0.1 on pixels in [0, 1].
+    Reference: the code of MTT, TESLA, FTD and DATM, which use kornia's ``ZCAWhitening`` with eps
+    0.1 on pixels in [0, 1].
     """
 
     def __init__(self, mean: Tensor, transform: Tensor, inverse: Tensor, fingerprint: str) -> None:
@@ -36,10 +36,10 @@ class Whitening:
 
     @classmethod
     def fit(cls, pixels: Tensor) -> Whitening:
-        """Fits to images (N, C, H, W) in [0, 1].
+        """Fits the whitening to images (N, C, H, W) in [0, 1].
 
-        It decomposes a D x D matrix: a minute for 32x32 colour images; for 64x64 its tensors take
-        600 MB each.
+        It decomposes a D x D matrix, which takes about a minute for colour images of 32x32
+        pixels. For 64x64 pixels, each of the matrices takes 600 MB.
         """
         from kornia.enhance import ZCAWhitening
 
@@ -50,7 +50,7 @@ class Whitening:
 
     @classmethod
     def fit_once(cls, pixels: Tensor) -> Whitening:
-        """As ``fit``, kept in the user's cache folder for the next time."""
+        """Reads the whitening of images from the user's cache folder, or fits and caches it."""
         name = fingerprint(pixels)
         path = _cache_folder() / f"zca-{name}.safetensors"
         try:
@@ -70,7 +70,7 @@ class Whitening:
         return ((pixels.flatten(1) - mean) @ transform).view_as(pixels)
 
     def undo(self, images: Tensor) -> Tensor:
-        """Pixels of whitened images (B, C, H, W), not clipped."""
+        """Returns the pixels of whitened images (B, C, H, W), not clipped to [0, 1]."""
         mean, _, inverse = self._on(images.device)
         return (images.flatten(1) @ inverse + mean).view_as(images)
 

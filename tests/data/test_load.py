@@ -161,8 +161,8 @@ def test_tiny_imagenet_folder(tmp_path: Path) -> None:
     [
         ("mnst", None, "unknown dataset 'mnst': did you mean 'mnist'"),
         ("mnist", None, "mnist needs its folder: pass --data-dir"),
-        ("mnist", "missing", "no mnist in .*missing .* --download"),
-        ("cifar10", "missing", "no cifar10 in .*missing .* --download"),
+        ("mnist", "missing", "finds no mnist in .*missing: .* --download"),
+        ("cifar10", "missing", "finds no cifar10 in .*missing: .* --download"),
         ("imagefolder", "missing", "missing is not a folder"),
         ("tinyimagenet", ".", "not tiny-imagenet-200"),
     ],

@@ -181,7 +181,7 @@ def test_loaded_data_are_taken_as_they_are() -> None:
     data = load_data("digits")
     assert load_data(data) is data
     assert as_real_data(data, name="mine").name == "mine"
-    with pytest.raises(InputError, match=r"digits is loaded already, with images of \(8, 8\)"):
+    with pytest.raises(InputError, match=r"digits is already loaded, with images of size \(8, 8\)"):
         load_data(data, image_size=(4, 4))
 
 
@@ -197,27 +197,27 @@ class Streamed(IterableDataset[Any]):
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ((IMAGES * 4 - 2, LABELS), {}, "images range from -2 to 2, so they look normalised already"),
     ((IMAGES * 255, LABELS), {}, r"pass pixels in \[0, 1\] or uint8"),
-    ((IMAGES / 0 * 0, LABELS), {}, "images hold NaN"),
-    (((IMAGES * 255).int(), LABELS), {}, "images are int32: pass uint8, or floats"),
+    ((IMAGES / 0 * 0, LABELS), {}, "images contain NaN"),
+    (((IMAGES * 255).int(), LABELS), {}, "images have the type int32: pass uint8, or floats"),
     ((IMAGES.permute(0, 2, 3, 1), LABELS), {}, r"\(24, 20, 30, 1\): pass \(N, C, H, W\)"),
-    ((IMAGES, LABELS.float()), {}, r"labels are \(24,\) of float32: pass one whole number"),
-    ((IMAGES, LABELS[:5]), {}, r"labels are \(5,\) of int64: .* each of the 24 images"),
-    ((IMAGES, LABELS - 1), {}, "label -1 is none of the 2 classes: number them from 0"),
-    ((IMAGES, LABELS), {"classes": "ab"}, "label 2 is none of the 2 classes"),
+    ((IMAGES, LABELS.float()), {}, r"labels .* \(24,\) and type float32: pass one integer"),
+    ((IMAGES, LABELS[:5]), {}, r"labels .* \(5,\) and type int64: .* each of the 24 images"),
+    ((IMAGES, LABELS - 1), {}, "label -1 is outside the 2 classes: number the"),
+    ((IMAGES, LABELS), {"classes": "ab"}, "label 2 is outside the 2 classes"),
     ((IMAGES, LABELS), {"classes": "abcd"}, "custom has 0 images of class 'd'"),
     ((IMAGES, LABELS), {"classes": "abcd", "test": pair()}, "no training images of class 'd'"),
-    ((IMAGES, LABELS * 0), {}, "custom has one class only, '0': add another"),
+    ((IMAGES, LABELS * 0), {}, "custom has only one class, '0': add another"),
     ((IMAGES[:4], LABELS[:4]), {}, "custom has 1 images of class '1', .* or pass a test set"),
     ((IMAGES[:0], LABELS[:0]), {}, "the data set is empty"),
-    ((IMAGES, LABELS), {"test": (IMAGES[..., 1:], LABELS)}, r"of \(20, 30\) and .* \(20, 29\)"),
-    ((IMAGES, LABELS), {"name": "a/b"}, "'a/b' cannot name data: use letters"),
+    ((IMAGES, LABELS), {"test": (IMAGES[..., 1:], LABELS)}, r"size \(20, 30\) and .* \(20, 29\)"),
+    ((IMAGES, LABELS), {"name": "a/b"}, "'a/b' cannot name a data set: use letters"),
     ((IMAGES, LABELS), {"image_size": (0, 5)}, r"image_size must be above 0, got \(0, 5\)"),
     ((Items(PICTURES), Items(PICTURES)), {}, r"from \(Items, Items\): .* as test=\.\.\."),
     (Items([]), {}, "the data set is empty"),
-    (Items([(pictures(1)[0], "cat")]), {}, "label 'cat' of image 0 is no whole number"),
-    (Items([(pictures(1)[0], torch.tensor([0.0, 1.0]))]), {}, "of image 0 is no whole number"),
-    (Items([("cat.png", 0)]), {}, "image 0 is a str: pass pictures of Pillow"),
-    (Items([(torch.rand(4, 8, 8), 0)]), {}, r"image 0 is \(4, 8, 8\): pass \(C, H, W\)"),
+    (Items([(pictures(1)[0], "cat")]), {}, "label 'cat' of image 0 is not an integer"),
+    (Items([(pictures(1)[0], torch.tensor([0.0, 1.0]))]), {}, "of image 0 is not an integer"),
+    (Items([("cat.png", 0)]), {}, "image 0 is a str: pass PIL images"),
+    (Items([(torch.rand(4, 8, 8), 0)]), {}, r"image 0 .* \(4, 8, 8\): pass \(C, H, W\)"),
     (Items([torch.rand(1, 8, 8)]), {}, r"item 0 of the data set is a Tensor: .* pairs"),
     (
         Items([*PICTURES, (pictures(1, (8, 9))[0], 1)]),
@@ -225,12 +225,20 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         r"images differ: image 0 is 20x30 and image 4 is 8x9; pass image_size=\(32, 32\)",
     ),
     (Items([*PICTURES, (torch.rand(20, 30), 1)]), {}, "image 0 is uint8 and image 4 is float32"),
-    (Streamed(), {}, "from a Streamed: it has no length; pass one that is not streamed"),
-    (3, {}, "from a int: pass a data set's name, a folder, a torch Dataset"),
-    (Rows([], img=Image(), y=object()), {}, "one column of ClassLabel, and this has 0 among img"),
-    (Rows([], a=Image(), b=Image(), y=ClassLabel("a")), {}, "of Image, and this has 2 among a, b"),
-    ({"validation": rows(4, "a", "b")}, {}, "no split 'train' among validation"),
-    (rows(8, "a", "b"), {"test": rows(8, "b", "a")}, "pass two parts of one data set"),
+    (Streamed(), {}, "from a Streamed: pass a data set that has a length"),
+    (3, {}, "from a int: pass the name of a data set, a folder, a torch Dataset"),
+    (
+        Rows([], img=Image(), y=object()),
+        {},
+        r"one ClassLabel column, but 0 of its columns \(img, y\)",
+    ),
+    (
+        Rows([], a=Image(), b=Image(), y=ClassLabel("a")),
+        {},
+        r"one Image column, but 2 of its columns \(a, b",
+    ),
+    ({"validation": rows(4, "a", "b")}, {}, "no split 'train', only validation"),
+    (rows(8, "a", "b"), {"test": rows(8, "b", "a")}, "pass two parts of the same data set"),
     (Path(__file__).parent, {"classes": "ab"}, "leave test and classes out"),
 ]
 
@@ -296,7 +304,7 @@ def test_registered_data_keep_the_name_that_finds_them_again() -> None:
 def test_our_data_sets_keep_their_names() -> None:
     with pytest.raises(InputError, match="dataset 'mnist' is built into sdc-ext"):
         register_dataset("mnist", lambda folder: pair())
-    with pytest.raises(InputError, match="cannot name data"):
+    with pytest.raises(InputError, match="cannot name a data set"):
         register_dataset("my data", lambda folder: pair())
 
 
