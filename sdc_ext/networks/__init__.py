@@ -1,6 +1,6 @@
-"""Networks by name: the field's own for small images, and all of timm's.
+"""Makes networks by name: those common in dataset distillation, registered ones, and timm's.
 
-Importing this package registers the ``dd_`` networks with timm.
+Importing this package registers its own networks with timm, with the prefix ``dd_``.
 """
 
 from sdc_ext.networks.architectures import ConvNet as ConvNet

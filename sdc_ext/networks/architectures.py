@@ -1,4 +1,8 @@
-"""The field's networks for small images; their parameters are in the originals' order."""
+"""Implements the networks of dataset distillation for small images.
+
+Their parameters are in the order of the original repositories, so that expert trajectories can be
+exchanged with them.
+"""
 
 from __future__ import annotations
 
@@ -38,21 +42,21 @@ _NORMS: dict[str, Callable[[int, ImageSize], nn.Module]] = {
 class ConvNet(nn.Module):
     """``depth`` blocks of [3x3 convolution, norm, activation, pooling], then a linear layer.
 
-    The field's default network. With one input channel the first convolution pads by 3 and so
-    widens 28x28 to 32x32, as in the originals.
+    The default network of dataset distillation. With one input channel the first convolution pads
+    by 3, which enlarges 28x28 pixels to 32x32, as in the original repositories.
 
     Args:
-        in_chans: channels of the images.
-        num_classes: size of the output.
+        in_chans: The number of channels of the images.
+        num_classes: The number of classes.
         img_size: (height, width) in pixels, not necessarily equal.
-        width: channels of each block.
-        depth: number of blocks.
+        width: The number of channels of each block.
+        depth: The number of blocks.
         norm: ``instance``, ``batch``, ``layer``, ``group`` or ``none``.
         act: ``relu``, ``leakyrelu``, ``sigmoid`` or ``swish``.
         pool: ``avg``, ``max`` or ``none``.
 
     Raises:
-        InputError: for an unknown option, or more poolings than the image has room for.
+        InputError: If an option is unknown, or the images are too small for the poolings.
 
     Reference: Gidaris and Komodakis, 2018; Zhao et al., "Dataset Condensation with Gradient
     Matching", Section 3.
@@ -72,7 +76,10 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if not (isinstance(width, int) and isinstance(depth, int) and min(width, depth) > 0):
-            raise InputError(f"convnet needs a width and depth above 0, got {width} and {depth}")
+            raise InputError(
+                f"convnet needs a width and a depth that are integers above 0, got {width} and "
+                f"{depth}"
+            )
         make_norm = _NORMS[check_choice("norm", norm, _NORMS)]
         make_act = _ACTIVATIONS[check_choice("act", act, _ACTIVATIONS)]
         make_pool = _POOLINGS[check_choice("pool", pool, _POOLINGS)]
@@ -100,15 +107,16 @@ class ConvNet(nn.Module):
         self.classifier = nn.Linear(channels * height * breadth, num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Features before the linear layer: (B, C, H, W) to (B, features)."""
+        """Returns the features (B, features) of images (B, C, H, W) before the linear layer."""
         return cast(Tensor, self.features(x).flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (B, num_classes) of images (B, C, H, W)."""
         return cast(Tensor, self.classifier(self.embed(x)))
 
 
 class MLP(nn.Module):
-    """Three linear layers, 128 wide, with ReLU between."""
+    """Three linear layers with ReLU between them; the hidden layers have 128 units."""
 
     def __init__(self, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
         super().__init__()
@@ -122,11 +130,12 @@ class MLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (B, num_classes) of images (B, C, H, W)."""
         return cast(Tensor, self.layers(x))
 
 
 class LeNet(nn.Module):
-    """LeNet-5 with ReLU and max pooling; one-channel images are padded to 32x32."""
+    """LeNet-5 with ReLU and max pooling; one-channel images are padded by 2 pixels."""
 
     def __init__(self, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
         super().__init__()
@@ -149,11 +158,12 @@ class LeNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (B, num_classes) of images (B, C, H, W)."""
         return cast(Tensor, self.layers(x))
 
 
 class AlexNet(nn.Module):
-    """The field's AlexNet for 32x32 images: five convolutions, one linear layer."""
+    """AlexNet for images of 32x32 pixels: five convolutions and one linear layer."""
 
     def __init__(self, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
         super().__init__()
@@ -179,6 +189,7 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (B, num_classes) of images (B, C, H, W)."""
         return cast(Tensor, self.layers(x))
 
 
@@ -210,6 +221,7 @@ class VGG11(nn.Module):
         self.classifier = nn.Linear(512 * height * breadth, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (B, num_classes) of images (B, C, H, W)."""
         return cast(Tensor, self.classifier(self.features(x).flatten(1)))
 
 
@@ -234,7 +246,7 @@ class _BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 with a 3x3 stem and no first pooling, for small images; instance norm."""
+    """ResNet-18 for small images: a 3x3 stem, no first pooling, instance norm by default."""
 
     def __init__(
         self, in_chans: int, num_classes: int, img_size: ImageSize, *, norm: str = "instance"
@@ -260,6 +272,7 @@ class ResNet18(nn.Module):
         self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (B, num_classes) of images (B, C, H, W)."""
         out = self.blocks(F.relu(self.norm1(self.conv1(x))))
         return cast(Tensor, self.classifier(self.pool(out).flatten(1)))
 

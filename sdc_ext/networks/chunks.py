@@ -1,4 +1,4 @@
-"""Batches in pieces that suit the device, where the network lets a batch be cut."""
+"""Splits batches into chunks that suit the device, where the network allows it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-# 64 images of 28x28: what was fastest on the CPUs measured (benchmarks/gm_step.py).
+# 64 images of 28x28 pixels were fastest on the CPUs measured (benchmarks/gm_step.py).
 _CHUNK_PIXELS = 64 * 28 * 28
 
 
 def default_chunk_size(images: Tensor, pixels: int | None = None) -> int:
-    """How many of these images to send through a network at once; on CPUs, ``pixels`` in all."""
+    """Returns how many of these images to pass through a network at once.
+
+    Args:
+        images: The images (B, C, H, W).
+        pixels: The number of pixels in a chunk on CPUs, by default 64 images of 28x28. Other
+            devices take the whole batch.
+    """
     if images.device.type != "cpu":
         return len(images)
     height, width = images.shape[2:]
@@ -21,7 +27,10 @@ def default_chunk_size(images: Tensor, pixels: int | None = None) -> int:
 
 
 def uses_batch_statistics(network: nn.Module) -> bool:
-    """Whether an image's output depends on the rest of its batch (training batch norm)."""
+    """Returns whether an image's output depends on the rest of its batch.
+
+    It does under batch norm in training mode or without running statistics.
+    """
     return any(
         isinstance(m, _BatchNorm) and (m.training or m.running_mean is None)
         for m in network.modules()
@@ -29,5 +38,5 @@ def uses_batch_statistics(network: nn.Module) -> bool:
 
 
 def split_batch(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parts of at most ``size`` images with their labels, in order."""
+    """Yields parts of at most ``size`` images with their labels, in order."""
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)

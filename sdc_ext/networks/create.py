@@ -1,7 +1,7 @@
-"""Networks by name: the field's own for small images, registered with timm, and all of timm's.
+"""Creates networks by name, and checks that they fit the data.
 
-``timm.create_model("dd_convnet", in_chans=1, num_classes=10, img_size=28)`` works once this
-module is imported; so does every other timm name through ``create_network``.
+The library's own networks are registered with timm, so once this module is imported,
+``timm.create_model("dd_convnet", in_chans=1, num_classes=10, img_size=28)`` works, too.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.architectures import ImageSize
 from sdc_ext.networks.registry import NETWORKS
 
-# Where the search for the size that a network wants looks, in pixels.
+# The image sizes in pixels that are tried in order to suggest one that a network takes.
 _SIZES = (8, 16, 32, 64, 96, 128, 224, 299)
 
 
 def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> nn.Module:
-    """A freshly initialised network; the initialisation uses torch's global generator.
+    """Returns a freshly initialised network, drawn from torch's global generator.
 
     Args:
-        spec: one of ours (``convnet``, ``lenet``, ``alexnet``, ``vgg11``, ``resnet18``,
-            ``mlp``), a registered one, or any timm name; ``timm:resnet18`` means timm's where
+        spec: A built-in network (``convnet``, ``lenet``, ``alexnet``, ``vgg11``, ``resnet18``,
+            ``mlp``), a registered one, or any timm name; ``timm:resnet18`` selects timm's where
             both have the name. Options follow as ``:key=value``, e.g.
             ``convnet:depth=4:norm=batch``.
-        in_chans: channels of the images.
-        num_classes: size of the output.
+        in_chans: The number of channels of the images.
+        num_classes: The number of classes.
         img_size: (height, width) in pixels.
 
     Raises:
-        InputError: if there is no such network or it does not take the options or the size.
+        InputError: If there is no such network, or it does not take the options or the size.
     """
     foreign = spec.startswith("timm:")
     name, *given = spec.removeprefix("timm:").split(":")
     options: dict[str, Any] = dict(_parse_option(spec, text) for text in given)
     for taken in {"in_chans", "num_classes", "img_size"} & set(options):
-        raise InputError(f"network {spec!r} sets {taken}, which the data decide: leave it out")
+        raise InputError(
+            f"network {spec!r} sets {taken}, which is determined by the data: leave it out"
+        )
     is_known = not foreign and name in NETWORKS
     if not (is_known or is_model(name)):
         ours = [] if foreign else NETWORKS.names()
@@ -60,7 +62,8 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
     if not isinstance(network, nn.Module):
         raise InputError(
-            f"network {spec!r} made a {type(network).__name__}: it must return an nn.Module"
+            f"network {spec!r} made a {type(network).__name__}: its function must return an "
+            "nn.Module"
         )
     return network
 
@@ -68,9 +71,11 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
 def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
     """Builds a network and runs it once, so that a bad choice fails before the work starts.
 
+    The arguments are those of [`create_network`][sdc_ext.networks.create_network].
+
     Raises:
-        InputError: as ``create_network``, or if it cannot take images of this size or gives
-            anything but logits; the size that a network that is not ours wants is named.
+        InputError: If ``create_network`` raises it, if the network does not take images of this
+            size (the message suggests one that it takes), or if it does not return logits.
     """
     try:
         _try_network(spec, in_chans, num_classes, img_size)
@@ -98,8 +103,8 @@ def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize
         raise InputError(f"network {spec!r} cannot take images of {shape}: {error}") from None
     if logits.shape != (2, num_classes):
         raise InputError(
-            f"network {spec!r} gives {tuple(logits.shape)} for 2 images of {num_classes} classes: "
-            f"it must give (2, {num_classes})"
+            f"network {spec!r} returns the shape {tuple(logits.shape)} for 2 images of "
+            f"{num_classes} classes: it must return logits (2, {num_classes})"
         )
 
 
@@ -114,7 +119,7 @@ def _takes(spec: str, in_chans: int, num_classes: int, side: int) -> bool:
 def _create_timm(name: str, img_size: ImageSize, options: dict[str, Any]) -> nn.Module:
     try:
         return create_model(name, img_size=img_size, **options)
-    except TypeError:  # convolutional networks take any size, and so no img_size
+    except TypeError:  # convolutional networks take any size and therefore no img_size
         return create_model(name, **options)
 
 

@@ -1,4 +1,4 @@
-"""What a network makes of images before its last layer: features."""
+"""Takes features, i.e. the input of a network's last linear layer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ from sdc_ext.errors import InputError
 
 @contextmanager
 def noted_features(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Notes what the last linear layer is given (B, D) at every call of the network, in graph.
+    """Records the features (B, D) of every call of the network, with their graphs.
 
-    Works with any network that ends in a linear layer, ours and timm's.
+    It works with any network that ends in a linear layer, built-in or not.
+
+    Args:
+        network: The network.
+
+    Returns:
+        A context manager that yields the list to which the features are appended.
 
     Raises:
-        InputError: if the network has none.
+        InputError: If the network has no linear layer.
     """
     linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
     if not linear:
-        raise InputError("the network has no linear layer to take features from: choose another")
+        raise InputError(
+            "the network has no linear layer to take features from: choose another network"
+        )
     noted: list[Tensor] = []
     handle = linear[-1].register_forward_pre_hook(lambda _, given: noted.append(given[0]))
     try:
@@ -33,16 +41,17 @@ def noted_features(network: nn.Module) -> Iterator[list[Tensor]]:
 
 @torch.inference_mode()
 def take_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """What the last linear layer is given of images (N, D), on the CPU.
+    """Returns the features (N, D) of all images, on the CPU.
 
-    The network is left in evaluation mode, in which an image's features are its own.
+    The network is left in evaluation mode, in which an image's features do not depend on its
+    batch.
 
     Args:
-        network: one of ours or of timm's.
-        batches: images (B, C, H, W), on its device.
+        network: Any network that ends in a linear layer.
+        batches: Batches of images (B, C, H, W), normalised, on the network's device.
 
     Raises:
-        InputError: if it has no linear layer.
+        InputError: If the network has no linear layer.
     """
     network.eval()
     with noted_features(network) as noted:

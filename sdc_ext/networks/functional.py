@@ -1,4 +1,4 @@
-"""A network as a function of one flat parameter vector, with its first and second derivatives."""
+"""Treats a network as a function of one flat parameter vector, with its derivatives."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _MOST_SHAPES = 4
 
 
 class FunctionalNetwork:
-    """``network`` at parameters theta (P,), concatenated in ``named_parameters()`` order.
+    """A network evaluated at any parameters theta (P,), in ``named_parameters()`` order.
 
-    Losses are sums over samples, so that a batch may be differentiated a part at a time.
+    Losses are sums over samples, so that a batch can be differentiated in parts.
 
     Args:
-        network: the architecture, in training mode or not; its own parameters are not used.
-        compile: compile the derivatives for the first four batch shapes (an even cut of a full
-            and of a short minibatch has no more); others run as they are, and so do networks
-            with batch norm.
+        network: The architecture, in training or evaluation mode. Its own parameters serve only
+            as ``initial_parameters``.
+        compile: Whether to compile the derivatives for the first four batch shapes. Full and
+            short minibatches, cut evenly, have no more than these. Further shapes, and networks
+            with batch norm, run without compilation.
 
     Attributes:
-        network: the architecture.
-        num_parameters: P.
+        network: The architecture.
+        num_parameters: The number of parameters P.
     """
 
     def __init__(self, network: nn.Module, *, compile: bool = False) -> None:
@@ -46,7 +47,7 @@ class FunctionalNetwork:
 
     @property
     def is_random(self) -> bool:
-        """Whether two calls on the same input differ (active dropout)."""
+        """Whether two calls with the same input differ (active dropout)."""
         rates = ("p", "drop_prob")  # torch's dropout and timm's stochastic depth
         return any(
             module.training and any(getattr(module, rate, 0.0) or 0.0 for rate in rates)
@@ -55,19 +56,25 @@ class FunctionalNetwork:
         )
 
     def initial_parameters(self) -> Tensor:
-        """The network's own parameters (P,), detached."""
+        """Returns the network's own parameters (P,), detached."""
         return parameters_to_vector(self.network.parameters()).detach()
 
     def __call__(self, theta: Tensor, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) at parameters ``theta`` (P,)."""
+        """Returns the logits (B, classes) of images (B, C, H, W) at parameters ``theta`` (P,)."""
         return self._logits(self._parts(theta), images)
 
     def loss(self, theta: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Sum of the cross-entropies; labels are (B,) int64 or (B, classes) probabilities."""
+        """Returns the summed cross-entropy of a batch, a scalar.
+
+        Args:
+            theta: Parameters (P,).
+            images: Images (B, C, H, W), normalised.
+            labels: Labels (B,) int64, or (B, classes) probabilities.
+        """
         return self._loss(self._parts(theta), images, labels)
 
     def gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """``g = grad_theta L`` (P,), detached."""
+        """Returns the gradient ``g = grad_theta L`` (P,) of the summed loss, detached."""
         theta, images, labels = theta.detach(), images.detach(), labels.detach()
         if self._may_compile("gradient", images):
             compiled = self._compiled_for(("gradient", images.shape), grad(self._loss))
@@ -78,16 +85,16 @@ class FunctionalNetwork:
         return torch.autograd.grad(loss, leaf)[0]
 
     def mean_gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Gradient of the mean loss over a batch of any size (P,), detached, a chunk at a time.
+        """Returns the gradient (P,) of the mean loss over a batch of any size, detached.
 
-        As [`mean_gradient`][sdc_ext.training.mean_gradient], at any parameters.
+        It is computed chunk by chunk, as by [`mean_gradient`][sdc_ext.training.mean_gradient].
         """
         whole = uses_batch_statistics(self.network)
         size = len(images) if whole else default_chunk_size(images)
         return self.summed_gradient(theta, split_batch(images, labels, size)) / len(images)
 
     def summed_gradient(self, theta: Tensor, parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-        """Sum of the gradients (P,) of (images, labels) parts, detached."""
+        """Returns the sum of the gradients (P,) over parts (images, labels), detached."""
         total = torch.zeros_like(theta)
         for images, labels in parts:
             total += self.gradient(theta, images, labels)
@@ -96,21 +103,22 @@ class FunctionalNetwork:
     def gradient_product(
         self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, *, hessian: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Derivatives of ``<u, g>`` with u (P,) constant, detached.
+        """Differentiates ``<u, g>`` for a constant vector u (P,); the results are detached.
 
-        By double backward; compiled, by forward-over-reverse, since compilers trace no double
-        backward. They agree up to rounding.
+        It uses double backward, or forward-over-reverse when compiled, since torch.compile cannot
+        trace double backward. The two agree up to rounding.
 
         Args:
-            theta: (P,).
-            images: (B, C, H, W).
-            labels: (B,) int64, or (B, classes) probabilities, which are differentiated too.
-            u: (P,).
-            hessian: whether to compute the derivative with respect to theta.
+            theta: Parameters (P,).
+            images: Images (B, C, H, W), normalised.
+            labels: Labels (B,) int64, or (B, classes) probabilities, by which ``<u, g>`` is
+                differentiated, too.
+            u: The vector (P,).
+            hessian: Whether to differentiate by theta.
 
         Returns:
-            With respect to images (B, C, H, W); labels (None where they are int64); and theta,
-            which is the Hessian-vector product ``H u`` (None where not asked for).
+            The derivatives by images (B, C, H, W); by labels (None if they are int64); and by
+            theta, which is the Hessian-vector product ``H u`` (None unless ``hessian``).
         """
         soft = labels.is_floating_point()
         theta, images, labels = theta.detach(), images.detach(), labels.detach()
@@ -132,7 +140,7 @@ class FunctionalNetwork:
     def _compiled_product(
         self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, hessian: bool
     ) -> list[Tensor]:
-        # Forward derivatives round at the scale of theta, so u is brought to it.
+        # Forward derivatives round relative to the scale of theta, so u is scaled to match it.
         length = torch.linalg.vector_norm(u)
         scale = torch.linalg.vector_norm(theta) / length if length > 0 else torch.ones_like(length)
         product = _product(self._loss, labels.is_floating_point(), hessian)
@@ -146,7 +154,7 @@ class FunctionalNetwork:
         return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
 
     def _copies(self, theta: Tensor) -> tuple[Tensor, ...]:
-        # Compilers refuse forward derivatives along views.
+        # torch.compile refuses forward derivatives along views.
         return tuple(part.clone() for part in self._parts(theta))
 
     def _logits(self, parts: tuple[Tensor, ...], images: Tensor) -> Tensor:
@@ -171,9 +179,10 @@ class FunctionalNetwork:
 def _product(
     loss: Callable[..., Tensor], soft: bool, hessian: bool
 ) -> Callable[..., tuple[Any, ...]]:
-    """Derivatives of ``<u, g>`` by images, labels if ``soft``, and parameters if ``hessian``.
+    """Returns a function that differentiates ``<u, g>`` by forward-over-reverse.
 
-    A function of (parameters, images, labels, u), with parameters and u as tuples of tensors.
+    It takes (parameters, images, labels, u), with parameters and u as tuples of tensors, and
+    returns the derivatives by images, by labels if ``soft``, and by parameters if ``hessian``.
     """
     argnums = ((1, 2) if soft else (1,)) + ((0,) if hessian else ())
 

@@ -1,4 +1,4 @@
-"""The field's networks for small images, registered with timm, and those of others, by name."""
+"""Registers networks: the library's own with timm, and users' networks by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _build(
 ) -> nn.Module:
     if pretrained:
         raise InputError("the dd_ networks have no pretrained weights: pass pretrained=False")
-    # timm hands these to every entry point.
+    # timm passes these to every entry point.
     for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         options.pop(name, None)
     size = (img_size, img_size) if isinstance(img_size, int) else (img_size[0], img_size[1])
@@ -35,46 +35,46 @@ def _build(
 # timm's decorator registers a function under its own name.
 @register_model
 def dd_convnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See [`ConvNet`][sdc_ext.networks.ConvNet]."""
+    """Returns a [`ConvNet`][sdc_ext.networks.ConvNet]."""
     return _build(ConvNet, pretrained, **kwargs)
 
 
 @register_model
 def dd_mlp(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See ``MLP``."""
+    """Returns an ``MLP``."""
     return _build(MLP, pretrained, **kwargs)
 
 
 @register_model
 def dd_lenet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See ``LeNet``."""
+    """Returns a ``LeNet``."""
     return _build(LeNet, pretrained, **kwargs)
 
 
 @register_model
 def dd_alexnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See ``AlexNet``."""
+    """Returns an ``AlexNet``."""
     return _build(AlexNet, pretrained, **kwargs)
 
 
 @register_model
 def dd_vgg11(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See ``VGG11``."""
+    """Returns a ``VGG11``."""
     return _build(VGG11, pretrained, **kwargs)
 
 
 @register_model
 def dd_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """See ``ResNet18``."""
+    """Returns a ``ResNet18``."""
     return _build(ResNet18, pretrained, **kwargs)
 
 
 def dd_networks() -> list[str]:
-    """Our networks, by the short names that the command line takes."""
+    """Returns the names of the built-in networks, as ``create_network`` takes them."""
     return [name.removeprefix("dd_") for name in list_models("dd_*")]
 
 
-# Is given channels, number of classes and image size, and options as keywords.
+# Takes channels, number of classes and image size, and options as keywords.
 NetworkMaker: TypeAlias = Callable[..., nn.Module]
 
 
@@ -94,19 +94,20 @@ NETWORKS: Registry[NetworkMaker] = Registry(
 
 
 def register_network(name: str, make: NetworkMaker) -> None:
-    """Lets every command and function that takes a network's name know another network.
+    """Registers a network under a name, for every command and function that takes such names.
 
-    Where timm has the name, too, ``timm:NAME`` means timm's. Packages register theirs without
-    being imported, by an entry point of the group ``sdc_ext.networks`` whose value is ``make``.
+    If timm has the name, too, ``timm:NAME`` still selects timm's. Packages can register networks
+    without being imported, by an entry point of the group ``sdc_ext.networks`` whose value is
+    ``make``.
 
     Args:
-        name: What the network is called.
+        name: The name: letters, digits, and any of ``_``, ``-`` and ``.``.
         make: Called as ``make(in_chans, num_classes, img_size)``, with ``img_size`` as (height,
-            width) in pixels, returns a freshly initialised network. Options in a name, as in
+            width) in pixels, it returns a freshly initialised network. Options in a name, as in
             ``name:width=64``, are passed as keywords.
 
     Raises:
-        InputError: If one of ours has the name, or it cannot be one.
+        InputError: If a built-in network has the name, or it contains other characters.
     """
     if re.fullmatch(r"[\w.-]+", name) is None:
         raise InputError(f"{name!r} cannot name a network: use letters, digits, and any of _ - .")
@@ -114,27 +115,28 @@ def register_network(name: str, make: NetworkMaker) -> None:
 
 
 def network_name(source: str | NetworkMaker) -> str:
-    """The name of a network that is given by name or as what makes it.
+    """Returns the name of a network that is given by name or as a function that makes it.
 
     Args:
-        source: A name, which is returned; or a function or class as ``register_network``
+        source: A name, which is returned as it is; or a function or class as ``register_network``
             takes it, which is registered under its own name.
 
     Raises:
-        InputError: If it has no name of its own, one of ours has the name, or it is a network.
+        InputError: If the function has no name, a built-in network has its name, or ``source`` is
+            a network rather than a function.
     """
     if isinstance(source, str):
         return source
     if isinstance(source, nn.Module) or not callable(source):
         raise InputError(
-            f"a {type(source).__name__} does not make networks: pass a network's name, or a "
+            f"a {type(source).__name__} does not make networks: pass the name of a network, or a "
             "function of (in_chans, num_classes, img_size)"
         )
     name = getattr(source, "__name__", "<unnamed>")
     if name.startswith("<"):
         raise InputError(
-            f"{source!r} has no name of its own: register it with register_network, and pass "
-            "that name"
+            f"{source!r} has no name of its own: register it with register_network, and pass the "
+            "name that you choose"
         )
     register_network(name, source)
     return str(name)
