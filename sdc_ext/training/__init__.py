@@ -1,4 +1,4 @@
-"""Training networks, and the gradients that training is made of."""
+"""Trains networks, and computes the gradients that training and matching use."""
 
 from sdc_ext.training.epochs import accuracy as accuracy
 from sdc_ext.training.epochs import train_epoch as train_epoch

@@ -1,4 +1,4 @@
-"""One pass over a labelled set, and the accuracy of what it trained."""
+"""Trains a network for one epoch, and measures its accuracy."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def train_epoch(
     augmentation: Augmentation,
     batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> None:
-    """One pass over a labelled set in random order, each image augmented on its own.
+    """Trains on a labelled set once, in random order; each image is augmented independently.
 
     Args:
-        network: in training mode.
-        optimizer: over its parameters.
-        images: (N, C, H, W), normalised, on the network's device.
-        labels: (N,) int64, or (N, classes) probabilities.
-        batch_size: images a step.
-        augmentation: drawn anew for every batch.
-        batch_loss: how to compute a chunk.
+        network: The network, in training mode.
+        optimizer: The optimiser of its parameters.
+        images: Images (N, C, H, W), normalised, on the network's device.
+        labels: Labels (N,) int64, or (N, classes) probabilities.
+        batch_size: The number of images per step; the last batch may be smaller.
+        augmentation: The augmentation, drawn anew for every batch.
+        batch_loss: Computes the loss of each chunk of a batch.
     """
     height, width = images.shape[2:]
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -51,26 +51,28 @@ def accuracy(
     batches: Sequence[tuple[Tensor, Tensor]],
     batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> float:
-    """Share of correctly classified images, in [0, 1].
+    """Returns the fraction of correctly classified images, in [0, 1].
 
     Args:
-        network: put into evaluation mode by this call.
-        batches: (images (B, C, H, W), labels (B,)) pairs, normalised and on its device.
-        batch_loss: how to compute a batch.
+        network: The network, which this call puts into evaluation mode.
+        batches: Pairs of images (B, C, H, W) and labels (B,), normalised, on the network's
+            device.
+        batch_loss: Counts the correct images of each batch.
     """
     network.eval()
     correct = sum(batch_loss.count_correct(network, x, y) for x, y in batches)
     return correct / sum(len(y) for _, y in batches)
 
 
-# Images at once away from CPUs, where whole batches are best but must fit.
+# The number of images at once on accelerators, where the whole set would be fastest but may not
+# fit into memory.
 _AT_ONCE = 1024
 
 
 def normalized_batches(
     data: RealData, split: Split, device: torch.device
 ) -> list[tuple[Tensor, Tensor]]:
-    """A split as (images (B, C, H, W), labels (B,)) pairs, normalised and on the device."""
+    """Returns a split as pairs of images (B, C, H, W) and labels (B,), normalised, on a device."""
     size = default_chunk_size(split.images[:_AT_ONCE].to(device))
     return [
         (data.normalize(x.to(device)), y.to(device))

@@ -1,7 +1,7 @@
-"""Gradients and training on a set of images, a cache-sized chunk at a time.
+"""Computes gradients of a batch's mean loss, in chunks that fit the cache.
 
-The gradient of a mean loss is the sum of its chunks' gradients. On CPUs chunks take less memory
-and are faster than the whole batch; on accelerators the whole batch is the default.
+The gradient of a mean loss is the weighted sum of its chunks' gradients. On CPUs chunks take less
+memory and are faster than the whole batch; on accelerators the whole batch is the default.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
 
-# Of a network's output (B, classes) and labels.
+# Maps a network's output (B, classes) and labels to a scalar.
 _Sum: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 class BatchLoss:
-    """Cross-entropies of a batch and how much of it is right, in a chosen precision and compiled.
+    """Computes the summed cross-entropy of a batch, optionally in bfloat16 and compiled.
 
-    For gradients that are not differentiated again: double backward in bfloat16 is a tenth off.
+    It is meant for gradients that are not differentiated again, since double backward in bfloat16
+    has relative errors of about a tenth.
 
     Args:
-        bf16: compute the network in bfloat16; parameters and gradients stay as they are.
-        compile: compile the network for the shape that comes first; others run as they are, and
-            so do networks with batch norm. Fresh networks of one architecture share the code.
+        bf16: Whether to compute the network in bfloat16; parameters and gradients keep their
+            precision.
+        compile: Whether to compile the network for the shape of the first batch. Other shapes,
+            and networks with batch norm, run without compilation. New networks of the same
+            architecture share the compiled code.
     """
 
     def __init__(self, *, bf16: bool = False, compile: bool = False) -> None:
@@ -40,18 +43,24 @@ class BatchLoss:
         self._compiled: dict[_Sum, tuple[torch.Size, Callable[..., Tensor]]] = {}
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """The summed loss (scalar) of images (B, C, H, W) and labels (B,) or (B, classes)."""
+        """Returns the summed cross-entropy of a batch, a scalar with its graph.
+
+        Args:
+            network: The network.
+            images: Images (B, C, H, W), normalised.
+            labels: Labels (B,) int64, or (B, classes) probabilities.
+        """
         return self._compute(_summed_loss, network, images, labels)
 
     def count_correct(self, network: nn.Module, images: Tensor, labels: Tensor) -> int:
-        """How many of images (B, C, H, W) the network gives their labels (B,)."""
+        """Returns how many of the images (B, C, H, W) are classified as their labels (B,)."""
         return int(self._compute(_correct, network, images, labels))
 
     def _compute(self, what: _Sum, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
             if self._compile and not any(isinstance(m, _BatchNorm) for m in network.modules()):
                 if what not in self._compiled:
-                    # Of a copy, since the network itself will go on to another mode.
+                    # The copy keeps the mode that was compiled when the network changes its own.
                     function = partial(_functional, what, copy.deepcopy(network))
                     self._compiled[what] = images.shape, torch.compile(function, dynamic=False)
                 shape, compiled = self._compiled[what]
@@ -85,21 +94,21 @@ def mean_gradient(
     chunk_size: int | None = None,
     batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> tuple[Tensor, ...]:
-    """Gradient of the mean cross-entropy over a batch, detached.
+    """Returns the gradient of the mean cross-entropy over a batch, detached.
 
     ``grad_theta 1/B sum_i L(x_i, y_i; theta)``
 
     Args:
-        network: its parameters that require gradients are differentiated.
-        images: (B, C, H, W), normalised.
-        labels: (B,) int64, or (B, classes) probabilities.
-        chunk_size: images at once; by default what suits the device. Networks that use batch
-            statistics always see the whole batch.
-        batch_loss: how to compute a chunk.
+        network: The network; the gradient is by its parameters that require gradients.
+        images: Images (B, C, H, W), normalised.
+        labels: Labels (B,) int64, or (B, classes) probabilities.
+        chunk_size: The number of images at once; by default it depends on the device. Networks
+            that use batch statistics always see the whole batch.
+        batch_loss: Computes the loss of each chunk.
 
     Returns:
-        One tensor a parameter, in the order of ``network.parameters()``; equal for any
-        ``chunk_size`` up to rounding.
+        One tensor per parameter, in the order of ``network.parameters()``. The result does not
+        depend on ``chunk_size``, up to rounding.
     """
     if uses_batch_statistics(network):
         chunk_size = len(images)
@@ -120,7 +129,18 @@ def mean_gradient(
 def differentiable_gradient(
     network: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, ...]:
-    """As ``mean_gradient``, in graph: it can be differentiated with respect to images."""
+    """Returns the gradient of the mean cross-entropy over a batch, with its graph.
+
+    It can be differentiated with respect to the images, which matching losses need.
+
+    Args:
+        network: The network; the gradient is by its parameters that require gradients.
+        images: Images (B, C, H, W), normalised.
+        labels: Labels (B,) int64, or (B, classes) probabilities.
+
+    Returns:
+        One tensor per parameter, in the order of ``network.parameters()``.
+    """
     parameters = [p for p in network.parameters() if p.requires_grad]
     loss = F.cross_entropy(network(images), labels)
     return torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)

@@ -1,4 +1,4 @@
-"""Networks trained on real data, through which samples are looked at."""
+"""Trains networks on the real data, whose features or mistakes are then used to rank samples."""
 
 from __future__ import annotations
 
@@ -23,16 +23,23 @@ Batches: TypeAlias = Sequence[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Probe:
-    """How networks are trained through which real data are looked at.
+    """Hyper-parameters for training a network on the real data, in order to rank samples.
+
+    Attributes:
+        network: The name of the network; see
+            [`create_network`][sdc_ext.networks.create_network].
+        train_epochs: The number of epochs, above 0.
+        lr_net: The learning rate of SGD, above 0.
+        batch_train: The number of real images per step, above 0.
 
     Raises:
-        InputError: if a number is not above 0.
+        InputError: If a number is not above 0.
     """
 
-    network: str = option("convnet", "network that looks at the real images")
-    train_epochs: int = option(20, "epochs on the real data")
-    lr_net: float = option(0.01, "its learning rate")
-    batch_train: int = option(256, "real images a step")
+    network: str = option("convnet", "network that is trained on the real images")
+    train_epochs: int = option(20, "epochs on the real images")
+    lr_net: float = option(0.01, "learning rate of that network")
+    batch_train: int = option(256, "real images per step")
 
     def __post_init__(self) -> None:
         check_positive(self, "train_epochs", "lr_net", "batch_train")
@@ -48,16 +55,19 @@ def train_probe(
     index: int = 0,
     on_epoch: Callable[[nn.Module], object],
 ) -> nn.Module:
-    """A network trained on real images.
+    """Trains a network on real images.
 
     Args:
-        data: decides what the network takes and gives.
-        probe: how it is trained.
-        batches: images (B, C, H, W), normalised, with labels (B,), on the device.
-        seed: of its initialisation and of the order of images.
-        device: where it is trained.
-        index: which of several of this seed.
-        on_epoch: called with the network after every epoch.
+        data: The real data, which determine the network's input shape and number of classes.
+        probe: The hyper-parameters.
+        batches: Pairs of images (B, C, H, W), normalised, and labels (B,), on the device.
+        seed: Seeds the initialisation and the order of the images.
+        device: The device on which the network is trained.
+        index: The number of the network, among several with the same seed.
+        on_epoch: Called with the network after every epoch.
+
+    Returns:
+        The trained network, on the device.
     """
     seed_torch(seed, "probe", index)
     network = create_network(probe.network, *data.network_shape)

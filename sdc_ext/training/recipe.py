@@ -1,4 +1,4 @@
-"""How a network is trained on a distilled set before it is tested."""
+"""Trains networks on distilled sets, with the schedule of the original repositories."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from sdc_ext.training.gradients import BatchLoss
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How the originals train a network on a distilled set before testing it.
+    """Hyper-parameters for training a network on a distilled set before testing it.
+
+    The schedule is that of the original repositories.
 
     Attributes:
-        epochs: E; there are E + 1 passes, and the rate drops tenfold after pass E // 2 + 1.
-        lr: learning rate of the first half.
-        momentum: of SGD; its memory is lost when the rate drops, as in the originals.
-        weight_decay: of SGD.
-        batch_size: images a step.
-        augmentation: see [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
-        align_corners: of its scale and rotate.
+        epochs: The nominal number of epochs E. There are E + 1 passes over the set, and the
+            learning rate drops tenfold after E // 2 + 2 of them.
+        lr: The learning rate before the drop.
+        momentum: The momentum of SGD. It restarts from zero when the rate drops, as in the
+            original code.
+        weight_decay: The weight decay of SGD.
+        batch_size: The number of images per step.
+        augmentation: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
+        align_corners: See [`SiameseAugmentation`][sdc_ext.augment.SiameseAugmentation].
     """
 
     epochs: int
@@ -42,14 +46,14 @@ def train_from_scratch(
     recipe: TrainingRecipe,
     batch_loss: BatchLoss,
 ) -> None:
-    """Trains a network on a distilled set by the originals' schedule.
+    """Trains a network on a distilled set with the schedule of the original repositories.
 
     Args:
-        network: freshly initialised.
-        images: (N, C, H, W), normalised, on its device.
-        labels: (N,) int64, or (N, classes) probabilities.
-        recipe: see [`TrainingRecipe`][sdc_ext.training.TrainingRecipe].
-        batch_loss: how to compute a batch.
+        network: The network, freshly initialised.
+        images: Images (N, C, H, W), normalised, on the network's device.
+        labels: Labels (N,) int64, or (N, classes) probabilities.
+        recipe: The hyper-parameters.
+        batch_loss: Computes the loss of each chunk of a batch.
     """
     augmentation = parse_augmentation(recipe.augmentation, align_corners=recipe.align_corners)
 
