@@ -1,4 +1,4 @@
-"""Matching losses, and the differentiable inner loop of trajectory matching."""
+"""Computes matching losses, and differentiates the inner loop of trajectory matching."""
 
 from sdc_ext.matching.adjoints import Adjoint as Adjoint
 from sdc_ext.matching.adjoints import Direct as Direct

@@ -1,15 +1,17 @@
-"""Adjoints: the ways to differentiate the inner loop of trajectory matching.
+"""Differentiates the inner loop of trajectory matching by one of several adjoints.
 
 ``theta_{n+1} = theta_n - lr * g_n`` with ``g_n = grad_theta L(A(B_n); theta_n)``, for n < N.
 
-An adjoint is a small immutable object that unrolls such a loop. ``Recompute`` is the one to
-use; ``Direct`` is exact, too, at the memory of the whole graph; ``Tesla`` is an
-approximation.
+An adjoint is a small immutable object that unrolls such a loop. Use ``Recompute``. ``Direct`` is
+exact, too, but keeps the whole graph in memory; ``Tesla`` is an approximation.
 
-The algebra of recomputing: let v be the cotangent of theta_{n+1} and w_n that of ||g_n||, and
-``u = -lr * v + w_n * g_n / ||g_n||``. The derivatives of ``<u, g_n>`` with respect to images and
-labels are the step's part of theirs, and the one with respect to theta_n, ``H_n u``, is added
-to v. Likewise ``d lr -= <g_n, v>``. So the correction costs one vector addition a step.
+``Recompute`` works as follows. Let v be the cotangent of theta_{n+1}, i.e. the derivative of the
+outer loss with respect to it, let w_n be the cotangent of ||g_n||, and let
+``u = -lr * v + w_n * g_n / ||g_n||``, which is the cotangent of g_n. The derivatives of
+``<u, g_n>`` by images and labels are the contributions of step n to theirs. Its derivative by
+theta_n is the Hessian-vector product ``H_n u``; adding it to v gives the cotangent of theta_n.
+The step contributes ``-<g_n, v>`` to the derivative by lr. The norms enter through u alone, so
+the correction costs one vector addition per step.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from sdc_ext.matching.minibatches import Minibatch
 from sdc_ext.networks.chunks import default_chunk_size, uses_batch_statistics
 from sdc_ext.networks.functional import FunctionalNetwork
 
-# 16 images of 32x32: fast on the CPUs measured, and small (benchmarks/tm_step.py).
+# 16 images of 32x32 pixels need little memory and were fast on the CPUs measured
+# (benchmarks/tm_step.py).
 _CHUNK_PIXELS = 16 * 32 * 32
 
 
@@ -55,13 +58,13 @@ class Share:
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """What an adjoint unrolls.
+    """The inner loop that an adjoint unrolls.
 
     Attributes:
         student: The network.
-        params: Its parameters theta_0 (P,).
-        images: The synthetic set (n, C, H, W), normalised.
-        labels: (n,) int64, or (n, classes) probabilities.
+        params: Its initial parameters theta_0 (P,).
+        images: Synthetic images (n, C, H, W), normalised.
+        labels: Labels (n,) int64, or (n, classes) probabilities.
         lr: The step size, a scalar tensor.
         batches: One minibatch for each inner step.
     """
@@ -79,15 +82,15 @@ class Adjoint(ABC):
 
     @abstractmethod
     def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
-        """The parameters theta_N (P,) and the norms (N,) of [`unroll`][sdc_ext.matching.unroll]."""
+        """Returns theta_N (P,) and the norms (N,), as [`unroll`][sdc_ext.matching.unroll] does."""
 
 
 @dataclass(frozen=True)
 class Direct(Adjoint):
-    """Exact: keeps the graph of all inner steps, as MTT's code does.
+    """Exact; keeps the graph of all inner steps, as MTT's code does.
 
     Its results can be differentiated any number of times, and networks may use dropout. Memory
-    grows with N times the minibatch, and every process computes the whole loop.
+    grows with N times the size of a minibatch, and every process computes the whole loop.
 
     Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories",
     Algorithm 1.
@@ -110,7 +113,7 @@ class Direct(Adjoint):
 
 @dataclass(frozen=True)
 class _StepByStep(Adjoint):
-    """What the adjoints share that compute each step again on the way back."""
+    """The base of the adjoints that recompute each step in the backward pass."""
 
     chunk_size: int | None = None
     share: Share = Share()
@@ -125,8 +128,8 @@ class _StepByStep(Adjoint):
         """See [`Adjoint`][sdc_ext.matching.Adjoint]."""
         if loop.student.is_random:
             raise InputError(
-                f"adjoint {type(self).__name__.lower()!r} computes each step again, which dropout "
-                "makes another step: switch dropout off in the network, or use adjoint 'direct'"
+                f"adjoint {type(self).__name__.lower()!r} recomputes each step, which dropout "
+                "would change: switch dropout off in the network, or use adjoint 'direct'"
             )
         sweep = _Sweep(loop.student, loop.batches, self._hessian, self.chunk_size, self.share)
         final, norms = _Unroll.apply(sweep, loop.params, loop.images, loop.labels, loop.lr)
@@ -135,22 +138,23 @@ class _StepByStep(Adjoint):
 
 @dataclass(frozen=True)
 class Recompute(_StepByStep):
-    """Exact, in constant memory: computes each step again on the way back (recommended).
+    """Exact, in constant memory; recomputes each step in the backward pass (recommended).
 
-    It goes through a minibatch a chunk at a time, so that memory depends neither on N nor on the
-    size of the minibatch. The way back costs a second pass of gradients and a Hessian-vector
-    product for each step. Its results can be differentiated once, and networks with dropout are
-    refused, since their steps cannot be computed again.
+    It processes a minibatch in chunks, so that memory depends neither on N nor on the size of the
+    minibatch. The backward pass costs a second gradient and a Hessian-vector product per step.
+    Its results can be differentiated once. Networks with dropout are refused, since their steps
+    cannot be recomputed.
 
     Args:
         chunk_size: The number of images at once; by default 16 of 32x32 pixels on CPUs and all
-            elsewhere. Networks that use batch statistics see the whole minibatch.
+            of them elsewhere. Networks that use batch statistics see the whole minibatch.
         share: The part of each minibatch that this process computes; by default all of it.
 
     Raises:
         InputError: If ``chunk_size`` is below 1.
 
-    Reference: the SDC paper, Eq. 5 and 12, for what is differentiated; the module for how.
+    Reference: the SDC paper, Eq. 5 and 12, for the function that is differentiated; the
+    docstring of this module derives its derivatives.
     """
 
     _hessian = True
@@ -158,10 +162,10 @@ class Recompute(_StepByStep):
 
 @dataclass(frozen=True)
 class Tesla(_StepByStep):
-    """An approximation: holds every theta_n constant, so that no Hessian term is left.
+    """An approximation; treats every theta_n as constant, so that no Hessian term remains.
 
-    It costs less than ``Recompute``, whose arguments, limits and memory it has, and agrees
-    with it for a single step. With more steps the gradients of images and labels differ.
+    It costs less than ``Recompute`` and has the same arguments, limits and memory. The two agree
+    for a single step; with more steps, the gradients by images and labels differ.
 
     Args:
         chunk_size: See [`Recompute`][sdc_ext.matching.Recompute].
@@ -178,7 +182,7 @@ class Tesla(_StepByStep):
 
 
 class _Unroll(torch.autograd.Function):
-    """Hands a sweep's derivatives to autograd."""
+    """Passes a sweep's derivatives to autograd."""
 
     @staticmethod
     def forward(
@@ -199,7 +203,7 @@ class _Unroll(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Sweep:
-    """The way forward and back through all inner steps."""
+    """The forward and the backward pass through all inner steps."""
 
     student: FunctionalNetwork
     batches: Sequence[Minibatch]
@@ -230,7 +234,16 @@ class _Sweep:
         v: Tensor | None,
         w: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """Cotangents of params, images, labels and lr from those of theta_N and the norms."""
+        """Returns the cotangents of params, images, labels and lr.
+
+        Args:
+            trail: theta_n and g_n of all steps.
+            images: Synthetic images (n, C, H, W).
+            labels: Labels (n,) int64, or (n, classes) probabilities.
+            lr: The step size, a scalar tensor.
+            v: The cotangent of theta_N (P,); None for zero.
+            w: The cotangents of the norms (N,); None for zero.
+        """
         by_images, by_lr = torch.zeros_like(images), torch.zeros_like(lr)
         by_labels = torch.zeros_like(labels) if labels.is_floating_point() else None
         v = torch.zeros_like(trail.read(0)[0]) if v is None else v
@@ -239,7 +252,7 @@ class _Sweep:
             by_lr -= torch.dot(g, v)
             u = -lr * v
             norm = torch.linalg.vector_norm(g)
-            if w is not None and norm > 0:  # at zero the norm's derivative is taken as zero
+            if w is not None and norm > 0:  # the norm's derivative at zero is defined as zero
                 u += w[n] / norm * g
             by_rows, by_row_labels, by_theta = self._step_back(
                 batch, theta, u, images[batch.rows], labels[batch.rows]
@@ -254,21 +267,27 @@ class _Sweep:
     def _step_back(
         self, batch: Minibatch, theta: Tensor, u: Tensor, images: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Derivatives of ``<u, g>`` by a minibatch's images, its labels and theta (``H u``)."""
-        # An augmentation is drawn for a whole minibatch, so it is differentiated around the chunks
-        # and not in them. Its graph is small beside the network's.
+        """Differentiates ``<u, g>`` by a minibatch's images, its labels and theta (``H u``)."""
+        # By the chain rule, <u, g> is differentiated by the augmented images first, in chunks,
+        # and then through the augmentation, once for the whole minibatch, since it was drawn for
+        # the whole of it. Only the augmentation's graph, which is small compared with the
+        # network's, is therefore alive for all images at the same time.
         with torch.enable_grad():
             leaf = images.detach().requires_grad_()
             augmented = batch.replay(leaf)
-        # g is a mean over the whole minibatch, and the student's derivatives are those of sums.
+        # g is the mean gradient over the minibatch, whereas the student differentiates sums. As
+        # <u, g> is linear in u, dividing u once gives the mean's derivatives, whatever the chunks.
         u = u / len(batch.rows)
-        # A process leaves zeros at the chunks of others, so that sums over processes put the parts
-        # together. All processes must come to all sums, in the same order.
+        # <u, g> is a sum over images. Its derivative by theta, H u, is therefore a sum over
+        # chunks; its derivatives by images and labels consist of one part per chunk. A process
+        # computes only its own chunks and leaves zeros for the others', so that the sum over
+        # processes is the whole of all three. All processes have to call the sums in the same
+        # order, even a process without chunks.
         product = torch.zeros_like(u)
         by_augmented = torch.zeros_like(augmented)
         by_labels = torch.zeros_like(labels)
         chunks = self._chunks(augmented.detach(), labels)
-        into = self._chunks(by_augmented, by_labels)  # views, through which the two are filled
+        into = self._chunks(by_augmented, by_labels)  # views, whose filling fills the two tensors
         for (x, y), (by_x, by_y) in zip(chunks, into, strict=True):
             part, label_part, by_theta = self.student.gradient_product(
                 theta, x, y, u, hessian=self.hessian
@@ -284,13 +303,13 @@ class _Sweep:
         return by_images, by_labels, self.share.reduce(product) if self.hessian else None
 
     def _chunks(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """This process's chunks, as even as they can be, so that few shapes occur."""
+        """Returns this process's chunks, as even as possible, so that few shapes occur."""
         if uses_batch_statistics(self.student.network):
             parts = [(images, labels)]
         else:
             size = self.chunk_size or default_chunk_size(images, _CHUNK_PIXELS)
             count = -(-len(images) // size)
-            # As many for every process, if there are enough images.
+            # The same number for every process, if there are enough images.
             count = min(-(-count // self.share.count) * self.share.count, len(images))
             pieces = (torch.tensor_split(t, count) for t in (images, labels))
             parts = list(zip(*pieces, strict=True))
@@ -298,10 +317,11 @@ class _Sweep:
 
 
 class _Trail:
-    """theta_n and g_n of all steps.
+    """Stores theta_n and g_n of all steps.
 
-    On CPUs they lie in a temporary file, which takes no measurable time and keeps memory flat in
-    N; elsewhere in the device's memory, since copying would hold the device up.
+    On CPUs they are kept in a temporary file, which takes no measurable time and makes memory
+    independent of N. Elsewhere they stay in the device's memory, since copying would delay the
+    device.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -313,6 +333,7 @@ class _Trail:
             self._file = tempfile.TemporaryFile(buffering=0, prefix="sdc-ext-")  # noqa: SIM115
 
     def append(self, theta: Tensor, g: Tensor) -> None:
+        """Adds a step's parameters and gradient, (P,) each."""
         if self._file is None:
             self._kept.append((theta, g))
         else:
@@ -320,6 +341,7 @@ class _Trail:
                 tensor.numpy().tofile(self._file)
 
     def read(self, n: int) -> tuple[Tensor, Tensor]:
+        """Returns the parameters and the gradient of step n, (P,) each."""
         if self._file is None:
             return self._kept[n]
         row = 2 * self._count

@@ -1,4 +1,4 @@
-"""Distances between gradients, and between parameters: the matching losses of the field."""
+"""Implements the matching losses: distances between gradients, parameters and features."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _EPS = 1e-6
 
 
 def layerwise_cosine(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
-    """Sum over weight tensors and output rows of ``1 - <r, s> / (|r| |s| + 1e-6)``.
+    """Returns the sum of ``1 - <r, s> / (|r| |s| + 1e-6)`` over all rows of all weight tensors.
 
-    One-dimensional tensors (biases and norm parameters) are left out, as in the original.
+    A row is the gradient r (real) or s (synthetic) of the weights of one output unit.
+    One-dimensional tensors (biases and norm parameters) are left out, as in DC's code.
 
     Args:
-        gw_syn: synthetic gradients, one tensor of shape (out, ...) a parameter.
-        gw_real: real gradients of the same shapes.
+        gw_syn: Synthetic gradients, one tensor (out, ...) per parameter.
+        gw_real: Real gradients of the same shapes.
 
     Returns:
         A scalar tensor.
@@ -41,22 +42,36 @@ def layerwise_cosine(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Ten
 
 
 def squared_error(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
-    """Sum of squared differences over all parameters ("mse" in the originals, though a sum)."""
+    """Returns the sum of squared differences over all parameters, a scalar tensor.
+
+    Args:
+        gw_syn: Synthetic gradients, one tensor per parameter.
+        gw_real: Real gradients of the same shapes.
+
+    Reference: called "mse" in DC's code, although it is a sum.
+    """
     return (_flat(gw_syn) - _flat(gw_real)).square().sum()
 
 
 def cosine(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor]) -> Tensor:
-    """``1 - <r, s> / (|r| |s| + 1e-6)`` of the two gradients as one vector each ("cos")."""
+    """Returns ``1 - <r, s> / (|r| |s| + 1e-6)`` of the whole gradients, a scalar tensor in [0, 2].
+
+    Args:
+        gw_syn: Synthetic gradients, one tensor per parameter; s is their concatenation.
+        gw_real: Real gradients of the same shapes; r is their concatenation.
+
+    Reference: called "cos" in DC's code.
+    """
     return _cosine(_flat(gw_syn), _flat(gw_real))
 
 
 def parameter_distance(params: Tensor, target: Tensor, start: Tensor) -> Tensor:
-    """``||theta_N - theta_target||^2 / ||theta_start - theta_target||^2``, a scalar.
+    """Returns ``||theta_N - theta_target||^2 / ||theta_start - theta_target||^2``, a scalar tensor.
 
     Args:
-        params: the student's parameters (P,) after the inner loop.
-        target: the expert's (P,), some epochs later.
-        start: where both began (P,).
+        params: The student's parameters theta_N (P,) after the inner loop.
+        target: The expert's parameters (P,) some epochs after the start.
+        start: The expert's parameters (P,) from which the student started.
 
     Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories",
     Eq. 2; the SDC paper, Eq. 4.
@@ -65,11 +80,11 @@ def parameter_distance(params: Tensor, target: Tensor, start: Tensor) -> Tensor:
 
 
 def mean_feature_distance(syn: Tensor, real: Tensor) -> Tensor:
-    """``sum_c ||real_c - syn_c||^2``, a scalar.
+    """Returns ``sum_c ||real_c - syn_c||^2`` over classes c, a scalar tensor.
 
     Args:
-        syn: a class's mean features of synthetic images a row (classes, D).
-        real: of real images.
+        syn: Mean features of the synthetic images, one row per class (classes, D).
+        real: Mean features of the real images (classes, D).
 
     Reference: Zhao and Bilen, "Dataset Condensation with Distribution Matching", Eq. 6.
     """
@@ -84,10 +99,10 @@ DISTANCES: dict[str, GradientDistance] = {
 
 
 def gradient_distance(dis_metric: str) -> GradientDistance:
-    """The distance of that name, under the originals' names.
+    """Returns the distance that DC's code calls by this name.
 
     Raises:
-        InputError: for a name that is not in ``DISTANCES``.
+        InputError: If ``DISTANCES`` does not have the name.
     """
     return DISTANCES[check_choice("dis_metric", dis_metric, DISTANCES)]
 

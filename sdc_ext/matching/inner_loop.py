@@ -1,4 +1,4 @@
-"""The inner loop of trajectory matching as a differentiable function."""
+"""Unrolls the inner loop of trajectory matching as a differentiable function."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ def unroll(
 
     Args:
         student: The network.
-        params: Its parameters theta_0 (P,).
-        images: The synthetic set (n, C, H, W), normalised.
-        labels: (n,) int64, or (n, classes) probabilities.
+        params: Its initial parameters theta_0 (P,).
+        images: Synthetic images (n, C, H, W), normalised.
+        labels: Labels (n,) int64, or (n, classes) probabilities.
         lr: The step size, a scalar tensor.
         batches: One minibatch for each inner step.
-        adjoint: How the loop is differentiated: [`Recompute`][sdc_ext.matching.Recompute],
-            [`Direct`][sdc_ext.matching.Direct] or [`Tesla`][sdc_ext.matching.Tesla]. It changes
-            gradients only where it is ``Tesla``.
+        adjoint: The way to differentiate the loop: [`Recompute`][sdc_ext.matching.Recompute],
+            [`Direct`][sdc_ext.matching.Direct] or [`Tesla`][sdc_ext.matching.Tesla]. The first
+            two give the same gradients; ``Tesla`` approximates them.
 
     Returns:
-        theta_N (P,) and the gradient norms (N,), ``||g_n||_2``. Both are differentiable once
-        (``Direct``: any number of times) with respect to params, images, labels and lr.
+        The final parameters theta_N (P,) and the gradient norms ``||g_n||_2`` (N,). Both can be
+        differentiated once (with ``Direct``, any number of times) with respect to params,
+        images, labels and lr.
 
     Raises:
-        InputError: For something else than an adjoint, or a network with dropout, whose steps
-            ``Recompute`` and ``Tesla`` cannot compute again.
+        InputError: If ``adjoint`` is not an adjoint, or the network uses dropout, whose steps
+            ``Recompute`` and ``Tesla`` cannot recompute.
 
     Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories",
     Algorithm 1; Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant
@@ -51,6 +52,7 @@ def unroll(
     """
     if not isinstance(adjoint, Adjoint):
         raise InputError(
-            f"adjoint must be Recompute(), Direct() or Tesla() of sdc_ext.matching, got {adjoint!r}"
+            "adjoint must be Recompute(), Direct() or Tesla() from sdc_ext.matching, got "
+            f"{adjoint!r}"
         )
     return adjoint.unroll(InnerLoop(student, params, images, labels, lr, batches))

@@ -1,4 +1,4 @@
-"""The minibatches of the inner loop, drawn as the originals draw them."""
+"""Draws the minibatches of the inner loop, in the order of MTT's code."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Minibatch:
     """The synthetic images of one inner step.
 
     Attributes:
-        rows: (B,) int64, which images of the synthetic set.
-        replay: the augmentation drawn for them; it gives the same on every call.
+        rows: The images' positions in the synthetic set (B,), int64.
+        replay: The augmentation drawn for them; it gives the same result on every call.
     """
 
     rows: Tensor
@@ -24,7 +24,7 @@ class Minibatch:
 
 
 def whole_set(size: int) -> Minibatch:
-    """All ``size`` images, not augmented."""
+    """Returns one minibatch of all ``size`` images, without augmentation."""
     return Minibatch(torch.arange(size), lambda images: images)
 
 
@@ -35,18 +35,22 @@ def draw_minibatches(
     augmentation: Augmentation,
     image_size: tuple[int, int],
 ) -> list[Minibatch]:
-    """Minibatches of a set of ``size`` images, as the originals draw them.
+    """Draws one minibatch for each inner step, in the order of MTT's code.
 
-    A permutation is cut into pieces of ``batch_syn``, which are used from the last, so that a
-    short one comes first; when they are used up, another is drawn. Augmentation parameters are
-    drawn an image.
+    A random permutation of the set is cut into pieces of ``batch_syn`` images. They are used from
+    the last to the first, so that a short piece comes first; then a new permutation is drawn.
+    Augmentation parameters are drawn for each image.
 
     Args:
-        size: of the set.
-        batch_syn: images a step; 0 is all.
-        syn_steps: N.
-        augmentation: see [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
+        size: The number of images in the synthetic set.
+        batch_syn: The number of images per step; 0 means all.
+        syn_steps: The number of inner steps N.
+        augmentation: The augmentation; see
+            [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
         image_size: (height, width) in pixels.
+
+    Returns:
+        The N minibatches. Draws use torch's global CPU generator.
     """
     batches: list[Minibatch] = []
     pieces: list[Tensor] = []

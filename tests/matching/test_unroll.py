@@ -190,7 +190,7 @@ def test_dropout_is_refused_where_steps_are_computed_again() -> None:
     images, labels = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
     batch = Minibatch(torch.arange(2), lambda x: x)
     arguments = (student, student.initial_parameters(), images, labels, torch.tensor(0.1), [batch])
-    with pytest.raises(InputError, match="adjoint 'recompute' computes each step again"):
+    with pytest.raises(InputError, match="adjoint 'recompute' recomputes each step"):
         unroll(*arguments)
     final, norms = unroll(*arguments, adjoint=Direct())
     assert final.shape == (student.num_parameters,) and norms.shape == (1,)
