@@ -1,4 +1,4 @@
-"""Expert trajectories: trained, stored, and read from the originals' files."""
+"""Trains and stores expert trajectories, and reads the files of the original repositories."""
 
 from sdc_ext.experts.base import Experts as Experts
 from sdc_ext.experts.replay_buffers import ReplayBuffers as ReplayBuffers

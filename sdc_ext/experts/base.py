@@ -1,4 +1,4 @@
-"""What trajectory matching needs of experts, wherever they are kept."""
+"""Defines what trajectory matching needs from experts, whatever files they are stored in."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from torch import Tensor
 
 
 class Experts(Protocol):
-    """Trajectories to draw from.
+    """Expert trajectories; ``len`` is their number.
 
     Attributes:
-        epochs: of training; a trajectory has one entry more.
-        description: of what they are, for a person.
-        identity: what tells them from others, as JSON has it.
+        epochs: The number of epochs of each trajectory, which has one entry more.
     """
 
     epochs: int
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """One line for users: number, epochs, training and folder of the experts."""
+        ...
 
     @property
-    def identity(self) -> dict[str, Any]: ...
+    def identity(self) -> dict[str, Any]:
+        """JSON values that differ between these experts and others."""
+        ...
 
     def __len__(self) -> int: ...
 
     def parameters(self, expert: int, epoch: int) -> Tensor:
-        """One entry (P,); epoch 0 is the initial parameters, -1 the last."""
+        """Returns one entry (P,) of a trajectory; epoch 0 is the first, -1 the last."""
         ...

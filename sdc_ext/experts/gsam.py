@@ -1,4 +1,4 @@
-"""GSAM: the descent direction that leads FTD's and DATM's experts to flat minima."""
+"""Computes GSAM's descent direction, which leads FTD's and DATM's experts to flat minima."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _EPS = 1e-12
 def gsam_direction(
     gradient: Callable[[Tensor], Tensor], theta: Tensor, *, rho: float, alpha: float
 ) -> Tensor:
-    """What to descend along instead of the gradient, with the adaptive perturbation.
+    """Returns the direction along which GSAM descends, with the adaptive perturbation.
 
     ``h = g(theta + e)`` with ``e = rho * theta^2 * g / || |theta| * g ||``, and
     ``direction = h - alpha * (g - (<g, h> / ||h||^2) h)``: the perturbed gradient, less alpha
-    times the part of the gradient that is orthogonal to it. Parameters that are exactly zero are
-    not perturbed.
+    times the component of the gradient that is orthogonal to it. Parameters that are exactly
+    zero are not perturbed.
 
     Args:
-        gradient: of the mean loss of one batch, from (P,) to (P,).
-        theta: the parameters (P,).
-        rho: size of the perturbation.
-        alpha: weight of the orthogonal part.
+        gradient: Maps parameters (P,) to the gradient (P,) of one batch's mean loss.
+        theta: The parameters (P,).
+        rho: The size of the perturbation, above 0.
+        alpha: The weight of the orthogonal component, at least 0.
 
     Returns:
-        (P,). It costs two gradients.
+        The direction (P,). It costs two gradients.
 
     Reference: Zhuang et al., "Surrogate Gap Minimization Improves Sharpness-Aware Training",
     Algorithm 1; Du et al., "Minimizing the Accumulated Trajectory Error to Improve Dataset

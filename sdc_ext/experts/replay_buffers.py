@@ -1,4 +1,4 @@
-"""Expert trajectories in the originals' files, replay_buffer_*.pt."""
+"""Reads expert trajectories from the original repositories' files ``replay_buffer_*.pt``."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from sdc_ext.errors import InputError
 _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
 
 
-# Trajectories a file of the originals.
+# The number of trajectories per file, as MTT's script writes them.
 BUFFER_LENGTH = 10
 
 
 def check_export(folder: Path) -> None:
-    """Raises InputError if a folder already holds files of the originals."""
+    """Raises InputError if a folder already holds ``replay_buffer_*.pt``."""
     if holds_buffers(folder):
         raise InputError(f"{folder} already holds replay_buffer_*.pt: export to another folder")
 
 
 class ReplayBuffers:
-    """The originals' ``replay_buffer_*.pt``, mapped rather than loaded; nothing is executed.
+    """Experts in ``replay_buffer_*.pt``, mapped rather than loaded; nothing in them is executed.
 
-    They do not say what they were trained on; only the parameters' shapes can be checked.
+    The files do not say what the experts were trained on; only the shapes of their parameters
+    can be checked.
 
     Args:
-        folder: where they lie.
-        shapes: of the network's parameters, in order.
+        folder: The folder with the files.
+        shapes: The shapes of the network's parameters, in order.
 
     Raises:
-        InputError: if a file is damaged or of another network.
+        InputError: If a file is damaged or holds experts of another network, if the trajectories
+            differ in length, or if all epochs of an expert are the same.
     """
 
     def __init__(self, folder: Path, shapes: Sequence[torch.Size]) -> None:
@@ -47,22 +49,23 @@ class ReplayBuffers:
         if len(lengths) != 1:
             found = ", ".join(map(str, sorted(lengths))) or "none"
             raise InputError(
-                f"the trajectories in {folder} must be of one length, found {found}: keep those "
-                "of one training"
+                f"the trajectories in {folder} must have the same length, found {found}: keep "
+                "those of one training run"
             )
         self.epochs = lengths.pop() - 1
         self._folder = folder
         if torch.equal(self.parameters(0, 0), self.parameters(0, -1)):
             raise InputError(
-                f"the experts in {folder} are the same at all epochs: the originals' scripts "
-                "write such files on machines without a GPU; train experts with sdc-ext experts"
+                f"the experts in {folder} are the same at all epochs, since the original scripts "
+                "write such files on machines without a GPU: train experts with sdc-ext experts"
             )
 
     @property
     def description(self) -> str:
+        """See [`Experts`][sdc_ext.experts.Experts]."""
         return (
-            f"{len(self)} experts of {self.epochs} epochs in the originals' files in "
-            f"{self._folder}, which do not tell their data set and preprocessing"
+            f"{len(self)} experts of {self.epochs} epochs from replay_buffer_*.pt in "
+            f"{self._folder}, which do not say their data set and preprocessing"
         )
 
     @property
@@ -81,7 +84,7 @@ class ReplayBuffers:
 
 
 def holds_buffers(folder: Path) -> bool:
-    """Whether a folder holds files of the originals."""
+    """Returns whether a folder holds ``replay_buffer_*.pt``."""
     return folder.is_dir() and any(_BUFFER.fullmatch(p.name) for p in folder.iterdir())
 
 
@@ -91,17 +94,24 @@ def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]
         found = [[t.shape for t in entry] for trajectory in content for entry in trajectory]
     except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
         raise InputError(
-            f"{path} is not a replay buffer of the originals, or is damaged"
+            f"{path} is damaged, or is not a replay buffer as MTT's script writes it: copy it "
+            "again, or train experts with sdc-ext experts"
         ) from error
     if any(theirs != shapes for theirs in found):
         raise InputError(
-            f"{path} holds experts of another network: its parameters are not those of the "
-            "network that you distil with; choose it with --network"
+            f"{path} holds experts of another network, whose parameters have other shapes: "
+            "choose the experts' network with --network"
         )
     return list(content)
 
 
 def split_parameters(row: Tensor, sizes: list[int], shapes: Sequence[torch.Size]) -> list[Tensor]:
-    """One entry of a trajectory (P,) as the originals keep it: one tensor per parameter."""
+    """Splits one entry of a trajectory (P,) into one tensor per parameter.
+
+    Args:
+        row: The entry (P,).
+        sizes: The number of elements of each parameter.
+        shapes: The shape of each parameter.
+    """
     parts = torch.split(row, sizes)
     return [part.view(shape).clone() for part, shape in zip(parts, shapes, strict=True)]

@@ -1,4 +1,4 @@
-"""Expert trajectories on disk: one file each, read a row at a time; and the originals' buffers."""
+"""Stores expert trajectories on disk, one file each, and opens whatever experts a folder has."""
 
 from __future__ import annotations
 
@@ -40,20 +40,21 @@ _WORDS = {"whitening": "ZCA whitening", "fingerprint": "training images with the
 
 @dataclass(frozen=True)
 class ExpertInfo:
-    """What a store's experts were trained on; the contents of ``experts.json``.
+    """The data, network and training of a store's experts, as in ``experts.json``.
 
     Attributes:
-        dataset: name.
-        images: shape of the training images.
-        fingerprint: of the training images and their labels.
-        classes: a name for each label.
-        whitening: fingerprint of the ZCA fit, or None.
-        mean: channel means that were taken out.
-        std: channel standard deviations, likewise.
-        network: which network.
-        num_parameters: P.
-        recipe: how they were trained, by name.
-        seed: of their training.
+        dataset: The name of the data set.
+        images: The shape (N, C, H, W) of the training images.
+        fingerprint: The fingerprint of the training images and their labels.
+        classes: A name for each label.
+        whitening: The fingerprint of the images that the ZCA whitening was fitted to; None
+            without whitening.
+        mean: The mean of each channel, which normalisation subtracts.
+        std: The standard deviation of each channel, by which normalisation divides.
+        network: The name of the network.
+        num_parameters: The number of parameters P.
+        recipe: The settings of the training, by name.
+        seed: The seed of the training.
     """
 
     dataset: str
@@ -72,7 +73,15 @@ class ExpertInfo:
     def of(
         cls, data: RealData, network: str, model: nn.Module, recipe: dict[str, Any], seed: int
     ) -> ExpertInfo:
-        """What experts for these data and this network would be."""
+        """Describes the experts that would be trained with these data and this network.
+
+        Args:
+            data: The real data.
+            network: The name of the network.
+            model: The network, whose parameters are counted.
+            recipe: The settings of the training, by name.
+            seed: The seed of the training.
+        """
         return cls(
             dataset=data.name,
             images=tuple(data.train.images.shape),
@@ -88,25 +97,38 @@ class ExpertInfo:
         )
 
     def check_fits(self, wanted: ExpertInfo, folder: Path, *, same_recipe: bool) -> None:
-        """Raises InputError, which names the difference, unless a run may use these experts."""
+        """Checks that a run may use these experts.
+
+        Args:
+            wanted: The experts that the run needs.
+            folder: The folder of these experts, for the message.
+            same_recipe: Whether recipe and seed have to be the same, too.
+
+        Raises:
+            InputError: If something differs, which the message names.
+        """
         ours = _plain(self)
         for name, value in _plain(wanted).items():
             if name in ("recipe", "seed") and not same_recipe:
-                continue  # any recipe's trajectories can be matched
+                continue  # trajectories can be matched whatever their recipe
             if ours[name] != value:
                 what = _WORDS.get(name, name)
                 theirs, wanted_value = _difference(ours[name], value)
                 raise InputError(
                     f"the experts in {folder} were made for {what} {theirs}, not {wanted_value}: "
-                    "name another folder with --experts (or --out), or take the settings they "
-                    "were made for"
+                    "choose another folder with --experts (or --out), or use the settings that "
+                    "they were made for"
                 )
 
 
 class ExpertStore:
-    """A folder with ``experts.json`` and one file ``expert-NNN.safetensors`` a trajectory.
+    """A folder with ``experts.json`` and one file ``expert-NNN.safetensors`` per trajectory.
 
-    Each file is written whole or not at all, and only the rows that are asked for are read.
+    Each file is written whole or not at all. Only the requested entries of a trajectory are read.
+
+    Args:
+        folder: The folder.
+        info: The description of the experts.
     """
 
     def __init__(self, folder: Path, info: ExpertInfo) -> None:
@@ -117,6 +139,7 @@ class ExpertStore:
 
     @property
     def description(self) -> str:
+        """See [`Experts`][sdc_ext.experts.Experts]."""
         recipe = self.info.recipe
         return (
             f"{len(self)} experts of {self.epochs} epochs ({recipe['optimizer']}, rate "
@@ -130,10 +153,15 @@ class ExpertStore:
 
     @classmethod
     def create(cls, folder: Path, info: ExpertInfo) -> ExpertStore:
-        """A new store, or the one that is there, if it was made for the same.
+        """Creates a store in a folder, or opens the one that is there.
+
+        Args:
+            folder: The folder.
+            info: The description of the experts.
 
         Raises:
-            InputError: if it was made for something else; names the difference.
+            InputError: If the folder has a store with another description; the message names the
+                difference.
         """
         if (folder / INFO).is_file():
             store = cls.open(folder)
@@ -145,10 +173,10 @@ class ExpertStore:
 
     @classmethod
     def open(cls, folder: Path) -> ExpertStore:
-        """The store in a folder.
+        """Opens the store in a folder.
 
         Raises:
-            InputError: if there is none, or it is damaged.
+            InputError: If there is none, or it is damaged.
         """
         try:
             content = json.loads((folder / INFO).read_text())
@@ -157,21 +185,29 @@ class ExpertStore:
             return cls(folder, ExpertInfo(**content))
         except FileNotFoundError:
             raise InputError(
-                f"{folder} holds no experts: train them with sdc-ext experts, or name a folder "
+                f"{folder} holds no experts: train them with sdc-ext experts, or choose a folder "
                 "with replay_buffer_*.pt"
             ) from None
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{folder / INFO} is damaged: {error}") from None
+            raise InputError(
+                f"{folder / INFO} is damaged ({error}): train the experts in another folder"
+            ) from None
 
     def __len__(self) -> int:
         return len(self._files())
 
     def has(self, expert: int) -> bool:
-        """Whether that expert has been trained."""
+        """Returns whether an expert has been trained, by its number from 0."""
         return self._path(expert).is_file()
 
     def add(self, expert: int, trajectory: Tensor, accuracy: float) -> None:
-        """Writes a trajectory (epochs + 1, P), with the test accuracy of its end."""
+        """Writes an expert.
+
+        Args:
+            expert: Its number, from 0.
+            trajectory: Its parameters after every epoch (epochs + 1, P), the initial ones first.
+            accuracy: The test accuracy of its last parameters, in [0, 1].
+        """
         tensors = {_TRAJECTORY: trajectory.cpu().contiguous()}
         content = to_safetensors(tensors, {"accuracy": str(accuracy)})
         write_whole(self._path(expert), lambda path: path.write_bytes(content))
@@ -184,7 +220,7 @@ class ExpertStore:
             return row
 
     def accuracies(self) -> list[float]:
-        """Test accuracy of each expert's last parameters, in [0, 1]."""
+        """Returns the test accuracy of each expert's last parameters, in [0, 1]."""
         found = []
         for path in self._files():
             with _reading(path) as file:
@@ -192,14 +228,17 @@ class ExpertStore:
         return found
 
     def export(self, folder: Path, shapes: Sequence[torch.Size]) -> list[Path]:
-        """Writes the originals' ``replay_buffer_*.pt``, ten trajectories a file.
+        """Writes ``replay_buffer_*.pt`` as MTT's script does, with ten trajectories per file.
 
         Args:
-            folder: where to.
-            shapes: of the network's parameters, in order.
+            folder: The folder to write to.
+            shapes: The shapes of the network's parameters, in order.
+
+        Returns:
+            The files written.
 
         Raises:
-            InputError: if there are some already.
+            InputError: If the folder already holds such files.
         """
         check_export(folder)
         sizes = [shape.numel() for shape in shapes]
@@ -218,7 +257,7 @@ class ExpertStore:
         return self.folder / f"expert-{expert:03}.safetensors"
 
     def _files(self) -> list[Path]:
-        # Listed once: experts that another program adds during a run would change its draws.
+        # Listed once, since experts that another program adds during a run would change its draws.
         if self._paths is None:
             found = [p for p in self.folder.iterdir() if _EXPERT.fullmatch(p.name)]
             self._paths = sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
@@ -226,10 +265,15 @@ class ExpertStore:
 
 
 def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
-    """Our store or the originals' files in a folder, checked against what a run wants.
+    """Opens the experts in a folder, a store or ``replay_buffer_*.pt``, and checks that they fit.
+
+    Args:
+        folder: The folder.
+        wanted: The experts that the run needs; any recipe and seed are accepted.
+        model: The network, with whose parameters those of ``replay_buffer_*.pt`` are compared.
 
     Raises:
-        InputError: if there are no experts, or they were made for something else.
+        InputError: If there are no experts, or they were made for something else.
     """
     if holds_buffers(folder):
         return ReplayBuffers(folder, [p.shape for p in model.parameters()])
@@ -242,7 +286,7 @@ def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
-    """An expert's file, mapped; raises InputError if what is read is not there."""
+    """Opens an expert's file, mapped; raises InputError if what is read from it is missing."""
     try:
         with safe_open(path, "pt") as file:
             yield file
@@ -255,7 +299,7 @@ def _plain(info: ExpertInfo) -> dict[str, Any]:
 
 
 def _difference(ours: object, wanted: object) -> tuple[str, str]:
-    """Two unequal values as text, or of two mappings or lists the first entries that differ."""
+    """Returns two unequal values as text; of mappings and long lists, the first that differ."""
     if isinstance(ours, dict) and isinstance(wanted, dict):
         for key in wanted:
             if ours.get(key) != wanted[key]:

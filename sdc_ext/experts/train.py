@@ -1,4 +1,4 @@
-"""Expert trajectories: networks trained on the real data, with their parameters every epoch."""
+"""Trains experts on the real data, and stores their parameters after every epoch."""
 
 from __future__ import annotations
 
@@ -29,23 +29,35 @@ ExpertOptimizer = Literal["sgd", "gsam"]
 
 @dataclass(frozen=True)
 class ExpertRecipe:
-    """How the originals train experts: by SGD without momentum and weight decay (MTT, TESLA), or
-    by GSAM around it (FTD, DATM), at a constant rate, with one augmentation a batch whose
-    parameters are drawn an image.
+    """Hyper-parameters for training experts, as the original repositories train them.
 
-    A trajectory has one entry more than epochs, the initial parameters first.
+    Experts are trained by SGD without momentum and weight decay (MTT, TESLA), or by GSAM on top of
+    it (FTD, DATM), at a constant learning rate. Each batch gets one augmentation, whose parameters
+    are drawn for each image. A trajectory has one entry more than epochs: the initial parameters
+    come first.
+
+    Attributes:
+        optimizer: ``"sgd"`` or ``"gsam"``.
+        train_epochs: The number of epochs, above 0.
+        lr_teacher: The learning rate, above 0.
+        batch_train: The number of real images per step, above 0.
+        rho: The size of GSAM's perturbation, above 0.
+        alpha: The weight of GSAM's surrogate gap, at least 0.
+        augmentation: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
 
     Raises:
-        InputError: for an unknown optimiser or augmentation, or a number that is not above 0.
+        InputError: If the optimiser or the augmentation is unknown, or a number is out of range.
     """
 
-    optimizer: ExpertOptimizer = option("sgd", "plain SGD, or GSAM around it")
-    train_epochs: int = option(50, "epochs of real data")
-    lr_teacher: float = option(0.01, "learning rate")
-    batch_train: int = option(256, "real images a step")
-    rho: float = option(0.01, "GSAM's perturbation")
-    alpha: float = option(0.4, "GSAM's weight of the surrogate gap")
-    augmentation: str = option("color_crop_cutout_flip_scale_rotate", "of real images, or none")
+    optimizer: ExpertOptimizer = option("sgd", "sgd, or gsam on top of it")
+    train_epochs: int = option(50, "epochs on the real images")
+    lr_teacher: float = option(0.01, "learning rate of the experts")
+    batch_train: int = option(256, "real images per step")
+    rho: float = option(0.01, "size of GSAM's perturbation")
+    alpha: float = option(0.4, "weight of GSAM's surrogate gap")
+    augmentation: str = option(
+        "color_crop_cutout_flip_scale_rotate", "augmentation of the real images, or none"
+    )
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, get_args(ExpertOptimizer))
@@ -55,7 +67,7 @@ class ExpertRecipe:
 
     @property
     def label(self) -> str:
-        """A short name that tells recipes of the originals apart."""
+        """A short name that distinguishes the recipes of the original repositories."""
         return f"gsam{self.alpha:g}" if self.optimizer == "gsam" else self.optimizer
 
 
@@ -70,18 +82,18 @@ def train_expert(
     """Trains one expert.
 
     Args:
-        student: the network.
-        theta: initial parameters (P,).
-        images: (N, C, H, W), normalised.
-        labels: (N,) int64.
-        recipe: how.
-        on_epoch: called after every epoch.
+        student: The network.
+        theta: Initial parameters (P,).
+        images: Real images (N, C, H, W), normalised.
+        labels: Labels (N,) int64.
+        recipe: The hyper-parameters.
+        on_epoch: Called after every epoch.
 
     Returns:
-        Its trajectory (train_epochs + 1, P).
+        The expert's trajectory (train_epochs + 1, P).
 
     Raises:
-        DivergenceError: if parameters become NaN or infinite.
+        DivergenceError: If parameters become NaN or infinite.
     """
     augmentation = parse_augmentation(recipe.augmentation, align_corners=True)
     trajectory = [theta]
@@ -135,21 +147,22 @@ def fill_store(
 ) -> None:
     """Trains the experts that a store still lacks; processes share the work.
 
-    Expert k is the same whoever trains it and whenever, so that a killed run is continued by
-    running it again.
+    Expert k does not depend on which process trains it, or when. A killed run therefore continues
+    when it is started again.
 
     Args:
-        store: where to put them.
-        data: its training split is learnt, its test split measures accuracies.
-        network: see [`create_network`][sdc_ext.networks.create_network].
-        recipe: how to train.
-        num_experts: how many the store shall have.
-        seed: of initialisations, orders and augmentations.
-        accelerator: where to run.
-        on_epoch: called after every epoch of this process.
+        store: The store to which the experts are added.
+        data: The real data: experts are trained on the training images, and their accuracies are
+            measured on the test images.
+        network: See [`create_network`][sdc_ext.networks.create_network].
+        recipe: The hyper-parameters.
+        num_experts: The number of experts that the store is to have in the end.
+        seed: Seeds initialisations, the order of images and augmentations.
+        accelerator: Determines the device and this process's share of the work.
+        on_epoch: Called after every epoch of this process.
 
     Raises:
-        DivergenceError: if parameters become NaN or infinite.
+        DivergenceError: If parameters become NaN or infinite.
     """
     mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
     failures: list[str] = []
@@ -159,7 +172,7 @@ def fill_store(
             _train_missing(store, data, network, recipe, missing, seed, accelerator, on_epoch)
     except DivergenceError as error:
         failures.append(str(error))
-    for failure in gather_object(failures):  # on all processes, so that none waits for another
+    for failure in gather_object(failures):  # raised in all processes, so that none waits
         raise DivergenceError(failure)
 
 

@@ -170,7 +170,7 @@ def test_originals_buffers_are_taken_as_they_are(
     assert main(["experts", "mtt", *NETWORK, *options, "--export", str(theirs)]) == 0
     ours = distill(tmp_path / "ours", experts)
     assert torch.equal(distill(tmp_path / "theirs", theirs).images, ours.images)
-    assert "do not tell their data set" in capsys.readouterr().out
+    assert "do not say their data set" in capsys.readouterr().out
 
 
 def test_two_processes_equal_one_and_share_the_experts(tmp_path: Path) -> None:

@@ -250,8 +250,8 @@ def test_replay_buffers_of_another_network_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda trajectories: [], "must be of one length, found none"),
-        (lambda ts: [ts[0], ts[1][:-1]], "must be of one length, found 2, 3"),
+        (lambda trajectories: [], "must have the same length, found none"),
+        (lambda ts: [ts[0], ts[1][:-1]], "must have the same length, found 2, 3"),
         (lambda ts: [[t[0]] * 3 for t in ts], "are the same at all epochs"),
     ],
 )
@@ -269,7 +269,7 @@ def test_unusable_replay_buffers_are_refused(
 
 def test_replay_buffers_are_not_executed(tmp_path: Path) -> None:
     (tmp_path / "replay_buffer_0.pt").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    with pytest.raises(InputError, match="is not a replay buffer of the originals, or is damaged"):
+    with pytest.raises(InputError, match="is damaged, or is not a replay buffer"):
         open_experts(tmp_path, info(real_data()), create_network(NETWORK, 1, 3, (6, 6)))
 
 
