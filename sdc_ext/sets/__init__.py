@@ -1,4 +1,4 @@
-"""Distilled sets: the folder that anyone can evaluate, and everybody's formats."""
+"""Stores distilled sets, and reads and writes the formats of other projects."""
 
 from sdc_ext.sets.export import FORMATS as FORMATS
 from sdc_ext.sets.info import Correction as Correction

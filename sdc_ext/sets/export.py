@@ -1,4 +1,4 @@
-"""Distilled sets written in the formats of others."""
+"""Exports distilled sets to the formats of other projects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ FORMATS: dict[str, Callable[[SyntheticSet, Path], None]] = {
 
 
 def default_name(synthetic: SyntheticSet, fmt: str) -> str:
-    """What an export is called unless the user says otherwise."""
+    """Returns the default file or folder name of an export.
+
+    Args:
+        synthetic: The set.
+        fmt: The format, one of ``FORMATS``.
+    """
     res = original_name(synthetic.info)
     if fmt == "res":
         return res

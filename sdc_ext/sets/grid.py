@@ -1,4 +1,4 @@
-"""Pictures of images by class, drawn without a display."""
+"""Draws images by class, without a display."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ def draw_grid(
     title: str,
     to: str | Path | IO[bytes],
 ) -> None:
-    """Draws images, one row per class, up to 20 classes and 10 images of each.
+    """Draws images by class, at most 20 classes and 10 images of each.
+
+    Each class is a row, or a column where there are fewer than 3 images of at least 3 classes.
 
     Args:
         pixels: Images (N, C, H, W) in [0, 1].
         labels: The class of each image (N,).
         classes: A name for each label.
-        ipc: Images per class.
-        title: What stands above them.
+        ipc: The number of images per class.
+        title: The title above the images.
         to: The file to write.
     """
     shown = classes[:_MOST_ROWS]
@@ -63,12 +65,12 @@ def draw_grid(
 
 
 def as_pictures(pixels: Tensor) -> np.ndarray:
-    """Images (N, C, H, W) as matplotlib takes them: (N, H, W, C)."""
+    """Converts images (N, C, H, W) to arrays (N, H, W, C), as matplotlib takes them."""
     return rearrange(pixels.numpy(), "n c h w -> n h w c")
 
 
 def save_figure(figure: Figure, to: str | Path | IO[bytes]) -> None:
-    """Writes a figure without a display; what is no path gets a PNG."""
+    """Writes a figure without a display; an open file receives a PNG."""
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # class names in scripts that the font lacks

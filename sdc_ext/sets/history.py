@@ -1,4 +1,4 @@
-"""What a run logged at every iteration, beside its set."""
+"""Reads the values that a run logged at every iteration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HISTORY = "history.csv"
 
 
 def read_history(folder: Path) -> dict[str, list[float]]:
-    """The columns that ``Record.write_history`` wrote; none if there is no such file."""
+    """Returns the columns of a run folder's ``history.csv``; none if there is no such file."""
     path = folder / HISTORY
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""What is known of a distilled set: the contents of its meta.json."""
+"""Describes distilled sets: where they come from and how to use them, as in ``meta.json``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from sdc_ext.training.recipe import TrainingRecipe
 FORMAT = 1
 
 
-# The method of a set that does not say it.
+# The method of a set that does not name one.
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Correction:
-    """How a run was corrected: what sets of one family have in common.
+    """The correction of a run, which all sets of one family share.
 
     Attributes:
-        lam: The weight of the correction; None if it is unknown, or a ramp.
-        ramp: The weight's first and last value, and how many iterations lie between them.
-        tau: The largest gradient norm of real images that were matched, if it was limited.
-        tau_quantile: The quantile of these norms up to which they were, if it was limited.
+        lam: The weight of the correction; None if it is unknown or follows a ramp.
+        ramp: The weight's first value, its last value, and the number of iterations between them.
+        tau: The largest gradient norm of the real images that were matched; None if there was no
+            such limit.
+        tau_quantile: The quantile of these norms up to which real images were matched; None if
+            there was no such limit.
     """
 
     lam: float | None = None
@@ -52,18 +54,19 @@ class SetInfo:
     """Where a distilled set comes from and how to use it; the contents of ``meta.json``.
 
     Attributes:
-        method: the distillation method.
-        dataset: the real data set's name.
-        classes: a name for each label.
-        mean: channel means that were taken out of the images.
-        std: channel standard deviations, likewise.
-        ipc: images per class.
-        network: the network it was distilled with.
-        evaluation: how to train on it.
-        settings: every setting of the run, as ``{"value": ..., "source": ...}``.
-        accuracies: evaluations so far, each with iteration, network and accuracies.
-        whitening: fingerprint of the real images whose ZCA whitening the images are under.
-        versions: of the libraries that made it.
+        method: The distillation method.
+        dataset: The name of the real data set.
+        classes: A name for each label.
+        mean: The mean of each channel, which normalisation subtracted from the images.
+        std: The standard deviation of each channel, by which normalisation divided the images.
+        ipc: The number of images per class.
+        network: The network with which the set was distilled.
+        evaluation: The hyper-parameters for training on the set.
+        settings: Every setting of the run, as ``{"value": ..., "source": ...}``.
+        accuracies: The evaluations so far, each with iteration, network and accuracies.
+        whitening: The fingerprint of the real images to which the images' ZCA whitening was
+            fitted; None if they are not whitened.
+        versions: The versions of the libraries that made the set, by name.
     """
 
     method: str
@@ -81,12 +84,12 @@ class SetInfo:
 
     @classmethod
     def of_data(cls, data: RealData, labels: Tensor, recipe: TrainingRecipe) -> SetInfo:
-        """What the real data say of a set that says nothing itself.
+        """Describes a set without a description of its own, as far as the real data allow.
 
         Args:
             data: The real data, normalised as the set is.
             labels: The class of each image of the set (N,).
-            recipe: How to train on the set.
+            recipe: The hyper-parameters for training on the set.
         """
         return cls(
             method=UNKNOWN,
@@ -102,7 +105,7 @@ class SetInfo:
 
     @property
     def correction(self) -> Correction:
-        """How the run that made the set was corrected."""
+        """The correction of the run that made the set."""
         ramp = self.value("lam_ramp")
         return Correction(
             lam=self.value("lam") if ramp is None else None,
@@ -113,23 +116,25 @@ class SetInfo:
 
     @property
     def eval_network(self) -> str:
-        """The network that the run evaluated with."""
+        """The network with which the run evaluated the set."""
         return str(self.value("eval_network") or self.network)
 
     def value(self, name: str) -> Any:
-        """A setting of the run; None if it had none of this name."""
+        """Returns the value of a setting of the run; None if it has no such setting."""
         return self.settings.get(name, {}).get("value")
 
     def to_json(self) -> str:
-        """The text of ``meta.json``."""
+        """Returns the text of ``meta.json``."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> SetInfo:
-        """Reads what ``to_json`` wrote.
+        """Reads the text that ``to_json`` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: if it is something else.
+            KeyError: If an entry is missing.
+            TypeError: If there is an unknown entry.
+            ValueError: If it is not JSON, or was written by a newer version.
         """
         meta = json.loads(text)
         if meta.pop("format") != FORMAT:
@@ -144,8 +149,8 @@ class Evaluation:
     """Test accuracies of networks trained from scratch on one set.
 
     Attributes:
-        network: the architecture.
-        accuracies: one a network, in [0, 1].
+        network: The name of the architecture.
+        accuracies: The accuracy of each network, in [0, 1].
     """
 
     network: str
@@ -153,15 +158,21 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
+        """The mean accuracy over the networks, in [0, 1]."""
         return float(torch.tensor(self.accuracies, dtype=torch.float64).mean())
 
     @property
     def std(self) -> float:
-        """Population standard deviation over the networks, as the originals report it."""
+        """The population standard deviation over the networks, as DC's script reports it."""
         return float(torch.tensor(self.accuracies, dtype=torch.float64).std(correction=0))
 
     def row(self, iteration: int, what: str = "images") -> dict[str, Any]:
-        """Its entry in ``meta.json``: of ``what`` after ``iteration`` outer iterations."""
+        """Returns the evaluation's entry in ``meta.json``.
+
+        Args:
+            iteration: The number of outer iterations after which the set was evaluated.
+            what: The evaluated candidate, e.g. ``"images"``.
+        """
         return {
             "iteration": iteration,
             "of": what,
@@ -176,12 +187,14 @@ class Evaluation:
 
 
 def read_info(path: Path) -> SetInfo:
-    """The ``meta.json`` that ``write_best`` left.
+    """Reads the ``meta.json`` that ``write_best`` wrote.
 
     Raises:
-        InputError: if it is damaged.
+        InputError: If it is damaged.
     """
     try:
         return SetInfo.from_json(path.read_text())
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged, {error!r}: delete it to read the tensors") from None
+        raise InputError(
+            f"{path} is damaged ({error!r}): delete it to read the tensors without it"
+        ) from None

@@ -1,4 +1,4 @@
-"""Distilled sets in anybody's format: told apart, read, and opened with their real data."""
+"""Loads distilled sets in any known format, together with the real data they belong to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sdc_ext.sets.synthetic_set import META, TENSORS, SyntheticSet
 
 Kind = Literal["set", "best", "pictures", "file"]
 
-# Loads the data set of a name, its images resized to (height, width) unless that is None.
+# Loads the data set with a name, its images resized to (height, width) unless that is None.
 Load: TypeAlias = Callable[[str, tuple[int, int] | None], RealData]
 
 _LOG_FOLDERS = ("logged_files", "ema_logged_files")
@@ -33,13 +33,14 @@ _LOG_FOLDERS = ("logged_files", "ema_logged_files")
 
 @dataclass(frozen=True)
 class Opening:
-    """What somebody says of sets, beyond what the sets say of themselves.
+    """What the caller knows about sets, in addition to what their files say.
 
     Attributes:
-        dataset: The real data set; by default the one that a set names.
-        image_size: (height, width) to which the real images are resized; by default the set's.
-        zca: Whether ``images_*.pt`` are whitened, though no file beside them says so.
-        lr: The rate to train with on ``images_*.pt`` that have no ``lr_*.pt`` beside them.
+        dataset: The name of the real data set; by default the one that a set names.
+        image_size: Resizes the real images to (height, width) pixels; by default to the set's
+            size.
+        zca: Whether ``images_*.pt`` are ZCA-whitened, even if no file beside them says so.
+        lr: The learning rate for training on ``images_*.pt`` without an ``lr_*.pt`` beside them.
     """
 
     dataset: str | None = None
@@ -49,7 +50,11 @@ class Opening:
 
 
 def kind_of(path: Path) -> Kind:
-    """What a path holds: a set of ours, the MTT family's files, pictures, or another file."""
+    """Returns the kind of set at a path.
+
+    Kinds are ``"set"`` (a folder that ``sdc-ext distill`` wrote), ``"best"`` (the files of MTT and
+    its successors), ``"pictures"`` (folders of images) and ``"file"`` (another ``.pt`` file).
+    """
     if is_best_file(path) or ((path / BEST).is_file() and not (path / TENSORS).is_file()):
         return "best"
     if path.suffix == ".pt":
@@ -58,7 +63,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def _is_picture_folder(path: Path) -> bool:
-    """Whether a folder, or its ``train``, holds nothing but folders of images."""
+    """Returns whether all folders in a folder, or in its ``train``, hold images."""
     inner = path / "train" if (path / "train").is_dir() else path
     if (path / META).is_file() or not inner.is_dir():
         return False
@@ -72,32 +77,33 @@ def _is_picture_folder(path: Path) -> bool:
 def load_set(
     path: str | Path, data: RealData | None = None, *, zca: bool = False, lr: float | None = None
 ) -> SyntheticSet:
-    """Reads a distilled set, ours or somebody else's; executes nothing in it.
+    """Reads a distilled set in any known format, without executing anything in its files.
 
     Args:
-        path: A folder that ``sdc-ext distill`` wrote; a ``res_*.pt``; ``images_*.pt`` or the
-            folder of ``images_best.pt``; a folder of class folders with pictures; or what
-            ``write_dd_ranking`` wrote.
-        data: The real data, which the third and the fourth of these need.
-        zca: See ``read_best``.
-        lr: See ``read_best``.
+        path: A folder that ``sdc-ext distill`` wrote; ``res_*.pt`` of DC, DSA, DCC and DM;
+            ``images_*.pt`` of MTT, TESLA, FTD and DATM, or the folder with ``images_best.pt``; a
+            folder with one folder of pictures per class; or an export for DD-Ranking.
+        data: The real data, which ``images_*.pt`` and pictures need.
+        zca: Whether ``images_*.pt`` are ZCA-whitened, even if no file beside them says so.
+        lr: The learning rate for training on ``images_*.pt`` without an ``lr_*.pt`` beside them.
 
     Raises:
-        InputError: If it is none of these, or damaged, or the data are missing or do not fit.
+        InputError: If the path holds none of these, a file is damaged, or the data are missing or
+            do not fit.
     """
     return _Source.of(Path(path)).read(data, zca=zca, lr=lr)
 
 
 def open_set(path: str | Path, load: Load, opening: Opening = Opening()) -> SyntheticSet:
-    """Reads a distilled set as ``load_set``, with the real data if its format needs them.
+    """Reads a distilled set like ``load_set``, and loads the real data if its format needs them.
 
     Args:
-        path: Of the set.
+        path: The path of the set.
         load: Loads the real data.
-        opening: What the caller says of the set.
+        opening: What the caller knows about the set.
 
     Raises:
-        InputError: As [`load_set`][sdc_ext.load_set], or if the data cannot be loaded.
+        InputError: If [`load_set`][sdc_ext.load_set] raises it, or the data cannot be loaded.
     """
     return _open(Path(path), load, opening)[0]
 
@@ -105,16 +111,16 @@ def open_set(path: str | Path, load: Load, opening: Opening = Opening()) -> Synt
 def open_with_data(
     path: str | Path, load: Load, opening: Opening = Opening()
 ) -> tuple[SyntheticSet, RealData]:
-    """A distilled set and its real data, normalised as the set is.
+    """Reads a distilled set and its real data, normalised as the set is.
 
     Args:
-        path: Of the set.
+        path: The path of the set.
         load: Loads the real data; it is called once.
-        opening: What the caller says of the set.
+        opening: What the caller knows about the set.
 
     Raises:
-        InputError: As ``open_set``, if the data do not fit the set, or if the set was made
-            from data that have no loader.
+        InputError: If the set or the data cannot be read, the data do not fit the set, or the set
+            was made from data that have no loader.
     """
     synthetic, data = _open(Path(path), load, opening)
     if data is None:
@@ -122,7 +128,7 @@ def open_with_data(
         if opening.dataset is None and dataset not in DATASETS:
             raise InputError(
                 f"{path} was made from data called {dataset!r}, which have no loader: pass the "
-                "data themselves from Python, or register one with register_dataset"
+                "data themselves from Python, or register a loader with register_dataset"
             )
         size = opening.image_size
         if size is None and takes_image_size(dataset):
@@ -135,15 +141,15 @@ def open_with_data(
 def open_all(
     paths: Sequence[Path], load: Load, opening: Opening = Opening()
 ) -> Iterator[tuple[str, SyntheticSet, RealData]]:
-    """Each set once, with a short name and its real data.
+    """Yields a short name, the set and its real data for each different path.
 
     Args:
-        paths: Of the sets.
+        paths: The paths of the sets.
         load: Loads the real data; it is called once for data that several sets share.
-        opening: What the caller says of the sets.
+        opening: What the caller knows about the sets.
 
     Raises:
-        InputError: As [`open_with_data`][sdc_ext.sets.open_with_data].
+        InputError: If [`open_with_data`][sdc_ext.sets.open_with_data] raises it.
     """
     once = list({path.resolve(): path for path in paths}.values())
     load = functools.cache(load)
@@ -152,7 +158,7 @@ def open_all(
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Names of sets without what their paths have in common at the front."""
+    """Returns names of sets: their paths without the leading parts that all of them share."""
     parts = [path.resolve().parts for path in paths]
     if len(parts) == 1:
         return [parts[0][-1]]
@@ -163,7 +169,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _open(path: Path, load: Load, opening: Opening) -> tuple[SyntheticSet, RealData | None]:
-    """A set, and the real data if it took them to read it."""
+    """Returns a set, and the real data if they were needed to read it."""
     source = _Source.of(path)
     dataset = opening.dataset or source.dataset
     needs_data = source.kind in ("best", "pictures") and dataset is not None
@@ -173,7 +179,7 @@ def _open(path: Path, load: Load, opening: Opening) -> tuple[SyntheticSet, RealD
 
 @dataclass(frozen=True)
 class _Source:
-    """What a path holds, found out once, and for the MTT family's files what lies beside them."""
+    """The kind of set at a path, and the ``meta.json`` beside files of MTT and its successors."""
 
     path: Path
     kind: Kind
@@ -181,6 +187,7 @@ class _Source:
 
     @classmethod
     def of(cls, path: Path) -> _Source:
+        """Examines a path; raises InputError if its ``meta.json`` is damaged."""
         kind = kind_of(path)
         meta = (path if path.is_dir() else path.parent) / META
         beside = read_info(meta) if kind == "best" and meta.is_file() else None
@@ -188,9 +195,10 @@ class _Source:
 
     @property
     def dataset(self) -> str | None:
-        """The data set of what does not hold its name, if it is known.
+        """The data set of a set whose own files do not name it; None if it is unknown.
 
-        By what lies beside it, or by the originals' folders: ``logged_files/CIFAR10/run``.
+        It is read from ``meta.json`` or from the folders of the original repositories, as in
+        ``logged_files/CIFAR10/run``.
         """
         if self.beside is not None:
             return self.beside.dataset
@@ -200,6 +208,7 @@ class _Source:
         return None
 
     def read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
+        """Reads the set; the arguments are those of ``load_set``."""
         path = self.path
         if self.kind == "set":
             return SyntheticSet.load(path)

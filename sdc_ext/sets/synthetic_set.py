@@ -1,7 +1,7 @@
-"""A distilled set and the folder that it lives in, which anyone can evaluate.
+"""Holds distilled sets, and stores them in folders that can be evaluated without other files.
 
-A folder holds ``synthetic.safetensors`` (images, labels), ``meta.json`` (how it was made, how
-its images were normalised, how to train on it, at which learning rate) and ``grid.png``.
+A folder holds ``synthetic.safetensors`` (images and labels), ``meta.json`` (settings,
+normalisation, and hyper-parameters for training on the set) and ``grid.png``.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ GRID = "grid.png"
 
 @dataclass(frozen=True)
 class Distilled:
-    """What a method has distilled, at some point of a run.
+    """The distilled images and labels at some point of a run.
 
     Attributes:
-        images: (N, C, H, W), normalised.
-        labels: (N,) int64, or (N, classes) probabilities.
-        lr: the learnt learning rate to train with, if one is learnt.
+        images: Synthetic images (N, C, H, W), normalised.
+        labels: Labels (N,) int64, or (N, classes) probabilities.
+        lr: The learnt learning rate for training on them; None if none is learnt.
     """
 
     images: Tensor
@@ -47,19 +47,20 @@ class Distilled:
     lr: float | None = None
 
     def copy(self) -> Distilled:
-        """One that later updates of a run do not touch."""
+        """Returns a detached copy, which later updates of the run do not change."""
         return Distilled(self.images.detach().clone(), self.labels.detach().clone(), self.lr)
 
 
 @dataclass(frozen=True, repr=False)
 class SyntheticSet:
-    """Distilled images with labels.
+    """A distilled set: synthetic images with labels and a description.
 
     Attributes:
-        images: (N, C, H, W) float32, normalised with ``info.mean`` and ``info.std``, or whitened.
-        labels: (N,) int64, or (N, classes) probabilities.
-        info: how it was made and is to be used.
-        unwhitened: the images as pixels, where they are whitened.
+        images: Synthetic images (N, C, H, W) float32, normalised with ``info.mean`` and
+            ``info.std``, or whitened.
+        labels: Labels (N,) int64, or (N, classes) probabilities.
+        info: Where the set comes from and how to use it.
+        unwhitened: The images as pixels (N, C, H, W) if they are whitened; None otherwise.
     """
 
     images: Tensor
@@ -69,12 +70,12 @@ class SyntheticSet:
 
     @classmethod
     def of(cls, images: Tensor, labels: Tensor, info: SetInfo, data: RealData) -> SyntheticSet:
-        """A set made from real data.
+        """Returns a set that was made from real data.
 
         Args:
-            images: (N, C, H, W) float32, normalised as the data are.
-            labels: (N,) int64, or (N, classes) probabilities.
-            info: How it was made and is to be used.
+            images: Synthetic images (N, C, H, W) float32, normalised as the data are.
+            labels: Labels (N,) int64, or (N, classes) probabilities.
+            info: Where the set comes from and how to use it.
             data: The real data.
         """
         pixels = None if data.whitening is None else data.preprocessing.pixels(images)
@@ -84,7 +85,8 @@ class SyntheticSet:
     def hard_labels(self) -> Tensor:
         """The class of each image (N,).
 
-        Of learnt labels, the one that it started in; of a stranger's, the likeliest.
+        For learnt labels it is the class that an image started in; for soft labels in other
+        projects' files it is the most probable one.
         """
         if self.labels.ndim == 1:
             return self.labels
@@ -93,7 +95,7 @@ class SyntheticSet:
         return class_labels(len(self.info.classes), len(self.labels) // len(self.info.classes))
 
     def pixels(self) -> Tensor:
-        """The images as pixels in [0, 1], clipped, for looking at."""
+        """Returns the images as pixels (N, C, H, W), clipped to [0, 1] for display."""
         if self.unwhitened is not None:
             return self.unwhitened.clamp(0, 1)
         statistics = Preprocessing(self.info.mean, self.info.std)
@@ -101,7 +103,7 @@ class SyntheticSet:
 
     @property
     def title(self) -> str:
-        """What a person calls the set: its method, data, images per class and correction."""
+        """A title for users: method, data set, images per class and correction."""
         info = self.info
         return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
 
@@ -109,25 +111,28 @@ class SyntheticSet:
         return f"SyntheticSet({self.title}, {len(self.images)} images)"
 
     def draw(self, to: str | Path | IO[bytes]) -> None:
-        """Draws the images, one row per class, up to 20 classes and 10 images of each.
+        """Draws the images by class, at most 20 classes and 10 images of each.
 
         Args:
-            to: A ``.png``, ``.pdf`` or ``.svg`` file; what is no path gets a PNG.
+            to: A ``.png``, ``.pdf`` or ``.svg`` file; an open file receives a PNG.
         """
-        # A set that is only read, in every command and program, does not wait for matplotlib.
+        # Imported here so that programs that only read sets do not wait for matplotlib.
         from sdc_ext.sets.grid import draw_grid
 
         info = self.info
         draw_grid(self.pixels(), self.hard_labels, info.classes, info.ipc, self.title, to)
 
     def _repr_png_(self) -> bytes:
-        """The picture that a notebook shows."""
+        """Returns the picture that a notebook shows, as PNG."""
         buffer = io.BytesIO()
         self.draw(buffer)
         return buffer.getvalue()
 
     def save(self, folder: str | Path) -> None:
-        """Writes the folder; ``meta.json`` comes last, so a folder with it is complete."""
+        """Writes the set to a folder, ``meta.json`` last, so that a folder with it is complete.
+
+        Files of the same names are replaced.
+        """
         folder = Path(folder)
         tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
         if self.unwhitened is not None:
@@ -138,10 +143,10 @@ class SyntheticSet:
 
     @classmethod
     def load(cls, folder: str | Path) -> SyntheticSet:
-        """Reads a folder that ``save`` wrote; executes nothing in it.
+        """Reads a folder that ``save`` wrote, without executing anything in it.
 
         Raises:
-            InputError: if it is not such a folder, or is damaged.
+            InputError: If it is not such a folder, or is damaged.
         """
         folder = Path(folder)
         if not (folder / META).is_file():
@@ -159,10 +164,10 @@ class SyntheticSet:
             raise InputError(f"the distilled set {folder} is damaged: {error}") from None
 
     def adopt(self, data: RealData) -> RealData:
-        """The real data normalised as this set's images are, for testing on.
+        """Returns the real data, normalised as this set's images are, for testing.
 
         Raises:
-            InputError: if its images or classes do not fit.
+            InputError: If their images, classes or whitening do not fit the set.
         """
         ours = (tuple(self.images.shape[1:]), len(self.info.classes))
         theirs = ((data.channels, *data.image_size), len(data.classes))
@@ -171,7 +176,8 @@ class SyntheticSet:
                 f"the distilled set has images of {ours[0]} and {ours[1]} classes, {data.name} has "
                 f"{theirs[0]} and {theirs[1]}: evaluate on the data set it was made from"
             )
-        # Files of the originals do not name the classes, but they are of the public sets.
+        # The original repositories' files do not name the classes. They belong to the public data
+        # sets, which have statistics here.
         if data.name not in STATISTICS and self.info.classes != data.classes:
             raise InputError(
                 f"{_difference(self.info.classes, data)}: evaluate on the data set it was made from"
@@ -181,14 +187,14 @@ class SyntheticSet:
         whitened = data.whitened()
         if whitened.whitened_by != self.info.whitening:
             raise InputError(
-                f"the distilled set is ZCA-whitened by other training images than those of "
-                f"{data.name} here: evaluate on the data it was made from"
+                f"the distilled set's ZCA whitening was fitted to other training images than those "
+                f"of {data.name} here: evaluate on the data it was made from"
             )
         return whitened
 
 
 def _difference(classes: Sequence[str], data: RealData) -> str:
-    """How the class names of a set and of real data differ, in words."""
+    """Says how the class names of a set and of real data differ."""
     where = "the folder" if data.name == "imagefolder" else data.name
     odd = sorted(set(classes) ^ set(data.classes))
     if odd:
@@ -197,5 +203,5 @@ def _difference(classes: Sequence[str], data: RealData) -> str:
 
 
 def class_labels(num_classes: int, ipc: int) -> Tensor:
-    """Labels of a set with ``ipc`` images a class, sorted by class: (num_classes * ipc,)."""
+    """Returns the labels (num_classes * ipc,) of ``ipc`` images per class, sorted by class."""
     return torch.arange(num_classes).repeat_interleave(ipc)

@@ -314,7 +314,7 @@ def test_evaluate_repeats_the_runs_own_evaluation(
         (["show", "nothing"], "nothing is not a distilled set"),
         (["export", "nothing"], "nothing is not a distilled set"),
         (["evaluate", "nothing.pt"], "there is no file nothing.pt"),
-        (["evaluate", "junk.pt"], "junk.pt is not a file of the originals"),
+        (["evaluate", "junk.pt"], "junk.pt holds no plain tensors"),
         (["evaluate", "nothing", "--seed", "-1"], "'-1' is no seed"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         ([], "the following arguments are required: COMMAND"),

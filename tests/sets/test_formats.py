@@ -117,7 +117,7 @@ def test_dd_rankings_tensors(data: RealData) -> None:
     ("fmt", "zca", "message"),
     [
         ("dd-ranking", False, "does not evaluate on digits, only on cifar10, cifar100"),
-        ("res", True, "soft labels and ZCA whitening have no place in a res_*.pt"),
+        ("res", True, "a res_*.pt cannot hold soft labels or ZCA-whitened images"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused(
@@ -164,7 +164,7 @@ def test_later_and_averaged_files_are_read_by_name(data: RealData) -> None:
     folder = save_as_the_originals_do(
         Path("run"), "500", ema_images=ours.images, ema_labels=ours.labels
     )
-    with pytest.raises(InputError, match=r"no lr_500\.pt with the learning rate.*pass --lr-eval"):
+    with pytest.raises(InputError, match=r"no lr_500\.pt with the learning rate.* as --lr-eval"):
         load_set(folder / "ema_images_500.pt", data)
     read = load_set(folder / "ema_images_500.pt", data, lr=0.02)
     assert torch.equal(read.labels, ours.labels)
@@ -245,13 +245,16 @@ def test_class_folders_sort_as_the_labels_do(data: RealData) -> None:
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"images": torch.zeros(3, 1, 8, 8)}, "holds .2,.: 3 finite labels are needed"),
-        ({"images": torch.zeros(2, 64)}, "holds .2, 64.: finite images .N, 1, 8, 8. fit digits"),
+        ({"images": torch.zeros(3, 1, 8, 8)}, "the shape .2,.: the 3 images need finite labels"),
+        (
+            {"images": torch.zeros(2, 64)},
+            "the shape .2, 64.: digits needs finite images .N, 1, 8, 8.",
+        ),
         ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "finite images"),
-        ({"labels": torch.tensor([0, 11])}, "labels that are no classes from 0 to 9"),
-        ({"labels": torch.tensor([0.5, 1.0])}, "labels that are no classes from 0 to 9"),
-        ({"labels": torch.rand(2, 9)}, "one class or 10 numbers each"),
-        ({"labels": torch.full((2, 10), float("nan"))}, "2 finite labels"),
+        ({"labels": torch.tensor([0, 11])}, "labels that are not classes from 0 to 9"),
+        ({"labels": torch.tensor([0.5, 1.0])}, "labels that are not classes from 0 to 9"),
+        ({"labels": torch.rand(2, 9)}, "of shape .2,. or .2, 10."),
+        ({"labels": torch.full((2, 10), float("nan"))}, "2 images need finite labels"),
         ({"lr": torch.tensor(-0.1)}, "holds no learning rate above 0"),
         ({"lr": torch.ones(2)}, "holds no learning rate above 0"),
     ],
@@ -318,5 +321,5 @@ def test_wrong_number_of_class_folders_is_refused(data: RealData) -> None:
     Path("pictures/cat").mkdir(parents=True)
     Image.new("L", (8, 8)).save("pictures/cat/1.png")
     assert kind_of(Path("pictures")) == "pictures"
-    with pytest.raises(InputError, match="class folder 'cat' in pictures is none of digits"):
+    with pytest.raises(InputError, match="class folder 'cat' in pictures is not a class of digits"):
         load_set(Path("pictures"), data)

@@ -1,1 +1,1 @@
-"""The formats of others, a file each."""
+"""Reads and writes the file formats of other projects, one module per format."""

@@ -1,8 +1,8 @@
-"""``images_best.pt``, ``labels_best.pt`` and ``lr_best.pt``: the files of MTT and its successors.
+"""Reads and writes ``images_best.pt`` and its companions, the files of MTT and its successors.
 
-They hold tensors alone. What else evaluating them takes, the data set, its preprocessing, the
-augmentation, is told by the real data and by the originals' scripts, unless ``meta.json`` lies
-beside them, which ``write_best`` leaves.
+``images_*.pt``, ``labels_*.pt`` and ``lr_*.pt`` hold nothing but tensors. What else is needed to
+evaluate them comes from the real data (data set, preprocessing) and from the original scripts
+(augmentation, epochs), unless there is a ``meta.json`` beside them, as ``write_best`` writes it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ BEST = "images_best.pt"
 _NAME = re.compile(r"(?P<average>ema_)?images_(?P<which>best|\d+)\.pt")
 
 
-# How far pictures may be from the whitened images they were made from.
+# The largest allowed difference between a picture's pixels and those of the whitened images.
 _PICTURE_ERROR = 0.01
 
 
 def is_best_file(path: Path) -> bool:
-    """Whether a file is named as these are: ``images_best.pt``, ``ema_images_500.pt``."""
+    """Returns whether a file's name is like ``images_best.pt`` or ``ema_images_500.pt``."""
     return _NAME.fullmatch(path.name) is not None
 
 
@@ -45,25 +45,29 @@ def read_best(
     zca: bool = False,
     lr: float | None = None,
 ) -> SyntheticSet:
-    """Reads ``images_*.pt`` with the labels and the rate beside it; executes nothing in them.
+    """Reads ``images_*.pt`` with the labels and the learning rate beside it.
 
-    Whole numbers are classes; rows of probabilities are soft labels (TESLA), other rows their
-    logits (DATM). An ``images_zca_*.pt`` in the folder says that the images are ZCA-whitened.
+    Nothing in the files is executed. Labels are classes if they have one dimension. Rows of
+    probabilities are soft labels (TESLA), and other rows are their logits (DATM). If the folder
+    has an ``images_zca_*.pt``, the images are ZCA-whitened.
 
     Args:
-        path: the images' file.
-        data: the real data, normalised as usual.
-        known: what lies beside it in ``meta.json``, if ``write_best`` wrote it.
-        zca: the images are whitened, though no ``images_zca_*.pt`` says so.
-        lr: the rate to train with; needed where there is no ``lr_*.pt``, which only DATM saves.
+        path: The file with the images.
+        data: The real data, normalised by their channel statistics.
+        known: The content of the ``meta.json`` beside the file, if there is one.
+        zca: Whether the images are ZCA-whitened, even if there is no ``images_zca_*.pt``.
+        lr: The learning rate for training on the set. It is needed where there is no
+            ``lr_*.pt``, which only DATM saves.
 
     Raises:
-        InputError: if a file is missing or something else, the rate is not known, or the images
-            do not fit the data or are whitened by other training images.
+        InputError: If a file is missing or holds something else, the learning rate is unknown, or
+            the images do not fit the data or are whitened by other training images.
     """
     named = _NAME.fullmatch(path.name)
     if named is None:
-        raise InputError(f"{path} is not named images_best.pt or images_<iteration>.pt")
+        raise InputError(
+            f"{path} is not named images_best.pt or images_<iteration>.pt: give it such a name"
+        )
     which, folder = named["which"], path.parent
     images = _tensor(path).float()
     labels_path = folder / f"{named['average'] or ''}labels_{which}.pt"
@@ -71,8 +75,8 @@ def read_best(
     shape = (data.channels, *data.image_size)
     if images.shape[1:] != shape or not bool(images.isfinite().all()):
         raise InputError(
-            f"{path} holds {tuple(images.shape)}: finite images (N, {', '.join(map(str, shape))}) "
-            f"fit {data.name}"
+            f"{path} has the shape {tuple(images.shape)}: {data.name} needs finite images "
+            f"(N, {', '.join(map(str, shape))}), so pass the data set that they were made from"
         )
     if zca or any(folder.glob("images_zca_*.pt")):
         data = data.whitened()
@@ -90,11 +94,11 @@ def read_best(
 
 
 def write_best(synthetic: SyntheticSet, folder: Path) -> None:
-    """Writes ``images_best.pt``, ``labels_best.pt`` and ``lr_best.pt``, as the MTT family does.
+    """Writes ``images_best.pt``, ``labels_best.pt`` and ``lr_best.pt``, as MTT's script does.
 
-    Images that are whitened are joined by ``images_zca_best.pt``, which is the picture; it is
-    ``images_best.pt`` that networks are trained on. Labels are classes, or what the originals
-    make of soft ones: TESLA probabilities, DATM logits. ``meta.json`` holds the rest.
+    Networks are trained on ``images_best.pt``. If its images are whitened, ``images_zca_best.pt``
+    has their pixels. Labels are classes, or soft labels in the form of the original scripts, i.e.
+    logits for DATM and probabilities otherwise. ``meta.json`` holds the rest.
     """
     labels = synthetic.labels
     are_logits = labels.ndim == 2 and synthetic.info.method == "datm"
@@ -113,21 +117,27 @@ def write_best(synthetic: SyntheticSet, folder: Path) -> None:
 def _tensor(path: Path) -> Tensor:
     content = load_tensors(path)
     if not isinstance(content, Tensor):
-        raise InputError(f"{path} holds no tensor: the originals' files hold one each")
+        raise InputError(
+            f"{path} does not hold a single tensor: pass a file that MTT's script or one of its "
+            "successors wrote"
+        )
     return content.detach()
 
 
 def _as_labels(labels: Tensor, path: Path, count: int, classes: int) -> Tensor:
-    """Classes (N,) or probabilities (N, classes)."""
+    """Returns classes (N,) int64, or probabilities (N, classes)."""
     if labels.shape not in ((count,), (count, classes)) or not bool(labels.isfinite().all()):
         raise InputError(
-            f"{path} holds {tuple(labels.shape)}: {count} finite labels are needed, one class or "
-            f"{classes} numbers each"
+            f"{path} has the shape {tuple(labels.shape)}: the {count} images need finite labels "
+            f"of shape {(count,)} or {(count, classes)}"
         )
     if labels.ndim == 1:
         hard = labels.long()
         if not bool(((hard >= 0) & (hard < classes) & (hard == labels)).all()):
-            raise InputError(f"{path} holds labels that are no classes from 0 to {classes - 1}")
+            raise InputError(
+                f"{path} holds labels that are not classes from 0 to {classes - 1}: pass the data "
+                "set that they belong to"
+            )
         return hard
     labels = labels.float()
     sums = labels.sum(1)
@@ -138,18 +148,18 @@ def _as_labels(labels: Tensor, path: Path, count: int, classes: int) -> Tensor:
 def _rate(path: Path) -> float:
     if not path.is_file():
         raise InputError(
-            f"there is no {path.name} with the learning rate beside the images: pass --lr-eval "
-            "with the syn_lr that was learnt, or 0.01 if none was"
+            f"there is no {path.name} with the learning rate beside the images: pass the learnt "
+            "syn_lr as --lr-eval, or 0.01 if none was learnt"
         )
     tensor = _tensor(path)
     if tensor.numel() != 1 or not 0 < float(tensor) < float("inf"):
-        raise InputError(f"{path} holds no learning rate above 0: pass --lr-eval")
+        raise InputError(f"{path} holds no learning rate above 0: pass one as --lr-eval")
     return float(tensor)
 
 
 def _check_picture(pixels: Tensor, picture: Tensor, path: Path) -> None:
     if pixels.shape != picture.shape or (pixels - picture).abs().max() > _PICTURE_ERROR:
         raise InputError(
-            f"the images are ZCA-whitened by other training images than those given, or are not "
-            f"those of {path.name}: pass the data set they were made from, whole"
+            f"the images are ZCA-whitened by other training images than those given, or differ "
+            f"from {path.name}: pass the complete data set that they were made from"
         )

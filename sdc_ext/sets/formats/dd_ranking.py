@@ -1,4 +1,4 @@
-"""Tensors for DD-Ranking's evaluators."""
+"""Writes tensors for DD-Ranking's evaluators, and reads them back."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from sdc_ext.sets.formats.tensors import OUR_KEY
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
-# The data sets that DD-Ranking evaluates on, with whose statistics: CIFAR-100 with CIFAR-10's,
-# unlike everybody else.
+# The data sets that DD-Ranking evaluates on, and whose statistics it uses for each. Unlike other
+# projects, it normalises CIFAR-100 with CIFAR-10's.
 _STATISTICS = {"cifar10": "cifar10", "cifar100": "cifar10", "tinyimagenet": "tinyimagenet"}
 
 
 def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
-    """Writes what DD-Ranking takes: images under its own normalisation, sorted by class.
+    """Writes a set for DD-Ranking, in DD-Ranking's normalisation and sorted by class.
 
-    A dict of ``images`` (N, 3, H, W), ``soft_labels`` (N, classes) or None, and ``syn_lr``, for
-    the arguments ``image_tensor``, ``soft_labels`` and ``syn_lr`` of its ``compute_metrics``. Its
-    loss takes the softmax of soft labels, so they are logits.
+    The file holds a dict of ``images`` (N, 3, H, W), ``soft_labels`` (N, classes) or None, and
+    ``syn_lr``, for the arguments ``image_tensor``, ``soft_labels`` and ``syn_lr`` of DD-Ranking's
+    ``compute_metrics``. Soft labels are logits, since DD-Ranking's loss takes their softmax.
+
+    Args:
+        synthetic: The set.
+        path: The file to write.
 
     Raises:
-        InputError: if DD-Ranking does not know the data set, or the set is whitened.
+        InputError: If DD-Ranking does not evaluate on the data set, or the set is whitened.
     """
     info = synthetic.info
     if info.dataset not in _STATISTICS:
@@ -55,14 +59,14 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
-    """The set that ``write_dd_ranking`` wrote.
+    """Returns the set that ``write_dd_ranking`` wrote.
 
     Args:
-        content: of the file.
-        path: of the file, for errors.
+        content: The content of the file.
+        path: The path of the file, for messages.
 
     Raises:
-        InputError: if it was written by something else.
+        InputError: If something else wrote the file.
     """
     try:
         info = SetInfo.from_json(content[OUR_KEY])
@@ -71,15 +75,17 @@ def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
         images = ours.normalize(theirs.pixels(content["images"]))
         return SyntheticSet(images, content["labels"] if soft is None else soft.softmax(1), info)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} was not exported by sdc-ext: {error!r}") from None
+        raise InputError(
+            f"{path} was not exported by sdc-ext ({error!r}): pass a file that sdc-ext export wrote"
+        ) from None
 
 
 def _as_logits(labels: Tensor) -> Tensor:
-    """Logits (N, classes) whose softmax are these probabilities."""
+    """Returns logits (N, classes) whose softmax is these probabilities."""
     return labels.clamp(min=torch.finfo(labels.dtype).tiny).log()
 
 
 def _statistics(info: SetInfo) -> tuple[Preprocessing, Preprocessing]:
-    """The channel statistics of the set and those of DD-Ranking."""
+    """Returns the channel statistics of the set and those of DD-Ranking."""
     theirs = STATISTICS[_STATISTICS[info.dataset]]
     return Preprocessing(info.mean, info.std), Preprocessing(*theirs)

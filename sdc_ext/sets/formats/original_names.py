@@ -1,4 +1,4 @@
-"""What the original repositories call data sets, networks and files."""
+"""Translates between our names of data sets and networks and those of the original repositories."""
 
 from __future__ import annotations
 
@@ -39,14 +39,24 @@ _NETWORK_NAMES = {
 
 
 def original_name(info: SetInfo) -> str:
-    """The file name that the originals would give a set; theirs call DCC DC and DSAC DSA."""
+    """Returns the file name that the original scripts give a set.
+
+    DCC's script writes DC for DCC and DSA for DSAC.
+    """
     dataset = _DATASET_NAMES.get(info.dataset, info.dataset)
     method = {"dcc": "DC", "dsac": "DSA"}.get(info.method, info.method.upper())
     return f"res_{method}_{dataset}_{original_network(info.network)}_{info.ipc}ipc.pt"
 
 
 def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
-    """The originals' evaluation of DC, DSA and DM (``main.py``, ``main_DM.py``)."""
+    """Returns the hyper-parameters with which DC's, DSA's and DM's scripts evaluate sets.
+
+    Args:
+        method: ``"dsa"`` or ``"dm"``; all others are evaluated like plain DC.
+        dataset: The name of the data set.
+
+    Reference: ``main.py`` and ``main_DM.py`` of DC's repository.
+    """
     if method in ("dsa", "dm"):
         digits = dataset in ("digits", "mnist", "svhn")
         mirror = "" if digits else "_flip"
@@ -58,16 +68,16 @@ def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
 
 
 def our_dataset(name: str) -> str | None:
-    """Our name of an original's data set, e.g. ``cifar10`` of CIFAR10, if they have it."""
+    """Returns our name of a data set, e.g. ``cifar10`` for CIFAR10; None if there is none."""
     wanted = {"Tiny": "tinyimagenet"}.get(name, name.lower())
     return wanted if wanted in _DATASET_NAMES else None
 
 
 def our_network(model: str) -> str:
-    """Our name of an original's model, e.g. ``convnet:depth=4`` of ConvNetD4.
+    """Returns our name of a model, e.g. ``convnet:depth=4`` for ConvNetD4.
 
     Raises:
-        InputError: if the originals have no such model.
+        InputError: If the original repositories have no such model.
     """
     names = {theirs: ours for ours, theirs in _NETWORK_NAMES.items()}
     variant = re.fullmatch(r"ConvNet([DW])(\d+)", model)
@@ -75,14 +85,14 @@ def our_network(model: str) -> str:
         return f"convnet:{'depth' if variant[1] == 'D' else 'width'}={variant[2]}"
     if model not in names:
         raise InputError(
-            f"unknown model {model!r} of the originals: known are {', '.join(names)}, and widths "
-            "and depths as in ConvNetW32 and ConvNetD4"
+            f"unknown model {model!r}: choose from {', '.join(names)}, and widths and depths as "
+            "in ConvNetW32 and ConvNetD4"
         )
     return names[model]
 
 
 def original_network(network: str) -> str:
-    """The originals' name of a network, or our own where they have none."""
+    """Returns the original repositories' name of a network, or a form of ours if they have none."""
     variant = re.fullmatch(r"convnet:(depth|width)=(\d+)", network)
     if variant is not None:
         return f"ConvNet{variant[1][0].upper()}{variant[2]}"

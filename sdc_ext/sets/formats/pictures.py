@@ -1,6 +1,6 @@
-"""Distilled sets as folders of pictures, a folder a class, with a data-set card.
+"""Writes and reads distilled sets as folders of pictures, one folder per class, with a card.
 
-``datasets.load_dataset("imagefolder", data_dir=FOLDER)`` reads them, and so does everybody.
+``datasets.load_dataset("imagefolder", data_dir=FOLDER)`` reads such folders, as most libraries do.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ sdc-ext evaluate FOLDER{data}
 {accuracies}"""
 
 
-# A label, and perhaps a name.
+# A label, optionally followed by a name.
 _NUMBERED = re.compile(r"(\d+)(?:_.*)?$")
 
 
@@ -59,8 +59,8 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 def write_picture_folder(synthetic: SyntheticSet, folder: Path) -> None:
     """Writes ``train/CLASS/N.png``, a data-set card, and the set itself.
 
-    The pictures are clipped and have 8 bits a channel; the tensors beside them are exact, so the
-    folder is still a distilled set.
+    The pictures are clipped and have 8 bits per channel. The tensors beside them are exact, so
+    the folder is still a distilled set.
     """
     pixels = (synthetic.pixels() * 255).round().to(torch.uint8)
     for label, name in enumerate(_file_names(synthetic.info.classes)):
@@ -71,17 +71,17 @@ def write_picture_folder(synthetic: SyntheticSet, folder: Path) -> None:
 
 
 def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
-    """Reads a folder of class folders (or its ``train``) as a distilled set.
+    """Reads one folder of pictures per class as a distilled set.
 
-    Folders are named as the classes of the data, or numbered as their labels (``7``, ``07_cat``).
-    Networks are trained as plain DC's are.
+    Folders have the names of the data's classes, or the numbers of their labels (``7``,
+    ``07_cat``). The set is evaluated with the hyper-parameters of plain DC.
 
     Args:
-        folder: the pictures.
-        data: the real data; its channel statistics are taken out.
+        folder: The folder with the class folders, or with a ``train`` folder of them.
+        data: The real data, whose normalisation is applied to the pictures.
 
     Raises:
-        InputError: if an image is corrupt, or sizes or the folders' names do not fit the data.
+        InputError: If an image is corrupt, or sizes or the folders' names do not fit the data.
     """
     inner = folder / "train"
     images, labels, names = read_class_folders(inner if inner.is_dir() else folder)
@@ -102,7 +102,7 @@ def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
 
 
 def _labels_of(names: Sequence[str], data: RealData, folder: Path) -> Tensor:
-    """The label of each class folder (len(names),)."""
+    """Returns the label of each class folder (len(names),)."""
     classes = [_safe(name) for name in data.classes]
     if {_safe(name) for name in names} <= set(classes):
         found = [classes.index(_safe(name)) for name in names]
@@ -112,8 +112,8 @@ def _labels_of(names: Sequence[str], data: RealData, folder: Path) -> Tensor:
     if len(found) < len(names) or len(set(found)) < len(found) or max(found) >= len(classes):
         odd = next((name for name in names if _safe(name) not in classes), names[0])
         raise InputError(
-            f"class folder {odd!r} in {folder} is none of {data.name}: name the folders as its "
-            f"classes ({', '.join(data.classes[:3])}, ...) or number them from 0 to "
+            f"class folder {odd!r} in {folder} is not a class of {data.name}: name the folders "
+            f"after its classes ({', '.join(data.classes[:3])}, ...) or number them from 0 to "
             f"{len(classes) - 1}"
         )
     return torch.tensor(found)
@@ -124,7 +124,7 @@ def _safe(name: str) -> str:
 
 
 def _file_names(classes: Sequence[str]) -> list[str]:
-    """Names of folders that sort as the labels do: the classes', numbered where needed."""
+    """Returns names of folders that sort like the labels: class names, numbered if necessary."""
     safe = [_safe(name) for name in classes]
     plain = all(re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) for name in safe)
     if plain and sorted(safe) == safe and len({name.casefold() for name in safe}) == len(safe):

@@ -1,4 +1,4 @@
-"""Names and files of the original repositories, e.g. ``res_DC_MNIST_ConvNet_1ipc.pt``."""
+"""Reads and writes the files of DC, DSA, DCC and DM, e.g. ``res_DC_MNIST_ConvNet_1ipc.pt``."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _NAME = re.compile(r"res_(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+)_(?P<
 
 
 def read_res(path: Path) -> SyntheticSet:
-    """Reads the last run's images of a ``res_*.pt`` file; executes nothing in it.
+    """Reads the last run's images from a ``res_*.pt`` file, without executing anything in it.
 
-    A file of the originals holds images, labels and accuracies; the rest is told by its name,
-    and the normalisation is the originals' for that data set. A file of ``write_res`` also
-    holds what we know of the set.
+    The original scripts' files hold images, labels and accuracies. Method, data set, network and
+    ipc are read from the file's name, and the normalisation is the one that the scripts use for
+    the data set. A file that ``write_res`` wrote also holds the set's description.
 
     Raises:
-        InputError: if it cannot be read so.
+        InputError: If the file or its name cannot be read.
     """
     return parse_res(load_tensors(path), path)
 
 
 def parse_res(content: Any, path: Path) -> SyntheticSet:
-    """What ``read_res`` reads, once it is loaded."""
+    """Returns the set in the loaded content of a ``res_*.pt`` file; see ``read_res``."""
     try:
         images, labels = content["data"][-1]
         if OUR_KEY in content:
@@ -50,14 +50,17 @@ def parse_res(content: Any, path: Path) -> SyntheticSet:
     except InputError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a res_*.pt of the originals: {error!r}") from None
+        raise InputError(
+            f"{path} is not a res_*.pt of DC's kind ({error!r}): pass a file that the script of "
+            "DC, DSA, DCC or DM wrote"
+        ) from None
 
 
 def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo:
     told = _NAME.match(path.stem)
     if told is None or told["dataset"].lower() not in STATISTICS:
         raise InputError(
-            f"the name {path.name} does not tell the data set: keep the originals' "
+            f"the name {path.name} does not say the data set: keep the original name, "
             "res_<method>_<dataset>_<model>_<ipc>ipc.pt"
         )
     dataset, method = told["dataset"].lower(), told["method"].lower()
@@ -80,18 +83,22 @@ def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetIn
 
 
 def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
-    """Writes the sets of one or more runs so that the originals' scripts can load them.
+    """Writes the sets of one or more runs to a file that the original scripts can load.
+
+    Args:
+        runs: The sets, one per run, at least one.
+        path: The file to write.
 
     Raises:
-        InputError: if the folder of ``path`` does not exist, or a set has soft labels or is
+        InputError: If the folder of ``path`` does not exist, or a set has soft labels or is
             whitened.
     """
     accuracies: dict[str, list[float]] = {}
     for run in runs:
         if run.labels.ndim == 2 or run.unwhitened is not None:
             raise InputError(
-                "soft labels and ZCA whitening have no place in a res_*.pt: pass on the folder "
-                "itself"
+                "a res_*.pt cannot hold soft labels or ZCA-whitened images: export the set in the "
+                "format best, or share its folder"
             )
         last = {e["network"]: e["accuracies"] for e in run.info.accuracies}
         for network, values in last.items():
@@ -102,5 +109,7 @@ def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
         OUR_KEY: runs[-1].info.to_json(),
     }
     if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent} to write {path.name} to")
+        raise InputError(
+            f"there is no folder {path.parent} to write {path.name} to: create it first"
+        )
     write_whole(path, lambda temporary: torch.save(content, temporary))

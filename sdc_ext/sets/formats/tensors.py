@@ -1,4 +1,4 @@
-"""Strangers' ``.pt`` files, read without executing anything in them."""
+"""Loads untrusted ``.pt`` files without executing anything in them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sdc_ext.errors import InputError
 
 
 def load_tensors(path: Path) -> Any:
-    """Tensors, numbers and plain containers of them.
+    """Loads tensors, numbers, and plain containers of them.
 
     Raises:
-        InputError: if there is no such file, it is damaged, or it holds anything else.
+        InputError: If there is no such file, it is damaged, or it holds anything else.
     """
-    # The originals' accuracies are numpy numbers, which weights_only refuses unless named, and
-    # numpy 1, with which most were written, had another name for what makes them.
+    # The accuracies in res_*.pt are numpy numbers, which weights_only refuses unless their types
+    # are listed. In numpy 1, with which most files were written, the function that makes such
+    # numbers had another name.
     scalar = np.float64(0).__reduce__()[0]
     numpy_numbers: list[Any] = [
         *(np.dtype, np.dtypes.Float64DType),
@@ -28,18 +29,18 @@ def load_tensors(path: Path) -> Any:
     ]
     try:
         with torch.serialization.safe_globals(numpy_numbers), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what it then refuses
+            warnings.simplefilter("ignore")  # torch warns about files that it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
+        raise InputError(f"there is no file {path}: check the path") from None
     except OSError:
         raise
     except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
         raise InputError(
-            f"{path} is not a file of the originals (res_*.pt, images_*.pt and its like), or is "
-            "damaged: it holds no plain tensors"
+            f"{path} holds no plain tensors: pass an undamaged file of the original repositories "
+            "(res_*.pt, images_*.pt, labels_*.pt or lr_*.pt), or one that sdc-ext export wrote"
         ) from error
 
 
-# Where a file of theirs that we write holds what we know of the set.
+# The key under which a file that we export in another project's format holds our description.
 OUR_KEY = "sdc_ext"
