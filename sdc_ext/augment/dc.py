@@ -46,7 +46,7 @@ class DCAugmentation:
             check_choice("DC augmentation", name, DC_OPERATIONS)
 
     def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
-        """See [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw]."""
+        """Draws as [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw] says."""
         names = self.strategy.split("_")
         drawn = torch.randint(len(names), (n,))
         offsets = torch.randint(2 * _CROP, (2, n))

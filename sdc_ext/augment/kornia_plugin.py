@@ -33,7 +33,7 @@ class KorniaAugmentation:
         self._module(same_on_batch=True)
 
     def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
-        """See [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw]."""
+        """Draws as [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw] says."""
         del image_size
         seed = int(torch.randint(2**31, ()))
         module = self._module(same_on_batch=n == 1)

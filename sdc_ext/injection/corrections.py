@@ -1,4 +1,4 @@
-"""Decides where and how strongly somebody else's loop is corrected; one class per kind of loop.
+"""Decides where and how strongly an unmodified loop is corrected; one class per kind of loop.
 
 The classes see what the loop asks of autograd, in order, through three calls: ``capture`` for a
 gradient with a graph, ``plain_gradient`` for one without, ``backward`` for a backward pass. They
@@ -320,9 +320,9 @@ class StepwiseCorrection(Correction):
     def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
         """Counts the first pass's steps; returns the step's term for an image gradient."""
         capture = self._latest
-        # Without a captured gradient, this is a step of the first pass. With one, only inputs of
-        # more than two dimensions can be images: flat parameters, the learning rate and labels
-        # have fewer, and are what the second pass asks for besides image gradients.
+        # Only inputs of more than two dimensions can be images: flat parameters, the learning
+        # rate and labels have fewer. So this is a step of the first pass, or what the second pass
+        # asks for besides image gradients.
         if capture is None or not any(t.ndim > 2 for t in inputs):
             self._asked[inputs[0].shape] += 1
             return None

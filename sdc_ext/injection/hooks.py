@@ -114,7 +114,11 @@ def inject(
 
 
 class Injection:
-    """The context manager that [`inject`][sdc_ext.inject] returns; it can be entered once."""
+    """The context manager that [`inject`][sdc_ext.inject] returns; it can be entered once.
+
+    Attributes:
+        record: The record that entering the context returns; it stays readable afterwards.
+    """
 
     def __init__(
         self, profile: Choice, strength: Callable[[Profile], Strength], strict: bool

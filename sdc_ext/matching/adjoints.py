@@ -237,7 +237,7 @@ class _Sweep:
         """Returns the cotangents of params, images, labels and lr.
 
         Args:
-            trail: theta_n and g_n of all steps.
+            trail: The parameters theta_n and the gradients g_n of all steps.
             images: Synthetic images (n, C, H, W).
             labels: Labels (n,) int64, or (n, classes) probabilities.
             lr: The step size, a scalar tensor.
@@ -269,9 +269,9 @@ class _Sweep:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Differentiates ``<u, g>`` by a minibatch's images, its labels and theta (``H u``)."""
         # By the chain rule, <u, g> is differentiated by the augmented images first, in chunks,
-        # and then through the augmentation, once for the whole minibatch, since it was drawn for
-        # the whole of it. Only the augmentation's graph, which is small compared with the
-        # network's, is therefore alive for all images at the same time.
+        # and then through the augmentation, once for the whole minibatch, which its draw covers.
+        # Only the augmentation's graph, which is small compared with the network's, is therefore
+        # alive for all images at the same time.
         with torch.enable_grad():
             leaf = images.detach().requires_grad_()
             augmented = batch.replay(leaf)
