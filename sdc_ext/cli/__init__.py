@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from sdc_ext import __version__
 from sdc_ext._memory import keep_freed_memory
-from sdc_ext.cli.options import INTERRUPTED
+from sdc_ext.cli.options import INTERRUPTED, all_actions
 from sdc_ext.errors import DivergenceError, InputError
 
 _DESCRIPTION = """\
@@ -59,23 +60,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The status of ``run_program``; for ``run`` that of the script.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    flags: set[str] = set()
 
     def command() -> int | None:
-        options = build_parser(given[0] if given else "").parse_args(given)
+        parser = build_parser(given[0] if given else "")
+        flags.update(flag for action in all_actions(parser) for flag in action.option_strings)
+        options = parser.parse_args(given)
         status: int | None = options.run(options)
         return status
 
     hint = "continue with --resume" if given[:1] == ["distill"] else ""
-    return run_program("sdc-ext", command, hint)
+    return run_program("sdc-ext", command, hint, flags)
 
 
-def run_program(name: str, program: Callable[[], int | None], when_interrupted: str = "") -> int:
+def run_program(
+    name: str,
+    program: Callable[[], int | None],
+    when_interrupted: str = "",
+    flags: Container[str] = (),
+) -> int:
     """Runs a program; problems that its user can act on end it with one sentence.
 
     Args:
         name: What the sentence begins with.
         program: The program; it may return a status of its own.
         when_interrupted: What the user can do after an interruption.
+        flags: The program's options. Where a problem names an argument of a function, written
+            in backticks, its sentence names the option, if there is one.
 
     Returns:
         0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted.
@@ -84,12 +95,12 @@ def run_program(name: str, program: Callable[[], int | None], when_interrupted: 
     try:
         return program() or 0
     except InputError as error:
-        return _report(name, error, _BAD_INPUT)
+        return _report(name, _with_flags(str(error), flags), _BAD_INPUT)
     except OSError as error:
         what = error.filename or "a temporary file"
         return _report(name, f"cannot use {what}: {error.strerror or error}", _BAD_INPUT)
     except DivergenceError as error:
-        return _report(name, error, _DIVERGED)
+        return _report(name, _with_flags(str(error), flags), _DIVERGED)
     except KeyboardInterrupt:
         hint = f"; {when_interrupted}" if when_interrupted else ""
         return _report(name, f"interrupted{hint}", INTERRUPTED)
@@ -104,8 +115,21 @@ def _leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def _report(name: str, problem: object, status: int) -> int:
-    print(f"{name}:", " ".join(str(problem).split()), file=sys.stderr)
+def _with_flags(problem: str, flags: Container[str]) -> str:
+    """Writes the arguments that a sentence names as the options that set them."""
+
+    def as_flag(found: re.Match[str]) -> str:
+        flag = "--" + found["name"].replace("_", "-")
+        if flag not in flags:
+            return found[0]
+        value = found["value"]
+        return flag if value in (None, "True") else f"{flag} {value}"
+
+    return re.sub(r"`(?P<name>[a-z_]+)(=(?P<value>[^`]*))?`", as_flag, problem)
+
+
+def _report(name: str, problem: str, status: int) -> int:
+    print(f"{name}:", " ".join(problem.split()), file=sys.stderr)
     return status
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Iterator
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from sdc_ext.cli.options import all_actions
 from sdc_ext.errors import InputError
 
 _EPILOG = """\
@@ -32,16 +32,7 @@ def _completion(options: Namespace) -> None:
     from sdc_ext.cli import build_parser
 
     parser = build_parser()
-    for action in _actions(parser):
+    for action in all_actions(parser):
         if action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, options.shell))
-
-
-def _actions(parser: ArgumentParser) -> Iterator[Action]:
-    """The options of a parser and of the commands below it."""
-    for action in parser._actions:
-        yield action
-        if isinstance(action.choices, dict):
-            for command in action.choices.values():
-                yield from _actions(command)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, Action, ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Sequence
+from argparse import (
+    SUPPRESS,
+    Action,
+    ArgumentParser,
+    ArgumentTypeError,
+    BooleanOptionalAction,
+    Namespace,
+)
+from collections.abc import Iterator, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from types import NoneType
@@ -109,3 +116,12 @@ def chosen_settings(options: Namespace) -> dict[str, Any]:
 def listed(text: str) -> list[str]:
     """What a comma-separated option names, each once, in order."""
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def all_actions(parser: ArgumentParser) -> Iterator[Action]:
+    """The options of a parser and of the commands below it."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from all_actions(command)

@@ -156,7 +156,7 @@ def stratified_split(labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Te
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: pass an existing one as --data-dir")
+        raise InputError(f"{folder} is not a folder: pass an existing one as `data_dir`")
 
 
 def _list_classes(folder: Path) -> tuple[Files, tuple[str, ...]]:
@@ -222,5 +222,5 @@ def _check_sizes(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> None:
         if array.shape[1:] != first:
             raise InputError(
                 f"images differ in size: {paths[0]} is {first[0]}x{first[1]} and {path} is "
-                f"{array.shape[1]}x{array.shape[2]}; pass --image-size, e.g. --image-size 32"
+                f"{array.shape[1]}x{array.shape[2]}; pass `image_size` to resize them"
             )

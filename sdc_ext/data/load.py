@@ -111,7 +111,7 @@ def load_data(
         data = _load_named(source, folder, image_size, download)
     elif data_dir is not None or download:
         raise InputError(
-            "--data-dir and --download go with the name of a data set: leave them out where you "
+            "`data_dir` and `download` go with the name of a data set: leave them out where you "
             "pass the data themselves"
         )
     else:
@@ -151,17 +151,17 @@ def _load_named(
 ) -> RealData:
     loader = DATASETS.get(name)
     if image_size is not None and not takes_image_size(name):
-        raise InputError(f"--image-size resizes image folders, not {name}: leave it out")
+        raise InputError(f"`image_size` resizes image folders, not {name}: leave it out")
     if name == "digits" and folder is not None:
-        raise InputError("digits come with scikit-learn and have no folder: leave --data-dir out")
+        raise InputError("digits come with scikit-learn and have no folder: leave `data_dir` out")
     if download and name not in _TORCHVISION:
-        raise InputError(f"--download is for torchvision's data sets, not {name}: leave it out")
+        raise InputError(f"`download` is for torchvision's data sets, not {name}: leave it out")
     if name not in _OURS:
         return as_real_data(loader(folder), name=name, image_size=image_size)
     if name == "digits":
         data = _load_digits()
     elif folder is None:
-        raise InputError(f"{name} needs its folder: pass --data-dir FOLDER")
+        raise InputError(f"{name} needs its folder: pass `data_dir`")
     elif name == "imagefolder":
         data = load_image_folder(folder, image_size)
     elif name == "tinyimagenet":
@@ -218,7 +218,7 @@ def _load_torchvision(name: str, data_dir: Path, download: bool) -> RealData:
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(
                 f"torchvision finds no {name} in {data_dir}: pass the folder that torchvision made "
-                "as --data-dir, or add --download"
+                "as `data_dir`, or add `download`"
             ) from error
         splits.append(_torchvision_split(source))
     classes = getattr(source, "classes", [str(c) for c in range(10)])

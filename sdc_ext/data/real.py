@@ -142,7 +142,7 @@ def check_data(data: RealData) -> None:
     if data.channels != len(data.mean):
         raise InputError(
             f"{data.name} has {data.channels} channels and the statistics have {len(data.mean)}: "
-            "leave --statistics out"
+            "leave `statistics` out"
         )
     if len(data.classes) < 2:
         raise InputError(f"{data.name} has only one class, {data.classes[0]!r}: add another")

@@ -100,7 +100,7 @@ def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]
     if any(theirs != shapes for theirs in found):
         raise InputError(
             f"{path} holds experts of another network, whose parameters have other shapes: "
-            "choose the experts' network with --network"
+            "choose the experts' network with `network`"
         )
     return list(content)
 

@@ -116,7 +116,7 @@ class ExpertInfo:
                 theirs, wanted_value = _difference(ours[name], value)
                 raise InputError(
                     f"the experts in {folder} were made for {what} {theirs}, not {wanted_value}: "
-                    "choose another folder with --experts (or --out), or use the settings that "
+                    "choose another folder with `experts` (or `out`), or use the settings that "
                     "they were made for"
                 )
 

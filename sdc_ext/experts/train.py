@@ -101,7 +101,7 @@ def train_expert(
         theta = _train_epoch(student, theta, images, labels, recipe, augmentation)
         if not bool(theta.isfinite().all()):
             raise DivergenceError(
-                f"an expert's parameters are not finite after epoch {epoch}: lower --lr-teacher "
+                f"an expert's parameters are not finite after epoch {epoch}: lower `lr_teacher` "
                 f"(now {recipe.lr_teacher}) and check that the data are normalised"
             )
         trajectory.append(theta)

@@ -281,5 +281,5 @@ def _check_room(name: str, img_size: ImageSize, height: int, breadth: int) -> No
     if min(height, breadth) < 1:
         raise InputError(
             f"{name} pools {img_size[0]}x{img_size[1]} images to nothing: choose a smaller "
-            "network (convnet:depth=2, mlp), or enlarge the images with --image-size"
+            "network (convnet:depth=2, mlp), or enlarge the images with `image_size`"
         )

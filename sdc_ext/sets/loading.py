@@ -217,7 +217,7 @@ class _Source:
             is_ranking = isinstance(content, dict) and "soft_labels" in content
             return (read_dd_ranking if is_ranking else parse_res)(content, path)
         if data is None:
-            raise InputError(f"{path} does not say what it was made from: pass --dataset NAME")
+            raise InputError(f"{path} does not say what it was made from: pass `dataset`")
         if self.kind == "pictures":
             return read_picture_folder(path, data)
         images = path / BEST if path.is_dir() else path

@@ -114,7 +114,7 @@ def test_grey_and_colour_images_mix(folder: Path) -> None:
 
 def test_images_of_different_sizes_need_an_image_size(folder: Path) -> None:
     write_image(folder / "train" / "cat" / "large.png", size=(9, 9))
-    with pytest.raises(InputError, match=r"differ in size: .*8x6 .*9x9; pass --image-size"):
+    with pytest.raises(InputError, match=r"differ in size: .*8x6 .*9x9; pass `image_size`"):
         load_folder(folder)
     assert load_folder(folder, (4, 5)).image_size == (4, 5)
 
@@ -160,9 +160,9 @@ def test_tiny_imagenet_folder(tmp_path: Path) -> None:
     ("name", "data_dir", "message"),
     [
         ("mnst", None, "unknown dataset 'mnst': did you mean 'mnist'"),
-        ("mnist", None, "mnist needs its folder: pass --data-dir"),
-        ("mnist", "missing", "finds no mnist in .*missing: .* --download"),
-        ("cifar10", "missing", "finds no cifar10 in .*missing: .* --download"),
+        ("mnist", None, "mnist needs its folder: pass `data_dir`"),
+        ("mnist", "missing", "finds no mnist in .*missing: .* `download`"),
+        ("cifar10", "missing", "finds no cifar10 in .*missing: .* `download`"),
         ("imagefolder", "missing", "missing is not a folder"),
         ("tinyimagenet", ".", "not tiny-imagenet-200"),
     ],
@@ -176,5 +176,5 @@ def test_what_cannot_be_loaded_is_explained(
 
 
 def test_image_size_is_for_folders_only() -> None:
-    with pytest.raises(InputError, match="--image-size resizes image folders, not digits"):
+    with pytest.raises(InputError, match="`image_size` resizes image folders, not digits"):
         load_data("digits", image_size=(4, 4))

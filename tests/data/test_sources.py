@@ -288,7 +288,7 @@ def test_registered_data_set_is_loaded_by_name(tmp_path: Path) -> None:
     assert (data.name, data.image_size, asked) == ("stamps", (10, 15), [tmp_path])
     with pytest.raises(InputError, match=r"unknown dataset 'stamp': did you mean 'stamps'.*mnist"):
         load_data("stamp")
-    with pytest.raises(InputError, match="--download is for torchvision's data sets, not stamps"):
+    with pytest.raises(InputError, match="`download` is for torchvision's data sets, not stamps"):
         load_data("stamps", download=True)
 
 

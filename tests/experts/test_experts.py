@@ -127,7 +127,7 @@ def test_diverged_expert_is_an_error() -> None:
     data = real_data()
     student = FunctionalNetwork(create_network("mlp", 1, 3, (6, 6)))
     recipe = replace(RECIPE, lr_teacher=1e30)
-    with pytest.raises(DivergenceError, match=r"lower --lr-teacher \(now 1e\+30\)"):
+    with pytest.raises(DivergenceError, match=r"lower `lr_teacher` \(now 1e\+30\)"):
         train_expert(
             student, student.initial_parameters(), data.train.images, data.train.labels, recipe
         )

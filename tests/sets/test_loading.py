@@ -110,5 +110,5 @@ def test_files_that_do_not_name_their_data_ask_for_them(tmp_path: Path) -> None:
     FORMATS["best"](make_set(), tmp_path)
     (tmp_path / "meta.json").unlink()
     for read in (load_set, lambda path: open_set(path, Loader())):
-        with pytest.raises(InputError, match="does not say what it was made from: pass --dataset"):
+        with pytest.raises(InputError, match="does not say what it was made from: pass `dataset`"):
             read(tmp_path)

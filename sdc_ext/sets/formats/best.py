@@ -149,11 +149,11 @@ def _rate(path: Path) -> float:
     if not path.is_file():
         raise InputError(
             f"there is no {path.name} with the learning rate beside the images: pass the learnt "
-            "syn_lr as --lr-eval, or 0.01 if none was learnt"
+            "syn_lr as `lr_eval`, or 0.01 if none was learnt"
         )
     tensor = _tensor(path)
     if tensor.numel() != 1 or not 0 < float(tensor) < float("inf"):
-        raise InputError(f"{path} holds no learning rate above 0: pass one as --lr-eval")
+        raise InputError(f"{path} holds no learning rate above 0: pass one as `lr_eval`")
     return float(tensor)
 
 
