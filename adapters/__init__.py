@@ -1,4 +1,7 @@
-"""The methods of the field, each a page of choices on a shared loop; and those of others."""
+"""Distillation methods: those built in, and a registry for methods of other packages.
+
+Each built-in method is a short list of choices on top of a loop that several methods share.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +49,21 @@ METHODS: Registry[Method] = Registry(
 
 
 def register_method(method: Method) -> Method:
-    """Adds a method, which every verb and command then takes by its name.
+    """Registers a method, which every verb and command then accepts by its name.
 
-    A package offers its methods to the command line by entry points of the group
-    ``sdc_ext.methods``, each named as the method.
+    A package offers its methods to the command line through entry points of the group
+    ``sdc_ext.methods``, each with the name of its method.
+
+    Args:
+        method: The method to add. Its loop is a dataclass, and every field of the loop is declared
+            with [`option`][sdc_ext.adapters.option].
+
+    Returns:
+        The same method.
 
     Raises:
-        InputError: If it is named as one of ours, or its loop is no dataclass.
+        InputError: If the name belongs to a built-in method, the loop is not a dataclass, or one
+            of its settings has no help text.
     """
     _check(method)
     METHODS.register(method.name, method)
@@ -60,17 +71,17 @@ def register_method(method: Method) -> Method:
 
 
 def get_method(name: str) -> Method:
-    """The method of that name.
+    """Returns the method with this name.
 
     Raises:
-        InputError: For an unknown name, with the names that are known; or if the package that
-            offers it cannot be loaded.
+        InputError: If no method has this name (the message lists the known ones), or if the
+            package that offers it cannot be loaded.
     """
     return _check(METHODS.get(name))
 
 
 def find_method(name: str) -> Method | None:
-    """The method of that name; None if there is none, or its package cannot be loaded."""
+    """Returns the method with this name, or None if none exists or its package fails to load."""
     try:
         return get_method(name)
     except InputError:
@@ -78,13 +89,13 @@ def find_method(name: str) -> Method | None:
 
 
 def known_methods() -> list[Method]:
-    """All methods, without those whose package cannot be loaded."""
+    """Returns all methods, except those whose package cannot be loaded."""
     found = (find_method(name) for name in METHODS.names())
     return [method for method in found if method is not None]
 
 
 def selects_of(method: str) -> Selects:
-    """Which evaluation counts for sets of this name: the last, if no method has it."""
+    """Returns which evaluation counts for a method's sets; ``"last"`` for an unknown method."""
     found = find_method(method)
     return "last" if found is None else found.selects
 
@@ -92,10 +103,10 @@ def selects_of(method: str) -> Selects:
 def _check(method: object) -> Method:
     if not isinstance(method, Method):
         raise InputError(
-            f"a method must be a sdc_ext.adapters.Method, got {method!r}: let the entry point name "
-            "one"
+            f"a method must be an instance of sdc_ext.adapters.Method, got {method!r}: pass an "
+            "instance, or point the entry point to one"
         )
-    # Not is_dataclass, which holds for whatever inherits from one.
+    # Not is_dataclass, which is also true of an undecorated subclass of a dataclass.
     if "__dataclass_fields__" not in vars(method.loop):
         raise InputError(
             f"the loop of method {method.name!r}, {method.loop.__name__}, must be a dataclass: "
@@ -104,7 +115,7 @@ def _check(method: object) -> Method:
     for field in fields(method.loop):
         if "help" not in field.metadata:
             raise InputError(
-                f"the setting {field.name!r} of method {method.name!r} has no help: make the field "
-                "with sdc_ext.adapters.option"
+                f"the setting {field.name!r} of method {method.name!r} has no help text: declare "
+                "the field with sdc_ext.adapters.option"
             )
     return method

@@ -1,6 +1,6 @@
-"""The interface that the engine drives, and what a method is given to work with.
+"""The interface between the engine and the methods: loops, their states, and methods.
 
-A run is this loop, and an adapter is what stands in it::
+A run is the following loop, whose steps a method fills in::
 
     state = loop.start(task)                     # synthetic images, their optimiser
     for iteration in range(iterations):
@@ -9,7 +9,7 @@ A run is this loop, and an adapter is what stands in it::
         log = loop.step(state, task, loss_fn, iteration)
         every eval_every: evaluate(state.candidates()); save a checkpoint
 
-A loop is a frozen dataclass of hyper-parameters; everything that changes is in its state.
+A loop is a frozen dataclass of hyper-parameters; everything that changes lives in its state.
 """
 
 from __future__ import annotations
@@ -30,74 +30,100 @@ from sdc_ext.sets.synthetic_set import Distilled
 
 
 class State(Protocol):
-    """What a loop changes: the engine evaluates, saves and restores it."""
+    """Everything that a loop changes; the engine evaluates, saves and restores it.
+
+    Attributes:
+        images: The synthetic images being optimised (N, C, H, W), normalised.
+    """
 
     images: Tensor
 
     def candidates(self) -> dict[str, Distilled]:
-        """What may be evaluated and kept, by name; the first is what is being optimised."""
+        """Returns the sets that may be evaluated and kept, by name.
+
+        The first one is the set being optimised; others may be, for example, its moving average.
+        """
         ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything a checkpoint needs, as tensors, numbers, lists and dictionaries."""
+        ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned, in place."""
+        ...
 
 
 @dataclass(frozen=True)
 class Loop(ABC):
-    """A loop that serves one method or several.
+    """The outer loop of one method or of several.
 
-    A subclass is a frozen dataclass of hyper-parameters, each made by
-    [`option`][sdc_ext.adapters.option], which the command line offers and the set's ``meta.json``
-    keeps. It has to say how it matches, starts and steps; the rest has defaults.
+    A subclass is a frozen dataclass of hyper-parameters. Each field is declared with
+    [`option`][sdc_ext.adapters.option], so that the command line offers it and the set's
+    ``meta.json`` records it. A subclass implements ``matching_loss``, ``start`` and ``step``;
+    everything else has a default.
     """
 
     @abstractmethod
     def matching_loss(self) -> Callable[..., Tensor]:
-        """The loss that the correction wraps."""
+        """Returns the loss that the correction wraps."""
 
     @abstractmethod
     def start(self, task: Task) -> Any:
-        """The initial [`State`][sdc_ext.adapters.State]; draws from torch's global generator."""
+        """Returns the initial [`State`][sdc_ext.adapters.State].
+
+        Random numbers come from torch's global generator, which the engine has seeded.
+        """
 
     @abstractmethod
     def step(self, state: Any, task: Task, loss_fn: SDCLoss, iteration: int) -> dict[str, float]:
-        """One outer iteration, in place.
+        """Performs one outer iteration and updates the state in place.
+
+        Args:
+            state: What ``start`` returned.
+            task: The real data, network, experts and accelerator.
+            loss_fn: The matching loss with the correction added.
+            iteration: The index of the outer iteration, from 0.
 
         Returns:
-            What to log: at least ``loss``, ``matching`` and ``difficulty`` (GraDN).
+            The values to log: at least ``loss``, ``matching`` and ``difficulty`` (GraDN).
 
         Raises:
-            DivergenceError: Before it would change the images, if the loss is not finite.
+            DivergenceError: If the loss is not finite; it is raised before the images change.
         """
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
-        """Settings that follow from others; those that the user has chosen are left alone."""
+        """Returns the settings that follow from other settings.
+
+        Args:
+            origin: Every setting by name, with its source.
+            chosen: The names of the settings that the user has chosen; their values stay.
+        """
         return evaluation_as_distillation(origin, chosen)
 
     @property
     def augmentation(self) -> str:
-        """The augmentation of the synthetic images, as options spell it.
+        """The augmentation of the synthetic images, spelled as on the command line.
 
-        A loop that augments calls the setting ``dsa_strategy``, as the originals do, since networks
-        are evaluated with the same by default.
+        A loop that augments names this setting ``dsa_strategy``, as the original repositories do;
+        by default, evaluation networks are trained with the same augmentation.
         """
         return str(getattr(self, "dsa_strategy", "none"))
 
     @property
     def align_corners(self) -> bool:
-        """How the augmentation scales and rotates; see ``torch.nn.functional.grid_sample``."""
+        """The ``align_corners`` of ``grid_sample`` when the augmentation scales or rotates."""
         return False
 
     @property
     def epochs_needed(self) -> int:
-        """For how many epochs experts must have been trained; 0 if the loop matches none."""
+        """The number of epochs that experts must have been trained for; 0 without experts."""
         return 0
 
     @property
     def unused(self) -> set[str]:
-        """Settings that other settings make meaningless."""
+        """The names of the settings that have no effect, given the others."""
         return set()
 
     def images_per_iteration(self, classes: int, ipc: int) -> int | None:
@@ -111,27 +137,28 @@ class Loop(ABC):
 
 
 def no_rules(dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
-    """The rules of a method whose settings are the same for all data sets and sizes."""
+    """Returns no rules, for a method whose settings suit all data sets and sizes."""
     del dataset, ipc
     return {}
 
 
 @dataclass(frozen=True)
 class Method:
-    """A distillation method: a loop and the choices that make it this method.
+    """A distillation method: a loop and the choices that turn it into this method.
 
     Attributes:
-        name: The name under which it is asked for.
-        reference: The paper.
-        loop: The loop's class, a dataclass.
-        choices: Values of its fields, and of ``RunSettings``, that differ from their
+        name: The name by which verbs and commands refer to the method.
+        reference: The paper to cite.
+        loop: The class of the loop, a dataclass.
+        choices: Values of the loop's fields, and of ``RunSettings``, that differ from their
             defaults.
-        source: Where the choices come from, e.g. a script of the original repository.
-        rules: Further values for a data set and ipc, each with its source.
-        selects: Which evaluation counts: ``"last"`` or ``"best"``.
-        experts: How its expert trajectories are trained for a data set and ipc, if it matches
-            any.
-        matches: What it matches, in a few words, for tables.
+        source: The origin of the choices, e.g. a script of the original repository.
+        rules: A function of data set and ipc that returns further values, each with its source.
+        selects: The evaluation that counts: ``"last"``, or ``"best"`` for the highest mean
+            accuracy.
+        experts: A function of data set and ipc that returns the recipe for training expert
+            trajectories; None if the method matches no trajectories.
+        matches: The thing that it matches, in a few words, for tables.
     """
 
     name: str
@@ -145,5 +172,9 @@ class Method:
     matches: str = ""
 
     def pick(self, evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """The evaluation that counts, of at least one; of equally good ones, the first."""
+        """Returns the evaluation that counts; of several equally good ones, the first.
+
+        Args:
+            evaluations: At least one evaluation, each with its mean accuracy as ``mean``.
+        """
         return counted(evaluations, self.selects)

@@ -1,4 +1,4 @@
-"""DATM: MTT whose trajectories grow harder, with learned soft labels."""
+"""DATM: MTT on ever later parts of the trajectories, with learned soft labels."""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching

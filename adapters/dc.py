@@ -1,4 +1,4 @@
-"""DC: gradients matched class by class, from noise, without augmentation."""
+"""DC: matches gradients class by class, starting from noise, without augmentation."""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.gradient import GradientMatching

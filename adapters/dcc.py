@@ -1,7 +1,7 @@
-"""DCC and DSAC: the mean of all classes' gradients is matched at once, after a warm-up.
+"""DCC and DSAC: match the mean gradient of all classes at once, after a class-by-class warm-up.
 
-The correction is one norm of the gradient of all synthetic images then, and one norm a class
-before: at equal lam it is weaker after the warm-up.
+During the warm-up the correction sums one gradient norm per class; afterwards it is the single
+norm of the gradient of all synthetic images. At equal lam it is therefore weaker after the warm-up.
 """
 
 from dataclasses import replace

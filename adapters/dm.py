@@ -1,7 +1,7 @@
-"""DM: class means of random networks' features are matched, under DSA's augmentation.
+"""DM: matches the class means of random networks' features, under DSA's augmentation.
 
-Its loss is a sum over thousands of features and much larger than a gradient's norm, so that lam
-must be larger than for gradients to have the same weight.
+Its loss is a sum over thousands of features and much larger than the norm of a gradient. For the
+correction to carry the same weight as in gradient matching, lam has to be larger.
 """
 
 from sdc_ext.adapters.base import Method

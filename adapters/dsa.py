@@ -1,4 +1,7 @@
-"""DSA: DC under one augmentation drawn for real and synthetic images alike, from real images."""
+"""DSA: DC with siamese augmentation, starting from real images.
+
+Real and synthetic images of a class go through the same draw of the augmentation.
+"""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.gradient import GradientMatching

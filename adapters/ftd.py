@@ -1,4 +1,4 @@
-"""FTD: MTT with experts in flat minima and a moving average of the images."""
+"""FTD: MTT with experts trained towards flat minima (GSAM) and a moving average of the images."""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching

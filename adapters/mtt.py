@@ -1,4 +1,4 @@
-"""MTT: a student trained on the synthetic images shall end where an expert went."""
+"""MTT: optimises the images so that a student trained on them follows an expert's trajectory."""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching

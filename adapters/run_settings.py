@@ -1,4 +1,4 @@
-"""What a run is set to beside its loop's hyper-parameters."""
+"""The settings of a run that do not belong to its loop: lam, networks, evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from sdc_ext.regularizer import LogRamp, Norm
 
 @dataclass(frozen=True)
 class Setting:
-    """A value and its source."""
+    """The value of a setting and where it came from.
+
+    Attributes:
+        value: The value in effect.
+        source: The origin of the value, e.g. ``"SDC paper, Table 4"``.
+    """
 
     value: Any
     source: str
@@ -25,7 +30,7 @@ _OURS = "sdc-ext default"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run needs beside its loop's hyper-parameters."""
+    """The settings that every method has, in addition to its loop's hyper-parameters."""
 
     iterations: int = option(1000, "number of outer iterations", _ORIGINALS, IMAGES)
     lam: float = option(
@@ -73,14 +78,22 @@ class RunSettings:
 
     @property
     def schedule(self) -> float | LogRamp:
-        """lam, or the ramp that takes its place."""
+        """The constant lam, or the ramp that takes its place."""
         return self.lam if self.lam_ramp is None else LogRamp(*self.lam_ramp)
 
 
 def evaluation_as_distillation(
     origin: Mapping[str, Setting], chosen: Container[str]
 ) -> dict[str, Setting]:
-    """Evaluation settings that follow from the distillation's, as they do in the originals."""
+    """Derives evaluation settings from those of the distillation, as the original scripts do.
+
+    Args:
+        origin: Every setting by name, with its source.
+        chosen: The names of the settings that the user has chosen.
+
+    Returns:
+        The evaluation network and, if the distillation augments, the augmentation.
+    """
     derived = {}
     network = origin["network"].value
     augmentation = origin["dsa_strategy"].value if "dsa_strategy" in origin else "none"
@@ -88,7 +101,7 @@ def evaluation_as_distillation(
         derived["eval_augmentation"] = Setting(augmentation, "as in distillation")
     derived["eval_network"] = Setting(network, "as in distillation")
     if ":norm=batch" in network:
-        # A synthetic set is too small for batch norm's statistics.
+        # A synthetic set is too small to estimate the statistics of batch norm.
         without = network.replace(":norm=batch", "")
         derived["eval_network"] = Setting(without, "originals, batch norm replaced")
     return derived

@@ -1,4 +1,4 @@
-"""Which value every setting of a run has, and where it came from."""
+"""Resolving the settings of a run: the value of each setting and where it came from."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Settings:
     """The resolved settings of a run.
 
     Attributes:
-        loop: the method's loop with its hyper-parameters.
-        run: the rest.
-        origin: every setting by name, with its source, for printing and ``meta.json``.
+        loop: The method's loop with its hyper-parameters.
+        run: The settings that all methods have.
+        origin: Every setting by name, with its source, for printing and for ``meta.json``.
     """
 
     loop: Loop
@@ -30,7 +30,12 @@ class Settings:
     origin: Mapping[str, Setting]
 
     def recipe(self, lr: float | None = None) -> TrainingRecipe:
-        """How networks are trained on the set, at the rate that was learnt, if one was."""
+        """Returns how evaluation networks are trained on the distilled set.
+
+        Args:
+            lr: The learning rate that was learnt with the set, if there is one; it is used unless
+                the user has chosen ``lr_eval``.
+        """
         run = self.run
         chose_rate = self.origin["lr_eval"].source == YOUR_CHOICE
         return TrainingRecipe(
@@ -43,21 +48,25 @@ class Settings:
 
 
 def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]) -> Settings:
-    """Settles all settings: overrides, else the paper's and originals' rules, else defaults.
+    """Resolves all settings of a run.
+
+    A setting takes its value from the overrides, else from what other settings imply, else from
+    the method's rules for the data set and ipc, else from the method's choices, else from the
+    default.
 
     Args:
-        method: whose loop is configured.
-        dataset: the data set's name.
-        ipc: images per class.
-        overrides: values by setting name, e.g. from the command line.
+        method: The method to configure.
+        dataset: The name of the data set.
+        ipc: The number of images per class.
+        overrides: Values by the name of the setting, e.g. from the command line.
 
     Raises:
-        InputError: for an unknown setting or a value that is out of range.
+        InputError: If a setting is unknown, has no effect, or is out of range.
     """
     loop_names = [f.name for f in fields(method.loop)]
     run_names = [f.name for f in fields(RunSettings)]
     if {"lam", "lam_ramp"} <= set(overrides):
-        raise InputError("lam and lam_ramp exclude each other: give one of them")
+        raise InputError("lam and lam_ramp exclude each other: set only one of them")
     for name in overrides:
         check_choice(f"setting of {method.name}", name, [*loop_names, *run_names])
 

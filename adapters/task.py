@@ -1,4 +1,4 @@
-"""What a method is given to work with."""
+"""The task of a run: real data, number of images, network, experts and accelerator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,19 @@ from sdc_ext.training.gradients import BatchLoss
 
 @dataclass(frozen=True)
 class Task:
-    """What is distilled, into how many images, with which network and experts, and where.
+    """Everything that a loop works with, and the operations on it that loops share.
+
+    Attributes:
+        data: The real data, normalised or whitened as the run requires.
+        ipc: The number of synthetic images per class.
+        network: The network to distil with; see
+            [`create_network`][sdc_ext.networks.create_network].
+        accelerator: The device, the processes and the precision of the run.
+        compile: Whether networks are compiled.
+        experts: The expert trajectories, for methods that match trajectories.
 
     Raises:
-        InputError: if a class has fewer than ``ipc`` images.
+        InputError: If ``ipc`` is below 1, or a class has fewer training images than that.
     """
 
     data: RealData
@@ -44,11 +53,12 @@ class Task:
 
     @cached_property
     def batch_loss(self) -> BatchLoss:
-        """How to compute losses whose gradient is not differentiated again."""
+        """Computes losses whose gradient is not differentiated again, so bf16 may be used."""
         return BatchLoss(bf16=self.accelerator.mixed_precision == "bf16", compile=self.compile)
 
     @cached_property
     def class_indices(self) -> list[Tensor]:
+        """The positions of each class's training images, one int64 tensor per class."""
         return self.data.indices_by_class()
 
     @cached_property
@@ -57,28 +67,44 @@ class Task:
 
     @property
     def num_classes(self) -> int:
+        """The number of classes in the real data."""
         return len(self.data.classes)
 
     def reduce(self, tensor: Tensor) -> Tensor:
-        """Sums a tensor over processes."""
+        """Returns the sum of a tensor over all processes."""
         reduced: Tensor = self.accelerator.reduce(tensor, "sum")
         return reduced
 
     @property
     def share(self) -> Share:
-        """This process's part of inner loops."""
+        """The part of an inner loop that this process computes."""
         return Share(self.accelerator.process_index, self.accelerator.num_processes, self.reduce)
 
     def new_network(self) -> nn.Module:
-        """A fresh random network in training mode, on the device."""
+        """Returns a randomly initialised network in training mode, on the device."""
         network = create_network(self.network, *self.data.network_shape)
         return network.to(self.accelerator.device).train()
 
     def draw_indices(self, label: int, n: int) -> Tensor:
-        """``n`` different training images of a class (all of them if it has fewer)."""
+        """Draws the positions of training images of a class, without replacement.
+
+        Args:
+            label: The index of the class.
+            n: The number of images; all of them are drawn if the class has fewer.
+
+        Returns:
+            Positions in ``data.train`` (n,), in random order.
+        """
         index = self.class_indices[label]
         return index[torch.randperm(len(index))[:n]]
 
     def real_images(self, index: Tensor) -> Tensor:
-        """Normalised images (len(index), C, H, W) on the device."""
+        """Returns training images by their positions.
+
+        Args:
+            index: Positions in ``data.train`` (n,).
+
+        Returns:
+            Normalised images (n, C, H, W) on the device.
+        """
         return self.data.normalize(self._images[index.to(self._images.device)])

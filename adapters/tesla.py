@@ -1,8 +1,9 @@
-"""TESLA: MTT with every inner weight held constant in the gradient.
+"""TESLA: MTT whose image gradient treats the parameters of every inner step as constants.
 
-The original's image gradient is half of this one, which is the true one: ``2 * grads`` repeats a
-tuple there. Rates that were chosen with it are halved in the recipes, which at equal lam also
-halves the correction's part of an update; your own ``--lr-img`` is taken as it is.
+TESLA's script computes half of this image gradient, because ``2 * grads`` repeats a tuple there.
+The gradient here is the correct one, and the recipe halves the image rates that were tuned for the
+script. At equal lam this also halves the correction's share of an update. A ``--lr-img`` of your
+own is used unchanged.
 """
 
 from sdc_ext.adapters.base import Method

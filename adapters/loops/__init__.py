@@ -1,4 +1,4 @@
-"""The loops that the methods share, and what a loop of one's own can be made of."""
+"""The loops that the built-in methods share, and building blocks for new loops."""
 
 from sdc_ext.adapters.loops.distribution import DistributionMatching as DistributionMatching
 from sdc_ext.adapters.loops.gradient import GradientMatching as GradientMatching

@@ -33,21 +33,22 @@ def match_distributions(
     real_means: Callable[[], Tensor],
     loss_fn: SDCLoss,
 ) -> StepResult:
-    """Matches each class's mean features, and sums the losses (DM Eq. 6).
+    """Matches the mean features of each class, and sums the losses (DM Eq. 6).
 
     ``sum_c ||mean f(A(real^c)) - mean f(A(syn^c))||^2 + lam ||grad_theta L(A(syn))||_2``
 
-    Distribution matching differentiates no training loss; the correction does, of the output
-    that comes with the features.
+    Distribution matching itself needs no training loss. The correction does, and computes it from
+    the outputs of the same forward pass as the features.
 
     Args:
-        network: Random, in training mode; its features f are what its last layer is given.
-        images: The synthetic set (N, C, H, W), as many of each class; not changed.
-        labels: (N,) int64.
-        batches: All classes, for the augmentation of their synthetic images.
-        real_means: Gives the mean features (classes, D) of augmented real images; see
-            ``mean_real_features``. It is called once, after the synthetic images went
-            through the network, which fixes the order in which dropout draws.
+        network: A random network in training mode; its features f are the inputs of its last
+            linear layer.
+        images: The synthetic images (N, C, H, W), equally many per class, which are not changed.
+        labels: Their labels (N,) int64.
+        batches: The batches of all classes, which hold the augmentation of the synthetic images.
+        real_means: Returns the mean features (classes, D) of the augmented real images; see
+            ``mean_real_features``. It is called once, after the forward pass of the synthetic
+            images, which fixes the order in which dropout draws.
         loss_fn: Maps (synthetic, real) mean features (classes, D) to a scalar.
     """
     leaf = images.detach().requires_grad_()
@@ -71,14 +72,18 @@ def match_distributions(
 
 @torch.no_grad()
 def mean_real_features(network: nn.Module, batches: Sequence[ClassBatch]) -> Tensor:
-    """Mean features (len(batches), D) of the augmented real images of classes.
+    """Returns the mean features of the augmented real images of some classes.
 
-    One class is in memory at a time, unless the network uses batch statistics, which are those
-    of all classes together, as in the original.
+    Memory holds one class at a time, unless the network uses batch statistics: those are taken
+    over all classes together, as in DM's script.
 
     Args:
-        network: Random, in training mode; its features are what its last layer is given.
-        batches: The classes, at least one.
+        network: A random network in training mode; its features are the inputs of its last
+            linear layer.
+        batches: The batches of at least one class.
+
+    Returns:
+        Mean features (len(batches), D).
     """
     if uses_batch_statistics(network):
         return _features_of_classes(network, batches)
@@ -86,15 +91,15 @@ def mean_real_features(network: nn.Module, batches: Sequence[ClassBatch]) -> Ten
 
 
 def shared_real_features(network: nn.Module, batches: Sequence[ClassBatch], task: Task) -> Tensor:
-    """Mean features (classes, D) of all classes' real images, which processes share out.
+    """Returns the mean features (classes, D) of all classes, divided among processes.
 
     With batch statistics, which need all classes together, every process computes all of them.
     """
     if uses_batch_statistics(network):
         return mean_real_features(network, batches)
     own = own_batches(task, batches)
-    # A process that is left without a class computes one all the same, to learn what D is. The
-    # others are busy with theirs meanwhile.
+    # A process without a class of its own computes one anyway, since it needs to know D. This
+    # costs no time, because the other processes are busy with theirs.
     means = mean_real_features(network, own or batches[:1])
     shared = means.new_zeros(len(batches), means.shape[1])
     shared[[batch.label for batch in own]] = means[: len(own)]
@@ -103,13 +108,15 @@ def shared_real_features(network: nn.Module, batches: Sequence[ClassBatch], task
 
 @dataclass(frozen=True)
 class DistributionMatching(Loop):
-    """Hyper-parameters of distribution matching, under the original's names and defaults.
+    """The distribution-matching loop, with the names and defaults of DM's script.
 
     An outer iteration draws a random network and updates the images once; no network is trained.
 
     Raises:
-        InputError: for an unknown initialisation or augmentation, or a count or rate that is not
-            positive.
+        InputError: If the initialisation or the augmentation is unknown, or a count or rate is
+            not above 0.
+
+    Reference: DM, Algorithm 1, and DatasetCondensation's ``main_DM.py``.
     """
 
     init: str = option("real", "initial images: noise or real", group=IMAGES)
@@ -153,7 +160,7 @@ class DistributionMatching(Loop):
             batches,
             partial(shared_real_features, network, batches, task),
             loss_fn,
-        ).each(broadcast)  # on GPUs processes may differ in rounding, and would drift apart
+        ).each(broadcast)  # on GPUs, rounding may differ between processes and let them drift apart
         log = result.log(self.lr_img)
         state.update(result.image_gradient)
         check_images(state.images)

@@ -1,4 +1,7 @@
-"""Matching easy real samples alone: the direct way, whose cost the correction saves."""
+"""Choosing the easy real samples of a batch, so that only these are matched.
+
+This is the direct way to match easy samples; the correction avoids its cost.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ from sdc_ext.evaluation.difficulty import score_samples
 
 @dataclass
 class EasySamples:
-    """Chooses the real samples of a batch that are easy for the network as it is.
+    """Chooses the real samples of a batch that are easy for the current network.
 
     ``{(x, y) : ||grad_theta L(x, y; theta_t)||_2 <= tau}``
 
-    Needs the gradient of every single sample. All synthetic images of the class are matched with
-    the chosen ones, as they are with all: both gradients are means.
+    The choice needs the gradient of every single sample. All synthetic images of the class are
+    matched to the chosen samples; both gradients are means, so their numbers need not agree.
 
     Attributes:
-        tau: the largest gradient norm.
-        quantile: of the batch's norms that bounds them, too, in (0, 1].
-        chunk_size: How many samples to differentiate at once; see
+        tau: The largest gradient norm that counts as easy, above 0.
+        quantile: A further bound: the quantile of the batch's norms, in (0, 1].
+        chunk_size: The number of samples to differentiate at once; see
             [`score_samples`][sdc_ext.evaluation.score_samples].
-        seen: samples it chose from so far.
-        chosen: samples it chose.
+        seen: The number of samples that it has been given so far.
+        chosen: The number of samples that it has chosen so far.
 
     Reference: SDC paper, Eq. 9 and 10.
     """
@@ -38,12 +41,15 @@ class EasySamples:
     chosen: int = field(default=0, init=False)
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Positions of the easy ones in a batch; of the easiest one, if all are too hard.
+        """Returns the positions of the easy samples in a batch.
 
         Args:
-            network: parameters theta_t; batch norm, if any, frozen.
-            images: (B, C, H, W), as they are to be matched.
-            labels: (B,) int64.
+            network: The network with parameters theta_t; batch norm, if any, is frozen.
+            images: Real images (B, C, H, W), normalised and augmented, as they will be matched.
+            labels: Their labels (B,) int64.
+
+        Returns:
+            Positions (b,) with 1 <= b <= B: if all samples are too hard, the easiest one.
         """
         norms = score_samples(network, images, labels, chunk_size=self.chunk_size).gradn
         tau = torch.quantile(norms, self.quantile).clamp(max=self.tau)

@@ -1,4 +1,4 @@
-"""DATM's start: images that experts classify correctly, and soft labels from these experts."""
+"""The initialisation of DATM: images that experts classify correctly, and their soft labels."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-# Real images that an expert classifies at once.
+# The number of real images that an expert classifies at once.
 _AT_ONCE = 64
 
 
 def first_correct(
     predict: Iterable[Callable[[Tensor], Tensor]], index: Tensor, label: int, n: int
 ) -> Tensor:
-    """``n`` images of a class, those first that the first expert classifies correctly.
+    """Chooses ``n`` images of a class that the first expert classifies correctly.
 
-    Where it gets too few right the next expert is asked, and where all do, any images follow.
+    If there are fewer than ``n``, images that the next expert classifies correctly follow, and so
+    on. If all experts together leave some to be chosen, any other images fill up.
 
     Args:
-        predict: one function an expert, from positions (m,) to predicted classes (m,).
-        index: positions of the class's images (m,), in random order; at least ``n``.
-        label: the class.
-        n: how many.
+        predict: One function per expert that maps positions (m,) to predicted classes (m,).
+        index: Positions of the class's images (M,) with M >= n, in random order.
+        label: The index of the class.
+        n: The number of images to choose.
 
     Returns:
         Positions (n,), all different.
@@ -39,14 +40,14 @@ def first_correct(
 
 
 def mean_correct_logits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Soft labels: the mean logits of the experts that classify an image correctly.
+    """Returns soft labels: the mean logits of the experts that classify an image correctly.
 
-    An image that no expert gets right (NaN in the original) has the mean logits of all experts,
-    with those of the true and of the predicted class exchanged.
+    An image that no expert classifies correctly, for which DATM's script computes NaN, gets the
+    mean logits of all experts with the logits of the true and the predicted class exchanged.
 
     Args:
-        logits: (experts, n, classes).
-        labels: (n,) int64.
+        logits: The experts' logits (experts, n, classes).
+        labels: The true classes (n,) int64.
 
     Returns:
         Logits (n, classes).

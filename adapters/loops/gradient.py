@@ -27,7 +27,7 @@ from sdc_ext.regularizer import SDCLoss, gradient_norm
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
 
-# Real images a class from which batch norm takes its statistics before they are frozen.
+# Real images per class from which batch norm takes its statistics before they are frozen.
 _BATCH_NORM_IMAGES = 16
 
 
@@ -40,19 +40,23 @@ def match_by_class(
     batch_loss: BatchLoss,
     easy: EasySamples | None = None,
 ) -> StepResult:
-    """Matches each class's gradient, and sums the losses (DC Eq. 8, SDC Eq. 11).
+    """Matches the gradient of each class, and sums the losses (DC Eq. 8, SDC Eq. 11).
 
     ``sum_c D(g_syn^c, g_real^c) + lam ||g_syn^c||_2``
 
-    Each class is differentiated at once, so that one class's graph is alive at a time.
+    The loss of a class is differentiated before the next class begins, so that memory holds one
+    graph at a time.
 
     Args:
-        network: parameters theta; batch norm, if any, frozen.
-        images: the synthetic set (N, C, H, W); not changed.
-        batches: the classes to match; rows of others get a zero gradient.
-        loss_fn: from (synthetic, real) gradients to a scalar.
-        batch_loss: how to compute the real gradients.
-        easy: chooses the real images to match, if not all.
+        network: The network with parameters theta; batch norm, if any, is frozen.
+        images: The synthetic images (N, C, H, W), which are not changed.
+        batches: The classes to match; the rows of all other classes get a zero gradient.
+        loss_fn: Maps (synthetic, real) gradients to a scalar.
+        batch_loss: Computes the losses of the real images.
+        easy: Chooses the real images to match; by default all of them are matched.
+
+    Returns:
+        The image gradient, and the losses and the difficulty summed over the classes.
     """
     gradient = torch.zeros_like(images)
     losses = torch.zeros(3, device=images.device, dtype=images.dtype)
@@ -75,19 +79,19 @@ def real_gradient(
     batch_loss: BatchLoss,
     easy: EasySamples | None = None,
 ) -> list[Tensor]:
-    """What some classes add to the mean of all classes' gradients of real images.
+    """Returns the contribution of some classes to the mean real gradient over all classes.
 
     ``1 / classes * sum_c g_real^c``
 
     Args:
-        network: Its parameters are theta; batch norm, if any, is frozen.
-        batches: The classes to sum over, none to all of them.
-        classes: The number of all classes.
-        batch_loss: How to compute the gradients.
-        easy: Chooses the real images to take, if not all.
+        network: The network with parameters theta; batch norm, if any, is frozen.
+        batches: The classes to sum over, from none to all of them.
+        classes: The total number of classes.
+        batch_loss: Computes the losses of the real images.
+        easy: Chooses the real images to use; by default all of them are used.
 
     Returns:
-        One tensor for each parameter that requires gradients, zeros without any batch.
+        One tensor per parameter that requires a gradient; zeros if there are no batches.
     """
     total = [torch.zeros_like(p) for p in network.parameters() if p.requires_grad]
     for batch in batches:
@@ -104,14 +108,14 @@ def match_all_classes(
     gw_real: Sequence[Tensor],
     loss_fn: SDCLoss,
 ) -> StepResult:
-    """Matches the mean of the classes' gradients at once (DCC; SDC paper, Eq. 3).
+    """Matches the mean gradient of all classes at once (DCC; SDC paper, Eq. 3).
 
     Args:
-        network: Its parameters are theta; batch norm, if any, is frozen.
-        images: The synthetic set (N, C, H, W); not changed.
-        labels: (N,) int64.
-        batches: All classes, for the augmentation of their synthetic images.
-        gw_real: The mean of all classes' real gradients, one tensor for each parameter; see
+        network: The network with parameters theta; batch norm, if any, is frozen.
+        images: The synthetic images (N, C, H, W), which are not changed.
+        labels: Their labels (N,) int64.
+        batches: The batches of all classes, which hold the augmentation of the synthetic images.
+        gw_real: The mean real gradient over all classes, one tensor per parameter; see
             ``real_gradient``.
         loss_fn: Maps (synthetic, real) gradients to a scalar.
     """
@@ -125,14 +129,16 @@ def match_all_classes(
 
 @dataclass(frozen=True)
 class GradientMatching(Loop):
-    """Hyper-parameters of gradient matching, under the originals' names and defaults.
+    """The gradient-matching loop, with the names and defaults of the original scripts.
 
-    An outer iteration draws a network, then ``outer_loop`` times updates the images to match
-    gradients and, in between, trains the network on them for ``inner_loop`` epochs.
+    An outer iteration draws a network. It then updates the images ``outer_loop`` times to match
+    gradients, and trains the network on them for ``inner_loop`` epochs between two updates.
 
     Raises:
-        InputError: for an unknown distance, initialisation or augmentation, or a count or rate
-            that is not positive.
+        InputError: If the distance, the initialisation or the augmentation is unknown, or a count
+            or rate is not above 0.
+
+    Reference: DC, Algorithm 1, and the scripts of DC, DSA and DCC.
     """
 
     outer_loop: int = option(1, "number of image updates per network", group=MATCHING)
@@ -178,7 +184,7 @@ class GradientMatching(Loop):
         for name, most in (("tau", math.inf), ("tau_quantile", 1.0)):
             value = getattr(self, name)
             if value is not None and not 0 < value <= most:
-                raise InputError(f"{name} must be above 0 and at most {most:g}, got {value:g}")
+                raise InputError(f"{name} must be in (0, {most:g}], got {value:g}")
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
@@ -257,12 +263,12 @@ class GradientMatching(Loop):
         loss_fn: SDCLoss,
         easy: EasySamples | None,
     ) -> StepResult:
-        """Processes share the real gradients, and compute the rest alike."""
+        """The real gradients are divided among processes; each computes all the rest."""
         own, classes = own_batches(task, batches), len(batches)
         part = real_gradient(network, own, classes, batch_loss=task.batch_loss, easy=easy)
         gw_real = [task.reduce(gradient) for gradient in part]
         whole = match_all_classes(network, state.images, state.labels, batches, gw_real, loss_fn)
-        # All processes computed it; on GPUs they may differ in rounding, and would drift apart.
+        # Every process has computed it, but on GPUs rounding may differ and let them drift apart.
         return whole.each(broadcast)
 
     def _match_by_class(
@@ -274,7 +280,7 @@ class GradientMatching(Loop):
         loss_fn: SDCLoss,
         easy: EasySamples | None,
     ) -> StepResult:
-        """Processes share the classes."""
+        """The classes are divided among processes."""
         own = own_batches(task, batches)
         part = match_by_class(
             network, state.images, own, loss_fn, batch_loss=task.batch_loss, easy=easy
@@ -305,9 +311,9 @@ class GradientMatching(Loop):
 
 
 def freeze_batch_norm(network: nn.Module, task: Task) -> None:
-    """Takes batch norm's statistics from real images of all classes, then freezes them.
+    """Sets the statistics of batch norm from real images of all classes, then freezes them.
 
-    A synthetic batch may be a single image, too small for statistics of its own.
+    A synthetic batch may be a single image, which is too few for statistics of its own.
     """
     layers = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     if not layers:

@@ -1,4 +1,4 @@
-"""What the loops change: images, labels and step size, with their optimisers."""
+"""The states of the loops: synthetic images, labels and step size, with their optimisers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from sdc_ext.sets.synthetic_set import Distilled, class_labels
 
 
 class ImageState:
-    """Synthetic images (N, C, H, W), labels (N,) sorted by class, and the image optimiser."""
+    """The state of a loop that optimises images with fixed labels.
+
+    Attributes:
+        images: Synthetic images (N, C, H, W), normalised, a leaf.
+        labels: Labels (N,) int64, sorted by class.
+        optimizer: The optimiser of the images.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor, optimizer: SGD) -> None:
         self.images = images
@@ -25,12 +31,12 @@ class ImageState:
 
     @classmethod
     def initial(cls, task: Task, init: str, lr_img: float) -> ImageState:
-        """Images to begin with, drawn from torch's global generator.
+        """Returns the initial state, drawn from torch's global generator.
 
         Args:
-            task: how many, of what size and where.
-            init: ``"real"`` for real images, ``"noise"`` for Gaussian noise.
-            lr_img: learning rate of the images.
+            task: The task, which sets the number, the size and the device of the images.
+            init: ``"real"`` starts from real images, ``"noise"`` from Gaussian noise.
+            lr_img: The learning rate of the images.
         """
         labels = class_labels(task.num_classes, task.ipc)
         if init == "real":
@@ -39,22 +45,25 @@ class ImageState:
         else:
             images = torch.randn(len(labels), task.data.channels, *task.data.image_size)
         images = images.to(task.accelerator.device).requires_grad_()
-        # The originals' momentum, which their command line does not offer.
+        # The original scripts hard-code this momentum.
         optimizer = SGD([images], lr=lr_img, momentum=0.5)
         return cls(images, labels.to(images.device), optimizer)
 
     def update(self, image_gradient: Tensor) -> None:
-        """One step of the optimiser along a gradient (N, C, H, W)."""
+        """Takes one step of the optimiser along an image gradient (N, C, H, W)."""
         self.images.grad = image_gradient
         self.optimizer.step()
 
     def candidates(self) -> dict[str, Distilled]:
+        """Returns the images with their labels as the only candidate, ``"images"``."""
         return {"images": Distilled(self.images, self.labels)}
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the images and the state of their optimiser."""
         return {"images": self.images.detach(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores the images and their optimiser in place."""
         with torch.no_grad():
             self.images.copy_(state["images"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -62,7 +71,7 @@ class ImageState:
 
 @dataclass(frozen=True)
 class TrajectoryRates:
-    """The step size that trajectory matching starts from, and the rates of what it learns.
+    """The initial step size of trajectory matching, and the learning rates of its optimisers.
 
     Attributes:
         syn_lr: The initial step size of the inner loop.
@@ -80,22 +89,23 @@ class TrajectoryRates:
 
 
 class TrajectoryState:
-    """What is learnt, with its optimisers.
+    """The state of trajectory matching: all that is learnt, with its optimisers.
 
     Args:
-        images: (n, C, H, W), which become a leaf.
-        labels: (n,) int64 or, where they are learnt, logits (n, classes).
+        images: Synthetic images (n, C, H, W), normalised; they become a leaf.
+        labels: Labels (n,) int64 or, if they are learnt, logits (n, classes).
         student: The network that is unrolled.
-        rates: The initial step size and the rates of the optimisers.
-        learns_labels: Whether the labels are learnt with the images.
-        averages: Whether a moving average of the images is kept.
+        rates: The initial step size and the learning rates of the optimisers.
+        learns_labels: Whether the labels are learnt along with the images.
+        averages: Whether to keep a moving average of the images.
 
     Attributes:
-        images: (n, C, H, W), a leaf.
-        syn_lr: scalar, a leaf.
-        labels: (n,) int64; the teacher's probabilities (n, classes); or learnt logits, a leaf.
-        ema: moving average of the images, or None.
-        student: the network that is unrolled.
+        images: Synthetic images (n, C, H, W), a leaf.
+        syn_lr: The step size of the inner loop, a scalar leaf.
+        labels: Labels (n,) int64, probabilities from an expert (n, classes), or learnt logits
+            (n, classes), which are a leaf.
+        ema: The moving average of the images (n, C, H, W), or None.
+        student: The network that is unrolled.
     """
 
     def __init__(
@@ -114,7 +124,7 @@ class TrajectoryState:
         self.labels = labels.requires_grad_() if learns_labels else labels
         self.ema = images.detach().clone() if averages else None
         self.student = student
-        # The originals' momenta, of which their command lines offer the labels' only.
+        # The original scripts hard-code these momenta; only that of the labels is an option there.
         self.optimizers = {
             "images": SGD([self.images], lr=rates.lr_img, momentum=0.5),
             "syn_lr": SGD([self.syn_lr], lr=rates.lr_lr, momentum=0.5),
@@ -124,16 +134,17 @@ class TrajectoryState:
 
     @property
     def targets(self) -> Tensor:
-        """What the student is trained on: labels (n,), or probabilities (n, classes)."""
+        """The labels that the student is trained on: (n,) int64, or probabilities (n, classes)."""
         return self.labels.softmax(-1) if self.learns_labels else self.labels
 
     @property
     def leaves(self) -> list[Tensor]:
-        """What is learnt, in the order of the optimisers."""
+        """The tensors being learnt, in the order of the optimisers."""
         learnt = [self.images, self.syn_lr]
         return [*learnt, self.labels] if self.learns_labels else learnt
 
     def candidates(self) -> dict[str, Distilled]:
+        """Returns the set under ``"images"`` and, if one is kept, its average under ``"ema"``."""
         labels, lr = self.targets.detach(), float(self.syn_lr.detach())
         found = {"images": Distilled(self.images, labels, lr)}
         if self.ema is not None:
@@ -141,6 +152,7 @@ class TrajectoryState:
         return found
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the images, step size, labels, moving average and optimisers' states."""
         return {
             "images": self.images.detach(),
             "syn_lr": self.syn_lr.detach(),
@@ -150,12 +162,13 @@ class TrajectoryState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned; leaves keep their identity."""
         with torch.no_grad():
             self.images.copy_(state["images"])
             self.syn_lr.copy_(state["syn_lr"])
             if self.learns_labels:
                 self.labels.copy_(state["labels"])
-            else:  # a teacher's are of another shape than the first ones
+            else:  # an expert's probabilities have another shape than the initial labels
                 self.labels = state["labels"]
         self.ema = state["ema"]
         for name, optimizer in self.optimizers.items():
@@ -163,6 +176,6 @@ class TrajectoryState:
 
 
 def check_images(images: Tensor) -> None:
-    """Raises DivergenceError if an update has made an image NaN or infinite."""
+    """Raises DivergenceError if an update has made some pixel NaN or infinite."""
     if not bool(images.isfinite().all()):
-        raise DivergenceError("the images are not finite after their update: lower --lr-img")
+        raise DivergenceError("the update made the images NaN or infinite: lower --lr-img")

@@ -1,4 +1,4 @@
-"""What gradient and distribution matching share: one class's batch, and a step's result."""
+"""Building blocks of gradient and distribution matching: a class's batch, a step's result."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sdc_ext.regularizer import Corrected
 
 @dataclass(frozen=True)
 class ClassBatch:
-    """One class's part in a matching step.
+    """The part of one class in a matching step.
 
     Attributes:
-        label: the class.
-        real: gives images (B, C, H, W), normalised, not yet augmented; called when it is the
-            class's turn, so that one class's images are in memory at a time.
-        rows: where the class's images lie in the synthetic set.
-        replay: the augmentation drawn for this class, for real and synthetic images alike.
+        label: The index of the class.
+        real: Returns the real images (B, C, H, W), normalised but not augmented. It is called when
+            it is the class's turn, so that memory holds the images of one class at a time.
+        rows: The rows of the class in the synthetic set.
+        replay: The augmentation drawn for this class, applied to real and synthetic images alike.
     """
 
     label: int
@@ -35,7 +35,15 @@ class ClassBatch:
 
 
 def draw_batches(task: Task, augmentation: Augmentation, batch_real: int) -> list[ClassBatch]:
-    """A batch of every class. All processes draw for all classes, so that all draw the same."""
+    """Draws real images and an augmentation for every class.
+
+    Every process draws for all classes, so that their random numbers agree.
+
+    Args:
+        task: The task with the real data.
+        augmentation: The augmentation to draw from, once per class.
+        batch_real: The number of real images per class; a smaller class is used whole.
+    """
     return [
         ClassBatch(
             label,
@@ -48,14 +56,21 @@ def draw_batches(task: Task, augmentation: Augmentation, batch_real: int) -> lis
 
 
 def own_batches(task: Task, batches: Sequence[ClassBatch]) -> Sequence[ClassBatch]:
-    """The batches of the classes that this process computes; of none, if there are too few."""
+    """Returns the batches of the classes that this process computes; possibly none."""
     accelerator = task.accelerator
     return batches[accelerator.process_index :: accelerator.num_processes]
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Image gradient (N, C, H, W) of a matching step, and what it was the gradient of."""
+    """The result of a matching step, detached from any graph.
+
+    Attributes:
+        image_gradient: The gradient of ``loss`` over the synthetic images (N, C, H, W).
+        loss: The corrected loss, a scalar.
+        matching: The matching loss without the correction, a scalar.
+        difficulty: GraDN, a scalar.
+    """
 
     image_gradient: Tensor
     loss: Tensor
@@ -64,31 +79,34 @@ class StepResult:
 
     @classmethod
     def of(cls, corrected: Corrected, image_gradient: Tensor) -> StepResult:
-        """The result of a corrected loss with this gradient, detached."""
+        """Returns the result of a corrected loss with this image gradient (N, C, H, W)."""
         loss = corrected.loss.detach()
         return cls(image_gradient, loss, corrected.matching, corrected.difficulty)
 
     @property
     def losses(self) -> Tensor:
-        """Loss, matching loss and difficulty (3,)."""
+        """The loss, the matching loss and the difficulty as one tensor (3,)."""
         return torch.stack([self.loss, self.matching, self.difficulty])
 
     def each(self, function: Callable[[Tensor], Tensor]) -> StepResult:
-        """The same with a function applied to the gradient and to the losses."""
+        """Returns the result with a function applied to the gradient and to the losses (3,)."""
         return StepResult(function(self.image_gradient), *function(self.losses))
 
     def log(self, lr_img: float) -> dict[str, float]:
-        """What to record of the step.
+        """Returns the values to log: ``loss``, ``matching`` and ``difficulty``.
+
+        Args:
+            lr_img: The learning rate of the images, which the error message names.
 
         Raises:
-            DivergenceError: if a loss or the gradient is not finite.
+            DivergenceError: If a loss or the gradient is not finite.
         """
         log = dict(zip(("loss", "matching", "difficulty"), self.losses.tolist(), strict=True))
         finite = bool(self.image_gradient.isfinite().all())
         if not (finite and all(math.isfinite(value) for value in log.values())):
             raise DivergenceError(
-                f"the loss became {log['loss']} (matching {log['matching']}, GraDN "
-                f"{log['difficulty']}): lower --lr-img (now {lr_img}) or --lam, and check that "
-                "the data are normalised"
+                f"the loss is {log['loss']} (matching {log['matching']}, GraDN "
+                f"{log['difficulty']}) or its gradient is not finite: lower --lr-img (now "
+                f"{lr_img}) or --lam, and check that the data are normalised"
             )
         return log

@@ -36,7 +36,7 @@ from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.regularizer import Corrected, SDCLoss
 from sdc_ext.sets.synthetic_set import class_labels
 
-# Images that an expert classifies at once, away from CPUs, where fewer are the default.
+# The most images that an expert classifies at once; on CPUs the default is fewer.
 _MOST_AT_ONCE = 256
 
 
@@ -54,13 +54,13 @@ DifficultyAt = Literal["steps", "final"]
 
 @dataclass(frozen=True)
 class Inner:
-    """What a student is trained with in the inner loop.
+    """The inputs of the inner loop: the student, its training set and its step size.
 
     Attributes:
-        student: the network.
-        images: the synthetic set (n, C, H, W).
-        labels: (n,) int64, or (n, classes) probabilities.
-        lr: the step size, a scalar tensor.
+        student: The network to train.
+        images: The synthetic images (n, C, H, W), normalised.
+        labels: Their labels (n,) int64, or probabilities (n, classes).
+        lr: The step size, a scalar tensor.
     """
 
     student: FunctionalNetwork
@@ -84,14 +84,16 @@ def match_trajectory(
     ``||theta_N - target||^2 / ||start - target||^2 + lam * mean_n ||g_n||_2`` (SDC Eq. 12)
 
     Args:
-        inner: What the student is trained with; the loss is differentiable with respect to it.
-        start: The parameters (P,) where the student begins.
-        target: The expert's parameters (P,), which the student is to reach.
-        batches: One minibatch for each inner step.
-        loss_fn: [`parameter_distance`][sdc_ext.matching.parameter_distance], corrected.
-        adjoint: How the inner loop is differentiated; see ``adjoints``.
-        difficulty_at: Which gradients are penalised: those of the inner ``"steps"``, or that of
-            the whole set, not augmented, at the ``"final"`` parameters.
+        inner: The student, images, labels and step size. The loss is differentiable with respect
+            to the last three.
+        start: The expert's parameters (P,) at the start epoch, where the student begins.
+        target: The expert's parameters (P,) at the target epoch.
+        batches: One minibatch per inner step.
+        loss_fn: [`parameter_distance`][sdc_ext.matching.parameter_distance] with the correction.
+        adjoint: The way to differentiate the inner loop; see ``matching.adjoints``.
+        difficulty_at: ``"steps"`` penalises the gradients of the inner steps; ``"final"``
+            penalises the gradient of the whole set, without augmentation, at the final
+            parameters.
     """
 
     def train(params: Tensor, minibatches: Sequence[Minibatch]) -> tuple[Tensor, Tensor]:
@@ -106,13 +108,16 @@ def match_trajectory(
 
 @dataclass(frozen=True)
 class TrajectoryMatching(Loop):
-    """Hyper-parameters of trajectory matching, under the originals' names and defaults.
+    """The trajectory-matching loop, with the names and defaults of the original scripts.
 
-    An outer iteration draws an expert and a start epoch, trains a student from there on the
-    synthetic images, and updates these so that it ends where the expert was some epochs later.
+    An outer iteration draws an expert and a start epoch. It trains a student from there on the
+    synthetic images, and updates the images so that the student ends closer to where the expert
+    was ``expert_epochs`` later.
 
     Raises:
-        InputError: for an unknown choice, or a count or rate that is out of range.
+        InputError: If a choice is unknown, or a count or rate is out of range.
+
+    Reference: MTT, Algorithm 1, and the scripts of MTT, FTD, TESLA and DATM.
     """
 
     syn_steps: int = option(20, "number of inner steps of the student (N)", group=MATCHING)
@@ -183,8 +188,8 @@ class TrajectoryMatching(Loop):
         first = self.upper_bound(0)
         if first <= self.min_start_epoch:
             raise InputError(
-                f"start epochs are drawn from {self.min_start_epoch} to below {first}, which are "
-                "none: lower min_start_epoch, or raise max_start_epoch"
+                f"start epochs are drawn from [{self.min_start_epoch}, {first}), which is empty: "
+                "lower min_start_epoch, or raise max_start_epoch (or current_max_start_epoch)"
             )
 
     @classmethod
@@ -211,9 +216,12 @@ class TrajectoryMatching(Loop):
         return self.max_start_epoch - 1 + self.expert_epochs
 
     def upper_bound(self, iteration: int) -> int:
-        """Start epochs are drawn below it; it grows linearly to ``max_start_epoch``.
+        """Returns the exclusive upper bound of the start epochs at an outer iteration.
 
-        Reference: DATM's code (the paper's Section 3.3, growing difficulty).
+        It grows linearly from ``current_max_start_epoch`` to ``max_start_epoch`` over the first
+        ``expansion_end_epoch`` iterations, and is constant if that number is 0.
+
+        Reference: DATM's code (Section 3.3 of the paper, growing difficulty).
         """
         last = self.max_start_epoch
         if self.expansion_end_epoch == 0:
@@ -233,14 +241,14 @@ class TrajectoryMatching(Loop):
         """See [`Loop`][sdc_ext.adapters.Loop].
 
         Raises:
-            InputError: if the experts were not trained for long enough.
+            InputError: If there are no experts, or they were not trained for long enough.
         """
         experts = _experts(task)
         if experts.epochs < self.epochs_needed:
             raise InputError(
-                f"the experts have {experts.epochs} epochs, and max_start_epoch "
-                f"{self.max_start_epoch} with expert_epochs {self.expert_epochs} needs "
-                f"{self.epochs_needed}: train them for longer, or lower one of these"
+                f"the experts have {experts.epochs} epochs, but max_start_epoch "
+                f"{self.max_start_epoch} and expert_epochs {self.expert_epochs} need "
+                f"{self.epochs_needed}: train them for longer, or lower one of these settings"
             )
         student = FunctionalNetwork(task.new_network(), compile=task.compile)
         images = self._initial_images(student, task)
@@ -303,7 +311,7 @@ class TrajectoryMatching(Loop):
             adjoint=self._adjoint(task.share),
             difficulty_at=self.difficulty_at,
         )
-        # On GPUs the processes may differ in rounding, and would drift apart.
+        # On GPUs, rounding may differ between processes and let them drift apart.
         gradients = [broadcast(g) for g in torch.autograd.grad(corrected.loss, state.leaves)]
         self._check_finite(corrected.loss, gradients, state)
         skipped = 0 < self.threshold < float(corrected.matching)
@@ -319,7 +327,7 @@ class TrajectoryMatching(Loop):
         }
 
     def _adjoint(self, share: Share) -> Adjoint:
-        """The adjoint that the settings name."""
+        """Returns the adjoint that the settings name."""
         chunk_size = self.chunk_size or None
         adjoints: dict[AdjointName, Adjoint] = {
             "recompute": Recompute(chunk_size, share),
@@ -329,7 +337,7 @@ class TrajectoryMatching(Loop):
         return adjoints[self.adjoint]
 
     def _draw_segment(self, task: Task, iteration: int) -> tuple[int, Tensor, Tensor]:
-        """A start epoch, and an expert's parameters there and ``expert_epochs`` later."""
+        """Draws a start epoch, and an expert's parameters there and ``expert_epochs`` later."""
         experts = _experts(task)
         expert = int(torch.randint(len(experts), ()))
         epoch = int(torch.randint(self.min_start_epoch, self.upper_bound(iteration), ()))
@@ -348,7 +356,8 @@ class TrajectoryMatching(Loop):
         after = float(state.syn_lr.detach())
         if not 0 < after < math.inf:
             raise DivergenceError(
-                f"syn_lr went from {before:g} to {after:g}: lower --lr-lr (now {self.lr_lr:g})"
+                f"syn_lr went from {before:g} to {after:g}, outside of (0, inf): lower --lr-lr "
+                f"(now {self.lr_lr:g})"
             )
         check_images(state.images)
         if state.ema is not None:
@@ -359,16 +368,18 @@ class TrajectoryMatching(Loop):
     ) -> None:
         if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
             raise DivergenceError(
-                f"the loss became {float(loss.detach())}, or its gradient is not finite: the "
-                f"student diverged; lower --lr-img (now {self.lr_img:g}), --lr-lr or --lr-teacher "
-                f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check --zca, whose images "
-                "need other rates"
+                f"the student diverged: the loss is {float(loss.detach())}, or its gradient is "
+                f"not finite; lower --lr-img (now {self.lr_img:g}), --lr-lr or --lr-teacher "
+                f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check --zca, because "
+                "whitened images need other rates"
             )
 
 
 def _experts(task: Task) -> Experts:
     if task.experts is None:
-        raise InputError("trajectory matching needs experts: train them with sdc-ext experts")
+        raise InputError(
+            "trajectory matching needs expert trajectories: train some with sdc-ext experts"
+        )
     return task.experts
 
 

@@ -1,1 +1,1 @@
-"""The hyper-parameters of the originals and of the paper, as data."""
+"""The hyper-parameters of the SDC paper and of the original scripts, as data."""

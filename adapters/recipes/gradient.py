@@ -1,6 +1,6 @@
-"""The originals' defaults and the paper's tables, as data.
+"""Hyper-parameters of gradient and distribution matching: the paper's Table 4, the scripts.
 
-A rule gives values for a data set and ipc, each with its source; the command line may override
+A rule maps a data set and ipc to values of settings, each with its source. The user may override
 any of them.
 """
 
@@ -41,7 +41,8 @@ _STRATEGY_DIGITS = "color_crop_cutout_scale_rotate"
 _DIGIT_SETS = ("digits", "mnist", "svhn")
 
 
-# The originals' loop counts, for the ipc that they know; DC's image updates equal the ipc.
+# Loop counts of DC's and DCC's get_loops, which know these ipc only, by ipc. The image updates of
+# DC equal the ipc.
 _KNOWN_IPC = (1, 10, 20, 30, 40, 50)
 
 _DC_INNER = (1, 50, 25, 20, 15, 10)
@@ -52,29 +53,29 @@ _DCC_EPOCHS = (5, 50, 25, 20, 15, 10)
 
 
 def dc_rules(dataset: str, ipc: int) -> Rule:
-    """DC: loops by ipc; MNIST's evaluation networks are trained with augmentation."""
+    """Returns DC's values: loop counts by ipc, and augmented evaluation on MNIST."""
     loops = _loops(ipc, _KNOWN_IPC, _DC_INNER, "DC")
     return {**_common("dc", dataset, ipc), **loops, **_evaluation(dataset)}
 
 
 def dsa_rules(dataset: str, ipc: int) -> Rule:
-    """DSA: as DC, with a strategy that mirrors no digits."""
+    """Returns DSA's values: the loop counts of DC, and a strategy that does not mirror digits."""
     loops = _loops(ipc, _KNOWN_IPC, _DC_INNER, "DC")
     return {**_common("dsa", dataset, ipc), **loops, **strategy_rule(dataset)}
 
 
 def dcc_rules(dataset: str, ipc: int) -> Rule:
-    """DCC: more image updates at low ipc than DC, else as DC."""
+    """Returns DCC's values: those of DC, with more image updates at low ipc."""
     return {**_contrast("dcc", dataset, ipc), **_evaluation(dataset)}
 
 
 def dsac_rules(dataset: str, ipc: int) -> Rule:
-    """DSAC: DCC with DSA's strategy."""
+    """Returns DSAC's values: the loop counts of DCC with the strategy of DSA."""
     return {**_contrast("dsac", dataset, ipc), **strategy_rule(dataset)}
 
 
 def dm_rules(dataset: str, ipc: int) -> Rule:
-    """DM: DSA's strategy, and a larger image rate for large sets."""
+    """Returns DM's values: the strategy of DSA, and a larger image rate for large sets."""
     rule = network_rule(dataset) | strategy_rule(dataset)
     if ipc >= 100 and dataset != "cifar100":
         rule["lr_img"] = (10.0, "DatasetCondensation README, DM from ipc 100 on")
@@ -103,7 +104,7 @@ def _common(method: str, dataset: str, ipc: int) -> dict[str, tuple[Any, str]]:
 
 
 def network_rule(dataset: str) -> dict[str, tuple[Any, str]]:
-    """The depth that suits the image size, where it is not three."""
+    """Returns the network for a data set whose image size does not suit a depth of three."""
     if dataset == "tinyimagenet":
         return {"network": ("convnet:depth=4", "SDC paper, Section 4.1")}
     if dataset == "digits":
@@ -112,7 +113,7 @@ def network_rule(dataset: str) -> dict[str, tuple[Any, str]]:
 
 
 def strategy_rule(dataset: str) -> dict[str, tuple[Any, str]]:
-    """DSA's strategy, without mirroring for digits."""
+    """Returns DSA's strategy for a data set; digits are not mirrored."""
     if dataset in _DIGIT_SETS:
         return {"dsa_strategy": (_STRATEGY_DIGITS, "DSA README, digits are not mirrored")}
     return {"dsa_strategy": (_STRATEGY, "DSA README")}

@@ -1,6 +1,7 @@
-"""The paper's Tables 5 to 8 as data: hyper-parameters of the trajectory-matching methods.
+"""Hyper-parameters of the trajectory-matching methods: the paper's Tables 5 to 8, the configs.
 
-Where these tables differ from the originals' own files, the tables win, and the row says so.
+Where the tables differ from the files of the original repositories, the tables take precedence,
+and a comment on the row says so.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 from sdc_ext.adapters.recipes.gradient import Rule, network_rule, strategy_rule
 from sdc_ext.experts.train import ExpertRecipe
 
-# (data set, ipc): a value for each of the table's columns, None where it has none.
+# Maps (data set, ipc) to one value per column of the table.
 Table: TypeAlias = Mapping[tuple[str, int], tuple[Any, ...]]
 
 
@@ -21,13 +22,13 @@ TABLE_5_COLUMNS = (
     *("lr_teacher", "num_eval", "eval_every", "lam"),
 )
 
-# Against mtt-distillation's table of hyper-parameters: synthetic steps, number of evaluations and
-# their interval "differ slightly" (the paper, Supplement 1).
+# Compared with the table in mtt-distillation's README, the numbers of synthetic steps and of
+# evaluations and the evaluation interval "differ slightly" (SDC paper, Supplement 1).
 TABLE_5: Table = {
     ("cifar10", 1): (True, 50, 2, 2, 0, 1e2, 1e-7, 1e-2, 5, 100, 0.0005),
     ("cifar10", 10): (True, 30, 2, 20, 0, 1e2, 1e-4, 1e-2, 5, 100, 0.02),
     ("cifar10", 50): (False, 30, 2, 40, 0, 1e3, 1e-5, 1e-3, 5, 100, 0.0002),
-    # As mtt-distillation's README: 20 steps, 3 epochs, starts below 20, rates 1000 and 1e-5.
+    # Agrees with mtt-distillation's README: 20 steps, 3 epochs, starts below 20, rates 1e3, 1e-5.
     ("cifar100", 1): (True, 20, 3, 20, 0, 1e3, 1e-5, 1e-2, 5, 100, 0.001),
     ("cifar100", 10): (False, 20, 2, 20, 0, 1e3, 1e-5, 1e-2, 5, 100, 0.02),
     ("cifar100", 50): (True, 80, 2, 40, 125, 1e3, 1e-5, 1e-2, 5, 100, 0.002),
@@ -43,13 +44,13 @@ TABLE_6_COLUMNS = (
 )
 
 TABLE_6: Table = {
-    # tesla's README: starts below 5, image rate 1000, no ZCA.
+    # TESLA's README has starts below 5, image rate 1000 and no ZCA.
     ("cifar10", 1): (50, 2, 3, 0, 1e2, 1e-7, 1e-2, True, 0.01),
     ("cifar10", 10): (30, 2, 20, 0, 1e2, 1e-4, 1e-2, True, 0.002),
     ("cifar10", 50): (26, 3, 40, 0, 1e3, 1e-5, 1e-3, False, 0.02),
     ("cifar100", 1): (20, 3, 20, 0, 1e3, 1e-5, 1e-2, True, 0.001),
     ("cifar100", 10): (13, 3, 30, 0, 1e3, 1e-5, 1e-2, False, 0.002),
-    # tesla's README: 80 steps of 125 images.
+    # TESLA's README has 80 steps of 125 images.
     ("cifar100", 50): (50, 2, 40, 100, 1e3, 1e-5, 1e-2, True, 0.0002),
 }
 
@@ -61,11 +62,11 @@ TABLE_7_COLUMNS = (
 
 TABLE_7: Table = {
     ("cifar10", 1): (50, 2, 2, 0, 100.0, 1e-7, 0.01, 0.9999, 0.002),
-    # As FTD's run_distill.sh.
+    # Agrees with FTD's run_distill.sh.
     ("cifar10", 10): (30, 2, 20, 0, 100.0, 1e-5, 0.001, 0.9995, 0.002),
     ("cifar10", 50): (30, 2, 40, 0, 1000.0, 1e-5, 0.001, 0.999, 0.0002),
     ("cifar100", 1): (40, 3, 20, 0, 1000.0, 1e-5, 0.01, 0.9995, 0.002),
-    # As FTD's run_distill.sh.
+    # Agrees with FTD's run_distill.sh.
     ("cifar100", 10): (20, 2, 40, 0, 1000.0, 1e-5, 0.01, 0.9995, 0.0002),
     ("cifar100", 50): (80, 2, 40, 1000, 1000.0, 1e-5, 0.01, 0.999, 0.002),
 }
@@ -77,25 +78,26 @@ TABLE_8_COLUMNS = (
 )
 
 TABLE_8: Table = {
-    # DATM's configs: one evaluation network everywhere; other differences are noted.
+    # DATM's configs have one evaluation network throughout; other differences are noted below.
     ("cifar10", 1): (80, 2, 0, 4, 4, 10, 5.0, 100.0, 5, 500, 0.0002),
     ("cifar10", 10): (80, 2, 0, 10, 20, 100, 2.0, 100.0, 5, 500, 0.0005),
     ("cifar10", 50): (80, 2, 0, 20, 40, 500, 2.0, 1000.0, 5, 500, 0.002),
-    # DATM's config: a batch of 1000, which is more than the set.
+    # DATM's config has a batch of 1000, which is larger than the set.
     ("cifar100", 1): (40, 3, 0, 10, 20, 100, 10.0, 1000.0, 5, 500, 0.02),
-    # DATM's configs: 40 steps of 1000 (ipc 1) and 500 images (ipc 10), 20 of 1000 (ipc 50).
+    # DATM's configs have 40 steps of 1000 (ipc 1) or 500 images (ipc 10), 20 of 1000 (ipc 50).
     ("tinyimagenet", 1): (60, 2, 0, 15, 20, 200, 10.0, 10000.0, 5, 500, 0.002),
     ("tinyimagenet", 10): (60, 2, 10, 50, 50, 250, 10.0, 100.0, 3, 500, 0.002),
     ("tinyimagenet", 50): (80, 2, 40, 70, 70, 250, 10.0, 100.0, 3, 500, 0.002),
 }
 
-# FTD's balance coefficient, which is GSAM's alpha and of its experts; its code's default is 0.4.
+# FTD's balance coefficient, the alpha with which GSAM trains its experts; 0.4 in FTD's code.
 TABLE_7_ALPHA = {
     **{("cifar10", 1): 0.3, ("cifar10", 10): 0.3, ("cifar10", 50): 1.0},
     **{("cifar100", 1): 1.0, ("cifar100", 10): 1.0, ("cifar100", 50): 1.0},
 }
 
-# What Table 8 leaves out, from DATM's configs: growth of the start epochs, the step size's rate.
+# Settings missing from Table 8, from DATM's configs: the growth of the start epochs, the learning
+# rate of the step size, and the threshold.
 DATM_CONFIG_COLUMNS = ("expansion_end_epoch", "lr_lr", "threshold")
 
 DATM_CONFIGS: Table = {
@@ -110,7 +112,7 @@ DATM_CONFIGS: Table = {
     ("tinyimagenet", 50): (0, 1e-4, 1.0),
 }
 
-# What DATM's configs have beyond Table 8.
+# Rows missing from Table 8, from DATM's configs.
 DATM_MORE_COLUMNS = (
     *("syn_steps", "min_start_epoch", "current_max_start_epoch", "max_start_epoch"),
     *("batch_syn", "lr_y", "lr_img", "pix_init"),
@@ -123,12 +125,12 @@ DATM_MORE: Table = {
 
 
 def mtt_rules(dataset: str, ipc: int) -> Rule:
-    """MTT: Table 5."""
+    """Returns MTT's values: Table 5."""
     return _common(dataset) | _row(TABLE_5, TABLE_5_COLUMNS, dataset, ipc, "SDC paper, Table 5")
 
 
 def ftd_rules(dataset: str, ipc: int) -> Rule:
-    """FTD: Table 7; ZCA as in its run scripts."""
+    """Returns FTD's values: Table 7, and ZCA as in FTD's run scripts."""
     rule = _common(dataset) | _row(TABLE_7, TABLE_7_COLUMNS, dataset, ipc, "SDC paper, Table 7")
     if dataset in ("cifar10", "cifar100"):
         rule["zca"] = (True, "FTD run_distill.sh")
@@ -136,7 +138,10 @@ def ftd_rules(dataset: str, ipc: int) -> Rule:
 
 
 def tesla_rules(dataset: str, ipc: int) -> Rule:
-    """TESLA: Table 6, with the image rate that its halved gradient amounts to."""
+    """Returns TESLA's values: Table 6 with half the image rate.
+
+    TESLA's script computes half of the image gradient, so its rates are effectively halved.
+    """
     row = _row(TABLE_6, TABLE_6_COLUMNS, dataset, ipc, "SDC paper, Table 6")
     rate, source = row.get("lr_img", (1000.0, "tesla distill.py"))
     row["lr_img"] = (rate / 2, f"{source}, halved as the original's gradient")
@@ -144,7 +149,7 @@ def tesla_rules(dataset: str, ipc: int) -> Rule:
 
 
 def datm_rules(dataset: str, ipc: int) -> Rule:
-    """DATM: Table 8, and its configs for what the table leaves out."""
+    """Returns DATM's values: Table 8, and DATM's configs for settings missing from the table."""
     rule = _common(dataset) | _row(TABLE_8, TABLE_8_COLUMNS, dataset, ipc, "SDC paper, Table 8")
     rule |= _row(DATM_CONFIGS, DATM_CONFIG_COLUMNS, dataset, ipc, "DATM configs")
     rule |= _row(DATM_MORE, DATM_MORE_COLUMNS, dataset, ipc, "DATM configs")
@@ -157,13 +162,13 @@ _DIGITS = {"syn_steps": 20, "expert_epochs": 2, "lr_img": 100.0, "lr_lr": 1e-6}
 
 
 def sgd_experts(dataset: str, ipc: int) -> ExpertRecipe:
-    """MTT's and TESLA's."""
+    """Returns the recipe for the experts of MTT and TESLA: SGD under DSA's augmentation."""
     del ipc
     return ExpertRecipe(augmentation=_strategy(dataset), batch_train=_batch_train(dataset))
 
 
 def ftd_experts(dataset: str, ipc: int) -> ExpertRecipe:
-    """GSAM, with Table 7's balance coefficient."""
+    """Returns the recipe for FTD's experts: GSAM with the balance coefficient of Table 7."""
     alpha = TABLE_7_ALPHA.get((dataset, ipc), 0.4)
     return ExpertRecipe(
         optimizer="gsam",
@@ -174,12 +179,12 @@ def ftd_experts(dataset: str, ipc: int) -> ExpertRecipe:
 
 
 def datm_experts(dataset: str, ipc: int) -> ExpertRecipe:
-    """GSAM for 100 epochs, with DATM's alpha."""
+    """Returns the recipe for DATM's experts: GSAM for 100 epochs, with DATM's alpha of 0.3."""
     return replace(ftd_experts(dataset, ipc), alpha=0.3, train_epochs=100)
 
 
 def _batch_train(dataset: str) -> int:
-    # Digits are 1,347 images, of which the originals' 256 make too few steps to learn from.
+    # With 1,347 digits, the original batch size of 256 leaves too few steps per epoch to learn.
     return 32 if dataset == "digits" else 256
 
 
@@ -189,7 +194,8 @@ def _strategy(dataset: str) -> str:
 
 def _common(dataset: str) -> dict[str, tuple[Any, str]]:
     rule = network_rule(dataset) | strategy_rule(dataset)
-    if dataset == "digits":  # the originals' are for 32x32 colour images, and diverge on 8x8 grey
+    # The original values are for 32x32 colour images and diverge on 8x8 grey ones.
+    if dataset == "digits":
         rule |= {name: (value, "sdc-ext, for 8x8 images") for name, value in _DIGITS.items()}
     if dataset == "cifar100":
         rule["statistics"] = ("cifar10", "MTT get_dataset")

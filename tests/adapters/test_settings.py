@@ -186,7 +186,7 @@ def test_flat_experts_have_the_papers_balance_coefficient() -> None:
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"min_start_epoch": 9, "max_start_epoch": 9}, "start epochs are drawn from 9 to below 9"),
+        ({"min_start_epoch": 9, "max_start_epoch": 9}, r"start epochs are drawn from \[9, 9\)"),
         ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), got 1.0"),
         ({"syn_steps": 0}, "syn_steps must be above 0, got 0"),
         ({"adjoint": "exact"}, "unknown adjoint 'exact'"),
