@@ -1,4 +1,4 @@
-"""Evaluating sets and comparing them: what is signal, and what is noise."""
+"""Evaluating distilled sets: accuracies, scores, comparisons, difficulty, discrepancies."""
 
 from sdc_ext.evaluation.closeness import Closeness as Closeness
 from sdc_ext.evaluation.closeness import compare_with_real as compare_with_real

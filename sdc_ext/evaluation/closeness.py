@@ -1,7 +1,7 @@
-"""How close a distilled set is to the real data, beside random real images.
+"""Measuring how close a distilled set is to the real data, relative to random real images.
 
-Images are compared as pixels and as features, of all classes together ("pooled") and class by
-class: sets whose labels are shuffled are close together and far class by class.
+Images are compared as pixels and as features, over all classes together ("pooled") and class by
+class. Both matter: a set with shuffled labels is close when pooled and far class by class.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ SPACES = ("pixels", "random", "trained")
 POOLED = "pooled"
 
 
-# Fresh networks whose discrepancies are averaged, since one alone sees what it happens to.
+# How many random networks the discrepancies are averaged over; a single one would be arbitrary.
 RANDOM_NETWORKS = 5
 
 
-# Images at once away from CPUs.
+# The most images in one forward pass; on CPUs the default is fewer.
 _AT_ONCE = 1024
 
 
@@ -45,16 +45,17 @@ FeatureMap = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Closeness:
-    """One discrepancy of one set, in one space.
+    """One discrepancy of one set to the real data, in one space.
 
     Attributes:
-        space: one of ``SPACES``.
-        measure: the discrepancy's name.
-        images: the class's name, or ``POOLED``.
-        real: real images in the reference.
-        synthetic: images of the set.
-        value: discrepancy of the set.
-        random: those of random real images, of each class as many as the set has.
+        space: ``"pixels"``, or the features of ``"random"`` or ``"trained"`` networks.
+        measure: The name of the discrepancy.
+        images: The name of the class, or ``"pooled"`` for all classes together.
+        real: The number of real images in the reference.
+        synthetic: The number of images of the set.
+        value: The discrepancy of the set.
+        random: The discrepancies of random real images, one per draw; each draw has as many
+            images per class as the set.
     """
 
     space: str
@@ -67,26 +68,27 @@ class Closeness:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether it is of all classes together."""
+        """Whether it covers all classes together."""
         return self.images == POOLED
 
     @property
     def random_mean(self) -> float:
+        """The mean discrepancy of random real images over the draws."""
         return statistics.fmean(self.random)
 
     @property
     def random_std(self) -> float:
-        """Sample standard deviation over the draws."""
+        """The sample standard deviation of ``random`` over the draws."""
         return statistics.stdev(self.random)
 
     @property
     def ratio(self) -> float:
-        """``D(real, set) / mean D(real, random)``; NaN where random images are no way off."""
+        """``D(real, set) / mean D(real, random)``; NaN if the denominator is 0."""
         return self.value / self.random_mean if self.random_mean > 0 else math.nan
 
     @property
     def noise(self) -> float:
-        """Standard deviation of the ratios of random images."""
+        """The standard deviation of the ratio for random real images; NaN if their mean is 0."""
         return self.random_std / self.random_mean if self.random_mean > 0 else math.nan
 
 
@@ -99,22 +101,23 @@ def feature_maps(
     device: torch.device,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> dict[str, list[FeatureMap]]:
-    """What takes normalised images (N, C, H, W) to points (N, D), by the name of the space.
+    """Returns the maps from images to points, by the name of the space.
 
-    Discrepancies are averaged over the maps of a space: ``pixels`` has one, ``random`` the
-    penultimate features of five fresh networks, ``trained`` those of a network trained on the
-    real training images. Networks are in evaluation mode.
+    Each map takes normalised images (N, C, H, W) to points (N, D), and discrepancies are averaged
+    over the maps of a space. ``"pixels"`` has one map, which flattens the images. ``"random"`` has
+    five, the penultimate features of random networks. ``"trained"`` has one, the penultimate
+    features of a network trained on the real training images. Networks are in evaluation mode.
 
     Args:
-        spaces: of ``SPACES``.
-        data: the real data, normalised as the sets are.
-        probe: the network and how it is trained.
-        seed: of the networks.
-        device: where they are.
-        on_epoch: called after every epoch of training.
+        spaces: Any of ``"pixels"``, ``"random"`` and ``"trained"``.
+        data: The real data, normalised as the sets are.
+        probe: The architecture, and the training for ``"trained"``.
+        seed: Seeds the networks.
+        device: The device of the networks.
+        on_epoch: Called after every epoch of training.
 
     Raises:
-        InputError: for a space that is none, or a network without a linear layer.
+        InputError: If a space is unknown, or the network has no linear layer.
     """
     maps: dict[str, list[FeatureMap]] = {}
     for space in spaces:
@@ -146,25 +149,32 @@ def compare_with_real(
     max_real: int,
     on_group: Callable[[], object] = lambda: None,
 ) -> list[Closeness]:
-    """Every discrepancy of a set to the real training images, beside random ones.
+    """Measures the discrepancies between a set and the real training images.
 
-    The reference is the training images, or ``max_real`` random ones of them (of each class, and
-    of all). Random images are drawn from all of the training images and not taken out of the
-    reference: the methods have seen these images, too, and may have copied them.
+    The same is measured for random real images, which gives the scale. The reference is the
+    training images of a class or of all classes, of which at most ``max_real`` random ones are
+    used. The random images are drawn from all training images and stay in the reference, because
+    distillation methods have also seen these images and may have copied them.
 
     Args:
-        synthetic: the set; classes that it has no images of have no row.
-        data: the real data, normalised as the set is.
-        maps: from [`feature_maps`][sdc_ext.evaluation.feature_maps].
-        measures: discrepancies by name.
-        draws: how many random sets, at least 2.
-        seed: of the draws and the reference.
-        max_real: real images of a reference at most.
-        on_group: called after the pooled images and after each class.
+        synthetic: The set; a class without images in it has no row.
+        data: The real data, normalised as the set is.
+        maps: The maps from [`feature_maps`][sdc_ext.evaluation.feature_maps].
+        measures: The discrepancies by name, from
+            [`choose_discrepancies`][sdc_ext.evaluation.choose_discrepancies].
+        draws: The number of random sets, at least 2.
+        seed: Seeds the draws and the choice of the reference.
+        max_real: The largest number of real images in a reference.
+        on_group: Called after the pooled images and after each class.
+
+    Returns:
+        One row per class, space and measure; the rows of the pooled images come first.
 
     Raises:
-        InputError: if ``draws`` or ``max_real`` is too low, or a class has more images in the
-            set than in the training images.
+        InputError: If ``draws`` or ``max_real`` is too low, or a class has more images in the set
+            than training images.
+
+    Reference: Selvan and Chen, "A Discrepancy-Based Perspective on Dataset Condensation" (2025).
     """
     check_sizes(draws, max_real)
     rows = []
@@ -178,9 +188,9 @@ def compare_with_real(
 
 
 def check_sizes(draws: int, max_real: int) -> None:
-    """Raises InputError for fewer than two draws or no real images."""
+    """Raises InputError if there are fewer than two draws, or no real images."""
     if draws < 2:
-        raise InputError(f"draws must be at least 2 to have a spread, got {draws}")
+        raise InputError(f"draws must be at least 2 for a standard deviation, got {draws}")
     if max_real < 1:
         raise InputError(f"max_real must be at least 1, got {max_real}")
 
@@ -188,8 +198,8 @@ def check_sizes(draws: int, max_real: int) -> None:
 def _groups(
     synthetic: SyntheticSet, data: RealData, draws: int, seed: int, max_real: int
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, real images (n, C, H, W) and sets of images (1 + draws, m, C, H, W), the set first."""
-    labels, order = synthetic.hard_labels.sort(stable=True)  # as those of a draw are
+    """Yields name, real images (n, C, H, W) and sets (1 + draws, m, C, H, W), the set first."""
+    labels, order = synthetic.hard_labels.sort(stable=True)  # draws are sorted by class, too
     images = synthetic.images[order]
     chosen = torch.stack([random_like(labels, data, seed, k + 1) for k in range(draws)])
     everything = torch.ones_like(labels, dtype=torch.bool)
@@ -211,7 +221,7 @@ def _mean_values(
     reference: Tensor,
     sets: Tensor,
 ) -> dict[str, list[float]]:
-    """Each measure of each set, averaged over the maps."""
+    """Returns each measure for each set, averaged over the maps."""
     totals = {name: torch.zeros(len(sets), dtype=torch.float64) for name in measures}
     for points in maps:
         real = points(reference)

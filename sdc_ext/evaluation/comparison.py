@@ -1,4 +1,4 @@
-"""Paired runs: the same seeds with several lam, and what the differences say."""
+"""Comparing paired runs: several values of lam, each with the same seeds."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sdc_ext.evaluation.paired import PairedDifference
 from sdc_ext.evaluation.results import set_columns
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
-# What the table says the needed seeds for.
+# The gain in accuracy for which tables give the number of seeds needed.
 GAIN = 0.005
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a lam, a seed and what came of it.
+    """One run of a comparison: its lam, its seed and its accuracies.
 
     Attributes:
-        lam: the weight of the correction.
-        seed: of everything random; runs of one seed share all but lam.
-        accuracies: of the evaluation that counts, one a network, in [0, 1].
-        columns: what else tables say of it: the set and the network it was evaluated with.
+        lam: The weight of the correction.
+        seed: The seed of everything random; runs with the same seed share all but lam.
+        accuracies: The accuracies of the evaluation that counts, one per network, in [0, 1].
+        columns: Further columns for tables: the set, and the network it was evaluated with.
     """
 
     lam: float
@@ -37,13 +37,13 @@ class Cell:
     def of(
         cls, synthetic: SyntheticSet, lam: float, seed: int, evaluation: Mapping[str, Any]
     ) -> Cell:
-        """Reads what a finished run has kept.
+        """Makes a cell from the set of a finished run.
 
         Args:
-            synthetic: The set that it distilled.
-            lam: Its weight of the correction.
-            seed: Its seed.
-            evaluation: The one of ``synthetic.info.accuracies`` that counts.
+            synthetic: The distilled set.
+            lam: The weight of the correction in this run.
+            seed: The seed of this run.
+            evaluation: The entry of ``synthetic.info.accuracies`` that counts.
         """
         recipe = synthetic.info.evaluation
         columns = {
@@ -56,42 +56,50 @@ class Cell:
 
     @property
     def accuracy(self) -> float:
+        """The mean accuracy over the networks, in [0, 1]."""
         return float(np.mean(self.accuracies))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All cells of a grid of lam and seeds; the first lam is what the others are compared to."""
+    """The runs of a grid of lam and seeds; all other lam are compared with the first.
+
+    Attributes:
+        cells: One cell per lam and seed.
+    """
 
     cells: tuple[Cell, ...]
 
     @property
     def lams(self) -> list[float]:
+        """The different values of lam, in the order in which they were run."""
         return list(dict.fromkeys(cell.lam for cell in self.cells))
 
     def accuracies(self, lam: float) -> list[float]:
-        """One a seed, in the order of the seeds."""
+        """Returns the accuracies of a lam in [0, 1], one per seed, in the order of the seeds."""
         return [cell.accuracy for cell in self.of_lam(lam)]
 
     def of_lam(self, lam: float) -> list[Cell]:
-        """The cells of a lam, in the order of the seeds."""
+        """Returns the cells of a lam, in the order of the seeds."""
         return sorted((c for c in self.cells if c.lam == lam), key=lambda c: c.seed)
 
     def difference(self, lam: float) -> PairedDifference:
-        """What a lam gains over the first one, seed by seed.
+        """Returns the gain in accuracy of a lam over the first one, seed by seed.
 
         Raises:
-            InputError: if they were not run with the same seeds.
+            InputError: If the two were not run with the same seeds.
         """
         base = self.lams[0]
         seeds = {value: {c.seed for c in self.cells if c.lam == value} for value in (lam, base)}
         if seeds[lam] != seeds[base]:
             odd = min(seeds[lam] ^ seeds[base])
-            raise InputError(f"seed {odd} was run with only one of lam {base:g} and {lam:g}")
+            raise InputError(
+                f"seed {odd} was run with only one of lam {base:g} and {lam:g}: run it with both"
+            )
         return PairedDifference.of(self.accuracies(lam), self.accuracies(base))
 
     def rows(self) -> list[dict[str, object]]:
-        """A row a cell and network, for tables."""
+        """Returns one row per run and network, as columns of a table."""
         return [
             {
                 **cell.columns,
@@ -105,7 +113,10 @@ class Comparison:
         ]
 
     def summary(self) -> list[dict[str, object]]:
-        """A row a lam, for JSON: accuracy and, but for the first, the paired difference."""
+        """Returns one row per lam, as content for JSON.
+
+        Each row has the accuracy; all but the first also have the paired difference.
+        """
         return list(self._summary_rows())
 
     def _summary_rows(self) -> Iterable[dict[str, object]]:
@@ -132,5 +143,5 @@ class Comparison:
 
 
 def grid(lams: Sequence[float], seeds: int) -> list[tuple[float, int]]:
-    """The cells, seed by seed, so that what is finished can always be paired."""
+    """Lists pairs of lam and seed, seed by seed, so that an unfinished grid can be paired."""
     return [(lam, seed) for seed in range(seeds) for lam in lams]

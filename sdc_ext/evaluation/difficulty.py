@@ -1,6 +1,6 @@
-"""How hard samples are for networks: misclassification difficulty and GraDN.
+"""Measuring how hard samples are for networks: misclassification difficulty and GraDN.
 
-Reference: the SDC paper, Definitions 1 and 2.
+Reference: SDC paper, Definitions 1 and 2.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from sdc_ext.regularizer import gradient_norm
 from sdc_ext.training.epochs import normalized_batches
 from sdc_ext.training.probe import Probe, train_probe
 
-# Numbers in the gradients of the samples that are differentiated at once: what was fastest on the
-# CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 elsewhere.
+# How many numbers the gradients of the samples differentiated at once may hold: the fastest on the
+# CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 on other devices.
 _AT_ONCE_ON_CPU, _AT_ONCE = 2**21, 2**26
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Of N samples, for one network or on average over several.
+    """The difficulty of N samples for one network, or its mean over several networks.
 
     Attributes:
-        misclassified: chi, how many of the networks are wrong, in [0, 1] (N,); Definition 1. Of
-            soft labels, the likeliest class is the right one.
-        gradn: L2 norm of the gradient of a sample's loss over all parameters (N,); Definition 2.
-        loss: its cross-entropy (N,).
+        misclassified: Chi, the share of networks that misclassify a sample (N,), in [0, 1]
+            (Definition 1). For soft labels, the most probable class counts as the true one.
+        gradn: GraDN, the L2 norm of the gradient of a sample's loss over all parameters (N,)
+            (Definition 2).
+        loss: The cross-entropy of a sample (N,), in nats.
     """
 
     misclassified: Tensor
@@ -49,13 +50,13 @@ class Difficulty:
 
     @classmethod
     def mean(cls, members: Sequence[Difficulty]) -> Difficulty:
-        """Over an ensemble."""
+        """Averages the difficulty of the same samples over an ensemble of networks."""
         names = [field.name for field in fields(cls)]
         return cls(*(torch.stack([getattr(m, name) for m in members]).mean(0) for name in names))
 
     @property
     def rank_correlations(self) -> dict[str, float]:
-        """Spearman's, of chi with GraDN and with the loss; NaN where all samples are equal."""
+        """Spearman's correlations of chi with ``gradn`` and ``loss``; NaN if chi is constant."""
         chi = self.misclassified
         if chi.min() == chi.max():
             return {"gradn": math.nan, "loss": math.nan}
@@ -66,22 +67,26 @@ class Difficulty:
 def score_samples(
     network: nn.Module, images: Tensor, labels: Tensor, *, chunk_size: int | None = None
 ) -> Difficulty:
-    """Difficulty of every sample for one network.
+    """Measures the difficulty of every sample for one network.
 
     ``GraDN_i = ||grad_theta L(x_i, y_i; theta)||_2``
 
     Args:
-        network: any, without training batch norm: with it a sample has no gradient of its own.
-        images: (N, C, H, W), normalised, on its device.
-        labels: (N,) int64, or (N, classes) probabilities.
-        chunk_size: samples to differentiate at once, by ``torch.func.vmap``; 1 takes them one by
-            one. By default what suits the device; on CPUs wide networks go one by one.
+        network: A network without batch norm in training mode, under which a sample has no
+            gradient of its own.
+        images: The samples (N, C, H, W), normalised, on the network's device.
+        labels: Their labels (N,) int64, or probabilities (N, classes).
+        chunk_size: The number of samples to differentiate at once with ``torch.func.vmap``; 1
+            differentiates them one by one. The default suits the device; on CPUs, wide networks
+            take samples one by one.
 
     Returns:
-        On the CPU; equal for any ``chunk_size`` up to rounding.
+        The difficulty, on the CPU; up to rounding it does not depend on ``chunk_size``.
 
     Raises:
-        InputError: if the network uses batch statistics, or ``chunk_size`` is below 1.
+        InputError: If the network uses batch statistics, or ``chunk_size`` is below 1.
+
+    Reference: SDC paper, Definition 2.
     """
     if uses_batch_statistics(network):
         raise InputError("batch norm in training mode mixes samples: call network.eval() first")
@@ -97,19 +102,19 @@ def score_samples(
 
 
 def real_samples(data: RealData, split: str, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random real images of each class, as many as there are up to a number.
+    """Draws random real images of each class.
 
     Args:
         data: The real data.
         split: ``"test"`` or ``"train"``.
-        per_class: The number of images of each class.
+        per_class: The number of images per class; a smaller class is taken whole.
         seed: Seeds the choice.
 
     Returns:
         Images (N, C, H, W), normalised, and labels (N,), sorted by class.
 
     Raises:
-        InputError: For another split.
+        InputError: If the split is neither.
     """
     check_choice("split", split, ("test", "train"))
     images = data.test if split == "test" else data.train
@@ -130,28 +135,31 @@ def measure_difficulty(
     accelerator: Accelerator,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> dict[tuple[str, int], Difficulty]:
-    """Difficulty over an ensemble of networks that are trained on the real training images.
+    """Measures difficulty over an ensemble of networks trained on the real training images.
 
     Args:
-        samples: images (N, C, H, W), normalised as the data are, and labels, by name.
-        data: the real data.
-        probe: how a network is trained.
-        epochs: after which of its epochs samples are scored, from 1 on.
-        networks: how many; processes share them.
-        seed: of the networks.
-        accelerator: where to run.
-        on_epoch: called after every epoch of every network of this process.
+        samples: By name, images (N, C, H, W), normalised as ``data`` normalises, and their labels
+            (N,) int64 or probabilities (N, classes).
+        data: The real data.
+        probe: The architecture and the training of the networks.
+        epochs: The epochs after which samples are scored, from 1 to the last epoch of training.
+        networks: The number of networks, which are divided among processes.
+        seed: Seeds the networks.
+        accelerator: The device and the processes to run on.
+        on_epoch: Called after every epoch of every network that this process trains.
 
     Returns:
-        By name of the samples and epoch.
+        The mean difficulty over the networks, by the name of the samples and the epoch.
 
     Raises:
-        InputError: for an epoch that is none of the probe's.
+        InputError: If an epoch is outside of the training.
+
+    Reference: SDC paper, Definitions 1 and 2, and Figure 3.
     """
     for epoch in epochs:
         if not 1 <= epoch <= probe.train_epochs:
             raise InputError(
-                f"epochs are from 1 to {probe.train_epochs} (--train-epochs), got {epoch}"
+                f"epochs must be from 1 to {probe.train_epochs} (--train-epochs), got {epoch}"
             )
     device = accelerator.device
     batches = normalized_batches(data, data.train, device)

@@ -1,13 +1,19 @@
-"""Discrepancies: how far sets of points lie from real ones, as distributions.
+"""Discrepancies between the distribution of a set of points and that of real points.
 
-Each takes the real points (n, d) and S sets of m points (S, m, d), and gives S numbers: what does
-not depend on the sets is computed once, and all of them are measured by one kernel or scale, which
-the real points decide. Every number is a square, as divergences are, but the coverage radius.
+Every discrepancy has the same arguments and the same result:
 
-They are exact between the two empirical distributions (V-statistics), not estimates between what
-the points were drawn from: a distilled set was not drawn from anything, a single point has one, and
-none is negative. So they fall as 1/m even for random real points; only the ratio to random real
-sets of the same size says whether a set is close.
+* ``real``: The real points (n, d).
+* ``sets``: S sets of m points each (S, m, d).
+* It returns one discrepancy per set (S,) in float64. All are squares, as divergences are, except
+  the coverage radius, which is a distance.
+
+Measuring several sets in one call computes what does not depend on them only once. The real points
+alone determine the kernel or the scale, so the results of all sets are comparable.
+
+The values are exact for the two empirical distributions (V-statistics), and are no estimates for
+underlying distributions: a distilled set was not drawn from one, and the value should exist for a
+single point and never be negative. As a consequence they fall as 1/m even for random real points.
+Only the ratio to random real sets of the same size says whether a set is close.
 
 Reference: Selvan and Chen, "A Discrepancy-Based Perspective on Dataset Condensation" (2025).
 """
@@ -33,26 +39,19 @@ Kernel: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-# Pairs at once: 32 MiB of float64, so that memory does not grow with the real points.
+# How many pairs of points are compared at once (32 MiB of float64), which bounds the memory.
 _PAIRS = 1 << 22
 
-# Real points that the median distance is taken over.
+# How many real points at most the median distance is taken over.
 _MEDIAN_OF = 1000
 
 _PROJECTIONS = 200
 
 
 def mmd_linear(real: Tensor, sets: Tensor) -> Tensor:
-    """MMD² under the linear kernel, the loss of distribution matching.
+    """Returns MMD² under the linear kernel, which is the loss of distribution matching.
 
     ``|mean(real) - mean(set)|^2``
-
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
-
-    Returns:
-        (S,) in float64.
 
     Reference: Zhao and Bilen, "Dataset Condensation with Distribution Matching", Eq. 5.
     """
@@ -60,17 +59,10 @@ def mmd_linear(real: Tensor, sets: Tensor) -> Tensor:
 
 
 def mmd_gaussian(real: Tensor, sets: Tensor) -> Tensor:
-    """MMD² under the mean of Gaussian kernels of five bandwidths.
+    """Returns MMD² under the mean of five Gaussian kernels of different bandwidths.
 
-    ``k(x, y) = mean over s of exp(-|x - y|^2 / (2 s^2 M^2))``, s from 1/4 to 4, M the median
-    distance of real points.
-
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
-
-    Returns:
-        (S,) in float64.
+    ``k(x, y) = mean over s of exp(-|x - y|^2 / (2 s^2 M^2))``, where s is 1/4, 1/2, 1, 2 and 4,
+    and M is the median distance between real points.
 
     Reference: Gretton et al., "A Kernel Two-Sample Test", Eq. 5.
     """
@@ -87,45 +79,30 @@ def mmd_gaussian(real: Tensor, sets: Tensor) -> Tensor:
 
 
 def mmd_laplacian(real: Tensor, sets: Tensor) -> Tensor:
-    """MMD² under ``k(x, y) = exp(-|x - y| / M)``, M the median distance of real points.
+    """Returns MMD² under the Laplacian kernel with the Euclidean norm.
 
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
+    ``k(x, y) = exp(-|x - y| / M)``, where M is the median distance between real points.
 
-    Returns:
-        (S,) in float64.
-
-    Reference: geomloss's "laplacian", whose norm is the Euclidean one, too.
+    Reference: The "laplacian" of geomloss, which also uses the Euclidean norm.
     """
     scale = median_distance(real)
     return _mmd(real, sets, lambda x, y: (_distances(x, y) / -scale).exp_())
 
 
 def mmd_polynomial(real: Tensor, sets: Tensor) -> Tensor:
-    """MMD² under ``k(x, y) = (<x, y> / d + 1)^3``, which KID estimates.
+    """Returns MMD² under the polynomial kernel of KID.
 
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
+    ``k(x, y) = (<x, y> / d + 1)^3``
 
-    Returns:
-        (S,) in float64.
-
-    Reference: Bińkowski et al., "Demystifying MMD GANs", Eq. 2; there the unbiased estimate.
+    Reference: Bińkowski et al., "Demystifying MMD GANs", Eq. 2, with the unbiased estimate.
     """
     return _mmd(real, sets, lambda x, y: (x @ y.T / x.shape[1] + 1).pow_(3))
 
 
 def energy_distance(real: Tensor, sets: Tensor) -> Tensor:
-    """``2 E|x - y| - E|x - x'| - E|y - y'|``, which is MMD² under ``k(x, y) = -|x - y|``.
+    """Returns the energy distance, which is MMD² under ``k(x, y) = -|x - y|``.
 
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
-
-    Returns:
-        (S,) in float64.
+    ``2 E|x - y| - E|x - x'| - E|y - y'|``
 
     Reference: Székely and Rizzo, "Energy statistics" (2013).
     """
@@ -133,14 +110,9 @@ def energy_distance(real: Tensor, sets: Tensor) -> Tensor:
 
 
 def coverage_radius(real: Tensor, sets: Tensor) -> Tensor:
-    """``max over x of min over y of |x - y|``: how far a real point is from its nearest one.
+    """Returns the coverage radius: the largest distance of a real point x to its nearest point y.
 
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
-
-    Returns:
-        (S,) in float64.
+    ``max over x of min over y of |x - y|``
 
     Reference: Sener and Savarese, "Active Learning for CNNs: A Core-Set Approach".
     """
@@ -154,17 +126,10 @@ def coverage_radius(real: Tensor, sets: Tensor) -> Tensor:
 
 
 def sliced_wasserstein(real: Tensor, sets: Tensor) -> Tensor:
-    """Mean over 200 directions of W2² between the projections, the same directions for all sets.
-
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
-
-    Returns:
-        (S,) in float64.
+    """Returns the mean W2² between projections onto 200 directions, the same for all sets.
 
     Raises:
-        InputError: if POT is not installed.
+        InputError: If POT is not installed.
 
     Reference: Bonneel et al., "Sliced and Radon Wasserstein Barycenters of Measures".
     """
@@ -178,43 +143,34 @@ def sliced_wasserstein(real: Tensor, sets: Tensor) -> Tensor:
 
 
 def wasserstein(real: Tensor, sets: Tensor) -> Tensor:
-    """Exact W2²: the least mean squared way of moving one set onto the other.
+    """Returns the exact W2²: the least mean squared distance of moving one set onto the other.
 
-    Takes time n m (n + m) or so, and memory n m.
-
-    Args:
-        real: (n, d).
-        sets: (S, m, d).
-
-    Returns:
-        (S,) in float64.
+    The time grows roughly as n m (n + m), and the memory as n m.
 
     Raises:
-        InputError: if POT is not installed.
+        InputError: If POT is not installed.
     """
     ot = _pot()
     x, others = _arrays(real, sets)
-    # The default of 100,000 steps ends too early for thousands of points.
+    # The default of 100,000 steps is too few for thousands of points.
     costs = [float(ot.emd2([], [], ot.dist(x, y), numItermax=10_000_000)) for y in others]
     return torch.tensor(costs, dtype=torch.float64)
 
 
 def sinkhorn(real: Tensor, sets: Tensor, blur: float) -> Tensor:
-    """Debiased entropic W2², between W2² (no blur) and MMD² of means (much).
+    """Returns the Sinkhorn divergence, which is a debiased entropic W2².
 
-    ``OT_e(x, y) - OT_e(x, x) / 2 - OT_e(y, y) / 2`` with ``e = (blur M)^2``, M the median distance
-    of real points, and costs ``|x - y|^2``. Memory is n².
+    ``OT_e(x, y) - OT_e(x, x) / 2 - OT_e(y, y) / 2`` with ``e = (blur M)^2`` and costs
+    ``|x - y|^2``, where M is the median distance between real points. It tends to W2² for a small
+    blur and to the linear MMD² for a large one. The memory grows as n².
 
     Args:
-        real: (n, d).
-        sets: (S, m, d).
-        blur: over which share of M mass is smeared, above 0.
-
-    Returns:
-        (S,) in float64.
+        real: The real points (n, d).
+        sets: The sets of points (S, m, d).
+        blur: The distance over which mass is smeared, as a fraction of M, above 0.
 
     Raises:
-        InputError: if POT is not installed.
+        InputError: If POT is not installed.
 
     Reference: Feydy et al., "Interpolating between Optimal Transport and MMD using Sinkhorn
     Divergences", Eq. 3.
@@ -224,9 +180,10 @@ def sinkhorn(real: Tensor, sets: Tensor, blur: float) -> Tensor:
     x, others = _arrays(real, sets)
 
     def cost(a: Any, b: Any) -> float:
-        # The norm of the weights' error: a thousandth of theirs, and less in the value by far.
+        # The tolerance bounds the norm of the error of the weights, whose own norm is
+        # 1 / sqrt(len(b)). A thousandth of it leaves a far smaller error in the value.
         exact = {"max_iter": 10_000, "tol": 1e-3 / math.sqrt(len(b))}
-        with np.errstate(over="ignore"):  # it also exponentiates potentials, which nobody reads
+        with np.errstate(over="ignore"):  # POT also exponentiates potentials that are not used here
             return float(ot.solve(ot.dist(a, b), reg=strength, reg_type="KL", **exact).value)
 
     own = cost(x, x)
@@ -235,10 +192,10 @@ def sinkhorn(real: Tensor, sets: Tensor, blur: float) -> Tensor:
 
 
 def median_distance(points: Tensor) -> Tensor:
-    """The median distance between different ones of at most 1000 points (n, d), evenly taken.
+    """Returns the median distance between pairs of at most 1000 evenly spaced points of (n, d).
 
     Returns:
-        A scalar in float64; 1 where all points are the same, which have no scale.
+        A scalar in float64; 1 if all points coincide and have no scale.
     """
     some = points[:: -(-len(points) // _MEDIAN_OF)].double()
     row, column = torch.triu_indices(len(some), len(some), 1)
@@ -265,10 +222,20 @@ TRANSPORT: dict[str, Discrepancy] = {
 
 
 def choose_discrepancies(names: Sequence[str]) -> dict[str, Discrepancy]:
-    """Those of these names, in ``DISCREPANCIES`` or, through POT, in ``TRANSPORT``.
+    """Returns discrepancies by their names.
+
+    Each maps real points (n, d) and S sets of m points (S, m, d) to one discrepancy per set (S,)
+    in float64.
+
+    Args:
+        names: Any of ``"mmd-linear"``, ``"mmd-gaussian"``, ``"mmd-laplacian"``,
+            ``"mmd-polynomial"``, ``"energy"``, ``"coverage"`` and, if POT is installed,
+            ``"sliced"``, ``"wasserstein"``, ``"sinkhorn-0.5"``, ``"sinkhorn-0.1"``.
 
     Raises:
-        InputError: for a name that is in neither, or if POT is needed and not installed.
+        InputError: If a name is unknown, or needs POT and it is not installed.
+
+    Reference: Selvan and Chen, "A Discrepancy-Based Perspective on Dataset Condensation" (2025).
     """
     known = {**DISCREPANCIES, **TRANSPORT}
     chosen = {name: known[check_choice("measure", name, known)] for name in names}
@@ -278,7 +245,7 @@ def choose_discrepancies(names: Sequence[str]) -> dict[str, Discrepancy]:
 
 
 def _mmd(real: Tensor, sets: Tensor, kernel: Kernel) -> Tensor:
-    """Biased MMD² (S,) under a kernel of points (a, d) and (b, d) that gives (a, b)."""
+    """Returns the biased MMD² (S,) under a kernel that maps points (a, d) and (b, d) to (a, b)."""
     real, sets = real.double(), sets.double()
 
     def mean(x: Tensor, y: Tensor) -> Tensor:
@@ -286,7 +253,7 @@ def _mmd(real: Tensor, sets: Tensor, kernel: Kernel) -> Tensor:
 
     own = mean(real, real)
     values = [own + mean(points, points) - 2 * mean(real, points) for points in sets]
-    return torch.stack(values).clamp(min=0)  # rounding alone takes them below
+    return torch.stack(values).clamp(min=0)  # only rounding makes them negative
 
 
 def _parts(x: Tensor, y: Tensor) -> Sequence[Tensor]:
@@ -294,7 +261,7 @@ def _parts(x: Tensor, y: Tensor) -> Sequence[Tensor]:
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    # By matrix products: ten times as fast, and in float64 good to 1e-6 where points coincide.
+    # Matrix products are ten times as fast and, in float64, err by 1e-6 where points coincide.
     return torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist")
 
 

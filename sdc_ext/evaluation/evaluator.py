@@ -1,4 +1,4 @@
-"""Evaluation as the originals do it: train fresh networks on the set, test on real images."""
+"""Evaluating one set: fresh networks are trained on it and tested on real images."""
 
 from __future__ import annotations
 
@@ -30,22 +30,25 @@ def evaluate(
     compile: bool = False,
     on_network: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Trains ``num_eval`` networks on a set and tests them; processes share the work.
+    """Trains ``num_eval`` networks on a set and tests them on the real test images.
 
     Network k starts from the same weights for every set and iteration, so that comparisons
-    under one seed are paired.
+    under one seed are paired. The networks are divided among processes.
 
     Args:
-        images: (N, C, H, W), normalised as ``data`` normalises.
-        labels: (N,) int64, or (N, classes) probabilities.
-        data: its test split is used.
-        recipe: how to train.
-        network: what to train; see [`create_network`][sdc_ext.networks.create_network].
-        num_eval: how many networks.
-        seed: their initialisations and augmentations.
-        accelerator: where to run.
-        compile: compile training and testing; pays where ``num_eval`` or the test set is large.
-        on_network: called after every network that this process has tested.
+        images: Synthetic images (N, C, H, W), normalised as ``data`` normalises.
+        labels: Their labels (N,) int64, or probabilities (N, classes).
+        data: The real data, whose test images are used.
+        recipe: The recipe by which the networks are trained.
+        network: The architecture; see [`create_network`][sdc_ext.networks.create_network].
+        num_eval: The number of networks.
+        seed: Seeds the initialisations, batches and augmentations.
+        accelerator: The device, processes and precision to run with.
+        compile: Compile training and testing, which pays if ``num_eval`` or the test set is large.
+        on_network: Called after every network that this process has tested.
+
+    Returns:
+        The test accuracy of every network, in [0, 1], in the order of k.
     """
     device = accelerator.device
     images, labels = images.detach().to(device), labels.to(device)

@@ -1,4 +1,4 @@
-"""Evaluating several sets on several networks, beside networks trained on all real images."""
+"""Evaluating several sets on several networks, and all real images as the reference."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Job:
     """One set to be evaluated on one architecture.
 
     Attributes:
-        name: What the user calls the set.
-        synthetic: The set, or all real images as if they were one.
+        name: The user's name for the set.
+        synthetic: The set, or all real images in the form of a set.
         data: The real data, normalised as the set is.
         network: The architecture.
-        recipe: How networks are trained on the set.
+        recipe: The recipe by which networks are trained on the set.
     """
 
     name: str
@@ -49,22 +49,22 @@ def evaluation_jobs(
     lr_eval: float | None = None,
     real_epochs: int | None = None,
 ) -> list[Job]:
-    """Everything there is to evaluate, checked before anything is trained.
+    """Lists everything to be evaluated, and checks it before anything is trained.
 
     Args:
-        sets: Sets by name, each with its real data, which are normalised as the set is.
-        networks: What to train on each set; by default what the set was evaluated with.
-        epoch_eval_train: Epochs of training; by default those of the set's own recipe.
-        lr_eval: Learning rate; by default that of the set's own recipe.
-        real_epochs: If given, networks are also trained on all real images, for this many
-            epochs, once for each data set, network and recipe.
+        sets: Triples of a name, a set and its real data, which are normalised as the set is.
+        networks: The networks to train on each set; by default the one that the set was
+            evaluated with.
+        epoch_eval_train: The number of training epochs; by default that of the set's own recipe.
+        lr_eval: The learning rate; by default that of the set's own recipe.
+        real_epochs: The number of epochs for which networks are also trained on all real images,
+            once per data set, network and recipe; by default they are not.
 
     Returns:
-        The jobs of all sets in order, then those of all real images.
+        The jobs of all sets in order, followed by those of all real images.
 
     Raises:
-        InputError: For a network that is unknown or does not fit the images, or a number that is
-            not above 0.
+        InputError: If a network is unknown or does not fit the images, or a number is not above 0.
     """
     check_positive_values(
         epoch_eval_train=epoch_eval_train, lr_eval=lr_eval, real_epochs=real_epochs
@@ -100,14 +100,15 @@ def evaluate_sets(
     """Evaluates sets one after the other; see [`evaluate`][sdc_ext.evaluation.evaluate].
 
     Args:
-        jobs: From [`evaluation_jobs`][sdc_ext.evaluation.evaluation_jobs].
-        num_eval: How many networks to train for each job.
+        jobs: The jobs from [`evaluation_jobs`][sdc_ext.evaluation.evaluation_jobs].
+        num_eval: The number of networks to train per job.
         seed: Seeds the networks; network k of every job starts from the same weights.
-        accelerator: Where to run; processes share the networks of a job.
-        compile: Whether to compile training and testing.
+        accelerator: The device, processes and precision to run with; the networks of a job are
+            divided among processes.
+        compile: Compile training and testing.
         on_job: Called before a job.
         on_network: Called after every network that this process has tested.
-        on_result: Called after a job with all results so far, to save them.
+        on_result: Called after a job with all results so far, e.g. to save them.
 
     Raises:
         InputError: If ``num_eval`` is not above 0.
@@ -135,20 +136,20 @@ def evaluate_sets(
 
 
 def _all_real_images(data: RealData, recipe: TrainingRecipe) -> SyntheticSet:
-    """The training images, as if they were a distilled set."""
+    """Returns the training images in the form of a distilled set."""
     info = replace(SetInfo.of_data(data, data.train.labels, recipe), method=REAL)
     return SyntheticSet(data.normalize(data.train.images), data.train.labels, info)
 
 
 def _recipe_of_real(synthetic: SyntheticSet, epochs: int, lr: float | None) -> TrainingRecipe:
-    """A set's recipe but for what is right for it alone: epochs, and a rate that it learnt."""
+    """Returns a set's recipe without what suits that set alone: its epochs and learnt rate."""
     own = synthetic.info.evaluation
     usual = synthetic.info.value("lr_eval") or TrainingRecipe(own.epochs).lr
     return replace(own, lr=lr or usual, epochs=epochs)
 
 
 def _recipe(own: TrainingRecipe, epochs: int | None, lr: float | None) -> TrainingRecipe:
-    """A set's own recipe, where the caller does not say otherwise."""
+    """Returns a set's own recipe with the values that the caller overrides."""
     return replace(
         own,
         epochs=own.epochs if epochs is None else epochs,

@@ -1,4 +1,4 @@
-"""Evaluations of distilled sets on several networks, as tables for other programs."""
+"""Results of evaluations on several networks, and their rows in tables for other programs."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
 
-# Which of a run's evaluations counts.
+# The evaluation of a run that counts.
 Selects: TypeAlias = Literal["last", "best"]
 
-# The method of networks that were trained on all real images.
+# The method that tables name for networks trained on all real images.
 REAL = "real"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One set, evaluated on one architecture.
+    """The result of evaluating one set on one architecture.
 
     Attributes:
-        name: what the user calls the set.
-        synthetic: the set.
-        recipe: how networks were trained on it.
-        seed: of the networks.
-        evaluation: their accuracies.
+        name: The user's name for the set.
+        synthetic: The set.
+        recipe: The recipe by which networks were trained on it.
+        seed: The seed of the networks.
+        evaluation: The networks' test accuracies.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Result:
     evaluation: Evaluation
 
     def row(self) -> dict[str, Any]:
-        """What was evaluated and how, for tables."""
+        """Returns what was evaluated and how, as columns of a table."""
         return {
             "set": self.name,
             **set_columns(self.synthetic),
@@ -54,10 +54,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Results(Sequence[Result]):
-    """Several results, as a sequence and as tables.
+    """A sequence of results that can be turned into tables.
 
     Attributes:
-        results: One for each set and architecture.
+        results: One result per set and architecture.
     """
 
     results: tuple[Result, ...] = ()
@@ -76,7 +76,7 @@ class Results(Sequence[Result]):
         return len(self.results)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per trained network, with its index and its accuracy in [0, 1]."""
+        """Returns one row per trained network, with its index and its accuracy in [0, 1]."""
         return [
             {**result.row(), "index": k, "accuracy": accuracy}
             for result in self
@@ -84,7 +84,7 @@ class Results(Sequence[Result]):
         ]
 
     def summary(self) -> list[dict[str, Any]]:
-        """One row per set and architecture: mean, standard deviation and every accuracy."""
+        """Returns one row per set and architecture: mean, standard deviation, all accuracies."""
         rows = []
         for result in self:
             e = result.evaluation
@@ -97,7 +97,7 @@ class Results(Sequence[Result]):
 
 
 def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
-    """What a set is and how it was made, for tables."""
+    """Returns what a set is and how it was made, as columns of a table."""
     info = synthetic.info
     return {
         "method": info.method,
@@ -109,11 +109,11 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
 
 
 def counted(evaluations: Sequence[Mapping[str, Any]], selects: Selects) -> Mapping[str, Any]:
-    """The evaluation of a run that counts; of equally good ones, the first.
+    """Returns the evaluation of a run that counts; of several equally good ones, the first.
 
     Args:
-        evaluations: At least one, in order, each with its mean accuracy as ``mean``.
-        selects: ``"last"``, or ``"best"`` for the one with the highest mean.
+        evaluations: At least one evaluation, in order, each with its mean accuracy as ``mean``.
+        selects: ``"last"``, or ``"best"`` for the highest mean accuracy.
 
     Raises:
         InputError: If ``selects`` is neither.

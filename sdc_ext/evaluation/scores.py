@@ -1,7 +1,9 @@
-"""Scores that the field reports beside accuracy, all as fractions.
+"""The scores of DD-Ranking, which separate images from soft labels and from chance.
 
-Reference: DD-Ranking (Li et al., 2025). Its release 0.2.0 computes them in percent, which puts the
+All scores are fractions. DD-Ranking's release 0.2.0 computes them in percent, which puts the
 exponent of its label-robust score out of range; here accuracies are in [0, 1], as in its formulas.
+
+Reference: DD-Ranking (Li et al., 2025).
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from sdc_ext.training.recipe import TrainingRecipe
 
 @dataclass(frozen=True)
 class Scores:
-    """All of them for one set.
+    """The three scores of one set.
 
     Attributes:
-        hlr: see ``hard_label_recovery``.
-        ior: see ``improvement_over_random``.
-        lrs: see ``label_robust_score``.
+        hlr: Hard-label recovery in [-1, 1]; lower is better.
+        ior: Improvement over random in [-1, 1]; higher is better.
+        lrs: Label-robust score in [0, 1]; higher is better.
     """
 
     hlr: float
@@ -39,16 +41,17 @@ class Scores:
 
     @classmethod
     def of(cls, *, own: float, hard: float, random: float, full: float) -> Scores:
-        """The scores of test accuracies in [0, 1].
+        """Computes the scores from test accuracies in [0, 1].
 
         Args:
-            own: trained on the distilled set with its own labels.
-            hard: with hard labels instead.
-            random: on as many random real images, labelled hard, or softly where the set is.
-            full: on all real images.
+            own: The accuracy after training on the distilled set with its own labels.
+            hard: The accuracy after training on the distilled images with hard labels.
+            random: The accuracy after training on equally many random real images, with soft
+                labels if the set has them and hard ones otherwise.
+            full: The accuracy after training on all real images.
 
         Raises:
-            InputError: if an accuracy is not in [0, 1].
+            InputError: If an accuracy is not in [0, 1].
         """
         hlr, ior = hard_label_recovery(full, hard), improvement_over_random(own, random)
         return cls(hlr, ior, label_robust_score(hlr, ior))
@@ -59,14 +62,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of one set, and the accuracies that they are made of.
+    """The scores of one set, and the accuracies that they are computed from.
 
     Attributes:
         scores: HLR, IOR and LRS.
-        accuracies: Test accuracies of networks by what they were trained on: the set (``"own"``),
-            the set with hard labels (``"hard"``), as many random real images (``"random"``), and
-            all real images (``"full"``).
-        recipe: How networks were trained on the set.
+        accuracies: Test accuracies by training set: the distilled set (``"own"``), its images with
+            hard labels (``"hard"``), equally many random real images (``"random"``), and all real
+            images (``"full"``).
+        recipe: The recipe by which networks were trained on the set.
     """
 
     scores: Scores
@@ -88,24 +91,27 @@ def measure_scores(
     accelerator: Accelerator,
     on_training: Callable[[str], object] = lambda what: None,
 ) -> Scored:
-    """Scores a set by networks trained on it, on random real images and on all of them.
+    """Scores a set by networks trained on it, on random real images and on all real images.
 
-    Real images and hard labels are trained on at the originals' learning rate, since the set's
-    own may have been learnt for its images and labels.
+    Training on real images, and on hard labels in place of soft ones, uses the default learning
+    rate of the original scripts, since the set's own rate may have been learnt for its images and
+    labels.
 
     Args:
         synthetic: The set.
         data: The real data, normalised as the set is.
-        network: What is trained; by default what the set was evaluated with.
-        num_eval: How many networks to train on each.
-        full_epochs: Epochs of training on all real images.
+        network: The architecture; by default the one that the set was evaluated with.
+        num_eval: The number of networks to train on each training set.
+        full_epochs: The number of epochs on all real images.
         seed: Seeds the networks, the choice of random images and the teacher of soft labels.
-        accelerator: Where to run.
+        accelerator: The device, processes and precision to run with.
         on_training: Called before each training with its key in ``Scored.accuracies``.
 
     Raises:
         InputError: If ``num_eval`` or ``full_epochs`` is not above 0, or the network is unknown
             or does not fit the images.
+
+    Reference: DD-Ranking (Li et al., 2025).
     """
     check_positive_values(num_eval=num_eval, full_epochs=full_epochs)
     network = network or synthetic.info.eval_network
@@ -137,49 +143,52 @@ def measure_scores(
 
 
 def hard_label_recovery(full: float, synthetic: float) -> float:
-    """HLR: what is missing to training on the whole real set, both with hard labels.
+    """Returns HLR: how far hard labels fall short of training on all real images.
 
     ``HLR = acc(full, hard) - acc(synthetic, hard)``; lower is better.
 
     Args:
-        full: test accuracy after training on all real images.
-        synthetic: after training on the distilled images with hard labels.
+        full: The test accuracy after training on all real images.
+        synthetic: The test accuracy after training on the distilled images with hard labels.
 
     Raises:
-        InputError: if an accuracy is not in [0, 1].
+        InputError: If an accuracy is not in [0, 1].
     """
     _check(full=full, synthetic=synthetic)
     return full - synthetic
 
 
 def improvement_over_random(synthetic: float, random: float) -> float:
-    """IOR: what distillation gains over as many random real images, under the same training.
+    """Returns IOR: the gain over equally many random real images under the same training.
 
     ``IOR = acc(synthetic) - acc(random)``; higher is better.
 
     Args:
-        synthetic: test accuracy after training on the distilled set, with its own labels.
-        random: after training on random real images, as many.
+        synthetic: The test accuracy after training on the distilled set with its own labels.
+        random: The test accuracy after training on equally many random real images.
 
     Raises:
-        InputError: if an accuracy is not in [0, 1].
+        InputError: If an accuracy is not in [0, 1].
     """
     _check(synthetic=synthetic, random=random)
     return synthetic - random
 
 
 def label_robust_score(recovery: float, improvement: float, weight: float = 0.5) -> float:
-    """LRS: one number in [0, 1] of the two, which soft labels alone cannot raise.
+    """Returns LRS: HLR and IOR combined into one number that soft labels alone cannot raise.
 
     ``alpha = w * IOR - (1 - w) * HLR``, ``LRS = (exp(alpha) - exp(-1)) / (exp(1) - exp(-1))``
 
     Args:
         recovery: HLR, in [-1, 1].
         improvement: IOR, in [-1, 1].
-        weight: w, in [0, 1].
+        weight: The weight w of IOR, in [0, 1].
+
+    Returns:
+        A score in [0, 1]; higher is better.
 
     Raises:
-        InputError: if a number is out of range.
+        InputError: If a number is out of range.
     """
     for name, value, low in (("HLR", recovery, -1), ("IOR", improvement, -1), ("w", weight, 0)):
         if not low <= value <= 1:

@@ -1,7 +1,7 @@
-"""Real images chosen as a distilled set: random, herding, k-center, forgetting.
+"""Baselines that choose real images: random, herding, k-center, forgetting.
 
-What distillation has to beat (the SDC paper's Tables 1 and 2). All but random look at a network
-that was trained on the real data: its features, or what it forgot on the way.
+They are what distillation has to beat (SDC paper, Tables 1 and 2). All but ``random`` rank images
+by statistics of a network trained on the real data: its features, or how often it forgot an image.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
 
 @dataclass(frozen=True)
 class ProbeStatistics:
-    """What a network noted of every training image while it was trained on them.
+    """Statistics of every training image, collected while a network was trained on all of them.
 
     Attributes:
-        features: input of its last linear layer (N, D), after training.
-        forgotten: how often an image went from right to wrong from one epoch to the next; as
-            many as epochs for one that was never right (N,).
+        features: The inputs of the network's last linear layer after training (N, D).
+        forgotten: The number of times that an image was classified correctly after one epoch and
+            wrongly after the next (N,); the number of epochs if it was never correct.
     """
 
     features: Tensor
@@ -42,7 +42,18 @@ class ProbeStatistics:
 
 
 def herding(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
-    """Images whose running mean of features stays closest to their class's (Welling, 2009)."""
+    """Chooses images one by one so that their mean feature stays closest to the class's.
+
+    Args:
+        seen: The statistics of all training images.
+        index: The positions of the class's images.
+        ipc: The number of images to choose.
+
+    Returns:
+        Positions (ipc,).
+
+    Reference: Welling, "Herding Dynamical Weights to Learn" (2009).
+    """
     features = seen.features[index]
     target = features.mean(0)
     chosen: list[int] = []
@@ -56,7 +67,12 @@ def herding(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
 
 
 def k_center(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
-    """The image nearest to the class's mean, then always the one farthest from those chosen."""
+    """Chooses the image nearest to the class mean, then always the one farthest from all chosen.
+
+    The arguments and the result are those of ``herding``.
+
+    Reference: Sener and Savarese, "Active Learning for CNNs: A Core-Set Approach" (2018).
+    """
     features = seen.features[index]
     chosen = [int((features - features.mean(0)).norm(dim=1).argmin())]
     nearest = (features - features[chosen[0]]).norm(dim=1)
@@ -68,14 +84,19 @@ def k_center(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
 
 
 def forgetting(seen: ProbeStatistics, index: Tensor, ipc: int) -> Tensor:
-    """The images that were forgotten most often (Toneva et al., 2019), ties at random."""
+    """Chooses the images that were forgotten most often; ties are broken at random.
+
+    The arguments and the result are those of ``herding``.
+
+    Reference: Toneva et al., "An Empirical Study of Example Forgetting" (2019).
+    """
     shuffled = index[torch.randperm(len(index))]
     order = seen.forgotten[shuffled].argsort(descending=True, stable=True)
     return shuffled[order[:ipc]]
 
 
 def pick_at_random(index: Tensor, n: int) -> Tensor:
-    """``n`` different positions of ``index``, each as likely as any other."""
+    """Draws ``n`` different entries of ``index`` uniformly at random, or all if there are fewer."""
     return index[torch.randperm(len(index))[:n]]
 
 
@@ -98,26 +119,30 @@ def select_images(
     device: torch.device,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> Tensor:
-    """Positions in ``data.train`` of ``ipc`` images a class, sorted by class.
+    """Chooses ``ipc`` training images per class.
 
     Args:
-        baseline: one of ``BASELINES``.
-        data: the real data.
-        ipc: images per class.
-        probe: how the network that is looked through is trained; random needs none.
-        seed: of that network and of random choices.
-        device: where it is trained.
-        on_epoch: called after every epoch of it.
+        baseline: ``"random"``, ``"herding"``, ``"k-center"`` or ``"forgetting"``.
+        data: The real data.
+        ipc: The number of images per class.
+        probe: The network whose statistics rank the images, and its training; ``"random"``
+            ignores it.
+        seed: Seeds the network and all random choices.
+        device: The device on which the network is trained.
+        on_epoch: Called after every epoch of training.
+
+    Returns:
+        Positions in ``data.train`` (classes * ipc,), sorted by class.
 
     Raises:
-        InputError: if a class has fewer than ``ipc`` images, ``ipc`` is below 1, or the baseline
+        InputError: If a class has fewer than ``ipc`` images, ``ipc`` is below 1, or the baseline
             is unknown.
     """
     check_choice("baseline", baseline, BASELINES)
     by_class = data.indices_by_class()
     fewest = min(map(len, by_class))
     if not 1 <= ipc <= fewest:
-        raise InputError(f"ipc must be from 1 to {fewest}, the smallest class's images, got {ipc}")
+        raise InputError(f"ipc must be from 1 to {fewest}, the smallest class's size, got {ipc}")
     choose = pick_at_random
     if baseline != "random":
         seen = probe_statistics(data, probe, seed=seed, device=device, on_epoch=on_epoch)
@@ -137,17 +162,19 @@ def selected_set(
     device: torch.device,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> SyntheticSet:
-    """Real images as a distilled set, with ``baseline`` as its method.
+    """Returns real images in the form of a distilled set, with ``baseline`` as its method.
+
+    See [`select_images`][sdc_ext.evaluation.select_images] for the arguments that are not listed.
 
     Args:
-        baseline: One of ``BASELINES``.
+        baseline: ``"random"``, ``"herding"``, ``"k-center"`` or ``"forgetting"``.
         data: The real data.
-        ipc: Images per class.
-        probe: How the network is trained whose statistics rank the images; random needs none.
-        recipe: How networks are to be trained on the set.
-        seed: Seeds that network and random choices.
-        device: Where it is trained.
-        on_epoch: Called after every epoch of it.
+        ipc: The number of images per class.
+        probe: The network whose statistics rank the images, and its training.
+        recipe: The recipe by which networks are to be trained on the set.
+        seed: Seeds the network and all random choices.
+        device: The device on which the network is trained.
+        on_epoch: Called after every epoch of training.
 
     Raises:
         InputError: If a class has fewer than ``ipc`` images, ``ipc`` is below 1, or the baseline
@@ -169,26 +196,28 @@ def selected_set(
 
 
 def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Tensor:
-    """Positions in ``data.train`` of random images, of each class as many as ``labels`` has.
+    """Draws random training images, as many of each class as ``labels`` has.
 
     Args:
-        labels: (N,) int64.
-        data: the real data.
-        seed: of the choice.
-        draw: which choice of this seed; the first is that of ``select_images``.
+        labels: The classes to match (N,) int64.
+        data: The real data.
+        seed: Seeds the choice.
+        draw: The index of the draw under this seed; draw 0 is the one of ``select_images``.
 
     Returns:
-        (N,), sorted by class.
+        Positions in ``data.train`` (N,), sorted by class.
 
     Raises:
-        InputError: if a class has fewer images.
+        InputError: If a class has too few training images.
     """
     seed_torch(seed, "selection", draw)
     counts = labels.bincount(minlength=len(data.classes)).tolist()
     chosen = []
     for name, index, count in zip(data.classes, data.indices_by_class(), counts, strict=True):
         if len(index) < count:
-            raise InputError(f"class {name!r} has {len(index)} real images, fewer than {count}")
+            raise InputError(
+                f"class {name!r} has {len(index)} real images, fewer than the set's {count}"
+            )
         chosen.append(pick_at_random(index, count))
     return torch.cat(chosen)
 
@@ -202,15 +231,18 @@ def label_softly(
     seed: int,
     device: torch.device,
 ) -> Tensor:
-    """Probabilities (N, classes) that a teacher, trained on all real images, gives to images.
+    """Labels images with the probabilities of a teacher that is trained on all real images.
 
     Args:
-        images: (N, C, H, W), normalised.
-        data: the real data.
-        network: the teacher's architecture.
-        recipe: how it is trained.
-        seed: of the teacher.
-        device: where it is trained.
+        images: The images to label (N, C, H, W), normalised.
+        data: The real data.
+        network: The architecture of the teacher.
+        recipe: The recipe by which the teacher is trained.
+        seed: Seeds the teacher.
+        device: The device on which it is trained.
+
+    Returns:
+        Probabilities (N, classes).
     """
     seed_torch(seed, "teacher")
     teacher = create_network(network, *data.network_shape).to(device)
@@ -229,7 +261,7 @@ def probe_statistics(
     device: torch.device,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> ProbeStatistics:
-    """Trains a probe on the real training images and notes what it sees of each."""
+    """Trains a network on the real training images and returns its statistics of each image."""
     batches = normalized_batches(data, data.train, device)
     right = torch.zeros(len(data.train), dtype=torch.bool)
     ever, forgotten = right.clone(), torch.zeros(len(data.train), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""How a recorded quantity changed over a run, without its noise."""
+"""Tracking a recorded quantity over a run: running means and drift."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sdc_ext.sets.info import SetInfo
 
 
 def running_mean(values: Sequence[float]) -> tuple[int, npt.NDArray[np.float64]]:
-    """The mean over a twentieth of a curve up to each of its points.
+    """Computes the running mean of a curve over windows of a twentieth of its length.
 
     Args:
-        values: the curve, of at least one point; NaN entries (skipped iterations) are left out of
-            their means.
+        values: A curve of at least one point; NaN entries (skipped iterations) are ignored.
 
     Returns:
-        How many points at the start have no mean yet, and the means of the others.
+        The number of points at the start without a full window, and the means that end at all
+        other points.
     """
     width = max(1, len(values) // 20)
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(values, float), width)
@@ -29,14 +29,15 @@ def running_mean(values: Sequence[float]) -> tuple[int, npt.NDArray[np.float64]]
 
 
 def warm_up(info: SetInfo, iterations: int) -> int:
-    """How many iterations at the start of a run are not comparable with the rest of it.
+    """Returns the number of iterations at the start of a run whose GraDN is not comparable.
 
-    In their warm-up DCC and DSAC record one norm per class, and a single norm of all classes'
-    mean gradient after it. The step between the two says nothing about how samples changed.
+    During their warm-up DCC and DSAC record the mean of one norm per class, and afterwards the
+    single norm of the mean gradient of all classes. The jump between the two says nothing about
+    the difficulty of the samples.
 
     Args:
-        info: The set that the run distilled.
-        iterations: How many iterations the run recorded.
+        info: The description of the set that the run distilled.
+        iterations: The number of iterations that the run recorded.
 
     Returns:
         The length of the warm-up; 0 if there is none, or if the run never left it.
@@ -49,7 +50,7 @@ def warm_up(info: SetInfo, iterations: int) -> int:
 
 @dataclass(frozen=True)
 class Drift:
-    """How a curve changed: its means over the first and over the last tenth.
+    """The change of a curve from its first to its last tenth.
 
     Attributes:
         first: Mean over the first tenth; NaN if nothing was recorded.
@@ -61,11 +62,12 @@ class Drift:
 
     @classmethod
     def of(cls, values: Sequence[float], skip: int = 0) -> Drift:
-        """The drift of a curve, without the entries that are not finite.
+        """Measures the drift of a curve; entries that are not finite are ignored.
 
         Args:
             values: The curve.
-            skip: How many points to leave out at the start; see ``warm_up``.
+            skip: The number of points to leave out at the start; see
+                [`warm_up`][sdc_ext.evaluation.warm_up].
         """
         curve = np.asarray(values, float)[skip:]
         curve = curve[np.isfinite(curve)]
@@ -76,7 +78,7 @@ class Drift:
 
     @classmethod
     def mean(cls, drifts: Sequence[Drift]) -> Drift:
-        """The mean drift of several runs, of which there is at least one."""
+        """Averages the drifts of one or more runs."""
         return cls(fmean(drift.first for drift in drifts), fmean(drift.last for drift in drifts))
 
     def __str__(self) -> str:

@@ -103,7 +103,7 @@ def test_ensembles_average_their_networks() -> None:
     assert not torch.allclose(second, first.gradn, rtol=0.01)
     assert set((2 * both.misclassified).tolist()) <= {0.0, 1.0, 2.0}
     assert two["some", 1].loss.mean() > both.loss.mean()  # training makes samples easier
-    with pytest.raises(InputError, match=r"epochs are from 1 to 3 \(--train-epochs\), got 4"):
+    with pytest.raises(InputError, match=r"epochs must be from 1 to 3 \(--train-epochs\), got 4"):
         measure(1, [4])
 
 
@@ -147,7 +147,7 @@ def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
     ("options", "problem"),
     [
         (["--per-class", "0"], "per_class must be above 0, got 0"),
-        (["--epochs", "9"], "epochs are from 1 to 3 (--train-epochs), got 9"),
+        (["--epochs", "9"], "epochs must be from 1 to 3 (--train-epochs), got 9"),
         (["--network", "convnat"], "unknown network 'convnat': did you mean 'convnet'?"),
     ],
 )

@@ -59,5 +59,5 @@ def test_needed_seeds_at_the_ends() -> None:
 
 @pytest.mark.parametrize(("changed", "base"), [([1.0], [1.0]), ([1.0, 2.0], [1.0])])
 def test_too_few_or_unequal(changed: list[float], base: list[float]) -> None:
-    with pytest.raises(InputError, match="as many on both sides, at least 2"):
+    with pytest.raises(InputError, match="equally many values on both sides, at least 2"):
         PairedDifference.of(changed, base)

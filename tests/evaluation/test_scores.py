@@ -102,5 +102,5 @@ def test_random_images_are_as_many_of_each_class() -> None:
     labels = torch.tensor([3, 3, 3, 0, 9])
     chosen = random_like(labels, data, seed=0)
     assert data.train.labels[chosen].tolist() == [0, 3, 3, 3, 9]
-    with pytest.raises(InputError, match=r"class '1' has .* real images, fewer than 5000"):
+    with pytest.raises(InputError, match=r"class '1' has .* real images, fewer than .* 5000"):
         random_like(torch.ones(5000, dtype=torch.int64), data, seed=0)
