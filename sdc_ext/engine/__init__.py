@@ -1,4 +1,4 @@
-"""Whole runs: distilling with any method, with callbacks, checkpoints and experts."""
+"""Runs of any method, with evaluations, callbacks, checkpoints and expert trajectories."""
 
 from sdc_ext.engine.callbacks import Callback as Callback
 from sdc_ext.engine.callbacks import StopRun as StopRun

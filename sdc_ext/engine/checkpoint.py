@@ -1,4 +1,4 @@
-"""A run's checkpoint on disk."""
+"""Saving the record of a run to disk, and restoring it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ CHECKPOINT = "checkpoint.pt"
 
 
 class Checkpoint:
-    """Saves a record every minute and on demand, and restores it.
+    """Saves a record on demand and about once a minute, and restores it.
 
-    Not Accelerate's ``save_state``: it restores by unpickling, which executes what a file says,
-    and its random states are not needed, since every iteration is seeded on its own.
+    Accelerate's ``save_state`` is not used, because it restores by unpickling, which can execute
+    code from a file. The random states that it saves are not needed either, since every iteration
+    is seeded separately.
+
+    Args:
+        record: The record to save and to restore into.
+        folder: The folder of the run.
+        device: The device to which tensors are restored.
     """
 
     _SECONDS_BETWEEN = 60.0
@@ -35,24 +41,28 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def save_now_and_then(self) -> None:
-        """Saves if a minute has passed."""
+        """Saves if a minute has passed since the last save."""
         if time.monotonic() - self._saved_at > self._SECONDS_BETWEEN:
             self.save()
 
     def restore(self) -> bool:
-        """Loads what was saved into the record; False if nothing was.
+        """Loads the checkpoint into the record.
+
+        Returns:
+            Whether there was a checkpoint.
 
         Raises:
-            InputError: if the file is damaged.
+            InputError: If the file is damaged.
         """
         if not self._path.is_file():
             return False
         try:
             saved = torch.load(self._path, map_location=self._device, weights_only=True)
             self._record.load_state_dict(saved)
-        except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
+        # torch reports damage by many types of exception, and advises an unsafe way out.
+        except Exception as error:
             raise InputError(
-                f"the checkpoint {self._path} is damaged, and the run cannot go on: choose another "
-                "--out; the last set that was saved is still there"
+                f"the checkpoint {self._path} is damaged, so the run cannot continue: choose "
+                "another --out; the last set that was saved is still there"
             ) from error
         return True

@@ -1,4 +1,4 @@
-"""The outer loop: any method, on any device, with evaluations, checkpoints and callbacks."""
+"""The outer loop of a run: iterations, evaluations, checkpoints and callbacks, for any method."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from sdc_ext.regularizer import SDCLoss, with_sdc
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import Distilled, SyntheticSet
 
-# Divergences in a row after which skipping them is hopeless.
+# A run with more divergences in a row ends, even if it is to skip them.
 _MOST_SKIPPED = 100
 
 
 def check_run(settings: Settings, task: Task) -> None:
-    """Raises InputError if a network or an augmentation of a run cannot take the images."""
+    """Raises InputError if a network or an augmentation does not fit the images."""
     data, run = task.data, settings.run
     for network in (task.network, run.eval_network):
         check_network(network, *data.network_shape)
@@ -43,17 +43,17 @@ def check_run(settings: Settings, task: Task) -> None:
 
 @dataclass(frozen=True)
 class Engine:
-    """Distils one task with one method.
+    """A run that distils one task with one method.
 
     Attributes:
-        method: Which loop, and which evaluation counts.
-        settings: The resolved hyper-parameters.
+        method: The method, which provides the loop and says which evaluation counts.
+        settings: The resolved settings.
         task: The real data, ipc, network, experts and accelerator.
-        seed: The same seed gives the same bits on one machine's CPU.
-        out: The folder for the distilled set, its history and checkpoints.
-        callbacks: What is called after steps, evaluations and saves, in this order.
-        evaluate_at: The iterations after which the images are evaluated, instead of every
-            ``eval_every``.
+        seed: Seeds everything; the same seed gives the same bits on the CPU of one machine.
+        out: The folder for the distilled set, its history and its checkpoints.
+        callbacks: The callbacks, in the order in which they are called.
+        evaluate_at: The iterations after which the images are evaluated; by default every
+            ``eval_every`` iterations.
     """
 
     method: Method
@@ -66,12 +66,20 @@ class Engine:
 
     @property
     def folder(self) -> RunFolder:
-        """Where the run writes, and what it is."""
+        """The folder of the run with the identity of the run."""
         identity = run_identity(self.method, self.settings, self.task, self.seed)
         return RunFolder(self.out, identity)
 
     def check(self, *, resume: bool) -> None:
-        """Raises InputError if the run cannot take the images, or its folder is taken."""
+        """Checks the run before anything is computed.
+
+        Args:
+            resume: Allow that ``out`` holds this run already.
+
+        Raises:
+            InputError: If a network or an augmentation does not fit the images, or ``out`` exists
+                and does not hold this run.
+        """
         check_run(self.settings, self.task)
         self.folder.check(resume=resume)
 
@@ -79,22 +87,23 @@ class Engine:
         """Runs all iterations and writes the distilled set to ``out``.
 
         Args:
-            resume: Continue the run in ``out``, if there is one; it ends as if it had not been
-                stopped.
+            resume: Continue the run in ``out``, if there is one; the result is that of a run that
+                was never stopped.
 
         Returns:
-            The set that counts: the last for gradient matching, the best for trajectories.
+            The set of the evaluation that counts: the last one for gradient and distribution
+            matching, the best one for trajectory matching.
 
         Raises:
             InputError: If ``out`` exists and is not to be resumed, or holds another run; or if a
-                network or augmentation cannot take the images.
+                network or an augmentation does not fit the images.
             DivergenceError: If a loss is not finite; the last good set is saved first.
         """
         calls = Calls(self.callbacks)
         self.check(resume=resume)
         seed_torch(self.seed, "start")
         record = Record(self.settings.loop.start(self.task), self.method.pick)
-        self._claim_folder()  # now that the run can begin
+        self._claim_folder()  # not earlier: an error in start would leave a folder behind
         checkpoint = Checkpoint(record, self.out, self.task.accelerator.device)
         if resume:
             checkpoint.restore()
@@ -116,7 +125,7 @@ class Engine:
             way_back.before = copy.deepcopy(record.state.state_dict())
             try:
                 log = self._step(record, loss_fn)
-                # A step proves what it began with: what is after it may have no finite loss.
+                # A finite step vouches for the state before it, not for the state after it.
                 way_back.proved, way_back.skipped = way_back.before, 0
             except DivergenceError as error:
                 log = self._skip(record, error, way_back, calls)
@@ -129,7 +138,7 @@ class Engine:
     def _skip(
         self, record: Record, error: DivergenceError, way_back: _WayBack, calls: Calls
     ) -> dict[str, float]:
-        """Goes on without the update, as DATM does above its threshold, or ends the run."""
+        """Skips the update, as DATM does above its threshold, or ends the run."""
         iteration = record.iteration
         way_back.skipped += 1
         if self.settings.run.on_divergence == "stop" or way_back.skipped > _MOST_SKIPPED:
@@ -147,7 +156,7 @@ class Engine:
     def _after_step(
         self, record: Record, log: Mapping[str, float], checkpoint: Checkpoint, calls: Calls
     ) -> None:
-        """Reports a step, and evaluates and saves where that is due."""
+        """Reports a step, and evaluates and saves if that is due."""
         calls.each(lambda c: c.on_step(record.iteration, log, record.state))
         due = self._is_due(record.iteration) or calls.stopped
         if due:
@@ -159,7 +168,12 @@ class Engine:
     def synthetic_set(
         self, distilled: Distilled, evaluations: Sequence[dict[str, Any]] = ()
     ) -> SyntheticSet:
-        """What this run has distilled with all that is known of it."""
+        """Returns distilled images as a set, with the settings and versions of this run.
+
+        Args:
+            distilled: The images (N, C, H, W), their labels and the learnt learning rate.
+            evaluations: The evaluations so far, which the set records.
+        """
         data = self.task.data
         settings = {name: asdict(setting) for name, setting in self.settings.origin.items()}
         settings["seed"] = {"value": self.seed, "source": YOUR_CHOICE}
@@ -186,7 +200,7 @@ class Engine:
         return SyntheticSet.of(images, distilled.labels.detach().cpu(), info, data)
 
     def _is_due(self, iteration: int) -> bool:
-        """Whether an evaluation comes after so many iterations."""
+        """Returns whether the images are evaluated after this many iterations."""
         run = self.settings.run
         if self.evaluate_at is not None and iteration < run.iterations:
             return iteration in self.evaluate_at
@@ -197,7 +211,8 @@ class Engine:
             write()
 
     def _claim_folder(self) -> None:
-        self.task.accelerator.wait_for_everyone()  # nobody may still be checking the folder
+        # Another process may still be checking that the folder is free.
+        self.task.accelerator.wait_for_everyone()
         self._on_main(self.folder.claim)
 
     def _step(self, record: Record, loss_fn: SDCLoss) -> dict[str, float]:
@@ -227,25 +242,26 @@ class Engine:
         calls.each(lambda c: c.on_evaluation(record.iteration, evaluations))
 
     def _save(self, record: Record, distilled: Distilled | None, calls: Calls) -> SyntheticSet:
-        """Writes the set with its history."""
+        """Writes the set with its history; None stands for the current images."""
         distilled = _present(record.state) if distilled is None else distilled
         synthetic = self.synthetic_set(distilled, record.evaluations)
         if self.task.accelerator.is_main_process:
             record.write_history(self.out)
             synthetic.save(self.out)
-        self.task.accelerator.wait_for_everyone()  # or others would look for what is not there yet
+        # Callbacks of the other processes may read the files.
+        self.task.accelerator.wait_for_everyone()
         calls.each(lambda c: c.on_save(record.iteration, synthetic, self.out))
         return synthetic
 
 
 @dataclass
 class _WayBack:
-    """States to go back to when a step fails.
+    """The states to which a run returns when a step fails.
 
     Attributes:
         proved: The last state from which a step succeeded.
-        before: The state before the present step.
-        skipped: Updates that were left out in a row.
+        before: The state before the current step.
+        skipped: The number of updates skipped in a row.
     """
 
     proved: dict[str, Any]
@@ -259,5 +275,5 @@ class _WayBack:
 
 
 def _present(state: State) -> Distilled:
-    """What is being optimised, as it is now."""
+    """Returns the set being optimised in its current state."""
     return next(iter(state.candidates().values()))

@@ -1,4 +1,4 @@
-"""The experts of a run: found in a folder, or trained there."""
+"""Providing a run with expert trajectories, which are found in a folder or trained there."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
 from sdc_ext.experts.train import ExpertRecipe, fill_store
 from sdc_ext.networks.create import create_network
 
-# Where experts are kept, unless the user says otherwise.
+# The default folder of all experts.
 EXPERTS = Path("experts")
 
-# How many a distillation trains where there are none.
+# How many experts a distillation trains if it finds none.
 _FEW_EXPERTS = 5
 
 
@@ -36,23 +36,23 @@ def with_experts(
     folder: str | Path | None = None,
     root: Path = EXPERTS,
 ) -> Task:
-    """The same task with the experts that its method matches, if it matches any.
+    """Returns the task with the experts that its method matches, if it matches any.
 
-    Where there are none yet, a few are trained.
+    If no folder is given and the usual one does not exist, a few experts are trained.
 
     Args:
         method: The method of the run.
         settings: The settings of the run.
-        task: Its data, ipc and network.
+        task: The task without experts.
         seed: Seeds the experts that are trained.
-        console: Where to report.
-        folder: The experts' folder, ours or one with ``replay_buffer_*.pt``; by default the usual
-            one for these data, network and recipe in ``root``.
-        root: What the usual folders lie in.
+        console: The console for messages and progress.
+        folder: A folder of experts in the library's format or with ``replay_buffer_*.pt``; by
+            default the usual folder for these data, network and recipe in ``root``.
+        root: The folder that contains the usual folders.
 
     Raises:
-        InputError: If a folder is given and the method matches no experts, or they were made for
-            something else.
+        InputError: If a folder is given although the method matches no experts, or if the experts
+            were trained for another data set, network or whitening.
     """
     if method.experts is None:
         if folder is None:
@@ -70,8 +70,8 @@ def with_experts(
         few = f"{recipe.train_epochs}epochs-seed{seed}"
         chosen = chosen.with_name(f"{chosen.name}-{few}")
         console.print(
-            f"{_FEW_EXPERTS} experts are trained in {chosen}, unless they are there; sdc-ext "
-            f"experts {method.name} trains more, and for longer"
+            f"found no experts in {usual}: training {_FEW_EXPERTS} in {chosen}, unless they are "
+            f"there already; sdc-ext experts {method.name} trains more of them, for longer"
         )
         _train(chosen, wanted, task.data, recipe, _FEW_EXPERTS, task.accelerator, console)
     experts = open_experts(chosen, wanted, model)
@@ -90,20 +90,20 @@ def train_store(
     console: Console,
     folder: Path | None = None,
 ) -> ExpertStore:
-    """Trains experts, or those that are missing, and stores them.
+    """Trains the experts that a store still lacks.
 
     Args:
         data: The real data, normalised as the distillation normalises them.
-        network: The network; see [`create_network`][sdc_ext.networks.create_network].
-        recipe: How to train.
-        num_experts: How many the store is to hold.
-        seed: Seeds all of them; expert k is the same whichever process trains it.
-        accelerator: Where to run.
-        console: Where to report.
-        folder: The store's folder; by default the one in which distillations look.
+        network: The architecture; see [`create_network`][sdc_ext.networks.create_network].
+        recipe: The recipe by which experts are trained.
+        num_experts: The number of experts in the complete store.
+        seed: Seeds all experts; expert k does not depend on the process that trains it.
+        accelerator: The device and the processes to run on.
+        console: The console for messages and progress.
+        folder: The folder of the store; by default the one that distillations use.
 
     Raises:
-        InputError: If the folder holds experts that were made for something else.
+        InputError: If the folder holds experts for another data set, network or recipe.
     """
     info = ExpertInfo.of(data, network, _model(data, network), asdict(recipe), seed)
     zca = data.whitened_by is not None
@@ -112,7 +112,16 @@ def train_store(
 
 
 def export_store(store: ExpertStore, data: RealData, folder: Path) -> list[Path]:
-    """Writes a store's experts as the originals' ``replay_buffer_*.pt``."""
+    """Writes the experts of a store as ``replay_buffer_*.pt``, as the original repositories do.
+
+    Args:
+        store: The store.
+        data: The real data of the store.
+        folder: The folder to write to.
+
+    Returns:
+        The files that were written.
+    """
     model = _model(data, store.info.network)
     return store.export(folder, [parameter.shape for parameter in model.parameters()])
 
@@ -126,13 +135,13 @@ def _train(
     accelerator: Accelerator,
     console: Console,
 ) -> ExpertStore:
-    accelerator.wait_for_everyone()  # nobody may still be looking whether there is a folder
+    accelerator.wait_for_everyone()  # another process may still be checking for the folder
     with accelerator.main_process_first():
         store = ExpertStore.create(folder, info)
     mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
     done = sum(store.has(k) for k in mine)
     if 0 < len(store) < num_experts:
-        console.print(f"{len(store)} of {num_experts} experts are there already")
+        console.print(f"{len(store)} of {num_experts} experts exist already")
     with Progress(console=console, disable=console.quiet) as progress:
         bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
         progress.advance(bar, done * recipe.train_epochs)

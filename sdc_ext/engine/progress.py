@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes on."""
+"""Showing the progress of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sdc_ext.sets.info import Evaluation
 
 
 class ShowProgress(Callback):
-    """A progress bar, and a line for every evaluation and every update that was left out.
+    """Shows a progress bar, and prints a line for every evaluation and every skipped update.
 
     Args:
-        console: Where to print; a quiet one, e.g. of a process that is not the main one, shows
-            nothing.
+        console: The console to print to. A quiet one, e.g. in a process other than the main one,
+            shows nothing.
     """
 
     def __init__(self, console: Console) -> None:
@@ -33,6 +33,7 @@ class ShowProgress(Callback):
         )
 
     def on_start(self, iteration: int, iterations: int) -> None:
+        """Starts the bar, at the right place if the run is resumed."""
         if iteration > 0:
             self._console.print(f"resumed at iteration {iteration}")
         self._bar = self._progress.add_task("distilling", total=iterations, log="")
@@ -40,15 +41,18 @@ class ShowProgress(Callback):
         self._progress.start()
 
     def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
+        """Moves the bar on, and shows the matching loss and GraDN beside it."""
         del state
         text = f"loss {log['matching']:.4g}  GraDN {log['difficulty']:.3g}"
         text += "  (skipped)" if log.get("skipped") else ""
         self._progress.update(self._bar, completed=iteration, log=text)
 
     def on_skip(self, iteration: int, error: Exception) -> None:
+        """Prints why an update was skipped."""
         self._console.print(f"iteration {iteration} skipped: {error}")
 
     def on_evaluation(self, iteration: int, evaluations: Mapping[str, Evaluation]) -> None:
+        """Prints the accuracy of every candidate."""
         for name, evaluation in evaluations.items():
             of = f", {name}" if len(evaluations) > 1 else ""
             count = len(evaluation.accuracies)
@@ -57,10 +61,11 @@ class ShowProgress(Callback):
             )
 
     def on_end(self, history: Sequence[Mapping[str, float]], completed: bool) -> None:
+        """Stops the bar, and warns if more than half of the updates were skipped."""
         self._progress.stop()
         skipped = sum(row.get("skipped", 0) for row in history)
         if completed and skipped > len(history) / 2:
             self._console.print(
-                f"warning: {skipped:.0f} of {len(history)} updates were skipped, since the "
+                f"warning: {skipped:.0f} of {len(history)} updates were skipped, because the "
                 "loss was above --threshold or not finite: lower --lr-img or --lr-lr"
             )

@@ -1,4 +1,4 @@
-"""What a run has done so far, and its checkpoint on disk."""
+"""The record of a run: its state, its history and its evaluations so far."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sdc_ext.sets.synthetic_set import Distilled
 
 @dataclass
 class Record:
-    """What a run has done so far; it is what a checkpoint holds.
+    """Everything that a run has done so far, which is what a checkpoint holds.
 
     Attributes:
-        state: the loop's state.
-        pick: Chooses the evaluation that counts.
-        iteration: outer iterations done.
-        history: a row of logged values an iteration.
-        evaluations: iteration, network and accuracies of each evaluation.
-        kept: what was distilled at the evaluation that counts.
+        state: The state of the loop.
+        pick: A function that chooses the evaluation that counts.
+        iteration: The number of outer iterations done.
+        history: The logged values, one row per iteration.
+        evaluations: The iteration, network and accuracies of each evaluation.
+        kept: The distilled images and labels at the evaluation that counts.
     """
 
     state: State
@@ -36,18 +36,24 @@ class Record:
     kept: Distilled | None = None
 
     def note(self, log: dict[str, float]) -> None:
-        """Notes what an iteration logged, and that it is done."""
+        """Appends the log of an iteration, and counts the iteration as done."""
         self.history.append({"iteration": self.iteration, **log})
         self.iteration += 1
 
     def add(self, evaluation: Evaluation, of: str) -> None:
-        """Notes an evaluation of one of the state's candidates, and keeps that if it counts."""
+        """Appends an evaluation, and keeps a copy of the candidate if this evaluation counts.
+
+        Args:
+            evaluation: The accuracies.
+            of: The name of the state's candidate that was evaluated.
+        """
         row = evaluation.row(self.iteration, of)
         self.evaluations.append(row)
         if self.pick(self.evaluations) is row:
             self.kept = self.state.candidates()[of].copy()
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns everything a checkpoint needs to continue the run."""
         return {
             "state": self.state.state_dict(),
             "iteration": self.iteration,
@@ -57,6 +63,7 @@ class Record:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned, in place."""
         self.state.load_state_dict(saved["state"])
         self.iteration = saved["iteration"]
         self.history = saved["history"]
@@ -64,12 +71,12 @@ class Record:
         self.kept = None if saved["kept"] is None else Distilled(**saved["kept"])
 
     def write_history(self, folder: Path) -> None:
-        """Writes the logged values as a table."""
+        """Writes the logged values to ``history.csv`` in a folder."""
         write_whole(folder / HISTORY, self._write_csv)
 
     def _write_csv(self, path: Path) -> None:
         with path.open("w", newline="") as file:
-            # Skipped iterations have fewer columns.
+            # Skipped iterations log fewer values.
             columns = dict.fromkeys(name for row in self.history for name in row)
             writer = csv.DictWriter(file, fieldnames=list(columns) or ["iteration"], restval="nan")
             writer.writeheader()

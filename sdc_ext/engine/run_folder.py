@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and whether a run may be continued there."""
+"""The folder of a run, and the check whether a run may begin or continue there."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sdc_ext.errors import InputError
 
 RUN = "run.json"
 
-# Runs of earlier versions do not have it.
+# Runs of earlier versions do not have this key.
 DATA = "fingerprint"
 
 
 def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> dict[str, Any]:
-    """What must be equal for a run to be resumed, as JSON has it."""
+    """Returns what must be equal for a run to be resumed, in the form that JSON restores."""
     data, experts = task.data, task.experts
     identity = {
         "method": method.name,
@@ -39,26 +39,26 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         "experts": None if experts is None else experts.identity,
         **{name: setting.value for name, setting in settings.origin.items()},
     }
-    if data.name not in {*STATISTICS, "digits"}:  # a name that others' data can bear, too
+    if data.name not in {*STATISTICS, "digits"}:  # other data may have the same name
         identity[DATA] = data.train.fingerprint
     return dict(json.loads(json.dumps(identity)))
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run writes.
+    """The folder that a run writes to.
 
     Attributes:
-        path: The folder.
-        identity: What the run is; see ``run_identity``. What is None in it is not known yet
-            (experts, before they are trained), and is not compared.
+        path: The path of the folder.
+        identity: The identity of the run; see ``run_identity``. An entry that is None is not known
+            yet (experts before they are trained) and is not compared.
     """
 
     path: Path
     identity: Mapping[str, Any]
 
     def check(self, *, resume: bool) -> None:
-        """Raises InputError unless the folder is free, or this run's and to be resumed."""
+        """Raises InputError unless the folder is free, or holds this run and it is resumed."""
         if resume and (self.path / RUN).is_file():
             self._check_same()
         elif self.path.exists():
@@ -66,7 +66,7 @@ class RunFolder:
             raise InputError(f"{self.path} {problem}: choose another --out")
 
     def claim(self) -> None:
-        """Writes down whose folder it is."""
+        """Writes the identity of the run into the folder."""
         text = json.dumps(self.identity, indent=1)
         write_whole(self.path / RUN, lambda path: path.write_text(text))
 
@@ -78,13 +78,16 @@ class RunFolder:
             raise InputError(f"{path} is damaged: choose another --out") from None
         for name, value in self.identity.items():
             if name not in earlier and name != DATA:
-                raise InputError(f"{self.path} holds a run of another version of sdc-ext")
+                raise InputError(
+                    f"{self.path} holds a run of another version of sdc-ext, which did not record "
+                    f"{name}: choose another --out"
+                )
             if value is None or earlier.get(name, value) == value:
                 continue
             if name == DATA:
                 raise InputError(
-                    f"{self.path} holds a run that was made from other data of the name "
-                    f"{self.identity['dataset']!r}: pass those, or choose another --out"
+                    f"{self.path} holds a run on other data with the name "
+                    f"{self.identity['dataset']!r}: pass those data, or choose another --out"
                 )
             raise InputError(
                 f"{self.path} holds a run with {name} {earlier[name]}, not {value}: resume with "

@@ -1,7 +1,7 @@
-"""The search for lam: successive halving over runs that are tested on held-out training images.
+"""Searching for lam by successive halving, with accuracies on held-out training images.
 
-The SDC paper sets lam by hand (Section 4.3). Here optuna chooses it, or the ramp of adaptive SDC,
-and stops runs that fall behind; its storage lets several processes or machines share a study.
+The SDC paper sets lam by hand (Section 4.3). Here optuna chooses lam, or the ramp of adaptive SDC,
+and stops runs that fall behind. Several processes or machines can share a study by its storage.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 from sdc_ext.engine.run_folder import DATA
 from sdc_ext.errors import DivergenceError, InputError
 
-# How many more iterations the runs get that survive a rung, and the share of runs that do.
+# One of this many runs survives a rung, and gets this many times the iterations.
 FACTOR = 3
 
 
 Report = Callable[[int, float], None]
 
-# From overrides of the settings and what to call at every evaluation to the final accuracy.
+# Maps settings to override, and a function to call after every evaluation, to the final accuracy.
 Run = Callable[[Mapping[str, Any], Report], float]
 
 
@@ -39,16 +39,16 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is searched.
+    """The values of lam to search, and whether to search ramps.
 
     Attributes:
-        low: the smallest lam.
-        high: the largest, drawn log-uniformly between them.
-        ramp: whether adaptive correction is searched too: lam grows up to tenfold, over a tenth
-            to all of the iterations.
+        low: The smallest lam.
+        high: The largest lam; values are drawn log-uniformly between the two.
+        ramp: Search the adaptive correction, too: lam grows up to tenfold, over a tenth to all of
+            the iterations.
 
     Raises:
-        InputError: unless 0 < low < high.
+        InputError: Unless 0 < low < high.
     """
 
     low: float
@@ -58,11 +58,12 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < float("inf"):
             raise InputError(
-                f"lam is searched between two numbers above 0, got {self.low:g} and {self.high:g}"
+                "lam is searched between two numbers above 0, the smaller one first, got "
+                f"{self.low:g} and {self.high:g}"
             )
 
     def suggest(self, trial: optuna.Trial, iterations: int) -> dict[str, Any]:
-        """The settings that a trial overrides."""
+        """Draws the settings of a trial: ``lam`` or ``lam_ramp``."""
         lam = trial.suggest_float("lam", self.low, self.high, log=True)
         if not self.ramp or trial.suggest_categorical("schedule", ["constant", "ramp"]) != "ramp":
             return {"lam": lam}
@@ -73,13 +74,13 @@ class SearchSpace:
 
 @dataclass(frozen=True)
 class Tuning:
-    """One study.
+    """A study of lam.
 
     Attributes:
-        study: optuna's.
-        space: what is searched.
-        iterations: of a whole run.
-        seed: of the search; trial k draws the same lam in whichever process it runs.
+        study: The study of optuna.
+        space: The search space.
+        iterations: The number of iterations of a complete run.
+        seed: Seeds the search; the lam of trial k does not depend on the process that runs it.
     """
 
     study: optuna.Study
@@ -98,18 +99,18 @@ class Tuning:
         iterations: int,
         seed: int,
     ) -> Tuning:
-        """Opens a study, or makes it.
+        """Opens a study, and creates it if it does not exist.
 
         Args:
-            storage: optuna's URL of a database.
-            name: of the study.
-            space: what is searched.
-            task: what all its runs have in common; a study is of one task.
-            iterations: of a whole run.
-            seed: of the search.
+            storage: The URL of a database, as optuna takes it.
+            name: The name of the study.
+            space: The search space.
+            task: What all runs of the study have in common; it must be the same on reopening.
+            iterations: The number of iterations of a complete run.
+            seed: Seeds the search.
 
         Raises:
-            InputError: if the storage cannot be used, or holds a study of another task.
+            InputError: If the storage cannot be used, or holds a study of another task.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = _open_study(storage, name, rungs(iterations)[0])
@@ -122,18 +123,18 @@ class Tuning:
                 continue
             if theirs.get(key) != ours[key]:
                 raise InputError(
-                    f"study {name!r} has {key} {theirs.get(key)}, not {ours[key]}: repeat its "
+                    f"study {name!r} has {key} {theirs.get(key)}, not {ours[key]}: use the same "
                     "settings, or choose another --study or --out"
                 )
         return cls(study, space, iterations, seed)
 
     def search(self, run: Run, trials: int, on_trial: Callable[[FrozenTrial], None]) -> None:
-        """Runs until the study has this many trials, and one run without correction.
+        """Runs trials until the study has enough of them, after one run without correction.
 
         Args:
-            run: distils and returns the accuracy on held-out images.
-            trials: of the study in all, whichever processes run them.
-            on_trial: called after each that ran here.
+            run: Distils with the given settings and returns the accuracy on held-out images.
+            trials: The total number of trials of the study over all processes.
+            on_trial: Called after each trial that this process has run.
         """
         if self.baseline is None:
             self.study.set_user_attr(_BASELINE, run({"lam": 0.0}, lambda *_: None))
@@ -146,8 +147,8 @@ class Tuning:
             )
 
     def _objective(self, trial: optuna.Trial, run: Run) -> float:
-        # Random search: of the few numbers here, what trial k draws depends on k alone, and so
-        # neither on the order in which processes finish nor on how many there are.
+        # Random search is good enough for so few numbers. Seeded by k, trial k draws the same
+        # settings whatever the number of processes and the order in which they finish.
         (seed,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
         self.study.sampler = optuna.samplers.RandomSampler(int(seed))
         settings = self.space.suggest(trial, self.iterations)
@@ -165,13 +166,13 @@ class Tuning:
 
     @property
     def baseline(self) -> float | None:
-        """Accuracy without correction, once it is known."""
+        """The accuracy without correction in [0, 1]; None until it is known."""
         return self.study.user_attrs.get(_BASELINE)
 
     def finished(self) -> list[FrozenTrial]:
-        """All trials that have ended by themselves, the best of those that ran to the end first.
+        """Returns the completed trials, best first, then those that were stopped or diverged.
 
-        Those that were interrupted do not count, and their schedules are not tried again.
+        Interrupted trials do not count, and their schedules are not tried again.
         """
         ended = [
             trial
@@ -182,7 +183,7 @@ class Tuning:
 
 
 def rungs(iterations: int) -> list[int]:
-    """The iterations after which runs are tested: a ninth, a third and all of them."""
+    """Returns the iterations after which runs are tested: a ninth, a third and all of them."""
     first = -(-iterations // FACTOR**2)
     return sorted({first, min(FACTOR * first, iterations), iterations})
 
@@ -197,18 +198,19 @@ def _open_study(storage: str, name: str, first_rung: int) -> optuna.Study:
                 pruner=optuna.pruners.SuccessiveHalvingPruner(first_rung, FACTOR),
                 load_if_exists=True,
             )
-        except Exception as error:  # each database has exceptions of its own
-            # Several processes that make a database at once get in each other's way.
+        except Exception as error:  # each database has its own types of exception
+            # Several processes that create a database at once disturb each other.
             if attempt == _ATTEMPTS - 1 or isinstance(error, (ImportError, ValueError)):
                 raise InputError(
-                    f"cannot use the storage for study {name!r}: {str(error).splitlines()[0]}"
+                    f"cannot use the storage for study {name!r} "
+                    f"({str(error).splitlines()[0]}): check --storage"
                 ) from None
             time.sleep(random.uniform(0.1, 0.5) * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
 
 
 def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
-    """What a trial tried, in the words of the command line."""
+    """Returns the lam or the ramp of a trial as options of the command line."""
     if "growth" not in params:
         return f"--lam {params['lam']:.3g}"
     steps = max(1, round(iterations * params["share"]))
@@ -216,14 +218,14 @@ def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
 
 
 def reached(trial: FrozenTrial) -> tuple[int, float | None]:
-    """How far a trial came, and its accuracy there; None before its first evaluation."""
+    """Returns the last iteration that a trial reached, and its accuracy there, if it has one."""
     values = trial.intermediate_values
     last = max(values, default=0)
     return last, trial.value if trial.state == TrialState.COMPLETE else values.get(last)
 
 
 def rows(trials: Sequence[FrozenTrial], iterations: int) -> list[dict[str, Any]]:
-    """Trials as a table: number, schedule, state, iterations and accuracy in [0, 1]."""
+    """Returns trials as rows: number, schedule, lam, state, iterations, accuracy in [0, 1]."""
     return [
         {
             "trial": trial.number,

@@ -82,7 +82,7 @@ def test_from_nothing_a_few_experts_are_trained_and_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["distill", "datm", *TINY]) == 0
-    assert "5 experts are trained in experts/" in capsys.readouterr().out
+    assert "training 5 in experts/" in capsys.readouterr().out
     (folder,) = (tmp_path / "experts").iterdir()
     assert folder.name == "digits-convnet-width4-depth1-gsam0.3-2epochs-seed0"
     assert len(ExpertStore.open(folder)) == 5

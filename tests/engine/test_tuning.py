@@ -104,7 +104,7 @@ def test_ramps_are_searched_when_asked_for() -> None:
 
 def test_study_of_another_task_is_refused() -> None:
     open_study()
-    with pytest.raises(InputError, match="study 'study' has ipc 1, not 10: repeat its settings"):
+    with pytest.raises(InputError, match="study 'study' has ipc 1, not 10: use the same settings"):
         open_study(task={**TASK, "ipc": 10})
 
 
