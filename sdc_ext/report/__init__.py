@@ -1,4 +1,4 @@
-"""What people look at: tables, figures, and the page."""
+"""Presenting results: terminal tables, figures, and a self-contained HTML page."""
 
 from sdc_ext.report.html_page import write_report as write_report
 

@@ -1,4 +1,4 @@
-"""Pictures of distilled sets and of runs, drawn without a display."""
+"""Figures of distilled sets, runs and measurements, drawn without a display."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
-    """Draws the first image of each class of several sets, a row a set, under their titles."""
+    """Draws the first image of each class of several sets, one row per set.
+
+    Args:
+        rows: The sets by their titles, which stand at the left of the rows.
+        path: The picture to write.
+    """
     classes = next(iter(rows.values())).info.classes[:MOST_COLUMNS]
     figure = Figure(figsize=(0.9 * len(classes) + 3, len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), len(classes), squeeze=False)
@@ -44,10 +49,10 @@ def draw_curves(
     """Draws the matching loss and the difficulty (GraDN) over iterations, with running means.
 
     Args:
-        history: columns ``matching``, ``difficulty`` and ``over`` of equal length; one that is
-            nothing but NaN is left out.
-        path: the picture to write.
-        over: the column that runs to the right.
+        history: The columns ``matching``, ``difficulty`` and ``over``, of equal length; a column
+            of NaN alone is left out.
+        path: The picture to write.
+        over: The column on the horizontal axis.
     """
     labels = {"matching": "matching loss", "difficulty": "GraDN (difficulty)"}
     drawn = [name for name in labels if not np.isnan(history[name]).all()]
@@ -63,7 +68,7 @@ def draw_curves(
 
 
 def draw_accuracies(results: Sequence[Result], path: Path) -> None:
-    """Draws a group of bars a network, a bar a set, with standard deviations."""
+    """Draws one group of bars per network, with one bar per set and its standard deviation."""
     names = list(dict.fromkeys(result.name for result in results))
     networks = list(dict.fromkeys(result.evaluation.network for result in results))
     width = 0.8 / len(names)
@@ -96,7 +101,7 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         left.plot(places, [100 * v for v in values], color="0.6", linewidth=0.8, marker=".")
     means = [100 * float(np.mean(comparison.accuracies(lam))) for lam in lams]
     left.plot(places, means, color="C0", linewidth=2, marker="o")
-    left.set_title("test accuracy %, a line a seed", fontsize=10)
+    left.set_title("test accuracy %, one line per seed", fontsize=10)
     for place, lam in enumerate(lams[1:], start=1):
         difference = comparison.difference(lam)
         low, high = (100 * bound for bound in difference.t_interval)
@@ -115,9 +120,10 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
 
 
 def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
-    """Draws pooled ratios to random images, a panel a space, a bar a set, from the line at 1.
+    """Draws the pooled discrepancies as ratios to those of random images.
 
-    Whiskers on the line are one standard deviation of random images.
+    There is one panel per space and one bar per set, which starts at the line at 1. The whiskers
+    on that line are one standard deviation of random images.
     """
     first = next(iter(sets.values()))
     spaces, measures = (
@@ -132,7 +138,7 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
         for k, (name, rows) in enumerate(sets.items()):
             drawn = [row for row in rows if row.space == space and row.is_pooled]
             places = np.arange(len(measures)) + (k - (len(sets) - 1) / 2) * width
-            # From 1, since on a logarithmic axis there is no 0.
+            # Bars start at 1, since a logarithmic axis has no 0.
             axis.bar(places, [row.ratio - 1 for row in drawn], width, bottom=1, label=name)
             noise = [row.noise for row in drawn]
             axis.errorbar(places, np.ones(len(drawn)), noise, fmt="none", ecolor="0.3", capsize=2)
@@ -144,27 +150,30 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
         axis.set_title(space, fontsize=10)
         axis.grid(axis="y", alpha=0.3)
         axis.set_axisbelow(True)
-    panels[0].set_ylabel("discrepancy / random images'")
+    panels[0].set_ylabel("discrepancy / that of random images")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     save_figure(figure, path)
 
 
 def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
-    """Draws GraDN and loss over the share of networks that are wrong, a dot a sample (Figure 3).
+    """Draws GraDN and the loss over the share of networks that are wrong, one dot per sample.
 
     Args:
-        found: difficulty by the name of the samples.
-        path: the picture to write.
+        found: The difficulty by the name of the samples.
+        path: The picture to write.
+
+    Reference: SDC paper, Figure 3.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axis, column in zip(figure.subplots(1, 2), ("gradn", "loss"), strict=True):
         for k, (name, difficulty) in enumerate(found.items()):
             chi = difficulty.misclassified.numpy()
-            spread = np.random.default_rng(k).uniform(-0.012, 0.012, len(chi))  # or dots coincide
+            # Without this jitter, many dots would coincide.
+            spread = np.random.default_rng(k).uniform(-0.012, 0.012, len(chi))
             values = getattr(difficulty, column).numpy()
             rho = difficulty.rank_correlations[column]
             label = name if np.isnan(rho) else f"{name} (rank correlation {rho:.2f})"
-            size = 6 if len(chi) > 100 else 14  # a small set is not to be lost among real images
+            size = 6 if len(chi) > 100 else 14  # keeps small sets visible among the real images
             axis.scatter(chi + spread, values, s=size, alpha=0.5, color=f"C{k}", label=label)
         axis.set_yscale("log")
         axis.set_xlabel("share of networks that are wrong")
@@ -177,11 +186,13 @@ def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
 def draw_tracking(
     tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]], path: Path
 ) -> None:
-    """Draws the difficulty over iterations by lam (Figure 1): each seed faintly, and their mean.
+    """Draws the difficulty over iterations by lam: every seed faintly, and the mean over seeds.
 
     Args:
-        tracked: what each run recorded, one a seed, by lam, all of the same iterations.
-        path: the picture to write.
+        tracked: The histories by lam, one per seed, all over the same iterations.
+        path: The picture to write.
+
+    Reference: SDC paper, Figure 1.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axis = figure.subplots()
@@ -201,7 +212,7 @@ def draw_tracking(
 
 
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:
-    """Draws the accuracy of every trial over its lam; those that were stopped are hollow."""
+    """Draws the accuracy of every trial over its lam; the dots of stopped trials are hollow."""
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")
     axis = figure.subplots()
     for state, face in (("complete", "C0"), ("pruned", "none")):
@@ -211,7 +222,7 @@ def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path:
     if baseline is not None:
         axis.axhline(100 * baseline, color="0.3", linewidth=1, label="lam 0")
     axis.set_xscale("log")
-    axis.set_xlabel("lam (of a ramp, its start)")
+    axis.set_xlabel("lam (at the start, for ramps)")
     axis.set_ylabel("accuracy on held-out images %")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

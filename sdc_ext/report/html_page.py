@@ -41,13 +41,13 @@ _COMPARISON, _ACCURACIES = "comparison.json", "accuracies.json"
 
 @dataclass(frozen=True)
 class Run:
-    """A distilled set with what its run recorded.
+    """A distilled set with the history of its run.
 
     Attributes:
-        name: what the page calls it.
-        synthetic: the set.
-        history: columns over iterations; none for sets that no run made.
-        folder: where it lies.
+        name: The name of the set on the page.
+        synthetic: The set.
+        history: The logged values over iterations, by column; empty for sets not made by a run.
+        folder: The folder of the set.
     """
 
     name: str
@@ -57,37 +57,38 @@ class Run:
 
     @property
     def info(self) -> SetInfo:
+        """The description of the set."""
         return self.synthetic.info
 
     @property
     def skip(self) -> int:
-        """How many iterations at its start are not comparable with the rest."""
+        """The number of iterations at the start whose GraDN is not comparable with the rest."""
         return warm_up(self.info, len(self.history["difficulty"]))
 
     @property
     def drift(self) -> Drift:
-        """How GraDN changed over the run."""
+        """The change of GraDN over the run."""
         return Drift.of(self.history["difficulty"], self.skip)
 
     @property
     def kind(self) -> tuple[str, str, int, str]:
-        """What runs have in common that differ in the correction and the seed alone."""
+        """Method, data set, ipc and network; equal if only the correction and the seed differ."""
         return self.info.method, self.info.dataset, self.info.ipc, self.info.network
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The sets in these folders, and in folders of these, as comparisons have them.
+    """Reads the sets in some folders and, as comparisons have them, in their subfolders.
 
     Raises:
-        InputError: if a folder holds none, nor results of ``sdc-ext evaluate``.
+        InputError: If a folder holds neither a set nor results of ``sdc-ext evaluate``.
     """
     found: list[Path] = []
     for folder in folders:
         inside = sorted(path.parent for path in folder.rglob(META))
         if not inside and not (folder / _ACCURACIES).is_file():
             raise InputError(
-                f"{folder} holds no distilled set: pass folders that sdc-ext distill, select, "
-                "compare or evaluate wrote"
+                f"{folder} holds no distilled set: pass a folder that sdc-ext distill, select, "
+                "compare or evaluate has written"
             )
         found += inside
     found = list(dict.fromkeys(found))
@@ -98,14 +99,17 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def write_report(folders: Sequence[Path], path: Path) -> None:
-    """Writes the page.
+    """Writes one HTML page about distilled sets, with pictures, curves, tables and settings.
+
+    The page needs no other files. It sets accuracies and curves of comparable runs side by side,
+    and includes what ``compare`` and ``evaluate`` left in the folders.
 
     Args:
-        folders: of distilled sets and of comparisons.
-        path: the file.
+        folders: Folders of distilled sets, of comparisons or of evaluations.
+        path: The file to write.
 
     Raises:
-        InputError: if a folder holds neither.
+        InputError: If a folder holds none of these, or a file in it is damaged.
     """
     runs = read_runs(folders)
     template = (files("sdc_ext.report") / "report.html.j2").read_text(encoding="utf-8")
@@ -126,7 +130,7 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
         "groups": [group for group in groups if group is not None],
         "tables": [*_comparisons(folders), *_evaluations(runs, folders)],
         "pictures": [_picture(run) for run in shown],
-        "left_out": f"{left_out} more sets are not shown." if left_out else "",
+        "left_out": f"Not shown: {left_out} more." if left_out else "",
         "differing": differing,
         "shared": shared,
     }
@@ -134,7 +138,7 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
 
 def _title(kind: tuple[str, str, int, str]) -> str:
     method, dataset, ipc, _ = kind
-    return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} a class"
+    return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} per class"
 
 
 def _run_table(runs: Sequence[Run]) -> Rows:
@@ -154,7 +158,7 @@ def _run_table(runs: Sequence[Run]) -> Rows:
 
 
 def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Curves of runs that differ in the correction and the seed alone, a colour a correction."""
+    """Draws runs that differ only in the correction and the seed, one colour per correction."""
     if not runs:
         return None
     color = {c: k for k, c in enumerate(dict.fromkeys(run.info.correction for run in runs))}
@@ -190,24 +194,24 @@ def _accuracy_lines(runs: Sequence[Run], color: dict[Correction, int]) -> list[L
 
 
 def _drift(runs: Sequence[Run]) -> str:
-    """Mean GraDN of the first and the last tenth of the iterations, by correction."""
+    """Returns a sentence on the mean GraDN of the first and last tenth, by correction."""
     parts = []
     for correction in dict.fromkeys(run.info.correction for run in runs):
         drift = Drift.mean([run.drift for run in runs if run.info.correction == correction])
         parts.append(f"{drift.first:.3g} to {drift.last:.3g} with {correction}")
     after = ", after the warm-up" if any(run.skip for run in runs) else ""
     said = "; ".join(parts)
-    return f"Mean GraDN, from the first to the last tenth of the iterations{after}: {said}."
+    return f"Mean GraDN from the first to the last tenth of the iterations{after}: {said}."
 
 
 def _pictured(runs: Sequence[Run]) -> list[Run]:
-    """The first run of each kind and correction, as many as a page holds."""
+    """Returns the first run of each kind and correction, up to the limit of the page."""
     first = {(run.kind, run.info.correction): run for run in reversed(runs)}
     return [run for run in runs if run in first.values()][:_MOST_PICTURES]
 
 
 def _picture(run: Run) -> dict[str, str]:
-    """A grid, a row a class; of a single image a class, ten classes a row."""
+    """Draws a grid with one row per class, or with ten classes per row if ipc is 1."""
     info, hard, pixels = run.info, run.synthetic.hard_labels, run.synthetic.pixels()
     columns = min(int(hard.bincount().max()), _MOST_COLUMNS)
     shown: list[Tensor] = []
@@ -223,9 +227,9 @@ def _picture(run: Run) -> dict[str, str]:
 
 
 def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """What ``sdc-ext compare`` found."""
-    head = ["lam", "accuracy ± over seeds", "seeds", "gain", "95 %, t", "95 %, bootstrap"]
-    head += ["up / down", "p, sign test", f"seeds to see {100 * GAIN:g}"]
+    """Yields the tables of ``sdc-ext compare`` in the folders."""
+    head = ["lam", "accuracy ± std over seeds", "seeds", "gain", "95 %, t", "95 %, bootstrap"]
+    head += ["up / down", "p, sign test", f"seeds to detect {100 * GAIN:g}"]
     for path in (path for folder in folders for path in sorted(folder.rglob(_COMPARISON))):
         rows = [head]
         for row in _read(path):
@@ -245,11 +249,11 @@ def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _evaluations(runs: Sequence[Run], folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """What ``sdc-ext evaluate`` left in the folders, and in those of the runs."""
+    """Yields the tables of ``sdc-ext evaluate`` in the folders, and in those of the runs."""
     inside = (path for run in runs for path in sorted(run.folder.glob(f"*/{_ACCURACIES}")))
     given = (folder / _ACCURACIES for folder in folders)
     for path in dict.fromkeys([*inside, *(path for path in given if path.is_file())]):
-        rows = [["set", "network", "epochs", "rate", "seed", "accuracy", "n"]]
+        rows = [["set", "network", "epochs", "learning rate", "seed", "accuracy", "n"]]
         for r in _read(path):
             how = [r["set"], r["network"], str(r["epochs"]), f"{r['lr']:g}", str(r["seed"])]
             rows.append([*how, _percent(r), str(len(r["accuracies"]))])
@@ -260,18 +264,21 @@ def _read(path: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(path.read_text()))
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(
+            f"{path} is damaged ({error}): write it again, or leave its folder out"
+        ) from None
 
 
 def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
-    """Tables of the settings that differ between the runs, and of those that do not."""
+    """Returns a table of the settings that differ between the runs, and one of all others."""
     names = list(dict.fromkeys(name for run in runs for name in run.info.settings))
     differing: Rows = [["setting", *(run.name for run in runs)]]
     shared: Rows = [["setting", "value", "source"]]
     for name in names:
         found = [run.info.settings.get(name, {}) for run in runs]
         values = [_shown(setting.get("value")) for setting in found]
-        # Sets that no run made, and those of other methods, lack a setting; that is no difference.
+        # Sets of other methods, and sets not made by a run, may lack a setting. That does not
+        # count as a difference.
         if len({value for setting, value in zip(found, values, strict=True) if setting}) > 1:
             differing.append([name, *values])
         else:

@@ -1,4 +1,4 @@
-"""Results that show themselves: as tables on a terminal and in a notebook."""
+"""The base class of results that display themselves as tables."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 
-# Columns of characters of a result in text, wide enough for a table that is not cut.
+# The width of a result as text, in characters: wide enough not to cut off any table.
 _WIDTH = 140
 
 
 class Shown(ABC):
-    """A result that prints as tables, with ``print``, rich's consoles and in notebooks."""
+    """A result that displays as tables with ``print``, on rich's consoles and in notebooks."""
 
     @abstractmethod
     def tables(self) -> Sequence[RenderableType]:
-        """Tables and sentences, in the order in which they are read."""
+        """Returns the tables and sentences to display, in this order."""
 
     def __rich__(self) -> Group:
         return Group(*self.tables())

@@ -1,4 +1,7 @@
-"""Line charts as SVG that a page can hold, in colours that follow the page's light or dark."""
+"""Line charts as inline SVG, whose text and axes take the text colour of the page.
+
+The same chart is therefore readable in the page's light and dark modes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from matplotlib.figure import Figure
 
 from sdc_ext.evaluation.tracking import running_mean
 
-# Drawn in this colour is what takes the page's text colour; nothing else has it.
+# Text and axes are drawn in this placeholder, which ``line_chart`` replaces by ``currentColor``,
+# the text colour of the page. No other element may have this colour.
 _TEXT = "#010203"
 
 _TEXT_IN_SVG = re.compile(re.escape(_TEXT), re.IGNORECASE)
@@ -26,8 +30,8 @@ COLORS = ("#3b82f6", "#f97316", "#10b981", "#e11d8f", "#a78bfa", "#ca8a04")
 
 
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text, in the page's font
-    "svg.hashsalt": "sdc_ext",  # the same chart is the same file
+    "svg.fonttype": "none",  # keeps text as text, in the font of the page
+    "svg.hashsalt": "sdc_ext",  # makes the same chart the same file
     "font.size": 10,
     **dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _TEXT
@@ -39,13 +43,13 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One run's curve.
+    """The curve of one run.
 
     Attributes:
-        x: where.
-        y: values; NaN leaves a gap.
-        color: position in ``COLORS``, the same for runs of one kind.
-        spread: half the height of a band around it, if it has one.
+        x: The horizontal positions.
+        y: The values, as many as ``x``; NaN leaves a gap.
+        color: The index into ``COLORS``, the same for runs with the same correction.
+        spread: Half the height of the band around the curve at each position, if it has one.
     """
 
     x: Sequence[float]
@@ -55,13 +59,13 @@ class Line:
 
 
 def line_chart(title: str, lines: Sequence[Line], x_label: str, *, smooth: bool = False) -> str:
-    """An ``<svg>`` element.
+    """Returns a line chart as an ``<svg>`` element.
 
     Args:
-        title: above the chart.
-        lines: what to draw.
-        x_label: below it.
-        smooth: draws the running mean over a twentieth of the curve, and the curve itself faintly.
+        title: The title above the chart.
+        lines: The curves to draw.
+        x_label: The label of the horizontal axis.
+        smooth: Draw running means over a twentieth of each curve, and the curves faintly.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 3.0), layout="constrained")
@@ -80,7 +84,8 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, *, smooth: bool 
 
 def _draw(axis: matplotlib.axes.Axes, line: Line, smooth: bool) -> None:
     color = COLORS[line.color % len(COLORS)]
-    dashes = ("-", (0, (5, 1.5)), (0, (1.5, 1)))[line.color % 3]  # seen where they coincide
+    # Different dashes keep curves apart where they coincide.
+    dashes = ("-", (0, (5, 1.5)), (0, (1.5, 1)))[line.color % 3]
     x, y = np.asarray(line.x, float), np.asarray(line.y, float)
     if not smooth:
         marker = "o" if len(x) < 25 else ""

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables of settings and results for the terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def settings_table(settings: Settings) -> Table:
-    """Every setting that a run uses, with its source."""
+    """Returns a table of the settings that have an effect on a run, each with its source."""
     table = make_table("settings", "setting", "value", "source")
     unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
     for name, setting in settings.origin.items():
@@ -38,7 +38,12 @@ def settings_table(settings: Settings) -> Table:
 
 
 def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table:
-    """Test accuracies by what networks were trained on, mean and standard deviation in percent."""
+    """Returns a table of test accuracies in percent.
+
+    Args:
+        title: The title of the table.
+        evaluations: The accuracies by what networks were trained on.
+    """
     table = make_table(title, "trained on", "accuracy %", "std", "n")
     for what, e in evaluations.items():
         count = str(len(e.accuracies))
@@ -47,9 +52,9 @@ def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table
 
 
 def cross_table(results: Sequence[Result]) -> Table:
-    """Test accuracies in percent, mean ± standard deviation, by networks and sets.
+    """Returns a table of test accuracies by network and set: mean ± standard deviation in percent.
 
-    What there is less of are the columns.
+    The columns are the sets or the networks, whichever are fewer.
     """
     names = list(dict.fromkeys(result.name for result in results))
     networks = list(dict.fromkeys(result.evaluation.network for result in results))
@@ -66,7 +71,7 @@ def cross_table(results: Sequence[Result]) -> Table:
 
 
 def score_table(scores: Scores) -> Table:
-    """HLR, IOR and LRS, as fractions."""
+    """Returns a table of HLR, IOR and LRS, as fractions."""
     table = make_table("scores, as fractions", "score", "value", "better is")
     table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
     table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
@@ -75,9 +80,10 @@ def score_table(scores: Scores) -> Table:
 
 
 def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
-    """Discrepancies as ratios to those of random images: pooled, and the mean over classes.
+    """Returns a table of discrepancies as ratios to those of random real images.
 
-    Beside the pooled ratio stands the standard deviation of those of random images.
+    It has the pooled ratio, the standard deviation of this ratio for random images, and the mean
+    ratio over classes.
     """
     columns = ("space", "measure", "set", "pooled", "random, sd", "by class")
     table = make_table("discrepancy, random real images = 1", *columns)
@@ -96,7 +102,7 @@ def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
 
 
 def expert_table(store: ExpertStore) -> Table:
-    """What is known of a store: how many experts, how they were trained, how good they are."""
+    """Returns a table of a store: the number of experts, their training and their accuracy."""
     accuracies = Evaluation(store.info.network, tuple(store.accuracies()))
     table = make_table(f"experts in {store.folder}", "what", "value")
     table.add_row("trajectories", f"{len(store)} of {store.epochs} epochs")
@@ -109,8 +115,8 @@ def expert_table(store: ExpertStore) -> Table:
 
 
 def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
-    """First and last of what an injection recorded: GraDN, matching loss and lam."""
-    table = make_table("image steps seen", "what", "first", "last", "mean")
+    """Returns a table of an injection's record: first, last and mean GraDN, loss and lam."""
+    table = make_table("image steps recorded", "what", "first", "last", "mean")
     for name, label in (
         ("difficulty", "GraDN (difficulty)"),
         ("matching", "matching loss"),
@@ -127,11 +133,11 @@ def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
 def tracking_table(
     tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]], skip: int = 0
 ) -> Table:
-    """How GraDN drifted from the first to the last tenth of the iterations, mean over seeds.
+    """Returns a table of GraDN in the first and last tenth of the iterations, mean over seeds.
 
     Args:
-        tracked: What each run recorded, one history per seed, by lam.
-        skip: How many iterations to leave out at the start; see
+        tracked: The histories by lam, one per seed.
+        skip: The number of iterations to leave out at the start; see
             [`warm_up`][sdc_ext.evaluation.warm_up].
     """
     title = f"GraDN over the distillation{_after(skip)}"
@@ -148,7 +154,7 @@ def _after(skip: int) -> str:
 
 
 def accuracy_table(comparison: Comparison) -> Table:
-    """Test accuracy by lam, over seeds, in percent."""
+    """Returns a table of test accuracies by lam, in percent: mean and deviation over seeds."""
     table = make_table("test accuracy", "lam", "mean %", "std", "seeds")
     for lam in comparison.lams:
         values = [100 * a for a in comparison.accuracies(lam)]
@@ -158,9 +164,9 @@ def accuracy_table(comparison: Comparison) -> Table:
 
 
 def gain_table(comparison: Comparison) -> Table:
-    """What each lam gains over the first, in points, seed by seed."""
+    """Returns a table of the gains over the first lam in points, paired by seed."""
     title = f"points gained over lam {comparison.lams[0]:g}, paired by seed"
-    needed_for = f"n to see {100 * GAIN:g}"
+    needed_for = f"n to detect {100 * GAIN:g}"
     columns = ("lam", "gain", "95 %, t", "95 %, bootstrap", "+/-", "p, sign")
     table = make_table(title, *columns, needed_for)
     for lam in comparison.lams[1:]:
@@ -179,9 +185,11 @@ def gain_table(comparison: Comparison) -> Table:
 
 
 def difficulty_table(found: Mapping[tuple[str, int], Difficulty]) -> Table:
-    """Means over samples, and Spearman's correlations over them, by samples and epoch."""
+    """Returns a table of mean difficulties and rank correlations, by samples and epoch."""
     columns = ("samples", "n", "epoch", "wrong %", "GraDN", "loss", "rho GraDN", "rho loss")
-    table = make_table("difficulty; rho: rank correlation with the share that is wrong", *columns)
+    table = make_table(
+        "difficulty; rho: rank correlation with the share of wrong networks", *columns
+    )
     for (name, epoch), d in found.items():
         wrong, gradn, loss = (float(s.mean()) for s in (d.misclassified, d.gradn, d.loss))
         means = f"{100 * wrong:.2f}", f"{gradn:.4g}", f"{loss:.4g}"
@@ -191,7 +199,12 @@ def difficulty_table(found: Mapping[tuple[str, int], Difficulty]) -> Table:
 
 
 def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> Table:
-    """The trials of a search and the run without correction; accuracies on held-out images."""
+    """Returns a table of a search's trials and of the run without correction.
+
+    Args:
+        rows: The trials, the best first.
+        baseline: The accuracy without correction in [0, 1], if it is known.
+    """
     table = make_table(
         "accuracy on held-out training images", "schedule", "%", "iterations", "state"
     )
@@ -208,12 +221,13 @@ def summary(
     selects: Selects,
     history: Mapping[str, Sequence[float]] | None = None,
 ) -> Table:
-    """What is known of a set: origin, size, the last and best accuracies, the drift of GraDN.
+    """Returns a table of what is known about a set: origin, size, accuracies, drift of GraDN.
 
     Args:
-        synthetic: the set.
-        selects: which evaluation counts for its method.
-        history: what its run recorded, with a column ``difficulty``, if a run made it.
+        synthetic: The set.
+        selects: The evaluation that counts for its method.
+        history: The columns that its run logged, with ``difficulty`` among them; None for a set
+            not made by a run.
     """
     info = synthetic.info
     table = make_table(f"{info.method} on {info.dataset}", "what", "value")
@@ -228,7 +242,7 @@ def summary(
         for name in get_args(Selects):
             e = counted(info.accuracies, name)
             mark = " (counts)" if name == selects else ""
-            of = " of their moving average" if e.get("of") == "ema" else ""
+            of = " for the moving average" if e.get("of") == "ema" else ""
             value = f"{100 * e['mean']:.2f} ± {100 * e['std']:.2f} %"
             table.add_row(
                 f"accuracy, {name}{mark}",
@@ -240,11 +254,12 @@ def summary(
         table.add_row(f"GraDN, first and last tenth{_after(skip)}", str(drift))
     if history and "easy_share" in history:
         share = 100 * statistics.fmean(history["easy_share"])
-        table.add_row("real images matched, as easy", f"{share:.2g} % of each batch")
+        table.add_row("easy real images matched", f"{share:.2g} % of each batch")
     return table
 
 
 def make_table(title: str, *columns: str) -> Table:
+    """Returns an empty table with a title and the headings of its columns."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column)

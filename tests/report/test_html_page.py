@@ -75,7 +75,7 @@ def test_page_holds_everything_itself(tmp_path: Path, runs: Path) -> None:
 
 def test_page_says_what_the_runs_say(tmp_path: Path, runs: Path) -> None:
     text, page = report(tmp_path / "report.html", runs)
-    assert "<title>dsa on digits, 3 images a class</title>" in text
+    assert "<title>dsa on digits, 3 images per class</title>" in text
     for cell in ("lam-0/seed-0", "lam-0.5/seed-1", "lam 0.5", "mlp", "p, sign test", "seed"):
         assert cell in page.cells
     assert page.tags.count("svg") == 3  # accuracy, GraDN, matching loss
@@ -83,7 +83,7 @@ def test_page_says_what_the_runs_say(tmp_path: Path, runs: Path) -> None:
         assert title in text
     assert re.search(r"first to the last tenth.*with lam 0; .* with lam 0\.5", text)
     assert page.tags.count("img") == 2  # a picture a correction
-    assert "2 more sets are not shown" in text
+    assert "Not shown: 2 more" in text
 
 
 def test_corrections_are_told_apart_by_their_values(
