@@ -1,4 +1,7 @@
-"""What a person does with the library, a file for each verb; the commands call them."""
+"""The verbs of the library, one module each: distil, compare, tune, evaluate, score, and so on.
+
+Each command of the command line calls the verb of the same purpose.
+"""
 
 from sdc_ext.verbs.comparison import Compared as Compared
 from sdc_ext.verbs.comparison import compare as compare

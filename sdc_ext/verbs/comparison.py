@@ -1,4 +1,4 @@
-"""Comparing strengths of the correction by paired runs."""
+"""The verb that compares strengths of the correction by paired runs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from sdc_ext.verbs.session import (
 
 @dataclass(frozen=True)
 class Compared(Shown):
-    """What paired runs with several lam came to.
+    """The result of paired runs with several lam; it prints as tables.
 
     Attributes:
-        comparison: Every run's accuracies, the gains and their intervals.
+        comparison: The accuracies of all runs, the gains and their intervals.
         out: The folder with the runs, ``cells.csv``, ``comparison.json`` and the pictures.
-        warm_up: The iterations at the start that GraDN's drift leaves out; see
+        warm_up: The number of iterations at the start that the drift of GraDN leaves out; see
             [`warm_up`][sdc_ext.evaluation.warm_up].
     """
 
@@ -48,6 +48,7 @@ class Compared(Shown):
     warm_up: int = 0
 
     def tables(self) -> Sequence[RenderableType]:
+        """Returns the tables of GraDN's drift, of accuracies and of gains."""
         return (
             tracking_table(self.histories(), self.warm_up),
             accuracy_table(self.comparison),
@@ -55,14 +56,14 @@ class Compared(Shown):
         )
 
     def histories(self) -> dict[float, list[dict[str, list[float]]]]:
-        """What each run logged, by lam."""
+        """Returns the columns that each run logged, by lam, one run per seed."""
         return {
             lam: [read_history(_folder(self.out, lam, cell.seed)) for cell in cells]
             for lam, cells in ((lam, self.comparison.of_lam(lam)) for lam in self.comparison.lams)
         }
 
     def draw(self, path: str | Path) -> None:
-        """Draws the accuracies by lam, and the gains with their 95 % intervals."""
+        """Draws the accuracies by lam, and the gains with their 95 % intervals, into a file."""
         write_whole(Path(path), lambda file: draw_differences(self.comparison, file))
 
     def save(self) -> None:
@@ -88,34 +89,36 @@ def compare(
     progress: bool = True,
     **settings: Any,
 ) -> Compared:
-    """Distils with several lam under the same seeds, and tells signal from noise.
+    """Distils with several lam under the same seeds, and separates signal from noise.
 
-    Runs that ``out`` holds already are kept, so that the same call goes on after a stop.
+    Runs that ``out`` already holds are kept, so the same call continues a stopped comparison.
 
     Args:
-        method: See [`distill`][sdc_ext.distill]; likewise the arguments that are not named here.
-        data: What to distil.
-        lams: The weights of the correction; the first is what the others are compared to.
-        seeds: The number of runs of each.
+        method: The method's name; see [`distill`][sdc_ext.distill].
+        data: The data to distil; see [`distill`][sdc_ext.distill].
+        lams: The weights of the correction; all others are compared with the first.
+        seeds: The number of runs per lam, at least 2.
         ipc: The number of images per class.
         out: The folder of the runs; by default ``runs/compare-METHOD-DATA-ipcN``.
         experts: A folder of expert trajectories, which all runs share.
-        compile: Compile the networks.
-        accelerator: Where to run.
+        compile: Compile the networks, which needs a C++ compiler.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Print a line for every run.
-        **settings: Settings that all runs share.
+        **settings: Settings that all runs share; see [`distill`][sdc_ext.distill].
 
     Returns:
         The paired differences, which print as tables.
 
     Raises:
-        InputError: For fewer than 2 seeds or 2 different lam, and as [`distill`][sdc_ext.distill].
+        InputError: If there are fewer than 2 seeds or 2 different lam, and in all cases in which
+            [`distill`][sdc_ext.distill] raises it.
+        DivergenceError: If the loss of a run is not finite.
     """
     refuse(settings, "compare", lam="pass lams", lam_ramp="pass lams", seed="pass seeds")
     if seeds < 2 or len(set(lams)) != len(lams) or len(lams) < 2:
         raise InputError(
-            f"a comparison needs at least 2 seeds and 2 different lam, got {seeds} and "
-            f"{' '.join(f'{lam:g}' for lam in lams)}"
+            f"a comparison needs at least 2 seeds and 2 different lam, got {seeds} seeds and lam "
+            f"{', '.join(f'{lam:g}' for lam in lams) or 'none'}"
         )
     chosen = get_method(method)
     accelerator = accelerator or make_accelerator()

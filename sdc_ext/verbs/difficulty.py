@@ -1,4 +1,4 @@
-"""How hard real and distilled samples are for networks (the SDC paper, Figure 3)."""
+"""The verb that measures how hard real and distilled samples are (SDC paper, Figure 3)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from sdc_ext.verbs.session import make_accelerator, make_console, make_probe, op
 
 @dataclass(frozen=True)
 class MeasuredDifficulty(Shown):
-    """How hard samples are for an ensemble of networks that were trained on the real images.
+    """The difficulty of samples for networks trained on real images; it prints as a table.
 
     Attributes:
-        difficulty: By the name of the samples and the epoch after which they were scored.
-        labels: The labels of the samples by name, (N,) int64 or (N, classes) probabilities.
-        network: What was trained.
-        num_networks: The number of networks.
+        difficulty: The difficulty by the name of the samples and the epoch of scoring.
+        labels: The labels by the name of the samples, (N,) int64 or probabilities (N, classes).
+        network: The architecture of the networks.
+        num_networks: The number of networks in the ensemble.
         dataset: The name of the real data.
     """
 
@@ -45,11 +45,12 @@ class MeasuredDifficulty(Shown):
     dataset: str
 
     def tables(self) -> Sequence[RenderableType]:
+        """Returns the table of mean difficulties, and a sentence on the ensemble."""
         trained = f"{self.num_networks} {self.network}, on the training images of {self.dataset}"
         return difficulty_table(self.difficulty), trained
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per sample and epoch."""
+        """Returns one row per sample and epoch."""
         return [
             {
                 "samples": name,
@@ -65,13 +66,13 @@ class MeasuredDifficulty(Shown):
         ]
 
     def draw(self, path: str | Path) -> None:
-        """Draws GraDN and the loss beside misclassification after the last epoch."""
+        """Draws GraDN and the loss over misclassification, after the last epoch, into a file."""
         last = max(epoch for _, epoch in self.difficulty)
         of_last = {name: d for (name, epoch), d in self.difficulty.items() if epoch == last}
         write_whole(Path(path), lambda file: draw_difficulty(of_last, file))
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``difficulty.csv`` and ``difficulty.png``."""
+        """Writes ``difficulty.csv`` and ``difficulty.png`` to a folder."""
         out = Path(folder)
         write_table(self.rows(), out / "difficulty.csv")
         self.draw(out / "difficulty.png")
@@ -90,31 +91,32 @@ def difficulty_of(
     progress: bool = True,
     **probe: Any,
 ) -> MeasuredDifficulty:
-    """Scores real images, and distilled sets beside them, by networks trained on real images.
+    """Measures how hard real and distilled samples are for networks trained on real images.
 
     Args:
-        sets: Distilled sets, all of the same data; see ``evaluate_set``. There need
-            not be any.
-        data: The real data, as [`distill`][sdc_ext.distill] takes them; by default the digits.
-        split: The real images that are scored, ``"test"`` or ``"train"``.
-        per_class: The number of real images of each class, at most.
-        num_networks: The number of networks in the ensemble; the paper has 20.
-        epochs: The epochs after which samples are scored; by default the last.
+        sets: Any number of distilled sets of the same data, possibly none; see
+            [`evaluate_set`][sdc_ext.evaluate_set].
+        data: The real data, as [`distill`][sdc_ext.distill] takes them; by default those of the
+            sets, or the bundled digits.
+        split: The real images to score, ``"test"`` or ``"train"``.
+        per_class: The largest number of real images per class.
+        num_networks: The number of networks in the ensemble; the paper uses 20.
+        epochs: The epochs after which samples are scored; by default the last one.
         seed: Seeds the networks and the choice of real images.
-        accelerator: Where to run; by default on what the machine has.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar.
         **probe: Settings of the networks' training, e.g. ``train_epochs=20``; see
-            [`Probe`][sdc_ext.training.Probe]. The network is by default what the first set was
-            evaluated with.
+            [`Probe`][sdc_ext.training.Probe]. By default the networks have the architecture that
+            the first set was evaluated with.
 
     Returns:
-        Misclassification, GraDN and loss of every sample, which print as a table of means.
+        The misclassification, GraDN and loss of every sample, which print as a table of means.
 
     Raises:
-        InputError: If a set cannot be read or is of other data than the first, a number is not
-            above 0, or an epoch is none of the training's.
+        InputError: If a set cannot be read or belongs to other data than the first, a number is
+            not above 0, or an epoch is outside of the training.
 
-    Reference: the SDC paper, Definitions 1 and 2.
+    Reference: SDC paper, Definitions 1 and 2.
     """
     check_positive_values(per_class=per_class, num_networks=num_networks)
     accelerator = accelerator or make_accelerator()
@@ -141,7 +143,7 @@ def difficulty_of(
 def _of_one_data(
     sets: Sets, data: Any, accelerator: Accelerator
 ) -> tuple[list[OpenedSet], RealData]:
-    """The sets and the real data, normalised as all of the sets are."""
+    """Returns the sets and their real data, normalised as all of the sets are."""
     real = None if data is None else open_data(data, accelerator)
     opened = open_sets(sets, real, accelerator) if sets else []
     if not opened:
@@ -149,12 +151,15 @@ def _of_one_data(
     first = opened[0]
     for one in opened:
         if one.data.identity != first.data.identity:
-            raise InputError(f"{one.name} belongs to other data than {first.name}: score it alone")
+            raise InputError(
+                f"{one.name} and {first.name} belong to different data: score them in separate "
+                "calls"
+            )
     return opened, first.data
 
 
 def _probe(opened: Sequence[OpenedSet], data: RealData, settings: Mapping[str, Any]) -> Probe:
-    """How networks are trained, which are those of the first set or of the data's recipes."""
+    """Returns the training of the networks; their default suits the first set or the data."""
     if opened:
         network = opened[0].synthetic.info.eval_network
     else:

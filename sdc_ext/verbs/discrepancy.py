@@ -1,4 +1,4 @@
-"""How far distilled sets are from the real data, beside random real images."""
+"""The verb that measures how far distilled sets are from the real data."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console, ma
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured of every set, checked before anything is trained.
+    """The choice of what to measure, checked before anything is trained.
 
     Attributes:
         measures: The names of discrepancies; see
             [`choose_discrepancies`][sdc_ext.evaluation.choose_discrepancies].
-        spaces: Where points are compared: ``"pixels"``, and the features of ``"random"`` and
-            ``"trained"`` networks.
-        draws: The number of random sets, at least 2.
-        max_real: The number of real images to compare with at most, of a class and of all.
+        spaces: The spaces in which images are compared: ``"pixels"``, and the features of
+            ``"random"`` and ``"trained"`` networks.
+        draws: The number of random sets to compare with, at least 2.
+        max_real: The largest number of real images in a reference, per class and for all classes
+            together.
         seed: Seeds the networks, the draws and the choice of real images.
 
     Raises:
@@ -63,12 +64,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class MeasuredDiscrepancy(Shown):
-    """Discrepancies of sets to the real data, and of random real images.
+    """The discrepancies of sets and of random real images; they print as a table of ratios.
 
     Attributes:
-        closeness: For each set by name, a value for every space, measure and class.
-        measurement: What was measured.
-        network: What features were taken from.
+        closeness: By the name of the set, one value per space, measure and class.
+        measurement: The choice of what was measured.
+        network: The architecture whose features were compared.
     """
 
     closeness: Mapping[str, Sequence[Closeness]]
@@ -76,14 +77,15 @@ class MeasuredDiscrepancy(Shown):
     network: str
 
     def tables(self) -> Sequence[RenderableType]:
+        """Returns the table of ratios, and a sentence on how they were measured."""
         how = self.measurement
         return closeness_table(self.closeness), (
-            f"{how.draws} draws of random images; compared with training images, at most "
-            f"{how.max_real} at random; networks: {self.network}"
+            f"{how.draws} draws of random images; reference: training images, at most "
+            f"{how.max_real} drawn at random; networks: {self.network}"
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per set, space, measure and class."""
+        """Returns one row per set, space, measure and class."""
         return [
             {
                 "set": name,
@@ -109,7 +111,7 @@ class MeasuredDiscrepancy(Shown):
         write_whole(Path(path), lambda file: draw_closeness(self.closeness, file))
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``discrepancies.csv`` and ``discrepancies.png``."""
+        """Writes ``discrepancies.csv`` and ``discrepancies.png`` to a folder."""
         out = Path(folder)
         write_table(self.rows(), out / "discrepancies.csv")
         self.draw(out / "discrepancies.png")
@@ -125,25 +127,28 @@ def discrepancy_of(
     progress: bool = True,
     **probe: Any,
 ) -> MeasuredDiscrepancy:
-    """Measures how far sets are from the real data, beside random real images of the same size.
+    """Measures how far sets are from the real data, relative to equally many random real images.
 
     Args:
         sets: One distilled set or several; see [`evaluate_set`][sdc_ext.evaluate_set].
         data: The real data; see [`evaluate_set`][sdc_ext.evaluate_set].
-        measurement: What is measured; by default all that needs no further package.
-        out: A folder for the table and the chart, which are written anew after every set.
-        accelerator: Where to run; by default on what the machine has.
+        measurement: The choice of measures and spaces; by default all that need no extra package.
+        out: A folder for the table and the chart, which are rewritten after every set; by default
+            nothing is written.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar.
         **probe: Settings of the networks whose features are compared, e.g. ``train_epochs=20``;
-            see [`Probe`][sdc_ext.training.Probe]. The network is by default what the first set was
-            evaluated with.
+            see [`Probe`][sdc_ext.training.Probe]. By default they have the architecture that the
+            first set was evaluated with.
 
     Returns:
-        The discrepancies, which print as a table of ratios to random images.
+        The discrepancies, which print as a table of ratios to random real images.
 
     Raises:
-        InputError: If a set cannot be read or does not fit the data, or the network does not fit
-            the images.
+        InputError: If a set cannot be read or does not fit the data, the network does not fit the
+            images, or ``out`` exists.
+
+    Reference: Selvan and Chen, "A Discrepancy-Based Perspective on Dataset Condensation" (2025).
     """
     check_free(out)
     accelerator = accelerator or make_accelerator()
@@ -159,10 +164,10 @@ def discrepancy_of(
 
 
 def common_probe(opened: Sequence[OpenedSet], settings: Mapping[str, Any]) -> Probe:
-    """One network for all sets, or their values could not be compared.
+    """Returns one probe for all sets, without which their values could not be compared.
 
     Raises:
-        InputError: If it does not fit the images of a set.
+        InputError: If the network does not fit the images of a set.
     """
     network = opened[0].synthetic.info.eval_network
     probe = make_probe(network, settings)
@@ -180,7 +185,7 @@ def measure_sets(
     accelerator: Accelerator,
     console: Console,
 ) -> MeasuredDiscrepancy:
-    """What [`discrepancy_of`][sdc_ext.discrepancy_of] does once everything is checked."""
+    """Carries out [`discrepancy_of`][sdc_ext.discrepancy_of] once everything is checked."""
     by_data = {one.data.identity: one.data for one in opened}
     epochs = probe.train_epochs * len(by_data) if "trained" in how.spaces else 0
     steps = sum(1 + len(one.data.classes) for one in opened)
@@ -207,5 +212,5 @@ def measure_sets(
                 on_group=lambda: bar.advance(task),
             )
             if out is not None and accelerator.is_main_process:
-                measured.save(out)  # hours of work are not lost to an interruption
+                measured.save(out)  # after every set, so that interruptions cost little
     return measured

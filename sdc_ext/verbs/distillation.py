@@ -1,4 +1,4 @@
-"""Distilling a data set into few images."""
+"""The verb that distils a data set into a few images per class."""
 
 from __future__ import annotations
 
@@ -49,30 +49,31 @@ def distill(
             [`load_data`][sdc_ext.data.load_data] takes: a name, a folder, a data set of torch or of
             Hugging Face, or tensors.
         ipc: The number of images per class.
-        lam: The weight of the correction, or the ramp of adaptive SDC; 0 switches it off. The
-            default is the paper's for this method, data set and ipc, where it has one.
+        lam: The weight of the correction, at least 0, or the ramp of adaptive SDC; 0 switches the
+            correction off. The default is the value in the paper's tables for this method, data
+            set and ipc, and 0.002 if they have none.
         out: The folder for the set; by default ``runs/METHOD-DATA-ipcN``.
-        seed: Seeds everything; the same seed gives the same bits on one machine's CPU.
+        seed: Seeds everything; the same seed gives the same bits on the CPU of one machine.
         experts: A folder of expert trajectories, for the methods that match trajectories. By
-            default they lie in ``experts/``, and a few are trained there if there are none.
+            default they are looked up in ``experts/``, and a few are trained there if none exist.
         resume: Continue the run in ``out``, if there is one.
         compile: Compile the networks, which needs a C++ compiler.
-        accelerator: Where to run; by default on what the machine has.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Print the settings and a progress bar.
-        callbacks: What to call after steps, evaluations and saves.
+        callbacks: Callbacks to call after steps, evaluations and saves.
         **settings: Any setting of the method by its name, e.g. ``iterations=200``. ``network``
-            and ``eval_network`` take a name or a function that makes a network; see
+            and ``eval_network`` take a name or a function that returns a network; see
             [`register_network`][sdc_ext.networks.register_network].
 
     Returns:
-        The distilled set, which also lies in ``out`` with a picture and its history.
+        The distilled set. It is also written to ``out``, with a picture and its history.
 
     Raises:
-        InputError: For an unknown method or setting, data that do not fit, or a folder that is
-            taken.
+        InputError: If a method or setting is unknown, the data do not fit, or ``out`` exists
+            and does not hold this run to resume.
         DivergenceError: If a loss is not finite; the last good set is in ``out``.
 
-    Reference: the SDC paper, Eq. 11 and 12.
+    Reference: SDC paper, Eq. 11 and 12.
     """
     chosen = get_method(method)
     accelerator = accelerator or make_accelerator()

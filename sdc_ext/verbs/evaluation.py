@@ -1,4 +1,4 @@
-"""Evaluating distilled sets: networks are trained on them and tested on real images."""
+"""The verb that evaluates sets: it trains networks on them and tests these on real images."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console, ne
 
 @dataclass(frozen=True)
 class Evaluated(Shown):
-    """Test accuracies of sets on networks.
+    """The test accuracies of sets on several networks; they print as a table.
 
     Attributes:
-        results: One for each set and network, with the accuracy of every network that was trained.
+        results: One result per set and network, with the accuracy of every trained network.
     """
 
     results: Results
 
     def tables(self) -> Sequence[RenderableType]:
+        """Returns the table of mean accuracies by set and network."""
         return (cross_table(self.results),)
 
     def draw(self, path: str | Path) -> None:
-        """Draws the accuracies with their standard deviations."""
+        """Draws the accuracies with their standard deviations into a file."""
         write_whole(Path(path), lambda file: draw_accuracies(self.results, file))
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``accuracies.csv``, ``accuracies.json`` and ``accuracies.png``."""
+        """Writes ``accuracies.csv``, ``accuracies.json`` and ``accuracies.png`` to a folder."""
         out = Path(folder)
         text = json.dumps(self.results.summary(), indent=1)
         write_table(self.results.rows(), out / "accuracies.csv")
@@ -66,29 +67,30 @@ def evaluate_set(
     """Trains fresh networks on a distilled set, or on several, and tests them on real images.
 
     Args:
-        sets: A [`SyntheticSet`][sdc_ext.sets.SyntheticSet], the path of one in any known format, or
-            several of them, as a list or by name.
+        sets: A [`SyntheticSet`][sdc_ext.sets.SyntheticSet], the path of one in any known format,
+            or several of them as a list or by name.
         data: The real data, as [`distill`][sdc_ext.distill] takes them; not needed for sets of the
             bundled digits.
-        networks: What is trained: our names or timm's, or functions that make a network; by
-            default what each set was evaluated with.
-        num_eval: The number of networks of each kind and set.
-        epochs: Epochs of training; by default the set's own.
-        lr: Learning rate; by default the set's own.
-        real_epochs: Also train on all real images, for this many epochs.
-        seed: Seeds the networks; under one seed, sets are compared on the same networks.
-        out: A folder for the table and the chart, which are written anew after every set and
-            network.
+        networks: The networks to train: names of the library or of timm, or functions that return
+            a network; by default the network that each set was evaluated with.
+        num_eval: The number of networks to train per set and architecture.
+        epochs: The number of training epochs; by default that of the set's own recipe.
+        lr: The learning rate; by default that of the set's own recipe.
+        real_epochs: The number of epochs for which networks are also trained on all real images;
+            by default they are not.
+        seed: Seeds the networks; under one seed, sets are compared on the same initialisations.
+        out: A folder for the tables and the chart, which are rewritten after every set and
+            network; by default nothing is written.
         compile: Compile training and testing, which needs a C++ compiler.
-        accelerator: Where to run; by default on what the machine has.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar.
 
     Returns:
-        The accuracies, which print as a table.
+        The accuracies in [0, 1], which print as a table in percent.
 
     Raises:
-        InputError: If a set cannot be read, does not fit the data, or a network does not fit the
-            images.
+        InputError: If a set cannot be read or does not fit the data, a network does not fit the
+            images, or ``out`` exists.
     """
     check_free(out)
     accelerator = accelerator or make_accelerator()
@@ -120,11 +122,11 @@ def run_jobs(
     accelerator: Accelerator,
     console: Console,
 ) -> Evaluated:
-    """What [`evaluate_set`][sdc_ext.evaluate_set] does once its jobs are known and checked."""
+    """Carries out [`evaluate_set`][sdc_ext.evaluate_set] once its jobs are known and checked."""
 
     def save(results: Results) -> None:
         if out is not None and accelerator.is_main_process:
-            Evaluated(results).save(out)  # hours of work are not lost to an interruption
+            Evaluated(results).save(out)  # after every job, so that interruptions cost little
 
     with Progress(console=console, disable=console.quiet) as bar:
         task = bar.add_task("", total=len(jobs) * num_eval)

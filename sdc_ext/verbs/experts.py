@@ -1,4 +1,4 @@
-"""Training the experts that trajectory matching matches."""
+"""The verb that trains expert trajectories for trajectory matching."""
 
 from __future__ import annotations
 
@@ -43,26 +43,32 @@ def train_experts(
 ) -> ExpertStore:
     """Trains networks on the real data, and stores their parameters after every epoch.
 
-    Experts that are there already are kept, so that the same call goes on after a stop.
+    Experts that the folder already holds are kept, so the same call continues a stopped training.
 
     Args:
-        method: Whose experts: ``"mtt"``, ``"ftd"``, ``"tesla"`` or ``"datm"``.
+        method: The method that will match the experts: ``"mtt"``, ``"ftd"``, ``"tesla"`` or
+            ``"datm"``.
         data: The real data, as [`distill`][sdc_ext.distill] takes them.
-        num_experts: The number of experts that the store is to hold.
-        ipc: The images per class of their distillation, by which recipes differ.
-        network: The network; by default the method's for these data.
-        zca: Whether the images are ZCA-whitened; by default as the method's distillation does.
+        num_experts: The number of experts in the complete store.
+        ipc: The number of images per class of the later distillation; recipes depend on it.
+        network: The architecture, as a name or a function; by default the method's choice for
+            these data.
+        zca: Whether to ZCA-whiten the images; by default as in the method's distillation.
         out: The folder of the store; by default the one in which ``distill`` looks.
-        export: A folder for the originals' ``replay_buffer_*.pt``.
-        seed: Seeds all of them; expert k is the same whichever process trains it.
-        accelerator: Where to run; by default on what the machine has.
-        progress: Show a progress bar, and at the end how well the experts do.
+        export: A folder to which the experts are also written as ``replay_buffer_*.pt``, the
+            format of the original repositories.
+        seed: Seeds all experts; expert k does not depend on the process that trains it.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
+        progress: Show a progress bar and, at the end, the accuracy of the experts.
         **recipe: Settings of the training, e.g. ``train_epochs=50``; see
             [`ExpertRecipe`][sdc_ext.experts.ExpertRecipe].
 
+    Returns:
+        The store with all experts.
+
     Raises:
-        InputError: If the method matches no experts, the folder holds experts that were made for
-            something else, or ``export`` holds files of the originals already.
+        InputError: If the method matches no experts, the folder holds experts for another data
+            set, network or recipe, or ``export`` already holds replay buffers.
     """
     chosen = get_method(method)
     if chosen.experts is None:

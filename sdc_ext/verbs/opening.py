@@ -1,4 +1,4 @@
-"""Distilled sets as people have them, each with the real data that it is tested on."""
+"""Opening distilled sets in all the forms that verbs accept, together with their real data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from sdc_ext.verbs.session import open_data
 
 
 class OpenedSet(NamedTuple):
-    """A distilled set with its name and the real data, normalised as it is."""
+    """A distilled set with its real data.
+
+    Attributes:
+        name: The name of the set in tables and figures.
+        synthetic: The set.
+        data: The real data, normalised as the set is.
+    """
 
     name: str
     synthetic: SyntheticSet
@@ -32,13 +38,14 @@ def open_sets(sets: Sets, data: Any, accelerator: Accelerator) -> list[OpenedSet
     """Opens one set or several.
 
     Args:
-        sets: A set, the path of one, or several, as a list or by name.
-        data: The real data, as [`distill`][sdc_ext.distill] takes them; None if the name of each
-            set's data is enough to load them.
-        accelerator: Where the data are loaded.
+        sets: A set, the path of a set, or several of them as a list or by name.
+        data: The real data, as [`distill`][sdc_ext.distill] takes them; None loads the data of
+            each set by their name.
+        accelerator: The processes, one of which per machine downloads the data.
 
     Raises:
-        InputError: If a set cannot be read, or its real data are needed and not given.
+        InputError: If there is no set, a set cannot be read, or its data are not given and their
+            name is not enough to load them.
     """
     real = None if data is None else open_data(data, accelerator)
     by_name = functools.cache(lambda dataset: open_data(dataset, accelerator))
@@ -54,7 +61,7 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
         return
     several = [sets] if isinstance(sets, SyntheticSet | OpenedSet | str | Path) else list(sets)
     if not several:
-        raise InputError("there are no sets: pass a distilled set, the path of one, or several")
+        raise InputError("got no sets: pass a distilled set, the path of one, or several of either")
     paths = [Path(one) for one in several if isinstance(one, str | Path)]
     names = iter(short_names(paths) if paths else ())
     for k, one in enumerate(several):
@@ -78,7 +85,7 @@ def _open(
             real = by_name(dataset)
         except InputError as error:
             raise InputError(
-                f"{name} was made from {dataset}, which its name alone does not load ({error}): "
-                f"pass the real data, e.g. data=sdc_ext.load_data({dataset!r}, FOLDER)"
+                f"{name} was made from {dataset}, whose name alone is not enough to load it "
+                f"({error}): pass the real data, e.g. data=sdc_ext.load_data({dataset!r}, FOLDER)"
             ) from None
     return OpenedSet(name, synthetic, synthetic.adopt(real))

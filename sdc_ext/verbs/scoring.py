@@ -1,4 +1,4 @@
-"""Scoring a distilled set: what its images are worth beside its labels and beside chance."""
+"""The verb that scores a distilled set: the worth of its images without soft labels and chance."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _TRAINED_ON = {
 
 @dataclass(frozen=True)
 class ScoredSet(Shown):
-    """The scores of a set and how they were measured.
+    """The scores of a set and how they were measured; they print as tables.
 
     Attributes:
-        scored: Scores and accuracies.
-        name: What the set is called.
+        scored: The scores and the accuracies behind them.
+        name: The name of the set.
         dataset: The name of the real data.
-        network: What was trained.
-        seed: Seeds all of it.
-        full_epochs: Epochs of training on all real images.
+        network: The architecture of the trained networks.
+        seed: The seed of the networks and of the random images.
+        full_epochs: The number of epochs on all real images.
     """
 
     scored: Scored
@@ -47,12 +47,13 @@ class ScoredSet(Shown):
     full_epochs: int
 
     def tables(self) -> Sequence[RenderableType]:
+        """Returns the table of accuracies and the table of scores."""
         named = {_TRAINED_ON[name]: e for name, e in self.scored.accuracies.items()}
         title = f"{self.network} on {self.dataset}"
         return evaluation_table(title, named), score_table(self.scored.scores)
 
     def save(self, path: str | Path) -> None:
-        """Writes everything as JSON."""
+        """Writes scores, accuracies and settings to a JSON file."""
         scored = self.scored
         content = {
             "set": self.name,
@@ -78,17 +79,18 @@ def score_set(
     accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> ScoredSet:
-    """Scores a set by networks that are trained on it, on random real images and on all of them.
+    """Scores a set by networks trained on it, on random real images and on all real images.
 
     Args:
         synthetic: A [`SyntheticSet`][sdc_ext.sets.SyntheticSet], or the path of one.
         data: The real data; see [`evaluate_set`][sdc_ext.evaluate_set].
-        network: What is trained; by default what the set was evaluated with.
-        num_eval: The number of networks for each.
-        full_epochs: Epochs of training on all real images.
+        network: The architecture, as a name or a function; by default the one that the set was
+            evaluated with.
+        num_eval: The number of networks to train on each training set.
+        full_epochs: The number of epochs on all real images.
         seed: Seeds the networks and the choice of random images.
-        accelerator: Where to run; by default on what the machine has.
-        progress: Say what is being trained.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
+        progress: Show what is being trained.
 
     Returns:
         Hard-label recovery, improvement over random and the label-robust score, which print as
@@ -96,6 +98,8 @@ def score_set(
 
     Raises:
         InputError: If the set cannot be read or does not fit the data, or a number is not above 0.
+
+    Reference: DD-Ranking (Li et al., 2025).
     """
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)

@@ -1,4 +1,4 @@
-"""Choosing real images: what distillation has to beat."""
+"""The verb that chooses real images as a baseline for distillation."""
 
 from __future__ import annotations
 
@@ -36,25 +36,29 @@ def select_set(
     progress: bool = True,
     **probe: Any,
 ) -> SyntheticSet:
-    """Chooses real images as if they were a distilled set.
+    """Chooses real images and returns them in the form of a distilled set.
 
     Args:
         baseline: ``"random"``, ``"herding"``, ``"k-center"`` or ``"forgetting"``.
         data: The real data, as [`distill`][sdc_ext.distill] takes them.
         ipc: The number of images per class.
-        like: The method as whose sets the images are normalised and evaluated.
-        out: A folder for the set; left out, it is only returned.
-        seed: Seeds the choice, and the network whose features or mistakes it goes by.
-        accelerator: Where to run; by default on what the machine has.
+        like: The method with whose sets the result will be compared; the images are normalised
+            and evaluated as for this method.
+        out: A folder for the set; by default the set is only returned.
+        seed: Seeds the choice, and the network whose features or mistakes rank the images.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar.
-        **probe: Settings of that network's training, e.g. ``train_epochs=20``; see
+        **probe: Settings of the training of that network, e.g. ``train_epochs=20``; see
             [`Probe`][sdc_ext.training.Probe].
 
     Returns:
         The set, with the baseline as its method.
 
     Raises:
-        InputError: For an unknown baseline or setting, or a class with fewer images than ``ipc``.
+        InputError: If the baseline or a setting is unknown, a class has fewer images than
+            ``ipc``, or ``out`` exists.
+
+    Reference: SDC paper, Tables 1 and 2.
     """
     check_choice("baseline", baseline, BASELINES)
     check_free(out)
@@ -68,7 +72,7 @@ def select_set(
     console.print(loaded.describe())
     with Progress(console=console, disable=console.quiet) as bar:
         epochs = 0 if baseline == "random" else looks_through.train_epochs
-        task = bar.add_task("looking at the real images", total=epochs)
+        task = bar.add_task("ranking the real images", total=epochs)
         synthetic = selected_set(
             baseline,
             loaded,

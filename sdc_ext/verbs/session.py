@@ -1,4 +1,4 @@
-"""What the verbs share: where they run, and where they report."""
+"""Helpers that the verbs share: accelerator, console, data, settings."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ from sdc_ext.training.probe import Probe
 def make_accelerator(
     mixed_precision: str = "no", tracker: str | None = None, out: Path = Path()
 ) -> Accelerator:
-    """An Accelerator that also works in several processes on CPUs.
+    """Returns an Accelerator that also works with several processes on CPUs.
 
     Args:
         mixed_precision: ``"no"`` or ``"bf16"``.
-        tracker: A tracker of Accelerate, e.g. ``"tensorboard"``, that writes to ``out/logs``.
+        tracker: The name of a tracker of Accelerate, e.g. ``"tensorboard"``, which writes to
+            ``out/logs``.
         out: The folder of the run.
 
     Raises:
-        InputError: If the tracker is not installed, or the precision cannot be had here.
+        InputError: If the tracker is not installed, or the device does not support the precision.
     """
     if tracker is not None:
         installed = [t.value for t in get_available_trackers()]
         if tracker not in installed:
             names = ", ".join(installed) or "none"
             raise InputError(
-                f"tracker {tracker!r} is not installed (there is {names}): pip install it first"
+                f"tracker {tracker!r} is not installed (installed: {names}): pip install it first"
             )
     try:
         return Accelerator(
-            # Or several processes on a machine without an accelerator would not find each other.
+            # Without this, processes on a machine without an accelerator do not find each other.
             cpu=not torch.accelerator.is_available(),
             mixed_precision=mixed_precision,
             log_with=tracker,
             project_dir=out / "logs",
-            # Processes wait for each other's experts and evaluations.
+            # Processes may wait for hours for each other's experts and evaluations.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
         )
     except ValueError as error:
@@ -59,13 +60,23 @@ def make_accelerator(
 
 
 def make_console(accelerator: Accelerator, progress: bool = True) -> Console:
-    """A console that speaks on the main process alone, and only if there is to be progress."""
+    """Returns a console that prints in the main process only, and only if progress is wanted."""
     quiet = not (progress and accelerator.is_main_process)
     return Console(quiet=quiet, highlight=False, soft_wrap=True)
 
 
 def open_data(source: Any, accelerator: Accelerator, **options: Any) -> RealData:
-    """Real data, as they are or loaded; see ``load_data`` for the options."""
+    """Returns real data as they are, or loads them.
+
+    Args:
+        source: [`RealData`][sdc_ext.data.RealData], or anything that
+            [`load_data`][sdc_ext.data.load_data] takes.
+        accelerator: The processes, one of which per machine downloads the data.
+        **options: Further arguments for ``load_data``.
+
+    Raises:
+        InputError: If the data cannot be loaded.
+    """
     if isinstance(source, RealData):
         return source
     with accelerator.local_main_process_first():  # one process downloads, the others find it
@@ -73,7 +84,7 @@ def open_data(source: Any, accelerator: Accelerator, **options: Any) -> RealData
 
 
 def prepare_data(data: RealData, run: RunSettings, accelerator: Accelerator) -> RealData:
-    """The real data, normalised as a run says."""
+    """Returns the real data with the normalisation that a run asks for."""
     with accelerator.local_main_process_first():  # one process fits the whitening
         if run.statistics != "own":
             data = with_statistics(data, run.statistics)
@@ -83,14 +94,22 @@ def prepare_data(data: RealData, run: RunSettings, accelerator: Accelerator) -> 
 def chosen_settings(
     settings: Mapping[str, Any], lam: float | LogRamp | None = None
 ) -> dict[str, Any]:
-    """Settings as values: a ramp by its numbers, a network by its name."""
+    """Returns settings as plain values: a ramp as its numbers, a network as its name.
+
+    Args:
+        settings: Values by the name of the setting.
+        lam: The weight of the correction or its ramp; None leaves it to the settings.
+
+    Raises:
+        InputError: If two different networks have the same name.
+    """
     chosen = dict(settings)
     if isinstance(lam, LogRamp):
         chosen["lam_ramp"] = (lam.start, lam.end, lam.steps)
     elif lam is not None:
         chosen["lam"] = lam
     networks = [name for name in ("network", "eval_network") if name in chosen]
-    network_names([chosen[name] for name in networks])  # refuses two of one name
+    network_names([chosen[name] for name in networks])  # refuses two networks with one name
     return chosen | {name: network_name(chosen[name]) for name in networks}
 
 
@@ -102,7 +121,7 @@ def set_up(
     accelerator: Accelerator,
     compile: bool,
 ) -> tuple[Settings, Task]:
-    """The settings of a run and its task, still without experts."""
+    """Returns the settings of a run and its task, still without experts."""
     loaded = open_data(data, accelerator)
     resolved = resolve(method, loaded.name, ipc, settings)
     loaded = prepare_data(loaded, resolved.run, accelerator)
@@ -110,23 +129,27 @@ def set_up(
 
 
 def check_free(out: str | Path | None) -> None:
-    """Raises InputError if the folder of results is taken."""
+    """Raises InputError if the folder for the results exists."""
     if out is not None and Path(out).exists():
         raise InputError(f"{out} exists: choose another --out")
 
 
 def refuse(settings: Mapping[str, Any], verb: str, **instead: str) -> None:
-    """Raises InputError for settings that a verb chooses itself; names what to pass instead."""
+    """Raises InputError for settings that a verb chooses itself, and says what to do instead."""
     for name, what in instead.items():
         if name in settings:
             raise InputError(f"{verb} takes no {name}: {what}")
 
 
 def make_probe(network: str, settings: Mapping[str, Any]) -> Probe:
-    """A probe with some settings of one's own.
+    """Returns the training of a probe with some settings chosen by the user.
+
+    Args:
+        network: The default architecture.
+        settings: Values by the name of a field of [`Probe`][sdc_ext.training.Probe].
 
     Raises:
-        InputError: For an unknown setting, or a value that is out of range.
+        InputError: If a setting is unknown, or a value is out of range.
     """
     for name in settings:
         check_choice("setting of the probe", name, [field.name for field in fields(Probe)])
@@ -136,7 +159,11 @@ def make_probe(network: str, settings: Mapping[str, Any]) -> Probe:
 def network_names(
     networks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None,
 ) -> list[str] | None:
-    """The names of one network or several; None stays None."""
+    """Returns the names of one network or several; None stays None.
+
+    Raises:
+        InputError: If two different networks have the same name.
+    """
     if networks is None:
         return None
     several = [networks] if isinstance(networks, str) or callable(networks) else networks
@@ -145,7 +172,7 @@ def network_names(
         name = network_name(network)
         if by_name.setdefault(name, network) != network:
             raise InputError(
-                f"two networks are called {name!r}: register them under names of their own with "
-                "register_network"
+                f"two different networks are called {name!r}: register them under different names "
+                "with register_network"
             )
     return list(by_name)

@@ -1,4 +1,4 @@
-"""Searching for the strength of the correction on held-out training images."""
+"""The verb that searches for the strength of the correction on held-out training images."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from sdc_ext.verbs.session import (
 
 @dataclass(frozen=True)
 class Tuned(Shown):
-    """What a search for lam found.
+    """The result of a search for lam; it prints as a table.
 
     Attributes:
-        trials: A row for every trial that ended, the best first.
-        baseline: The accuracy without correction, in [0, 1].
+        trials: One row per trial that ended, the best first.
+        baseline: The accuracy without correction in [0, 1], if it is known.
         out: The folder with ``trials.csv`` and ``trials.png``.
     """
 
@@ -49,31 +49,32 @@ class Tuned(Shown):
     out: Path
 
     def tables(self) -> Sequence[RenderableType]:
+        """Returns the table of trials, with the run without correction at the top."""
         return (search_table(self.trials, self.baseline),)
 
     @property
     def advice(self) -> str:
-        """What to do with the best lam."""
+        """The best lam and the command that checks it, in one or two sentences."""
         best = self.trials[0]
         if best["state"] != "complete":
-            return "no trial was completed"
+            return "no trial was completed: search smaller lam, or run more trials"
         if self.baseline is not None and best["accuracy"] <= self.baseline:
             return "no lam did better than --lam 0 here"
         found = f"best: {best['schedule']}; one seed on held-out images is no proof of a gain."
         if not best["schedule"].startswith("--lam "):
             return found
         return (
-            f"{found}\nCompare it, with the other options as they are here: sdc-ext compare ... "
+            f"{found}\nTo check it, add the other options of this search to: sdc-ext compare ... "
             f"--lam 0 {best['lam']:.3g} --seeds 10"
         )
 
     def draw(self, path: str | Path) -> None:
-        """Draws the accuracy of every trial over its lam."""
+        """Draws the accuracy of every trial over its lam into a file."""
         write_whole(Path(path), lambda file: draw_search(self.trials, self.baseline, file))
 
 
 class _Reporter(Callback):
-    """Tells a study the best accuracy of every evaluation."""
+    """Reports the best accuracy of every evaluation to a study."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -99,26 +100,32 @@ def tune(
     progress: bool = True,
     **settings: Any,
 ) -> Tuned:
-    """Searches for lam by successive halving, tested on a quarter of the training images.
+    """Searches for lam by successive halving, with accuracies on held-out training images.
+
+    A quarter of the training images is held out; the test images are not used.
 
     Args:
-        method: See [`distill`][sdc_ext.distill]; likewise the arguments that are not named here.
-        data: What to distil; its test images are not used.
-        lams: The smallest and the largest lam.
-        ramp: Search for a schedule of lam, too.
-        trials: The number of trials of the study, whichever processes run them.
+        method: The method's name; see [`distill`][sdc_ext.distill].
+        data: The data to distil; see [`distill`][sdc_ext.distill].
+        lams: The smallest and the largest lam, both above 0.
+        ramp: Search ramps of lam, too.
+        trials: The total number of trials of the study over all processes that share it.
         ipc: The number of images per class.
         out: The folder of the study; by default ``runs/tune-STUDY``.
-        storage: optuna's URL of a database; by default ``study.db`` in ``out``.
-        study: The study's name; by default ``METHOD-DATA-ipcN``.
+        storage: The URL of a database, as optuna takes it; by default ``study.db`` in ``out``.
+        study: The name of the study; by default ``METHOD-DATA-ipcN``.
         seed: Seeds the search and all of its runs.
-        compile: Compile the networks.
-        accelerator: Where to run.
+        compile: Compile the networks, which needs a C++ compiler.
+        accelerator: The Accelerator to run with, which has a single process.
         progress: Print a line for every trial.
-        **settings: Settings that all runs share.
+        **settings: Settings that all runs share; see [`distill`][sdc_ext.distill].
+
+    Returns:
+        The trials, which print as a table.
 
     Raises:
-        InputError: In more than one process, or if the storage holds another study.
+        InputError: If the Accelerator has several processes, the storage holds another study, or
+            [`distill`][sdc_ext.distill] would raise it.
     """
     chosen_here = "the search chooses it"
     refuse(settings, "tune", lam="pass lams", lam_ramp="pass ramp=True", eval_every=chosen_here)
@@ -127,7 +134,10 @@ def tune(
     chosen = get_method(method)
     accelerator = accelerator or make_accelerator()
     if accelerator.num_processes > 1:
-        raise InputError("tune runs in one process: start it several times with one --storage")
+        raise InputError(
+            f"tune runs in one process, got {accelerator.num_processes}: start it several times "
+            "with the same --storage"
+        )
     console = make_console(accelerator, progress)
     shared = chosen_settings(settings)
     resolved, task = set_up(chosen, data, ipc, {**shared, "lam": 0.0}, accelerator, compile)
@@ -139,9 +149,9 @@ def tune(
     iterations = resolved.run.iterations
     engine = Engine(chosen, resolved, task, seed, folder, evaluate_at=rungs(iterations))
     tuning = _open(engine, space, storage, name)
-    console.print(f"{held_out.describe()}; the test images are a quarter of the training images")
+    console.print(f"{held_out.describe()}; testing on a quarter of the training images")
     if len(tuning.finished()) < trials:
-        root = folder / "experts"  # its own, which have not seen the held-out images
+        root = folder / "experts"  # experts in the usual folder have seen the held-out images
         task = with_experts(chosen, resolved, task, seed=seed, console=console, root=root)
         engine = replace(engine, task=task)
 
@@ -159,7 +169,7 @@ def tune(
 
 @dataclass(frozen=True)
 class _Runs:
-    """Distils with the settings that a trial tries, and returns the accuracy that counts."""
+    """Distils with the settings of a trial, and returns the accuracy that counts."""
 
     engine: Engine
     dataset: str

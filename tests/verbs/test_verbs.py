@@ -177,7 +177,7 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
         (lambda: distill("dc", iterations="3"), "'3' is not a number"),
         (lambda: distill("dc", lam="0.1"), "lam must be a number or a schedule, got str"),
         (lambda: distill("dc", callbacks=[Callback], progress=False), "must be an instance"),
-        (lambda: evaluate_set([]), "there are no sets"),
+        (lambda: evaluate_set([]), "got no sets"),
     ],
 )
 def test_what_a_verb_does_not_take_is_refused(
@@ -197,9 +197,9 @@ def test_two_networks_of_one_name_are_refused() -> None:
         return twin
 
     synthetic = select_set("random", progress=False)
-    with pytest.raises(InputError, match="two networks are called 'twin'"):
+    with pytest.raises(InputError, match="two different networks are called 'twin'"):
         evaluate_set(synthetic, networks=[make(), make()], progress=False)
-    with pytest.raises(InputError, match="two networks are called 'twin'"):
+    with pytest.raises(InputError, match="two different networks are called 'twin'"):
         distill("dc", network=make(), eval_network=make(), progress=False)
 
 
@@ -212,11 +212,11 @@ def test_a_run_of_other_data_of_the_same_name_is_not_continued(tmp_path: Path) -
     first = distill("dc", one, **options)
     again = distill("dc", one, resume=True, **options)
     assert torch.equal(first.images, again.images)
-    with pytest.raises(InputError, match="other data of the name 'custom'"):
+    with pytest.raises(InputError, match="other data with the name 'custom'"):
         distill("dc", other, resume=True, **options)
     compared: dict[str, Any] = {"lams": (0, 0.5), "seeds": 2, "out": tmp_path / "c", **TINY}
     compare("dc", one, progress=False, **compared)
-    with pytest.raises(InputError, match="other data of the name 'custom'"):
+    with pytest.raises(InputError, match="other data with the name 'custom'"):
         compare("dc", other, progress=False, **compared)
 
 
