@@ -1,4 +1,10 @@
-"""What theory says of distilled sets, and whether measurements agree."""
+"""Theories of small data sets, and fits that compare them with measurements.
+
+[`solve`][sdc_ext.theory.solve] computes the test error of a perceptron on easy or hard samples.
+[`fit_scaling`][sdc_ext.theory.fit_scaling] and [`fit_coverage`][sdc_ext.theory.fit_coverage] fit
+scaling laws of distilled sets to accuracies that
+[`read_accuracies`][sdc_ext.theory.read_accuracies] and [`collect`][sdc_ext.theory.collect] read.
+"""
 
 from sdc_ext.theory.accuracies import Series as Series
 from sdc_ext.theory.accuracies import collect as collect

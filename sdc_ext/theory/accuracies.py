@@ -1,4 +1,4 @@
-"""Measured accuracies of distilled sets, read from the tables of ``evaluate`` and ``compare``."""
+"""Reading measured accuracies of distilled sets from tables of ``evaluate`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import REAL
 
-# Standard errors below this are not believed: a few accuracies are close by chance.
+# The smallest standard error that is used: a few accuracies may agree closely by chance.
 LEAST_ERROR = 0.002
 
 
@@ -26,18 +26,18 @@ _COLUMNS = ("method", "dataset", "images", "correction", "network", "accuracy")
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained network: a row of a table.
+    """One trained network, which is one row of a table.
 
     Attributes:
-        dataset: the real data set.
-        method: the distillation method, or ``"real"``.
-        correction: its weight, in words.
-        network: the architecture.
-        augmentation: in training; empty where the table does not say.
-        epochs: of training, likewise.
-        images: how many it was trained on.
-        replicate: the distilled set, or the seed it was distilled with.
-        accuracy: on the test images, in [0, 1].
+        dataset: The name of the real data set.
+        method: The distillation method, or ``"real"`` for all real images.
+        correction: The weight of the correction as text, as tables have it.
+        network: The architecture.
+        augmentation: The augmentation in training; empty if the table does not have it.
+        epochs: The number of training epochs as text; empty if the table does not have it.
+        images: The number of images that the network was trained on.
+        replicate: The name of the distilled set, or the seed with which it was distilled.
+        accuracy: The accuracy on the test images, in [0, 1].
     """
 
     dataset: str
@@ -52,13 +52,19 @@ class Trained:
 
     @property
     def training(self) -> str:
-        """What else than the network makes a configuration."""
+        """The part of a configuration other than the network: augmentation and epochs."""
         return f"augmentation {self.augmentation or 'unknown'}, {self.epochs or 'unknown'} epochs"
 
 
 @dataclass(frozen=True)
 class Family:
-    """Sets that differ in size and seed only."""
+    """A family of sets that differ only in size and seed.
+
+    Attributes:
+        dataset: The name of the real data set.
+        method: The distillation method.
+        correction: The weight of the correction as text, as tables have it.
+    """
 
     dataset: str
     method: str
@@ -70,14 +76,15 @@ class Family:
 
 @dataclass(frozen=True)
 class Series:
-    """How far the sets of a family fall short on one configuration, by size.
+    """The gap or error of a family of sets on one configuration, by size.
 
     Attributes:
-        family: of the sets.
-        configuration: the network, and its augmentation and epochs where there are several.
-        quantity: ``"gap"`` to training on all real images, or ``"error"`` where nobody did that.
-        values: the quantity by number of images and replicate, a mean over networks.
-        reference_error: standard error of the accuracy on all real images; 0 for errors.
+        family: The family of the sets.
+        configuration: The network; also its augmentation and epochs if the table has several.
+        quantity: ``"gap"`` to the accuracy of networks trained on all real images, or ``"error"``
+            if the table has no such networks.
+        values: The quantity by number of images and by replicate, a mean over networks.
+        reference_error: The standard error of the accuracy on all real images; 0 for ``"error"``.
     """
 
     family: Family
@@ -91,14 +98,15 @@ class Series:
 
 
 def read_accuracies(paths: Sequence[Path]) -> list[Trained]:
-    """Reads tables with a row a trained network.
+    """Reads tables with one row per trained network.
 
     Args:
-        paths: files with the columns of ``accuracies.csv`` of ``sdc-ext evaluate``, where sets of
-            one name are one set, or of ``cells.csv`` of ``sdc-ext compare``.
+        paths: Files with the columns of ``accuracies.csv``, which ``sdc-ext evaluate`` writes, or
+            of ``cells.csv``, which ``sdc-ext compare`` writes. In the former, rows with the same
+            name belong to the same set.
 
     Raises:
-        InputError: if a file is something else, or holds no number where there should be one.
+        InputError: If a file is no such table, or a value is not a number or is out of range.
     """
     once = {path.resolve(): path for path in paths}
     return [row for path in once.values() for row in _read(path)]
@@ -119,9 +127,12 @@ def _read(path: Path) -> Iterable[Trained]:
                 )
             rows = [_row(row, f"{path}, line {reader.line_num}") for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is no table of comma-separated values: {error}") from None
+        raise InputError(
+            f"{path} is not a table of comma-separated values ({error}): pass accuracies.csv of "
+            "sdc-ext evaluate or cells.csv of sdc-ext compare"
+        ) from None
     if not rows:
-        raise InputError(f"{path} has columns but no rows: nothing was evaluated")
+        raise InputError(f"{path} has columns but no rows: evaluate some sets first")
     return rows
 
 
@@ -129,7 +140,7 @@ def _row(row: Mapping[str, str], where: str) -> Trained:
     images = _number(row["images"], f"{where}: images")
     accuracy = _number(row["accuracy"], f"{where}: accuracy")
     if not (images >= 1 and images.is_integer()):
-        raise InputError(f"{where}: images must be a whole number above 0, got {row['images']}")
+        raise InputError(f"{where}: images must be an integer above 0, got {row['images']}")
     if not 0 <= accuracy <= 1:
         raise InputError(
             f"{where}: accuracy must be a fraction in [0, 1], got {row['accuracy']}: divide "
@@ -156,11 +167,17 @@ def _number(text: str, what: str) -> float:
 
 
 def collect(rows: Sequence[Trained]) -> list[Series]:
-    """Sorts rows into series, each a family of sets on one configuration, in order.
+    """Sorts rows into series, each of one family of sets on one configuration.
+
+    Args:
+        rows: The rows from [`read_accuracies`][sdc_ext.theory.read_accuracies].
+
+    Returns:
+        The series, in the order in which they first appear.
 
     Raises:
-        InputError: if all rows are of networks that were trained on real images, or these were
-            trained in several ways.
+        InputError: If no row is of a distilled set, or a network was trained on all real images
+            for different numbers of epochs.
     """
     groups: dict[tuple[Family, str, str], list[Trained]] = defaultdict(list)
     for row in rows:
@@ -168,7 +185,7 @@ def collect(rows: Sequence[Trained]) -> list[Series]:
             family = Family(row.dataset, row.method, row.correction)
             groups[family, row.network, row.training].append(row)
     if not groups:
-        raise InputError("all rows are of real images: evaluate distilled sets, too")
+        raise InputError("all rows are on all real images: evaluate distilled sets, too")
     kinds = [(family, network) for family, network, _ in groups]
     series = []
     for (family, network, training), group in groups.items():
@@ -197,13 +214,13 @@ def _series(
 
 
 def _reference(like: Trained, rows: Iterable[Trained]) -> list[float]:
-    """Accuracies of this network on all real images under the same augmentation."""
+    """Returns accuracies of this network on all real images under the same augmentation."""
     kind = (like.dataset, like.network, like.augmentation)
     real = [r for r in rows if r.method == REAL and (r.dataset, r.network, r.augmentation) == kind]
     epochs = sorted({row.epochs for row in real})
     if len(epochs) > 1:
         raise InputError(
             f"{like.network} was trained on all real images for {' and '.join(epochs)} epochs: "
-            "pass the table with one of them"
+            "pass the table with only one of them"
         )
     return [row.accuracy for row in real]

@@ -1,13 +1,14 @@
-"""How large a distilled set must be to serve the worst of M configurations.
+"""The coverage law: how large a distilled set must be to serve the worst of M configurations.
 
 The law is ``B + A sqrt((1 + h ln M) k0 / k)`` in the number of images k, where k0 is the geometric
-mean of the sizes measured: the size that a target requires grows with ln M, the entropy of the
-uniform distribution over M configurations. It is compared with laws in which the size does not
-grow, grows with M itself, or in which the floor grows.
+mean of the measured sizes. Under it, the size that a target requires grows with ln M, the entropy
+of the uniform distribution over M configurations. It is compared with laws in which the required
+size does not grow, in which it grows with M itself, and in which only the floor grows.
 
-The worst of M noisy gaps exceeds the worst gap by up to two standard errors, which looks like the
-law. So the worst configuration is chosen on half of the replicates and read on the other half. The
-noise of a network's accuracy on all real images is in both halves: gaps need many such networks.
+The largest of M noisy gaps exceeds the true worst gap by up to two standard errors, and this excess
+grows with M much as the law does. The worst configuration is therefore chosen on one half of the
+replicates, and its gap is measured on the other half. The noise of a network's accuracy on all real
+images is common to both halves, so gaps need many networks trained on all real images.
 
 Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817).
 """
@@ -35,7 +36,8 @@ _COUNTS = (1, 2, 4, 8, 16)
 _LEAST_CONFIGURATIONS, _LEAST_SIZES = 4, 3
 _SPLITS = 20
 _DRAWS = 1000
-# h ln M of the greatest M: steps of 3 %, and of 0.0006 at 0. Noise may take it below 0.
+# Candidates for h ln M at the largest M, in steps of 3 % and of 0.0006 near 0. Some are negative,
+# since noise may push the best fit below 0.
 _GROWTHS = 0.02 * np.sinh(np.linspace(-np.arcsinh(45), np.arcsinh(3000), 440))
 
 
@@ -44,9 +46,10 @@ class Form:
     """One fitted law.
 
     Attributes:
-        parameters: A at k0 images, B, and h or the floor's slope.
-        aicc: Akaike's criterion for few points, with the variance of the residuals estimated.
-        rms: root of the mean squared residual.
+        parameters: A (at k0 images), B, and h or the slope of the floor, by name.
+        aicc: Akaike's information criterion, corrected for few points, with an estimated variance
+            of the residuals.
+        rms: The root mean squared residual.
     """
 
     parameters: dict[str, float]
@@ -59,19 +62,22 @@ class Coverage:
     """The coverage law of one family of sets.
 
     Attributes:
-        family: of the sets.
-        quantity: what is meant by worst, see [`Series`][sdc_ext.theory.Series].
-        configurations: all that the sets were evaluated on.
-        sizes: numbers of images, ascending; those that all configurations have.
-        replicates: of each size, those that all configurations have.
-        counts: M, ascending.
-        worst: the worst of M, a mean over all choices of M; a row an M, a column a size.
-        forms: the fitted laws.
-        growth: 95 % interval of h of the law with ln M, by bootstrap over
-            configurations, with fresh noise.
-        target: the gap or error that sizes are required for.
-        required: what it requires, one an M.
-        trends: of the required size with ``"ln M"`` and ``"M"``; None with fewer than 3.
+        family: The family of the sets.
+        quantity: The quantity whose largest value is the worst; see
+            [`Series`][sdc_ext.theory.Series].
+        configurations: The configurations on which the sets were evaluated.
+        sizes: The numbers of images that all configurations share, ascending.
+        replicates: The number of replicates per size that all configurations share.
+        counts: The values of M, ascending.
+        worst: The quantity for the worst of M configurations, averaged over all choices of M; one
+            row per M, one column per size.
+        forms: The fitted laws: with ln M, constant, linear in M, and with a growing floor.
+        growth: The 95 % interval of h in the law with ln M, by a bootstrap over configurations
+            with fresh noise.
+        target: The gap or error for which the required size is read.
+        required: The size that the target requires, one per M.
+        trends: Straight lines through the required sizes over ``"ln M"`` and ``"M"``; None if
+            fewer than 3 sizes are uncensored.
     """
 
     family: Family
@@ -89,22 +95,22 @@ class Coverage:
 
     @property
     def best(self) -> FormName:
-        """The law of the lowest AICc."""
+        """The law with the lowest AICc."""
         return min(self.forms, key=lambda name: self.forms[name].aicc)
 
     @property
     def claimed(self) -> bool:
-        """Whether the law with ln M is the best and its h is above 0 beyond doubt."""
+        """Whether the law with ln M fits best and the interval of its h lies above 0."""
         return self.best == "log" and self.growth[0] > 0
 
     def predicted(self, sizes: Array, count: int) -> Array:
-        """The worst of ``count`` at these sizes, by the law with ln M."""
+        """Returns what the law with ln M predicts for the worst of ``count`` at these sizes."""
         a, b, h = (self.forms["log"].parameters[name] for name in "ABh")
         center = np.exp(np.log(self.sizes).mean())
         return np.asarray(b + a * np.sqrt((1 + h * np.log(count)) * center / sizes))
 
     def summary(self) -> dict[str, Any]:
-        """All of it, and what follows from it, as content for JSON; None is infinite."""
+        """Returns all fields and conclusions as content for JSON; None stands for infinity."""
         return dict(
             finite({"mode": MODE, **asdict(self), "best": self.best, "claimed": self.claimed})
         )
@@ -113,18 +119,20 @@ class Coverage:
 def fit_coverage(
     series: Sequence[Series], target: float | None = None, seed: int = 0, draws: int = _DRAWS
 ) -> Coverage:
-    """Fits the laws to a family of sets.
+    """Fits the coverage laws to a family of sets.
 
     Args:
-        series: of one family, one a configuration, at least 4.
-        target: the gap or error to reach; left out, halfway between the largest of the greatest
-            size and the smallest of the least.
-        seed: of the splits and the bootstrap.
-        draws: of the bootstrap.
+        series: The series of one family, one per configuration, at least 4.
+        target: The gap or error to reach, as a fraction. The default lies halfway between the
+            highest value at the largest size and the lowest value at the smallest size.
+        seed: Seeds the splits into halves and the bootstrap.
+        draws: The number of bootstrap draws.
 
     Raises:
-        InputError: if there are too few configurations, or too few sizes or replicates that all
-            of them share.
+        InputError: If there are fewer than 4 configurations, or fewer than 3 sizes with at least 2
+            replicates that all of them share.
+
+    Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817).
     """
     family, quantity = series[0].family, _shared_quantity(series)
     measured = _measured(series)
@@ -158,17 +166,17 @@ def _shared_quantity(series: Sequence[Series]) -> Quantity:
     if len({s.quantity for s in series}) > 1:
         odd = next(s for s in series if s.quantity == "error")
         raise InputError(
-            f"{odd} lacks networks trained on all real images, which other networks have: train "
-            "them for all networks or leave them out for all"
+            f"{odd} has no networks trained on all real images, unlike other configurations: "
+            "evaluate all real images for every network, or for none"
         )
     return series[0].quantity
 
 
 def _measured(series: Sequence[Series]) -> dict[int, Array]:
-    """By size, what all configurations have: (configurations, replicates)."""
+    """Returns by size the values that all configurations share: (configurations, replicates)."""
     if len(series) < _LEAST_CONFIGURATIONS:
         raise InputError(
-            f"{series[0].family}: a law of coverage needs at least {_LEAST_CONFIGURATIONS} "
+            f"{series[0].family}: a coverage law needs at least {_LEAST_CONFIGURATIONS} "
             f"configurations, got {len(series)}: evaluate the sets on more networks"
         )
     measured = {}
@@ -178,8 +186,8 @@ def _measured(series: Sequence[Series]) -> dict[int, Array]:
             measured[size] = np.array([[s.values[size][r] for r in shared] for s in series])
     if len(measured) < _LEAST_SIZES:
         raise InputError(
-            f"{series[0].family}: a law of coverage needs at least {_LEAST_SIZES} sizes with 2 "
-            f"sets or more that all {len(series)} configurations share, got {len(measured)}: "
+            f"{series[0].family}: a coverage law needs at least {_LEAST_SIZES} sizes with 2 or "
+            f"more sets that all {len(series)} configurations share, got {len(measured)}: "
             "evaluate the same sets on all networks"
         )
     return measured
@@ -188,23 +196,34 @@ def _measured(series: Sequence[Series]) -> dict[int, Array]:
 def _rankings(
     measured: Sequence[Array], chosen: NDArray[np.int64], random: np.random.Generator
 ) -> Array:
-    """What one half says of the configurations in the order, best first, of the other half.
+    """Returns the values of the configurations, sorted from best to worst without selection bias.
+
+    One half of the replicates determines the order, and the values come from the other half.
 
     Args:
-        measured: of each size, (configurations, replicates).
-        chosen: (draws, configurations), which configurations count.
-        random: draws the halves, and noise for all draws but the first, which are resamples.
+        measured: Per size, the values (configurations, replicates).
+        chosen: The configurations of each draw (draws, configurations). The first draw has every
+            configuration once; all others are bootstrap resamples.
+        random: Draws the halves, and the noise of the resamples.
 
     Returns:
-        (draws, sizes, configurations), a mean over halves.
+        Values by rank (draws, sizes, configurations), averaged over the splits into halves.
     """
     ranked = np.zeros((len(chosen), len(measured), chosen.shape[1]))
     for place, values in enumerate(measured):
         noisy = values[chosen]
+        # In the bootstrap, the measured values stand for the true ones, so every resample is
+        # measured anew with noise of its own. This also separates the copies of a configuration
+        # that a resample contains twice, which would otherwise be tied.
         noisy[1:] += _noise(values) * random.standard_normal(noisy[1:].shape)
         for _ in range(_SPLITS):
             halves = np.array_split(random.permutation(values.shape[1]), 2)
             first, second = (noisy[:, :, half].mean(2) for half in halves)
+            # Sorted by its own noisy means, a half would have its last ranks too large and its
+            # first too small (the winner's curse), and the worst of M would be off by the more,
+            # the larger M is. The noise of the other half is independent of this order, so its
+            # mean at each rank has no such bias. Each half serves in both roles, and many random
+            # splits average out the luck of a single one.
             for judge, read in ((first, second), (second, first)):
                 order = judge.argsort(1, kind="stable")
                 ranked[:, place] += np.take_along_axis(read, order, 1) / (2 * _SPLITS)
@@ -212,25 +231,33 @@ def _rankings(
 
 
 def _noise(values: Array) -> float:
-    """Standard deviation of what neither the configuration nor the replicate explains."""
+    """Returns the standard deviation that neither configuration nor replicate explains.
+
+    This is the residual of a two-way analysis of variance without interaction. The quality of a
+    single distilled set affects all configurations alike and does not disturb their order, so it
+    does not count as noise.
+    """
     rest = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
     freedom = (values.shape[0] - 1) * (values.shape[1] - 1)
     return float(np.sqrt((rest**2).sum() / freedom))
 
 
 def _subset_weights(n: int, counts: Sequence[int]) -> Array:
-    """How often each rank is the worst of all subsets of M: (counts, n)."""
+    """Returns the share of subsets of M in which each rank is the worst: (counts, n)."""
     ranks = np.arange(1, n + 1)
+    # Rank r is the worst of a subset if the other M - 1 come from the r - 1 ranks before it. These
+    # weights average over all subsets without drawing any.
     below = np.array([[comb(r - 1, m - 1, exact=True) for r in ranks] for m in counts], float)
     return np.asarray(below / below.sum(1, keepdims=True))
 
 
 def _growth_interval(growths: Array, most: int, configurations: int) -> Interval:
-    """Student's interval of the first h, by the spread of the others.
+    """Returns Student's interval of the first h, with the spread of the bootstrapped ones.
 
-    It is one of ln(1 + h ln M) for the greatest M, which is nearer to normal than h. Percentiles
-    would not do: a configuration that is drawn twice makes no subset worse. It covers in 92 % of
-    cases with 8 to 32 configurations at h = 0.8, and nearly always at h = 0.
+    The interval is computed for ln(1 + h ln M) at the largest M, which is closer to normal than h.
+    Percentiles of the bootstrap would be biased, because drawing a configuration twice does not
+    make the worst of a subset worse. With 8 to 32 configurations, the interval covers the true h in
+    92 % of cases at h = 0.8, and nearly always at h = 0.
     """
     grown = np.log1p(growths * np.log(most))
     spread = grown[1:].std() * (configurations / (configurations - 1)) ** 0.5
@@ -240,18 +267,22 @@ def _growth_interval(growths: Array, most: int, configurations: int) -> Interval
 
 
 def _middle(worst: Array) -> float:
-    """Between the worst at the largest size and the best at the smallest: (sizes, counts)."""
+    """Returns the middle between the highest value at the last size and the lowest at the first.
+
+    Args:
+        worst: The worst of M by size (sizes, counts).
+    """
     return float((worst[-1].max() + worst[0].min()) / 2)
 
 
 def _grid(sizes: Array, counts: Sequence[int]) -> tuple[Array, Array]:
-    """Root of k0 / k, and M, at all points: sizes times counts, sizes first."""
+    """Returns the root of k0 / k, and M, at all points (sizes * counts,), sizes first."""
     root = np.exp(np.log(sizes).mean() / 2) / np.sqrt(sizes)
     return np.repeat(root, len(counts)), np.tile(np.array(counts, float), len(sizes))
 
 
 def _growths(sizes: Array, counts: Sequence[int], worst: Array) -> Array:
-    """h of the law with ln M, of many draws of (sizes, counts): (draws,)."""
+    """Returns h of the law with ln M (draws,) for many draws of the worst (sizes, counts)."""
     root, m = _grid(sizes, counts)
     candidates = _GROWTHS / np.log(counts[-1])
     shapes = root * np.sqrt(1 + candidates[:, None] * np.log(m))
@@ -269,7 +300,7 @@ def _forms(sizes: Array, counts: Sequence[int], worst: Array) -> dict[FormName, 
         return np.asarray(root * np.sqrt(1 + h * diversity))
 
     def least(diversity: Array) -> float:
-        return float(-0.9 / diversity.max())  # where the root is still real
+        return float(-0.9 / diversity.max())  # keeps the argument of the root positive
 
     return {
         "log": _form(lambda a, b, h: b + a * grown(h, log), values, ("h", near, least(log))),
@@ -282,7 +313,7 @@ def _forms(sizes: Array, counts: Sequence[int], worst: Array) -> dict[FormName, 
 def _form(
     curve: Callable[..., Array], values: Array, third: tuple[str, float, float] | None = None
 ) -> Form:
-    """Fits A, B and perhaps a third parameter, given by name, start and least value."""
+    """Fits A, B and possibly a third parameter, given by its name, start and lower bound."""
     names, start, low, high = ["A", "B"], [0.3, 0.05], [0.0, 0.0], [5.0, 1.0]
     if third is not None:
         names.append(third[0])
@@ -290,8 +321,8 @@ def _form(
         low.append(third[2])
         high.append(100.0)
     best, squares = fit(curve, values, start, (low, high), np.eye(len(values)))
-    mean = max(squares / len(values), 1e-12)  # an exact fit has a logarithm, too
+    mean = max(squares / len(values), 1e-12)  # keeps the logarithm of an exact fit finite
     likelihood = len(values) * float(np.log(mean))
-    # The variance of the residuals is one more parameter.
+    # The estimated variance of the residuals counts as one more parameter.
     aicc = corrected_aic(likelihood, len(values), len(names) + 1)
     return Form(dict(zip(names, best.tolist(), strict=True)), aicc, mean**0.5)

@@ -1,4 +1,4 @@
-"""Fits of curves with few parameters to few points, compared with one another."""
+"""Fitting curves with few parameters to few points, and comparing the fits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Profile:
-    """Fits of ``B + A g`` to many draws at once, over all candidates for the shape g.
+    """The fits of ``B + A g`` to many draws at once, over all candidates for the shape g.
 
     Attributes:
-        chosen: (draws,), which shape fits best.
-        amplitude: (draws,), A, at least 0.
-        floor: (draws,), B, at least 0.
+        chosen: The index of the best shape for each draw (draws,).
+        amplitude: The amplitude A for each draw (draws,), at least 0.
+        floor: The floor B for each draw (draws,), at least 0.
     """
 
     chosen: NDArray[np.int64]
@@ -34,13 +34,15 @@ class Profile:
 
     @classmethod
     def of(cls, shapes: Array, draws: Array, whiten: Array, with_floor: bool) -> Profile:
-        """Solves for A and B in closed form and compares all shapes, so that no start matters.
+        """Solves for A and B in closed form and compares all shapes.
+
+        Unlike an iterative fit, the result does not depend on a start.
 
         Args:
-            shapes: (shapes, points), g.
-            draws: (draws, points), what is fitted.
-            whiten: (points, points), see ``whitening``.
-            with_floor: whether B is free; otherwise it is 0.
+            shapes: The candidates for g (shapes, points).
+            draws: The values to fit (draws, points).
+            whiten: A matrix (points, points); see ``whitening``.
+            with_floor: Whether B is free; otherwise it is 0.
         """
         g, y, one = shapes @ whiten.T, draws @ whiten.T, whiten.sum(1)
         gg, go, oo = (g**2).sum(1), g @ one, one @ one
@@ -51,7 +53,7 @@ class Profile:
             determinant = gg * oo - go**2
             amplitude = (yg * oo - yo * go) / determinant
             floor = (yo * gg - yg * go) / determinant
-            # Where one would be negative, the best is the other one alone.
+            # If one of the two would be negative, the best fit has the other one alone.
             flat, low = amplitude < 0, floor < 0
             floor = np.where(flat, np.maximum(yo / oo, 0), np.where(low, 0, floor))
             amplitude = np.where(flat, 0, np.where(low, alone, amplitude))
@@ -70,14 +72,14 @@ def fit(
     bounds: Bounds,
     covariance: Array,
 ) -> tuple[Array, float]:
-    """The parameters within bounds whose curve is nearest to the values.
+    """Finds the parameters within bounds whose curve is closest to the values.
 
     Args:
-        curve: the values at all points, of parameters.
-        values: (points,), measured.
-        start: parameters near the best.
-        bounds: least and greatest parameters.
-        covariance: (points, points), of the values.
+        curve: Maps parameters to values at all points (points,).
+        values: The measured values (points,).
+        start: Parameters close to the best ones.
+        bounds: The lower and the upper bounds of the parameters.
+        covariance: The covariance of the values (points, points).
 
     Returns:
         The parameters and the deviance, the sum of squares of the whitened residuals.
@@ -92,12 +94,12 @@ def fit(
 
 
 def whitening(covariance: Array) -> Array:
-    """The matrix that makes residuals of this covariance independent, of variance 1."""
+    """Returns the matrix that makes residuals of this covariance independent with variance 1."""
     return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)))
 
 
 def corrected_aic(deviance: float, points: int, parameters: int) -> float:
-    """AICc of a fit to values of known variance; infinite with too few points for it."""
+    """Returns the AICc of a fit to values of known variance; infinite with too few points."""
     spare = points - parameters - 1
     if spare <= 0:
         return np.inf
@@ -105,15 +107,15 @@ def corrected_aic(deviance: float, points: int, parameters: int) -> float:
 
 
 def interval(draws: ArrayLike) -> Interval:
-    """The middle 95 % of draws."""
+    """Returns the interval of the middle 95 % of draws."""
     tail = (1 - _CONFIDENCE) / 2
-    # Infinite draws are compared, not averaged.
+    # Draws may be infinite, and interpolation between them would be NaN.
     low, high = np.quantile(np.asarray(draws), [tail, 1 - tail], method="nearest")
     return float(low), float(high)
 
 
 def finite(content: Any) -> Any:
-    """Content for JSON, which has no infinity and no NaN: None stands for them."""
+    """Replaces infinity and NaN, which JSON does not have, by None throughout some content."""
     if isinstance(content, dict):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -1,12 +1,12 @@
-"""Test error of a perceptron on selected samples: the theory behind correcting difficulty.
+"""Test error of a perceptron trained on selected samples: the theory behind SDC.
 
-A student is trained to the largest margin on samples ``x ~ N(0, I_d)`` that a teacher labels, and
-of which a probe has kept the easy ones (far from its boundary) or the hard ones (near it). In the
-limit of many dimensions d the error depends on how many samples are kept per dimension (alpha),
-which share they are of those drawn (f), and the angle between probe and teacher (gamma).
+Samples ``x ~ N(0, I_d)`` are labelled by a teacher. A probe keeps the easy ones, far from its
+boundary, or the hard ones, near it. A student is trained on the kept samples to the largest margin.
+In the limit of many dimensions d its test error depends on the number of kept samples per dimension
+(alpha), the share of the samples that is kept (f), and the angle between probe and teacher (gamma).
 
-It is a theory of selected samples: for synthesised ones it is an analogy. Errors are compared at
-equal numbers of kept samples, for which a selection of share f has drawn ``1 / f`` times as many.
+The theory is about selected samples; for synthetic ones it is an analogy. Errors are compared at
+equal numbers of kept samples, for which a selection with share f draws ``1 / f`` times as many.
 
 Reference: SDC paper, Section 3.2 and Appendix 4, after Sorscher et al., "Beyond neural scaling
 laws: beating power law scaling via data pruning".
@@ -30,15 +30,16 @@ Keep = Literal["all", "easy", "hard"]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which samples are kept.
+    """A selection of samples by a probe.
 
     Attributes:
-        keep: ``"easy"`` (far from the probe's boundary), ``"hard"`` (near it) or ``"all"``.
-        f: the kept share: in (0, 1), and 1 for ``"all"``.
-        gamma: the angle between probe and teacher in radians, in [0, pi/2).
+        keep: The samples to keep: ``"easy"`` (far from the probe's boundary), ``"hard"`` (near it)
+            or ``"all"``.
+        f: The share of the samples that is kept, in (0, 1); 1 for ``"all"``.
+        gamma: The angle between probe and teacher in radians, in [0, pi/2).
 
     Raises:
-        InputError: if a value is out of range.
+        InputError: If a value is out of range.
     """
 
     keep: Keep
@@ -54,22 +55,22 @@ class Selection:
             )
         if not 0 <= self.gamma < math.pi / 2:
             raise InputError(
-                f"gamma must be from 0 to below 90 degrees, got {math.degrees(self.gamma):g}"
+                f"gamma must be at least 0 and below 90 degrees, got {math.degrees(self.gamma):g}"
             )
 
     def problem(self, alpha: float) -> Problem:
-        """What has to be solved for ``alpha`` kept samples per dimension."""
+        """Returns the problem to solve for ``alpha`` kept samples per dimension."""
         return Problem(self.keep == "easy", self.f, self.gamma, alpha)
 
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student, in the limit of many dimensions.
+    """A trained student in the limit of many dimensions.
 
     Attributes:
-        overlap: cosine between student and teacher (R).
-        probe_overlap: cosine between student and probe (rho).
-        margin: the largest margin of a student of length 1 (kappa).
+        overlap: The cosine of the angle between student and teacher (R).
+        probe_overlap: The cosine of the angle between student and probe (rho).
+        margin: The largest margin that a student of length 1 reaches (kappa).
     """
 
     overlap: float
@@ -78,24 +79,24 @@ class Student:
 
     @classmethod
     def of(cls, plane: Plane, gamma: float) -> Student:
-        """The student with these components in the plane of probe and teacher."""
+        """Returns the student with the given components in the plane of probe and teacher."""
         overlap = plane.probe * math.cos(gamma) + plane.beside * math.sin(gamma)
         return cls(overlap * plane.unit, plane.probe * plane.unit, plane.margin * plane.unit)
 
     @property
     def error(self) -> float:
-        """Test error, ``arccos(R) / pi`` (SDC paper, Eq. 8)."""
+        """The test error ``arccos(R) / pi``, in [0, 1] (SDC paper, Eq. 8)."""
         return math.acos(min(1.0, self.overlap)) / math.pi
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Students over the number of samples.
+    """The learning curve of a selection: students for growing numbers of samples.
 
     Attributes:
-        selection: which samples were kept.
-        alphas: kept samples per dimension, increasing.
-        planes: what was found for each, as ``saddle_point`` has it.
+        selection: The selection of the samples.
+        alphas: The numbers of kept samples per dimension, increasing.
+        planes: The solution for each alpha, in the form of ``saddle_point``.
     """
 
     selection: Selection
@@ -104,32 +105,35 @@ class Curve:
 
     @property
     def students(self) -> list[Student]:
+        """The trained students, one per alpha."""
         return [Student.of(plane, self.selection.gamma) for plane in self.planes]
 
     @property
     def errors(self) -> list[float]:
-        """Test errors, one an alpha."""
+        """The test errors in [0, 1], one per alpha."""
         return [student.error for student in self.students]
 
     def at(self, alpha: float) -> Student:
-        """The student for another alpha, not below the first one of the curve."""
+        """Returns the student for another alpha, at least the first one of the curve."""
         below = int(np.searchsorted(self.alphas, alpha, side="right")) - 1
         start = self.alphas[below], self.planes[below]
         return Student.of(_continue(self.selection, start, alpha), self.selection.gamma)
 
 
 def solve(selection: Selection, alphas: Sequence[float]) -> Curve:
-    """Students trained on ``alpha * d`` kept samples.
+    """Solves the theory of students trained on ``alpha * d`` kept samples.
 
-    Takes milliseconds a point for a perfect probe, and a tenth of a second or more for others.
+    A point takes milliseconds for a perfect probe, and a tenth of a second or more for others.
 
     Args:
-        selection: which samples are kept.
-        alphas: kept samples per dimension, above 0 and increasing.
+        selection: The selection of the samples.
+        alphas: The numbers of kept samples per dimension, above 0 and increasing.
 
     Raises:
-        InputError: if ``alphas`` are not above 0 and increasing.
-        InputError: or if no solution is found, as may be for tiny f and gamma.
+        InputError: If ``alphas`` are not above 0 and increasing, or if no solution is found, which
+            may happen for tiny f and gamma.
+
+    Reference: SDC paper, Appendix 4.
     """
     if not all(0 < a < b for a, b in zip(alphas, [*alphas[1:], math.inf], strict=True)):
         raise InputError(f"alphas must be above 0 and increasing, got {list(alphas)}")
@@ -141,7 +145,12 @@ def solve(selection: Selection, alphas: Sequence[float]) -> Curve:
 
 
 def crossover(first: Curve, second: Curve) -> float | None:
-    """The alpha at which two curves over the same alphas cross first; None if they do not there."""
+    """Returns the smallest alpha at which two curves cross; None if they do not.
+
+    Args:
+        first: A learning curve.
+        second: A learning curve over the same alphas.
+    """
     signs = np.sign(np.subtract(first.errors, second.errors))
     changes = np.nonzero(signs[1:] * signs[:-1] < 0)[0]
     if len(changes) == 0:
@@ -157,6 +166,6 @@ def crossover(first: Curve, second: Curve) -> float | None:
 def _continue(selection: Selection, start: tuple[float, Plane] | None, alpha: float) -> Plane:
     problem = selection.problem(alpha)
     if selection.gamma == 0 or selection.keep == "all":
-        # A selection of all does not see the probe: the student lies along the teacher.
+        # Keeping all samples does not involve the probe, so the student lies along the teacher.
         return solve_aligned(problem).turned(selection.gamma)
     return follow(problem, start)

@@ -1,4 +1,4 @@
-"""Perceptrons of finitely many dimensions, trained exactly, beside their theory."""
+"""Simulated perceptrons in finitely many dimensions, trained exactly, to check the theory."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sdc_ext.errors import InputError, check_positive
 from sdc_ext.theory.perceptron import Selection
 from sdc_ext.theory.saddle_point import Array
 
-# In the samples of one trial: 1.6 GB.
+# The most numbers that the samples of one trial may hold: 1.6 GB.
 _MOST_NUMBERS = 2e8
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Students of one selection and number of samples.
+    """Simulated students for one selection and one number of samples.
 
     Attributes:
-        errors: test errors (trials,), each exact for its student.
-        dimensions: of the samples.
+        errors: The test error of each student (trials,), computed exactly from its weights.
+        dimensions: The number of dimensions of the samples.
     """
 
     errors: Array
@@ -30,27 +30,28 @@ class Simulation:
 
     @property
     def mean(self) -> float:
+        """The mean test error over the trials."""
         return float(self.errors.mean())
 
     @property
     def standard_error(self) -> float:
-        """Of the mean; needs two trials."""
+        """The standard error of the mean; NaN for a single trial."""
         return float(self.errors.std(ddof=1) / math.sqrt(len(self.errors)))
 
 
 @dataclass(frozen=True)
 class Simulator:
-    """Draws samples, selects, and trains students.
+    """Draws samples, selects some of them, and trains students on these.
 
-    In few dimensions errors are off their limit, by up to about ``0.5 / dimensions``.
+    Test errors deviate from the limit of many dimensions by up to about ``0.5 / dimensions``.
 
     Attributes:
-        dimensions: d of the samples.
-        trials: students a point.
-        seed: of the samples.
+        dimensions: The number of dimensions d of the samples, at least 2.
+        trials: The number of students per point.
+        seed: Seeds the samples.
 
     Raises:
-        InputError: if there are fewer than 2 dimensions, or no trials.
+        InputError: If there are fewer than 2 dimensions, or no trials.
     """
 
     dimensions: int = 200
@@ -63,15 +64,15 @@ class Simulator:
             raise InputError(f"dimensions must be at least 2, got {self.dimensions}")
 
     def __call__(self, selection: Selection, alpha: float) -> Simulation:
-        """Students trained on ``alpha * dimensions`` kept samples.
+        """Trains students on ``alpha * dimensions`` kept samples.
 
         Raises:
-            InputError: if so few samples are kept that too many would have to be drawn.
+            InputError: If f is so small that too many samples would have to be drawn.
         """
         if alpha * self.dimensions**2 / selection.f > _MOST_NUMBERS:
             raise InputError(
                 f"f = {selection.f:g} is too small to simulate alpha {alpha:g} in "
-                f"{self.dimensions} dimensions: simulate fewer, or none"
+                f"{self.dimensions} dimensions: simulate fewer dimensions, or none"
             )
         draw = np.random.default_rng(self.seed)
         errors = [self._trial(selection, alpha, draw) for _ in range(self.trials)]
@@ -89,13 +90,15 @@ class Simulator:
 
 
 def largest_margin(signed: Array) -> Array:
-    """The unit vector J (d,) with the largest ``min_i J . signed_i``, without an intercept.
+    """Returns the unit vector J (d,) with the largest ``min_i J . signed_i``, without an intercept.
+
+    It is proportional to the shortest J for which all ``J . signed_i >= 1``, which non-negative
+    least squares finds.
 
     Args:
-        signed: samples times their labels (n, d), separable.
+        signed: The samples multiplied by their labels (n, d), separable.
 
-    Reference: Lawson and Hanson, "Solving Least Squares Problems", Chapter 23: the least ``|J|``
-    with all ``J . signed_i >= 1``, by non-negative least squares.
+    Reference: Lawson and Hanson, "Solving Least Squares Problems", Chapter 23.
     """
     n, d = signed.shape
     weights, _ = nnls(np.vstack([signed.T, np.ones(n)]), np.eye(d + 1)[d])

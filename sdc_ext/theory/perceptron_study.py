@@ -1,4 +1,4 @@
-"""Figures 4 and 15 of the paper: the perceptron's theory as lines, simulations as dots."""
+"""Figures 4 and 15 of the SDC paper: the theory of perceptrons as lines, simulations as dots."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ _STYLES: dict[Keep, str] = {"easy": "-", "hard": "--", "all": "-"}
 
 @dataclass(frozen=True)
 class Setting:
-    """What one figure compares.
+    """The selections and numbers of samples that a figure compares.
 
     Attributes:
-        gammas: angles between probe and teacher in degrees, a panel each.
-        shares: kept shares f, below 1, a colour each.
-        simulated: kept samples per dimension, for the dots.
-        alphas: the same for the lines, the dots' among them.
+        gammas: The angles between probe and teacher in degrees, one panel each.
+        shares: The kept shares f, in (0, 1), one colour each.
+        simulated: The numbers of kept samples per dimension that are simulated, for the dots.
+        alphas: The numbers of kept samples per dimension for the lines; they include
+            ``simulated``.
 
     Raises:
-        InputError: if a value is out of range.
+        InputError: If a value is out of range.
     """
 
     gammas: Sequence[float] = (0.0, 10.0, 20.0)
@@ -41,12 +42,15 @@ class Setting:
 
     def __post_init__(self) -> None:
         if any(share >= 1 for share in self.shares):
-            raise InputError(f"shares must be below 1, got {max(self.shares):g}: 1 is always drawn")
+            raise InputError(
+                f"shares must be below 1, got {max(self.shares):g}: leave it out, since the curve "
+                "of all samples is always drawn"
+            )
         for gamma in self.gammas:
             self.selections(gamma)
 
     def selections(self, gamma: float) -> list[Selection]:
-        """All of one panel, easy before hard and all at the end."""
+        """Returns the selections of one panel: easy and hard for each share, all at the end."""
         radians = math.radians(gamma)
         kept: tuple[Keep, ...] = ("easy", "hard")
         selected = [Selection(keep, f, radians) for f in self.shares for keep in kept]
@@ -55,12 +59,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Study:
-    """Curves and dots of a setting.
+    """The curves and dots of a figure.
 
     Attributes:
-        setting: what was compared.
-        curves: one a selection.
-        dots: simulations by selection and alpha; none if nothing was simulated.
+        setting: The selections and numbers of samples that are compared.
+        curves: The learning curve of each selection.
+        dots: The simulations by selection and alpha; empty if nothing was simulated.
     """
 
     setting: Setting
@@ -68,7 +72,7 @@ class Study:
     dots: dict[tuple[Selection, float], Simulation] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a selection and alpha; simulated errors at the alphas that were simulated."""
+        """Returns one row per selection and alpha, with simulated errors where there are any."""
         rows = []
         for selection, curve in self.curves.items():
             for alpha, student in zip(curve.alphas, curve.students, strict=True):
@@ -91,7 +95,10 @@ class Study:
 
     @property
     def agreeing(self) -> int:
-        """Simulations within three standard errors and ``0.5 / dimensions`` of the theory."""
+        """The number of simulations that agree with the theory.
+
+        They agree within three standard errors plus ``0.5 / dimensions``.
+        """
         errors = {
             (selection, alpha): error
             for selection, curve in self.curves.items()
@@ -103,7 +110,7 @@ class Study:
         )
 
     def crossovers(self) -> list[dict[str, float | None]]:
-        """A row a gamma and share: the alphas where two of easy, hard and all are equal."""
+        """Returns one row per gamma and share: the alphas at which two selections are equal."""
         rows: list[dict[str, float | None]] = []
         for gamma in self.setting.gammas:
             *selected, everything = (self.curves[s] for s in self.setting.selections(gamma))
@@ -123,7 +130,16 @@ class Study:
 def study(
     setting: Setting, simulator: Simulator | None, on_curve: Callable[[], object] = lambda: None
 ) -> Study:
-    """Solves, and simulates if there is a simulator; ``on_curve`` is called after each curve."""
+    """Solves the theory of all selections of a figure, and simulates some of their points.
+
+    Args:
+        setting: The selections and numbers of samples to compare.
+        simulator: Simulates the dots; None leaves them out.
+        on_curve: Called after each curve.
+
+    Raises:
+        InputError: If a solution is not found, or a point is too large to simulate.
+    """
     found = Study(setting, {})
     for gamma in setting.gammas:
         for selection in setting.selections(gamma):
@@ -136,7 +152,7 @@ def study(
 
 
 def draw_study(found: Study, path: Path) -> None:
-    """Draws a column a gamma: errors above, what easy gains over hard below."""
+    """Draws one column per gamma: test errors above, the gain of easy over hard below."""
     gammas = found.setting.gammas
     figure = Figure(figsize=(3.6 * len(gammas) + 0.8, 6.0), layout="constrained")
     axes = figure.subplots(2, len(gammas), squeeze=False, sharex=True, sharey="row")
@@ -144,7 +160,7 @@ def draw_study(found: Study, path: Path) -> None:
         _draw_errors(axes[0, column], found, gamma)
         _draw_gains(axes[1, column], found, gamma)
     axes[0, 0].set_ylabel("test error")
-    axes[1, 0].set_ylabel("points that easy gains over hard")
+    axes[1, 0].set_ylabel("gain of easy over hard, points")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(7, 3 * len(gammas)), fontsize=8

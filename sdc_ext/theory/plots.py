@@ -1,4 +1,4 @@
-"""Pictures of measured and theoretical laws, drawn without a display."""
+"""Figures of fitted laws beside measurements, drawn without a display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DASHES = {"S0": ":", "S1": "-.", "S2": "-"}
 
 
 def draw_scaling(laws: Sequence[Scaling], path: Path) -> None:
-    """Draws a panel a series: measurements, the laws, a 95 % band of the chosen one, its floor."""
+    """Draws one panel per series, with all laws and the 95 % band and floor of the chosen one."""
     columns = min(len(laws), _MOST_COLUMNS)
     rows = -(-len(laws) // columns)
     figure = Figure(figsize=(4.2 * columns + 0.4, 3.6 * rows), layout="constrained")
@@ -43,7 +43,7 @@ def _draw_series(panel: Any, law: Scaling) -> None:
     errors = np.array(points.standard_errors)
     panel.errorbar(points.sizes, points.means, errors, fmt="o", color="0.2", markersize=4)
     panel.set_xscale("log")
-    # A gap may reach 0, which a logarithm does not show.
+    # A gap may reach 0, which a logarithmic axis cannot show.
     if np.min(np.array(points.means) - errors) > 0:
         panel.set_yscale("log")
     panel.set_xlabel("images")
@@ -54,7 +54,7 @@ def _draw_series(panel: Any, law: Scaling) -> None:
 
 
 def draw_coverage(laws: Sequence[Coverage], path: Path) -> None:
-    """Draws a row a family: the worst of M over the size, and the size required over M."""
+    """Draws one row per family: the worst of M over the size, and the required size over M."""
     figure = Figure(figsize=(9, 3.6 * len(laws)), layout="constrained")
     for (left, right), law in zip(figure.subplots(len(laws), 2, squeeze=False), laws, strict=True):
         _draw_worst(left, law)
@@ -80,7 +80,7 @@ def _draw_required(panel: Any, law: Coverage) -> None:
     for censored, marker in (("none", "o"), ("above", "^"), ("below", "v")):
         chosen = [r for r in law.required if r.censored == censored]
         if chosen:
-            label = "measured" if censored == "none" else f"{censored} the sizes measured"
+            label = "measured" if censored == "none" else f"{censored} the measured sizes"
             places, images = [r.count for r in chosen], [r.images for r in chosen]
             panel.plot(places, images, marker, color="C0", label=label)
     line = law.trends["ln M"]

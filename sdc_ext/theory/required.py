@@ -1,4 +1,4 @@
-"""The size that a target requires, read off measurements without a law."""
+"""Reading the size that a target requires off the measurements, without assuming a law."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Required:
     """The size that a target requires for the worst of M.
 
     Attributes:
-        count: M.
-        images: how many; where censored, the largest or smallest size measured.
-        censored: ``"above"`` if the largest size misses the target, so that more are required;
-            ``"below"`` if the smallest one reaches it.
+        count: The number of configurations M.
+        images: The required number of images; if censored, the largest or smallest measured size.
+        censored: ``"above"`` if the largest size misses the target, so that more images are
+            required; ``"below"`` if the smallest size already reaches it; ``"none"`` otherwise.
     """
 
     count: int
@@ -38,9 +38,9 @@ class Trend:
     """A straight line through the required sizes that are not censored.
 
     Attributes:
-        slope: images a unit.
-        intercept: images at 0.
-        r_squared: the share of the variance that it explains.
+        slope: The additional images per unit of the scale.
+        intercept: The number of images at 0.
+        r_squared: The share of the variance that the line explains.
     """
 
     slope: float
@@ -51,13 +51,16 @@ class Trend:
 def required_sizes(
     sizes: Array, counts: Sequence[int], worst: Array, target: float
 ) -> tuple[Required, ...]:
-    """Where the worst of M, made to fall with the size, passes the target.
+    """Returns the size at which the worst of M reaches the target, one per M.
+
+    The measurements are first fitted by a curve that falls with the size (isotonic regression),
+    and interpolated over the logarithm of the size.
 
     Args:
-        sizes: numbers of images, ascending.
-        counts: M.
-        worst: (counts, sizes).
-        target: to be reached.
+        sizes: The numbers of images (sizes,), ascending.
+        counts: The values of M.
+        worst: The gap or error of the worst of M (counts, sizes).
+        target: The gap or error to reach.
     """
     return tuple(
         Required(m, *_crossing(sizes, row, target)) for m, row in zip(counts, worst, strict=True)
@@ -72,12 +75,17 @@ def _crossing(sizes: Array, values: Array, target: float) -> tuple[float, Censor
         return float(sizes[-1]), "above"
     first = int(np.argmax(falling <= target))
     pair = slice(first - 1, first + 1)
-    # np.interp wants what it interpolates over to rise.
+    # np.interp needs rising abscissae, hence the signs.
     return float(np.exp(np.interp(-target, -falling[pair], np.log(sizes)[pair]))), "none"
 
 
 def trend(required: Sequence[Required], scale: Callable[[Any], Any]) -> Trend | None:
-    """The required size over M on a scale; None with fewer than 3 that are not censored."""
+    """Fits a line to the required size over M on a scale; None with fewer than 3 uncensored sizes.
+
+    Args:
+        required: The required sizes, one per M.
+        scale: Maps the values of M to the horizontal axis, e.g. ``np.log``.
+    """
     seen = [r for r in required if r.censored == "none"]
     if len(seen) < _LEAST_POINTS:
         return None

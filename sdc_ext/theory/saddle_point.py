@@ -1,12 +1,18 @@
-"""The saddle-point equations of a largest-margin student on selected samples, solved.
+"""Solving the saddle-point equations of a maximum-margin student on selected samples.
 
-In the plane of probe and teacher the student has the components rho along the probe and b beside
-it, and ``s^2 = 1 - rho^2 - b^2`` outside. With z along the probe from the kept samples, w and xi
-standard normal, ``y = sign(z cos gamma + w sin gamma)`` and ``v = y (rho z + b w) + s xi``, the
-largest margin kappa is where ``F = alpha E (kappa - v)_+^2 - s^2`` and its derivatives along rho
-and b vanish. All is solved in units of s, in which xi has unit variance and integrates in closed
-form. The equations are those of the SDC paper's Appendix 4 and regular at gamma = 0, where those
-divide by ``sin gamma``.
+In the plane of probe and teacher, the student of length 1 has the component rho along the probe and
+the component b perpendicular to the probe. Outside of the plane it has the length s with
+``s^2 = 1 - rho^2 - b^2``. A kept sample has the component z along the probe, whose distribution the
+selection changes, and components w and xi in the direction of b and outside of the plane, which are
+standard normal. Its label is ``y = sign(z cos gamma + w sin gamma)``, and its margin is
+``v = y (rho z + b w) + s xi``.
+
+The largest margin kappa is where ``F = alpha E (kappa - v)_+^2 - s^2`` and its derivatives with
+respect to rho and b vanish. Everything is solved in units of s, in which xi has unit variance and
+can be integrated in closed form.
+
+The equations are equivalent to those of the SDC paper's Appendix 4, but stay regular at gamma = 0,
+where the paper's form divides by ``sin gamma``.
 """
 
 from __future__ import annotations
@@ -26,15 +32,17 @@ from sdc_ext.errors import InputError
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
-# Where Gaussian weights are cut, and where transitions of a unit Gaussian need nodes.
+# Where integrals over Gaussian weights are cut off, and where the transition of a unit Gaussian,
+# centred at 0, needs breaks between panels of nodes.
 _FAR = 12.0
 _TRANSITIONS = np.array([-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0])
 _Z_PANELS = np.concatenate([np.arange(0, 3, 0.25), [3, 3.5, 4, 5, 6, 8]])
 _W_PANELS = np.array([-8, -6, -4.5, -3, -1.5, 0, 1.5, 3, 4.5, 6, 8.0])
-# Six nodes a panel: more change nothing above 1e-9.
+# With more than six nodes per panel, results change by less than 1e-9.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
 
-# Where following a solution in alpha starts, its steps, and the residual of a solution.
+# Where following a solution in alpha starts, the factors of its largest and smallest steps, and
+# the largest residual of an accepted solution.
 _FIRST_ALPHA = 0.2
 _STEP, _LEAST_STEP = 1.35, 1.005
 _SOLVED = 1e-9
@@ -42,13 +50,13 @@ _SOLVED = 1e-9
 
 @dataclass(frozen=True)
 class Problem:
-    """Which samples, and how many.
+    """The selection of the samples, and their number.
 
     Attributes:
-        easy: whether those far from the probe's boundary are kept, else those near it.
-        f: the kept share, in (0, 1].
-        gamma: the angle between probe and teacher in radians.
-        alpha: kept samples per dimension.
+        easy: Whether the samples far from the probe's boundary are kept, or those near it.
+        f: The share of the samples that is kept, in (0, 1].
+        gamma: The angle between probe and teacher in radians, in [0, pi/2).
+        alpha: The number of kept samples per dimension.
     """
 
     easy: bool
@@ -58,24 +66,24 @@ class Problem:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Least and largest |z| of the kept samples."""
+        """The smallest and the largest |z| of the kept samples."""
         if self.easy:
             return float(norm.isf(self.f / 2)), _FAR
         return 0.0, min(float(norm.ppf((1 + self.f) / 2)), _FAR)
 
     def density(self, z: Array) -> Array:
-        """Of |z| among the kept samples."""
+        """Returns the probability density of |z| among the kept samples, within ``bounds``."""
         return np.asarray(2 * norm.pdf(z) / self.f)
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A student, in units of its length s outside the plane of probe and teacher.
+    """A student in units of s, its length outside of the plane of probe and teacher.
 
     Attributes:
-        probe: its component along the probe, ``rho / s``.
-        beside: its component beside it, ``b / s``.
-        margin: ``kappa / s``.
+        probe: The component along the probe, ``rho / s``.
+        beside: The component perpendicular to the probe, ``b / s``.
+        margin: The margin, ``kappa / s``.
     """
 
     probe: float
@@ -84,17 +92,17 @@ class Plane:
 
     @property
     def unit(self) -> float:
-        """s of a student of length 1."""
+        """The value of s for a student of length 1."""
         return 1 / math.sqrt(1 + self.probe**2 + self.beside**2)
 
     def turned(self, gamma: float) -> Plane:
-        """The same with the part in the plane along a teacher at this angle."""
+        """Returns the student whose part in the plane is turned to a teacher at this angle."""
         length = math.hypot(self.probe, self.beside)
         return replace(self, probe=length * math.cos(gamma), beside=length * math.sin(gamma))
 
 
 def solve_aligned(problem: Problem) -> Plane:
-    """The student for a perfect probe (gamma = 0): one integral over |z|, two nested roots."""
+    """Solves for a perfect probe (gamma = 0): one integral over |z|, two nested root searches."""
     low, high = problem.bounds
 
     def moments(p: float, k: float) -> tuple[float, float, float]:
@@ -112,21 +120,22 @@ def solve_aligned(problem: Problem) -> Plane:
         return problem.alpha * (pull + p * slope) - p
 
     far = 1.0
-    while stationary(far) > 0:  # it is positive at 0 and negative far out
+    while stationary(far) > 0:  # positive at 0 and negative for large p
         far *= 2
     p = float(brentq(stationary, 0.0, far, xtol=1e-13, rtol=1e-13))
     return Plane(p, 0.0, margin(p))
 
 
 def follow(problem: Problem, start: tuple[float, Plane] | None = None) -> Plane:
-    """The student for an imperfect probe, followed from fewer samples on.
+    """Solves for an imperfect probe by following the solution from fewer samples to more.
 
     Args:
-        problem: what to solve.
-        start: a smaller alpha and its solution; left out, few samples and a perfect probe.
+        problem: The problem to solve.
+        start: A smaller alpha and its solution. By default the path starts at a small alpha, from
+            the solution for a perfect probe.
 
     Raises:
-        InputError: if it is lost on the way.
+        InputError: If the solution is lost on the way.
     """
     if start is None:
         alpha = min(_FIRST_ALPHA, problem.alpha)
@@ -141,13 +150,13 @@ def follow(problem: Problem, start: tuple[float, Plane] | None = None) -> Plane:
         if nearer is not None:
             alpha, found, step = tried, nearer, min(_STEP, step * step)
         elif step > _LEAST_STEP:
-            step = math.sqrt(step)  # the solution turns sharply here
+            step = math.sqrt(step)  # the solution changes quickly here
         else:
             found = None
     if found is None:
         raise InputError(
             f"the solution for f = {problem.f:g} and gamma = {math.degrees(problem.gamma):g} "
-            f"degrees was lost at alpha {alpha:g}: take a larger f or gamma, or gamma = 0"
+            f"degrees was lost at alpha {alpha:g}: use a larger f or gamma, or gamma = 0"
         )
     return found
 
@@ -155,22 +164,40 @@ def follow(problem: Problem, start: tuple[float, Plane] | None = None) -> Plane:
 def _refine(problem: Problem, start: Plane) -> Plane | None:
     guess = (start.probe, start.beside, start.margin)
     solution = root(lambda x: _residuals(problem, *x), guess, tol=1e-12)
-    # Beside the solution, which is unique, there are stationary points of negative margins.
+    # The solution is unique, but there are other stationary points, with negative margins.
     if np.abs(solution.fun).max() > _SOLVED or solution.x[2] <= 0:
         return None
     return Plane(*map(float, solution.x))
 
 
 def _residuals(problem: Problem, p: float, c: float, k: float) -> Array:
+    """Returns the residuals of the three equations for ``rho / s``, ``b / s`` and ``kappa / s``.
+
+    With ``q = k - y (p z + c w)`` the margin deficit ``kappa - v`` is ``s (q + xi)``, up to the
+    sign of xi. Divided by ``s^2`` and ``-2 s``, F and its derivatives with respect to rho and b are
+
+    * ``alpha E (q + xi)_+^2 - 1``,
+    * ``alpha (E (q + xi)_+ y z + p P(q + xi > 0)) - p``,
+    * ``alpha (E (q + xi)_+ y w + c P(q + xi > 0)) - c``.
+
+    The probabilities come from the derivative of s, which depends on rho and b: it contributes
+    ``E (q + xi)_+ xi``, and by Stein's lemma this is ``P(q + xi > 0)``.
+    """
     low, high = problem.bounds
+    # Flipping the signs of z and w flips y and leaves the margin alone, so z > 0 is enough.
     z, z_weight = _nodes(np.clip(_Z_PANELS, low, high), np.array([low]), np.array([high]))
     z, z_weight = z[:, None], (z_weight * problem.density(z))[:, None]
+    # The label jumps at w = -z / tan(gamma), the teacher's boundary. The integral over w is split
+    # there, so that each part has a constant y and a smooth integrand, as Gauss-Legendre requires.
     border = np.clip(-z / math.tan(problem.gamma), -_FAR, _FAR)
     far = np.full_like(border, _FAR)
     total = np.zeros(4)
     for y, low_w, high_w in ((1.0, border, far), (-1.0, -far, border)):
+        # The integrand bends where q passes 0, over a width of about 1 / c in w. For a large c
+        # this is narrower than the fixed panels, so each z gets further breaks around its bend.
         transitions = (y * (k - _TRANSITIONS) - p * z) / (c or 1e-300)
         inner = np.hstack([transitions, np.broadcast_to(_W_PANELS, (len(z), len(_W_PANELS)))])
+        # Clipping moves breaks outside of the part to its ends, where their panels have no width.
         w, w_weight = _nodes(np.clip(inner, low_w, high_w), low_w, high_w)
         weight = w_weight * norm.pdf(w) * z_weight
         q = k - y * (p * z + c * w)
@@ -191,7 +218,13 @@ def _increasing_root(function: Callable[[float], float], guess: float) -> float:
 
 
 def _nodes(breaks: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """Gauss-Legendre nodes and weights (..., n) in the panels between breaks and two ends."""
+    """Returns Gauss-Legendre nodes and weights (..., n) in the panels between two ends.
+
+    Args:
+        breaks: The borders between panels (..., panels - 1), in any order, from low to high.
+        low: The lower end (..., 1).
+        high: The upper end (..., 1).
+    """
     edges = np.sort(np.concatenate([low, breaks, high], axis=-1), axis=-1)
     half = np.diff(edges)[..., None] / 2
     middle = (edges[..., 1:] + edges[..., :-1])[..., None] / 2
@@ -200,7 +233,11 @@ def _nodes(breaks: Array, low: Array, high: Array) -> tuple[Array, Array]:
 
 
 def _expectations(q: Array, weight: Array, direction: Array) -> tuple[float, float, float]:
-    """``E (q + xi)_+^2``, ``E (q + xi)_+ direction`` and ``P(q + xi > 0)`` over xi and nodes."""
+    """Integrates over xi in closed form and over nodes by their weights.
+
+    Returns:
+        ``E (q + xi)_+^2``, ``E (q + xi)_+ direction`` and ``P(q + xi > 0)``.
+    """
     below, density = ndtr(q), np.exp(-q * q / 2) / math.sqrt(2 * math.pi)
     square = (1 + q * q) * below + q * density
     pull = (q * below + density) * direction

@@ -1,10 +1,10 @@
-"""How the error of a distilled set falls with its size, and whether it stops at a floor.
+"""The scaling law: how the error of a distilled set falls with its size, and whether to a floor.
 
 The law is ``B + A (k / k0)^-beta`` in the number of images k, where k0 is the geometric mean of the
-sizes measured. S0 has no floor B, S1 has one and beta = 1/2, S2 has one and any beta.
+measured sizes. S0 has no floor B; S1 has a floor and beta = 1/2; S2 has a floor and any beta.
 
 Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817), who prove such
-a law as an upper bound; that measurements follow it is what a fit examines.
+a law as an upper bound. A fit examines whether measurements follow it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from sdc_ext.theory.fitting import (
 Name: TypeAlias = Literal["S0", "S1", "S2"]
 Verdict: TypeAlias = Literal["floor", "none seen", "no law fits", "undetermined"]
 
-# With fewer sizes a floor cannot be told from a slow fall, and two parameters need three.
+# With fewer than 5 sizes a floor is indistinguishable from a slow fall; a law of two parameters
+# needs at least 3.
 FLOOR_SIZES = 5
 _LEAST_SIZES = 3
 
 _LEVEL = 0.05
-# A law below it does not describe the means.
+# A law with a lower p-value does not describe the means.
 _MISFIT_LEVEL = 0.01
 _CLAIM = 4.0
 _DRAWS = 1000
@@ -46,14 +47,15 @@ _AMPLITUDE, _EXPONENT, _FLOOR = (0.0, 5.0), (0.05, 2.0), (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Points:
-    """What a law is fitted to.
+    """The points that a law is fitted to.
 
     Attributes:
-        sizes: numbers of images, ascending.
-        means: the gap or error at each, a mean over replicates.
-        standard_errors: of the means.
-        replicates: how many there are of each size.
-        shared_error: standard error of what all means have in common, the reference of a gap.
+        sizes: The numbers of images, ascending.
+        means: The gap or error at each size, a mean over replicates.
+        standard_errors: The standard errors of the means.
+        replicates: The number of replicates of each size.
+        shared_error: The standard error of what all means share, which is the accuracy on all
+            real images if the means are gaps.
     """
 
     sizes: tuple[int, ...]
@@ -64,20 +66,20 @@ class Points:
 
     @classmethod
     def of(cls, series: Series) -> Points:
-        """Means over replicates.
+        """Averages a series over replicates.
 
-        One standard deviation is pooled over all sizes: that of three seeds at one size is so
-        uncertain that the test for a floor would find one in 12 to 15 % of cases without.
+        One standard deviation is pooled over all sizes. That of three seeds at a single size is so
+        uncertain that the test would find a floor in 12 to 15 % of cases without one.
 
         Raises:
-            InputError: if there are too few sizes or replicates.
+            InputError: If there are fewer than 3 sizes, or too few replicates.
         """
         values = [np.array(list(of_size.values())) for of_size in series.values.values()]
         counts = np.array([len(v) for v in values])
         spare = int((counts - 1).sum())
         if len(values) < _LEAST_SIZES or spare < 2:
             raise InputError(
-                f"{series}: a law needs at least 3 sizes, and 2 of them with several sets, got "
+                f"{series}: a scaling law needs at least 3 sizes, and 2 more sets than sizes, got "
                 f"{len(values)} sizes and {counts.sum()} sets: distil more sizes, or more seeds"
             )
         pooled = (sum(((v - v.mean()) ** 2).sum() for v in values) / spare) ** 0.5
@@ -92,17 +94,17 @@ class Points:
 
     @property
     def center(self) -> float:
-        """k0, the geometric mean of the sizes."""
+        """The geometric mean of the sizes, k0."""
         return float(np.exp(np.log(self.sizes).mean()))
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom of the pooled standard deviation."""
+        """The degrees of freedom of the pooled standard deviation."""
         return sum(self.replicates) - len(self.replicates)
 
     @property
     def covariance(self) -> Array:
-        """Of the means (sizes, sizes)."""
+        """The covariance of the means (sizes, sizes)."""
         return np.diag(np.square(self.standard_errors)) + self.shared_error**2
 
 
@@ -111,16 +113,18 @@ class Law:
     """A fitted law with 95 % intervals.
 
     Attributes:
-        amplitude: A, what is above the floor at ``center`` images.
-        exponent: beta.
-        floor: B; 0 where none was fitted.
-        center: k0, in images.
-        deviance: sum of squares of the residuals in units of their standard errors.
-        aicc: Akaike's criterion for few points; infinite where they are too few.
-        intervals: of ``amplitude``, ``exponent``, ``floor`` and ``saturation``, by parametric
-            bootstrap; those of what was not fitted are points. Where there is no floor, those of
-            S2's amplitude and exponent cover in 83 to 90 % of cases only, those of S0 in 95 %.
-        band: 95 % interval of the law at each size measured.
+        amplitude: The amplitude A, which is the height above the floor at ``center`` images.
+        exponent: The exponent beta.
+        floor: The floor B; 0 if none was fitted.
+        center: The geometric mean k0 of the sizes, in images.
+        deviance: The sum of the squared residuals in units of their standard errors.
+        aicc: Akaike's information criterion, corrected for few points; infinite if there are too
+            few of them.
+        intervals: The 95 % intervals of ``amplitude``, ``exponent``, ``floor`` and
+            ``saturation``, by parametric bootstrap; what was not fitted has an interval of length
+            0. If there is no floor, the intervals of S2's amplitude and exponent cover the true
+            values in only 83 to 90 % of cases; those of S0 cover them in 95 %.
+        band: The 95 % interval of the law at each measured size.
     """
 
     amplitude: float
@@ -134,10 +138,11 @@ class Law:
 
     @property
     def saturation(self) -> float:
-        """The size in images at which the floor is half of the error; infinite without one."""
+        """The size in images at which the floor is half of the error; infinite without a floor."""
         return _saturation(self.amplitude, self.exponent, self.floor, self.center)
 
     def __call__(self, sizes: Array) -> Array:
+        """Returns the gap or error that the law predicts at these numbers of images."""
         return power_law(sizes / self.center, self.amplitude, self.exponent, self.floor)
 
 
@@ -146,11 +151,12 @@ class Scaling:
     """The scaling law of one series.
 
     Attributes:
-        series: what was measured.
-        points: its means.
-        laws: S0 and S1, and S2 from 5 sizes on.
-        p_value: of the likelihood-ratio test of S2 against S0; None below 5 sizes.
-        aicc_gain: AICc of S0 less that of S1: from 4 on it speaks for a floor; None below 5 sizes.
+        series: The measurements.
+        points: Their means over replicates.
+        laws: The fitted laws S0 and S1 and, from 5 sizes on, S2.
+        p_value: The p-value of the likelihood-ratio test of S2 against S0; None below 5 sizes.
+        aicc_gain: The AICc of S0 minus that of S1. From 4 on it speaks for a floor; None below 5
+            sizes.
     """
 
     series: Series
@@ -161,9 +167,10 @@ class Scaling:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether there is a floor, by the likelihood-ratio test at a level of 5 %.
+        """The answer of the likelihood-ratio test for a floor at a level of 5 %.
 
-        None can be told where the law that the test chooses does not describe the means.
+        There is no answer (``"no law fits"``) if the law that the test chooses does not describe
+        the means.
         """
         if self.p_value is None:
             return "undetermined"
@@ -173,23 +180,23 @@ class Scaling:
 
     @property
     def misfit(self) -> float:
-        """The p-value of the chosen law: low where the means are not on it, but for their noise."""
+        """The p-value of the chosen law; low if the means deviate from it by more than noise."""
         law, sizes = self.laws[self.chosen], len(self.points.sizes)
         spare = sizes - (3 if self.chosen == "S2" else 2)
         return float(stats.f.sf(law.deviance / spare, spare, self.points.freedom))
 
     @property
     def aicc_claims(self) -> bool:
-        """Whether AICc, too, finds a floor, if the error falls as the root of the size."""
+        """Whether AICc also finds a floor, if the error falls as the root of the size."""
         return self.aicc_gain is not None and self.aicc_gain >= _CLAIM
 
     @property
     def chosen(self) -> Name:
-        """The law to go by: the one with a floor only where the test sees a floor."""
+        """The law to use: S2, with a floor, if the test finds a floor, and S0 otherwise."""
         return "S2" if self._sees_floor else "S0"
 
     def summary(self) -> dict[str, Any]:
-        """All of it, and what follows from it, as content for JSON; None is infinite."""
+        """Returns all fields and conclusions as content for JSON; None stands for infinity."""
         content = asdict(self)
         for name, fitted in self.laws.items():
             content["laws"][name]["saturation"] = fitted.saturation
@@ -203,15 +210,17 @@ class Scaling:
 
 
 def fit_scaling(series: Series, seed: int = 0, draws: int = _DRAWS) -> Scaling:
-    """Fits the laws to a series and looks for a floor.
+    """Fits the scaling laws to a series, and tests for a floor.
 
     Args:
-        series: at least 3 sizes, 2 of them with several replicates.
-        seed: of the bootstrap.
-        draws: of the bootstrap.
+        series: A series of at least 3 sizes, with at least 2 more replicates than sizes.
+        seed: Seeds the bootstrap.
+        draws: The number of bootstrap draws.
 
     Raises:
-        InputError: if there are too few sizes or replicates.
+        InputError: If there are too few sizes or replicates.
+
+    Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817).
     """
     points = Points.of(series)
     names: tuple[Name, ...] = ("S0", "S1", "S2")
@@ -226,28 +235,29 @@ def fit_scaling(series: Series, seed: int = 0, draws: int = _DRAWS) -> Scaling:
 
 
 def floor_test(gain: float, freedom: int) -> float:
-    """The p-value of a floor, which is on its bound if there is none.
+    """Returns the p-value of a floor by a likelihood-ratio test on the boundary.
 
-    With known standard errors the gain is a half-and-half mixture of chi-squares with 0 and 1
-    degrees of freedom; with estimated ones F takes the place of the second.
+    Without a floor, B lies on its bound of 0. With known standard errors, the gain then is an equal
+    mixture of chi-squares with 0 and 1 degrees of freedom; with estimated ones, an F distribution
+    replaces the latter.
 
     Args:
-        gain: in deviance, over the law without a floor.
-        freedom: degrees of freedom of the standard errors.
+        gain: The decrease in deviance compared with the law without a floor.
+        freedom: The degrees of freedom of the standard errors.
     """
     return 1.0 if gain <= 0 else 0.5 * float(stats.f.sf(gain, 1, freedom))
 
 
 @dataclass(frozen=True)
 class _Form:
-    """What of a law is free: exponents to choose from, and whether there is a floor."""
+    """The free part of a law: the candidates for the exponent, and whether there is a floor."""
 
     exponents: Array
     with_floor: bool
 
     @property
     def free(self) -> NDArray[np.bool_]:
-        """Which of amplitude, exponent and floor."""
+        """A mask of the free parameters among amplitude, exponent and floor (3,)."""
         return np.array([True, len(self.exponents) > 1, self.with_floor])
 
 
@@ -261,7 +271,7 @@ _FORMS: dict[Name, _Form] = {
 
 
 def _law(form: _Form, points: Points, random: np.random.Generator, draws: int) -> Law:
-    """Fits one form, then again to what it could have been seen as."""
+    """Fits one form to the means, and again to draws around the fit (parametric bootstrap)."""
     ratio, covariance = np.array(points.sizes) / points.center, points.covariance
     whiten = whitening(covariance)
 
@@ -272,7 +282,7 @@ def _law(form: _Form, points: Points, random: np.random.Generator, draws: int) -
     means = np.array(points.means)
     best, deviance = _refine(form, scan(means[None])[:, 0], means, ratio, covariance)
     noise = random.multivariate_normal(np.zeros(len(ratio)), covariance, draws)
-    # The standard errors are estimates themselves: the noise is Student's, not Gauss's.
+    # The standard errors are estimates themselves, so the noise follows Student's t distribution.
     noise *= np.sqrt(points.freedom / random.chisquare(points.freedom, (draws, 1)))
     again = scan(power_law(ratio, *best) + noise)
     columns = dict(zip(("amplitude", "exponent", "floor"), again, strict=True))
@@ -296,7 +306,7 @@ def _law(form: _Form, points: Points, random: np.random.Generator, draws: int) -
 def _refine(
     form: _Form, near: Array, means: Array, ratio: Array, covariance: Array
 ) -> tuple[Array, float]:
-    """The best parameters, from the best of those scanned."""
+    """Refines the best of the scanned parameters; returns them with their deviance."""
 
     def complete(free: Array) -> Array:
         best = near.copy()
@@ -315,12 +325,12 @@ def _refine(
 
 
 def power_law(ratio: Array, amplitude: ArrayLike, exponent: ArrayLike, floor: ArrayLike) -> Array:
-    """``B + A ratio^-beta``."""
+    """Returns ``B + A ratio^-beta``."""
     return np.asarray(floor + amplitude * ratio ** -np.asarray(exponent))
 
 
 def _saturation(amplitude: float, exponent: float, floor: float, center: float) -> float:
-    # Below this the fit is on its bound, but for rounding.
+    # A smaller floor is on its bound up to rounding.
     if floor < 1e-6:
         return float("inf")
     return float(center * (amplitude / floor) ** (1 / exponent))

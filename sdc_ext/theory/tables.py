@@ -1,4 +1,4 @@
-"""Tables of theory for people."""
+"""Tables and sentences that present fitted laws and learning curves on the terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from sdc_ext.theory.fitting import Interval
 from sdc_ext.theory.required import Required
 from sdc_ext.theory.scaling import FLOOR_SIZES, Scaling
 
-# What is below it is zero, but for rounding.
+# Smaller numbers are zero up to rounding.
 _LEAST = 1e-7
 
 
 def scaling_table(law: Scaling) -> Table:
-    """The laws fitted to one series, with 95 % intervals; the one to go by is marked."""
+    """Returns a table of the laws fitted to one series, with 95 % intervals.
+
+    The law that the test for a floor chooses is marked.
+    """
     table = make_table(
         f"{law.series.quantity} of {law.series} over {len(law.points.sizes)} sizes",
         *("law", "A", "beta", "floor B", "saturation", "AICc"),
@@ -35,12 +38,12 @@ def scaling_table(law: Scaling) -> Table:
 
 
 def floor_sentence(law: Scaling) -> str:
-    """What the data say of a floor, and how well the law describes them."""
-    fits = f"{law.chosen} is met with p = {law.misfit:.3f}"
+    """Returns a sentence on whether there is a floor, and on the fit of the chosen law."""
+    fits = f"goodness of fit of {law.chosen}: p = {law.misfit:.3f}"
     if law.p_value is None or law.aicc_gain is None:
         sizes = len(law.points.sizes)
-        return f"floor: undetermined with {sizes} of {FLOOR_SIZES} sizes needed; {fits}"
-    second = "finds one, too" if law.aicc_claims else "does not claim one"
+        return f"floor: undetermined, {sizes} of the {FLOOR_SIZES} sizes needed; {fits}"
+    second = "also finds one" if law.aicc_claims else "does not find one"
     return (
         f"floor: {law.verdict} (likelihood ratio p = {law.p_value:.3f}; with beta 1/2, AICc "
         f"{second}: a gain of {law.aicc_gain:+.1f}, where 4 is needed); {fits}"
@@ -48,16 +51,21 @@ def floor_sentence(law: Scaling) -> str:
 
 
 def crossover_table(rows: Sequence[Mapping[str, float | None]], last: float) -> Table:
-    """Where perceptrons' errors are equal; ``last`` is the largest alpha that was looked at."""
-    table = make_table("kept samples per dimension where errors are equal", *rows[0])
+    """Returns a table of the alphas at which the errors of two selections are equal.
+
+    Args:
+        rows: One row per gamma and share, as ``Study.crossovers`` returns them.
+        last: The largest alpha of the curves.
+    """
+    table = make_table("kept samples per dimension at which errors are equal", *rows[0])
     for row in rows:
         values = row.values()
-        table.add_row(*(f"none to {last:g}" if v is None else f"{v:.6g}" for v in values))
+        table.add_row(*(f"none up to {last:g}" if v is None else f"{v:.6g}" for v in values))
     return table
 
 
 def coverage_table(law: Coverage) -> Table:
-    """The worst of M by number of images, and the size that the target requires."""
+    """Returns a table of the worst of M by number of images, and the required sizes."""
     title = f"{law.quantity} of {law.family}: {MODE}, of {len(law.configurations)}, by images"
     sizes = (str(size) for size in law.sizes)
     table = make_table(title, "M", *sizes, f"for {law.target:.3g}")
@@ -67,8 +75,8 @@ def coverage_table(law: Coverage) -> Table:
 
 
 def form_table(law: Coverage) -> Table:
-    """The laws of coverage, compared."""
-    table = make_table("laws of the worst of M", "grows with", "parameters", "AICc", "rms")
+    """Returns a table that compares the coverage laws."""
+    table = make_table("laws for the worst of M", "grows with", "parameters", "AICc", "rms")
     for name, form in law.forms.items():
         parameters = ", ".join(f"{k} {_number(v)}" for k, v in form.parameters.items())
         label = {"log": "ln M", "constant": "nothing", "linear": "M", "floor": "ln M, floor only"}
@@ -78,7 +86,7 @@ def form_table(law: Coverage) -> Table:
 
 
 def coverage_sentences(laws: Sequence[Coverage]) -> list[str]:
-    """What the data say of each law with ln M."""
+    """Returns one sentence per family on whether the required size grows with ln M."""
     return [
         f"{law.family}: h = {law.forms['log'].parameters['h']:.3g} ({_between(law.growth)}); "
         f"growth with ln M is {'' if law.claimed else 'not '}claimed"
@@ -92,7 +100,7 @@ def _required(required: Required) -> str:
 
 
 def _value(value: float, interval: Interval) -> str:
-    """On two lines, which a table of 80 characters has room for."""
+    """Returns a value and its interval on two lines, which fit a table of 80 characters."""
     fitted = interval != (value, value)
     return f"{_number(value)}\n{_between(interval)}" if fitted else _number(value)
 

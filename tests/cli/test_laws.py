@@ -53,8 +53,8 @@ def test_series_without_a_law_are_left_out(
     few = table(tmp_path / "few", FIVE[:2], ["vgg11"])
     assert main(["theory", "scaling", table(tmp_path, FIVE[:4]), few]) == 0
     told = capsys.readouterr().out
-    assert "left out: dc on digits, lam 0, vgg11: a law needs at least 3 sizes" in told
-    assert "floor: undetermined with 4 of 5 sizes needed" in told
+    assert "left out: dc on digits, lam 0, vgg11: a scaling law needs at least 3 sizes" in told
+    assert "floor: undetermined, 4 of the 5 sizes needed" in told
     assert main(["theory", "scaling", few]) == 2
     assert "got 2 sizes and 6 sets: distil more sizes" in capsys.readouterr().err
 

@@ -49,7 +49,7 @@ def test_real_images_make_gaps_of_their_network(tmp_path: Path) -> None:
     assert (gap.quantity, gap.values[10]["a"]) == ("gap", pytest.approx(0.4))
     assert gap.reference_error == pytest.approx(0.02)
     assert (error.quantity, error.values[10]["a"]) == ("error", pytest.approx(0.5))
-    with pytest.raises(InputError, match="all rows are of real images"):
+    with pytest.raises(InputError, match="all rows are on all real images"):
         collect([row for row in read_accuracies([tmp_path / "a.csv"]) if row.method == "real"])
 
 
@@ -76,8 +76,8 @@ def test_series_hold_means_over_networks(seen: list[tuple[str, float]]) -> None:
         ({"accuracy": 85}, r"line 2: accuracy must be a fraction .* got 85: divide percentages"),
         ({"accuracy": "nan"}, "accuracy must be a fraction"),
         ({"images": "ten"}, "images must be a number, got 'ten'"),
-        ({"images": 0}, "images must be a whole number above 0, got 0"),
-        ({"images": "inf"}, "images must be a whole number above 0, got inf"),
+        ({"images": 0}, "images must be an integer above 0, got 0"),
+        ({"images": "inf"}, "images must be an integer above 0, got inf"),
     ],
 )
 def test_bad_values_are_named(changes: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -127,5 +127,5 @@ def test_tables_that_a_spreadsheet_saved_are_read(tmp_path: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(InputError, match="is no table of comma-separated values"):
+    with pytest.raises(InputError, match="is not a table of comma-separated values"):
         read_accuracies([tmp_path / "a.csv"])

@@ -77,7 +77,7 @@ def test_too_little_for_coverage() -> None:
     with pytest.raises(InputError, match="that all 4 configurations share, got 2: evaluate the"):
         fit_coverage([*cover(0.0, 3, random), lone])
     error = Series(FAMILY, "odd", "error", lone.values, 0.0)
-    with pytest.raises(InputError, match="odd lacks networks trained on all real images"):
+    with pytest.raises(InputError, match="odd has no networks trained on all real images"):
         fit_coverage([*cover(0.0, 3, random), error])
 
 

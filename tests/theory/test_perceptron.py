@@ -182,7 +182,7 @@ def test_largest_margin_equals_a_support_vector_machines() -> None:
         ("middle", 0.5, 0.0, "unknown selection 'middle'"),
         ("hard", 1.0, 0.0, "f must be between 0 and 1 for easy and hard"),
         ("all", 0.5, 0.0, "got 0.5 for all"),
-        ("easy", 0.5, 1.6, "gamma must be from 0 to below 90 degrees, got 91.6"),
+        ("easy", 0.5, 1.6, "gamma must be at least 0 and below 90 degrees, got 91.6"),
     ],
 )
 def test_impossible_selections_are_refused(keep: Any, f: float, gamma: float, problem: str) -> None:
@@ -215,7 +215,7 @@ def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixt
     ("options", "problem"),
     [
         (["--f", "1"], "shares must be below 1, got 1"),
-        (["--gamma", "95"], "gamma must be from 0 to below 90 degrees, got 95"),
+        (["--gamma", "95"], "gamma must be at least 0 and below 90 degrees, got 95"),
         (["--trials", "1"], "'1' trials: write 0 for none, or at least 2"),
         (["--dimensions", "1"], "dimensions must be at least 2, got 1"),
         (["--gamma", "0", "--f", "1e-9"], "f = 1e-09 is too small to simulate alpha 0.2"),
