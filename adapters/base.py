@@ -80,7 +80,7 @@ class Loop(ABC):
         """Performs one outer iteration and updates the state in place.
 
         Args:
-            state: What ``start`` returned.
+            state: The state that ``start`` returned.
             task: The real data, network, experts and accelerator.
             loss_fn: The matching loss with the correction added.
             iteration: The index of the outer iteration, from 0.

@@ -138,17 +138,17 @@ class DistributionMatching(Loop):
         return classes * (self.batch_real + ipc)
 
     def matching_loss(self) -> Callable[..., Tensor]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Returns the squared distance between the classes' mean features, summed over classes."""
         return mean_feature_distance
 
     def start(self, task: Task) -> ImageState:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Returns the state with noise or real images, as ``init`` says."""
         return ImageState.initial(task, self.init, self.lr_img)
 
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Draws a random network and updates the images once."""
         del iteration
         network = task.new_network()
         augmentation = parse_augmentation(self.dsa_strategy)

@@ -188,7 +188,7 @@ class GradientMatching(Loop):
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Derives evaluation settings, lam 0 beside a threshold, and the length of the warm-up."""
         derived = evaluation_as_distillation(origin, chosen)
         augmentation = derived.get("eval_augmentation", origin["eval_augmentation"])
         if augmentation.value != "none":
@@ -205,7 +205,7 @@ class GradientMatching(Loop):
 
     @property
     def unused(self) -> set[str]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """The thresholds that are not set and, without ``contrast``, the warm-up settings."""
         without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
         return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
 
@@ -215,17 +215,21 @@ class GradientMatching(Loop):
         return matching + (self.outer_loop - 1) * self.inner_loop * classes * ipc
 
     def matching_loss(self) -> Callable[..., Tensor]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Returns the distance between gradients that ``dis_metric`` names."""
         return gradient_distance(self.dis_metric)
 
     def start(self, task: Task) -> ImageState:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Returns the state with noise or real images, as ``init`` says."""
         return ImageState.initial(task, self.init, self.lr_img)
 
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Draws a network and updates the images ``outer_loop`` times while it is trained.
+
+        The log is a mean over the updates. If only easy real images are matched, ``easy_share`` is
+        the share of the batches that they make up.
+        """
         network = task.new_network()
         optimizer = SGD(network.parameters(), lr=self.lr_net)
         augmentation = parse_augmentation(self.dsa_strategy)
@@ -286,7 +290,7 @@ class GradientMatching(Loop):
             network, state.images, own, loss_fn, batch_loss=task.batch_loss, easy=easy
         )
         total = part.each(task.reduce)
-        # The difficulty is a mean over classes; the losses are sums, as in the original.
+        # The difficulty is a mean over classes; the losses are sums, as in DC's script.
         return replace(total, difficulty=total.difficulty / len(batches))
 
     def _train(

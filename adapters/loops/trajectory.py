@@ -194,25 +194,25 @@ class TrajectoryMatching(Loop):
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Derives evaluation settings, with the initial step size as the learning rate."""
         derived = evaluation_as_distillation(origin, chosen)
         derived["lr_eval"] = Setting(origin["lr_teacher"].value, "the step size, as it is learnt")
         return derived
 
     @property
     def align_corners(self) -> bool:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """True, as in the augmentation of MTT's script."""
         return True
 
     @property
     def unused(self) -> set[str]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """The settings of learned labels and of growing start epochs, if these are not in use."""
         unused = set() if self.labels == "learned" else {"lr_y", "momentum_y"}
         return unused if self.expansion_end_epoch else unused | {"current_max_start_epoch"}
 
     @property
     def epochs_needed(self) -> int:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """The latest target epoch that can be drawn."""
         return self.max_start_epoch - 1 + self.expert_epochs
 
     def upper_bound(self, iteration: int) -> int:
@@ -234,11 +234,11 @@ class TrajectoryMatching(Loop):
         return self.syn_steps * min(self.batch_syn or classes * ipc, classes * ipc)
 
     def matching_loss(self) -> Callable[..., Tensor]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Returns the normalised squared distance between parameters."""
         return parameter_distance
 
     def start(self, task: Task) -> TrajectoryState:
-        """See [`Loop`][sdc_ext.adapters.Loop].
+        """Returns the state with initial images, labels and step size.
 
         Raises:
             InputError: If there are no experts, or they were not trained for long enough.
@@ -291,7 +291,11 @@ class TrajectoryMatching(Loop):
     def step(
         self, state: TrajectoryState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """Matches a random segment of an expert's trajectory, and updates all that is learnt.
+
+        The log also has the step size ``syn_lr``, the ``start_epoch`` of the segment, and whether
+        the update was ``skipped`` because the loss was above ``threshold``.
+        """
         epoch, start, target = self._draw_segment(task, iteration)
         if self.labels == "teacher":
             state.labels = _logits(state.student, target, state.images).softmax(-1)

@@ -105,7 +105,7 @@ class Tuning:
             storage: The URL of a database, as optuna takes it.
             name: The name of the study.
             space: The search space.
-            task: What all runs of the study have in common; it must be the same on reopening.
+            task: Everything that the runs of the study share; on reopening, it must be the same.
             iterations: The number of iterations of a complete run.
             seed: Seeds the search.
 

@@ -138,8 +138,8 @@ def measure_difficulty(
     """Measures difficulty over an ensemble of networks trained on the real training images.
 
     Args:
-        samples: By name, images (N, C, H, W), normalised as ``data`` normalises, and their labels
-            (N,) int64 or probabilities (N, classes).
+        samples: Images (N, C, H, W), normalised as ``data`` normalises, and their labels (N,) int64
+            or probabilities (N, classes), by name.
         data: The real data.
         probe: The architecture and the training of the networks.
         epochs: The epochs after which samples are scored, from 1 to the last epoch of training.

@@ -7,8 +7,8 @@ Every discrepancy has the same arguments and the same result:
 * It returns one discrepancy per set (S,) in float64. All are squares, as divergences are, except
   the coverage radius, which is a distance.
 
-Measuring several sets in one call computes what does not depend on them only once. The real points
-alone determine the kernel or the scale, so the results of all sets are comparable.
+Terms that depend on the real points alone are computed once for all sets of a call. The real points
+also determine the kernel or the scale, so the values of all sets are comparable.
 
 The values are exact for the two empirical distributions (V-statistics), and are no estimates for
 underlying distributions: a distilled set was not drawn from one, and the value should exist for a

@@ -32,7 +32,7 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console, ma
 
 @dataclass(frozen=True)
 class Measurement:
-    """The choice of what to measure, checked before anything is trained.
+    """A choice of measures, spaces and draws, checked before anything is trained.
 
     Attributes:
         measures: The names of discrepancies; see
@@ -67,8 +67,8 @@ class MeasuredDiscrepancy(Shown):
     """The discrepancies of sets and of random real images; they print as a table of ratios.
 
     Attributes:
-        closeness: By the name of the set, one value per space, measure and class.
-        measurement: The choice of what was measured.
+        closeness: The values by the name of the set, one per space, measure and class.
+        measurement: The measures, spaces and draws.
         network: The architecture whose features were compared.
     """
 

@@ -45,7 +45,7 @@ def distill(
 
     Args:
         method: The method's name, e.g. ``"dc"``, ``"dsac"`` or ``"mtt"``.
-        data: What to distil: [`RealData`][sdc_ext.data.RealData], or anything that
+        data: The data to distil: [`RealData`][sdc_ext.data.RealData], or anything that
             [`load_data`][sdc_ext.data.load_data] takes: a name, a folder, a data set of torch or of
             Hugging Face, or tensors.
         ipc: The number of images per class.
