@@ -178,4 +178,4 @@ class TrajectoryState:
 def check_images(images: Tensor) -> None:
     """Raises DivergenceError if an update has made some pixel NaN or infinite."""
     if not bool(images.isfinite().all()):
-        raise DivergenceError("the update made the images NaN or infinite: lower --lr-img")
+        raise DivergenceError("the update made the images NaN or infinite: lower `lr_img`")

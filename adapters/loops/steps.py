@@ -106,7 +106,7 @@ class StepResult:
         if not (finite and all(math.isfinite(value) for value in log.values())):
             raise DivergenceError(
                 f"the loss is {log['loss']} (matching {log['matching']}, GraDN "
-                f"{log['difficulty']}) or its gradient is not finite: lower --lr-img (now "
-                f"{lr_img}) or --lam, and check that the data are normalised"
+                f"{log['difficulty']}) or its gradient is not finite: lower `lr_img` (now "
+                f"{lr_img}) or `lam`, and check that the data are normalised"
             )
         return log

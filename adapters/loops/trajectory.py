@@ -360,7 +360,7 @@ class TrajectoryMatching(Loop):
         after = float(state.syn_lr.detach())
         if not 0 < after < math.inf:
             raise DivergenceError(
-                f"syn_lr went from {before:g} to {after:g}, outside of (0, inf): lower --lr-lr "
+                f"syn_lr went from {before:g} to {after:g}, outside of (0, inf): lower `lr_lr` "
                 f"(now {self.lr_lr:g})"
             )
         check_images(state.images)
@@ -373,8 +373,8 @@ class TrajectoryMatching(Loop):
         if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
             raise DivergenceError(
                 f"the student diverged: the loss is {float(loss.detach())}, or its gradient is "
-                f"not finite; lower --lr-img (now {self.lr_img:g}), --lr-lr or --lr-teacher "
-                f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check --zca, because "
+                f"not finite; lower `lr_img` (now {self.lr_img:g}), `lr_lr` or `lr_teacher` "
+                f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check `zca`, because "
                 "whitened images need other rates"
             )
 

@@ -36,7 +36,7 @@ class Split:
         return fingerprint(self.images, self.labels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RealData:
     """A labelled data set in memory, with its normalisation.
 
@@ -127,12 +127,11 @@ class RealData:
         """Returns for each class the positions of its images in ``train``."""
         return [(self.train.labels == c).nonzero()[:, 0] for c in range(len(self.classes))]
 
-    def describe(self) -> str:
-        """Returns one line for users, with the sizes, the number of classes and the note."""
+    def __repr__(self) -> str:
         height, width = self.image_size
         note = f"; {self.note}" if self.note else ""
         return (
-            f"{self.name}: {len(self.train)} train and {len(self.test)} test images of "
+            f"{self.name}: {len(self.train)} training and {len(self.test)} test images of "
             f"{self.channels}x{height}x{width}, {len(self.classes)} classes{note}"
         )
 

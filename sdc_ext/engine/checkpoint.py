@@ -63,6 +63,6 @@ class Checkpoint:
         except Exception as error:
             raise InputError(
                 f"the checkpoint {self._path} is damaged, so the run cannot continue: choose "
-                "another --out; the last set that was saved is still there"
+                "another `out`; the last set that was saved is still there"
             ) from error
         return True

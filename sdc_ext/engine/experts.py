@@ -57,7 +57,7 @@ def with_experts(
     if method.experts is None:
         if folder is None:
             return task
-        raise InputError(f"{method.name} matches no experts: leave --experts out")
+        raise InputError(f"{method.name} matches no experts: leave `experts` out")
     network = settings.run.network
     model = _model(task.data, network)
     recipe = replace(

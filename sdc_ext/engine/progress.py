@@ -67,5 +67,5 @@ class ShowProgress(Callback):
         if completed and skipped > len(history) / 2:
             self._console.print(
                 f"warning: {skipped:.0f} of {len(history)} updates were skipped, because the "
-                "loss was above --threshold or not finite: lower --lr-img or --lr-lr"
+                "loss was above threshold or not finite: lower lr_img or lr_lr"
             )

@@ -62,8 +62,10 @@ class RunFolder:
         if resume and (self.path / RUN).is_file():
             self._check_same()
         elif self.path.exists():
-            problem = "holds no run to resume" if resume else "exists (--resume continues a run)"
-            raise InputError(f"{self.path} {problem}: choose another --out")
+            problem = (
+                "holds no run to resume" if resume else "exists (`resume=True` continues a run)"
+            )
+            raise InputError(f"{self.path} {problem}: choose another `out`")
 
     def claim(self) -> None:
         """Writes the identity of the run into the folder."""
@@ -75,21 +77,21 @@ class RunFolder:
         try:
             earlier = dict(json.loads(path.read_text()))
         except ValueError:
-            raise InputError(f"{path} is damaged: choose another --out") from None
+            raise InputError(f"{path} is damaged: choose another `out`") from None
         for name, value in self.identity.items():
             if name not in earlier and name != DATA:
                 raise InputError(
                     f"{self.path} holds a run of another version of sdc-ext, which did not record "
-                    f"{name}: choose another --out"
+                    f"{name}: choose another `out`"
                 )
             if value is None or earlier.get(name, value) == value:
                 continue
             if name == DATA:
                 raise InputError(
                     f"{self.path} holds a run on other data with the name "
-                    f"{self.identity['dataset']!r}: pass those data, or choose another --out"
+                    f"{self.identity['dataset']!r}: pass those data, or choose another `out`"
                 )
             raise InputError(
                 f"{self.path} holds a run with {name} {earlier[name]}, not {value}: resume with "
-                "the same settings, or choose another --out"
+                "the same settings, or choose another `out`"
             )

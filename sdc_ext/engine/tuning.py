@@ -124,7 +124,7 @@ class Tuning:
             if theirs.get(key) != ours[key]:
                 raise InputError(
                     f"study {name!r} has {key} {theirs.get(key)}, not {ours[key]}: use the same "
-                    "settings, or choose another --study or --out"
+                    "settings, or choose another `study` or `out`"
                 )
         return cls(study, space, iterations, seed)
 
@@ -203,7 +203,7 @@ def _open_study(storage: str, name: str, first_rung: int) -> optuna.Study:
             if attempt == _ATTEMPTS - 1 or isinstance(error, (ImportError, ValueError)):
                 raise InputError(
                     f"cannot use the storage for study {name!r} "
-                    f"({str(error).splitlines()[0]}): check --storage"
+                    f"({str(error).splitlines()[0]}): check `storage`"
                 ) from None
             time.sleep(random.uniform(0.1, 0.5) * 2**attempt)
     raise AssertionError("the last attempt returns or raises")

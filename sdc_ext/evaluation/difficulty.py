@@ -159,7 +159,7 @@ def measure_difficulty(
     for epoch in epochs:
         if not 1 <= epoch <= probe.train_epochs:
             raise InputError(
-                f"epochs must be from 1 to {probe.train_epochs} (--train-epochs), got {epoch}"
+                f"epochs must be from 1 to {probe.train_epochs} (`train_epochs`), got {epoch}"
             )
     device = accelerator.device
     batches = normalized_batches(data, data.train, device)

@@ -22,7 +22,7 @@ class Shown(ABC):
     def __rich__(self) -> Group:
         return Group(*self.tables())
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, color_system=None)
         with console.capture() as captured:
             console.print(self)

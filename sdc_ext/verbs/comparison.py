@@ -32,7 +32,7 @@ from sdc_ext.verbs.session import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compared(Shown):
     """The result of paired runs with several lam; it prints as tables.
 
@@ -130,7 +130,7 @@ def compare(
     folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{real.label}-ipc{ipc}"
     # All runs share the experts of one seed.
     task = with_experts(chosen, first, task, seed=0, console=console, folder=experts)
-    console.print(real.describe())
+    console.print(str(real))
     cells: list[Cell] = []
     for lam, seed in grid(lams, seeds):
         run = Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))

@@ -26,7 +26,7 @@ from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
 from sdc_ext.verbs.session import make_accelerator, make_console, make_probe, open_data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MeasuredDifficulty(Shown):
     """The difficulty of samples for networks trained on real images; it prints as a table.
 

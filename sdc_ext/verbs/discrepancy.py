@@ -62,7 +62,7 @@ class Measurement:
             check_choice("space", space, SPACES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MeasuredDiscrepancy(Shown):
     """The discrepancies of sets and of random real images; they print as a table of ratios.
 

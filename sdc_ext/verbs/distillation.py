@@ -84,7 +84,7 @@ def distill(
     calls = (Trackers(accelerator), ShowProgress(console), *callbacks)
     engine = Engine(chosen, resolved, task, seed, folder, calls)
     engine.check(resume=resume)  # before experts are trained
-    console.print(task.data.describe())
+    console.print(str(task.data))
     console.print(settings_table(resolved))
     task = with_experts(chosen, resolved, task, seed=seed, console=console, folder=experts)
     return replace(engine, task=task).distill(resume=resume)

@@ -22,7 +22,7 @@ from sdc_ext.verbs.opening import Sets, open_sets
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console, network_names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluated(Shown):
     """The test accuracies of sets on several networks; they print as a table.
 
@@ -55,7 +55,7 @@ def evaluate_set(
     *,
     networks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None = None,
     num_eval: int = 5,
-    epochs: int | None = None,
+    epoch_eval_train: int | None = None,
     lr: float | None = None,
     real_epochs: int | None = None,
     seed: int = 0,
@@ -74,7 +74,7 @@ def evaluate_set(
         networks: The networks to train: names of the library or of timm, or functions that return
             a network; by default the network that each set was evaluated with.
         num_eval: The number of networks to train per set and architecture.
-        epochs: The number of training epochs; by default that of the set's own recipe.
+        epoch_eval_train: The number of training epochs; by default that of the set's own recipe.
         lr: The learning rate; by default that of the set's own recipe.
         real_epochs: The number of epochs for which networks are also trained on all real images;
             by default they are not.
@@ -97,7 +97,7 @@ def evaluate_set(
     jobs = evaluation_jobs(
         open_sets(sets, data, accelerator),
         networks=network_names(networks),
-        epoch_eval_train=epochs,
+        epoch_eval_train=epoch_eval_train,
         lr_eval=lr,
         real_epochs=real_epochs,
     )

@@ -85,7 +85,7 @@ def train_experts(
         check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])
     how = replace(chosen.experts(loaded.name, ipc), **recipe)
     loaded = prepare_data(loaded, run, accelerator)
-    console.print(loaded.describe())
+    console.print(str(loaded))
     if export is not None:
         check_export(Path(export))
     store = train_store(

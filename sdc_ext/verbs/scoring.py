@@ -26,7 +26,7 @@ _TRAINED_ON = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScoredSet(Shown):
     """The scores of a set and how they were measured; they print as tables.
 

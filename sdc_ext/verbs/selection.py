@@ -69,7 +69,7 @@ def select_set(
     looks_through = make_probe(settings.run.network, probe)
     loaded = prepare_data(loaded, settings.run, accelerator)
     check_network(looks_through.network, *loaded.network_shape)
-    console.print(loaded.describe())
+    console.print(str(loaded))
     with Progress(console=console, disable=console.quiet) as bar:
         epochs = 0 if baseline == "random" else looks_through.train_epochs
         task = bar.add_task("ranking the real images", total=epochs)

@@ -131,7 +131,7 @@ def set_up(
 def check_free(out: str | Path | None) -> None:
     """Raises InputError if the folder for the results exists."""
     if out is not None and Path(out).exists():
-        raise InputError(f"{out} exists: choose another --out")
+        raise InputError(f"{out} exists: choose another `out`")
 
 
 def refuse(settings: Mapping[str, Any], verb: str, **instead: str) -> None:

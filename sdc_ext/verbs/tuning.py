@@ -34,7 +34,7 @@ from sdc_ext.verbs.session import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuned(Shown):
     """The result of a search for lam; it prints as a table.
 
@@ -136,7 +136,7 @@ def tune(
     if accelerator.num_processes > 1:
         raise InputError(
             f"tune runs in one process, got {accelerator.num_processes}: start it several times "
-            "with the same --storage"
+            "with the same `storage`"
         )
     console = make_console(accelerator, progress)
     shared = chosen_settings(settings)
@@ -149,7 +149,7 @@ def tune(
     iterations = resolved.run.iterations
     engine = Engine(chosen, resolved, task, seed, folder, evaluate_at=rungs(iterations))
     tuning = _open(engine, space, storage, name)
-    console.print(f"{held_out.describe()}; testing on a quarter of the training images")
+    console.print(f"{held_out}; testing on a quarter of the training images")
     if len(tuning.finished()) < trials:
         root = folder / "experts"  # experts in the usual folder have seen the held-out images
         task = with_experts(chosen, resolved, task, seed=seed, console=console, root=root)

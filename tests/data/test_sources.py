@@ -109,14 +109,14 @@ def test_torch_data_set_of_pictures() -> None:
     data = as_real_data(source, test=source)
     assert (data.name, data.classes) == ("custom", ("ant", "bee", "cat"))
     assert data.network_shape == (1, 3, (20, 30))
-    assert data.describe() == "custom: 24 train and 24 test images of 1x20x30, 3 classes"
+    assert str(data) == "custom: 24 training and 24 test images of 1x20x30, 3 classes"
     assert torch.equal(data.train.images[5, 0], torch.from_numpy(np.array(ours[5])))
 
 
 def test_held_out_test_images_are_told() -> None:
     data = load_data(pair())
-    assert data.describe() == (
-        "custom: 18 train and 6 test images of 1x20x30, 3 classes; no test set was given, so a "
+    assert repr(data) == (
+        "custom: 18 training and 6 test images of 1x20x30, 3 classes; no test set was given, so a "
         "quarter of each class is held out"
     )
 

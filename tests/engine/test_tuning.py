@@ -136,7 +136,7 @@ def test_command_leaves_study_table_and_picture(capsys: pytest.CaptureFixture[st
     command = ["tune", *TINY, "--trials", "3", "--lam", "0.001", "0.1", "--out", "study"]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "1010 train and 337 test images" in printed
+    assert "1010 training and 337 test images" in printed
     assert "sdc-ext compare ... --lam 0 0.0" in printed or "no lam did better" in printed
     with Path("study/trials.csv").open() as file:
         table = list(csv.DictReader(file))

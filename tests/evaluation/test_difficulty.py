@@ -103,7 +103,7 @@ def test_ensembles_average_their_networks() -> None:
     assert not torch.allclose(second, first.gradn, rtol=0.01)
     assert set((2 * both.misclassified).tolist()) <= {0.0, 1.0, 2.0}
     assert two["some", 1].loss.mean() > both.loss.mean()  # training makes samples easier
-    with pytest.raises(InputError, match=r"epochs must be from 1 to 3 \(--train-epochs\), got 4"):
+    with pytest.raises(InputError, match=r"epochs must be from 1 to 3 \(`train_epochs`\), got 4"):
         measure(1, [4])
 
 

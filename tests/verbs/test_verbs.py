@@ -112,7 +112,7 @@ def test_progress_is_off_or_on(tmp_path: Path) -> None:
 
 def test_sets_are_evaluated_as_values_or_paths(tmp_path: Path) -> None:
     synthetic = distill("dc", out=tmp_path / "set", progress=False, **TINY)
-    options: dict[str, Any] = {"num_eval": 1, "epochs": 2, "seed": 3, "progress": False}
+    options: dict[str, Any] = {"num_eval": 1, "epoch_eval_train": 2, "seed": 3, "progress": False}
     value = evaluate_set(synthetic, **options)
     path = evaluate_set(str(tmp_path / "set"), out=tmp_path / "table", **options)
     (of_value,), (of_path,) = value.results, path.results
