@@ -46,6 +46,7 @@ _OURS = (DC, DSA, DCC, DSAC, DM, MTT, FTD, TESLA, DATM)
 METHODS: Registry[Method] = Registry(
     "method", "sdc_ext.methods", {method.name: method for method in _OURS}
 )
+"""The methods by name: ours, those that were registered, and those of installed packages."""
 
 
 def register_method(method: Method) -> Method:

@@ -46,8 +46,9 @@ class LogRamp:
     Reference: the SDC paper, Section 4.3 ("logarithmically increased"), e.g. from 0.02 to 0.08
     over 10,000 iterations for DATM.
 
-    >>> [round(LogRamp(0.02, 0.08, steps=10)(t), 3) for t in (0, 5, 10, 99)]
-    [0.02, 0.04, 0.08, 0.08]
+    Examples:
+        >>> [round(LogRamp(0.02, 0.08, steps=10)(t), 3) for t in (0, 5, 10, 99)]
+        [0.02, 0.04, 0.08, 0.08]
     """
 
     start: float
@@ -129,8 +130,9 @@ def sdc_penalty(
 
     Reference: the SDC paper, Eq. 11 and 12.
 
-    >>> sdc_penalty(torch.tensor([3.0, 5.0]), lam=0.5)
-    tensor(2.)
+    Examples:
+        >>> sdc_penalty(torch.tensor([3.0, 5.0]), lam=0.5)
+        tensor(2.)
     """
     _check_one_of("norm", norm, Norm)
     _check_one_of("reduction", reduction, Reduction)
@@ -312,12 +314,13 @@ def with_sdc(
 
     Reference: the SDC paper, Eq. 11 and 12.
 
-    >>> def match_loss(gw_syn, gw_real):
-    ...     return sum(((s - r) ** 2).sum() for s, r in zip(gw_syn, gw_real))
-    >>> gw_syn = [torch.tensor([3.0, 4.0], requires_grad=True)]
-    >>> match_loss = with_sdc(match_loss, lam=0.1)
-    >>> match_loss(gw_syn, [torch.zeros(2)]).item()
-    25.5
+    Examples:
+        >>> def match_loss(gw_syn, gw_real):
+        ...     return sum(((s - r) ** 2).sum() for s, r in zip(gw_syn, gw_real))
+        >>> gw_syn = [torch.tensor([3.0, 4.0], requires_grad=True)]
+        >>> match_loss = with_sdc(match_loss, lam=0.1)
+        >>> match_loss(gw_syn, [torch.zeros(2)]).item()
+        25.5
     """
     if not callable(loss_fn):
         raise TypeError(

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-# Maps images (B, C, H, W) to augmented images of the same shape, alike on every call.
 Replay = Callable[[Tensor], Tensor]
+"""Maps images (B, C, H, W) to augmented images of the same shape, alike on every call."""
 
 
 class Augmentation(Protocol):

@@ -23,7 +23,6 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 _CIFAR10: Statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
 
-# Channel means and standard deviations, as the original repositories hard-code them.
 STATISTICS: dict[str, Statistics] = {
     "mnist": ((0.1307,), (0.3081,)),
     "fashionmnist": ((0.2861,), (0.3530,)),
@@ -32,8 +31,8 @@ STATISTICS: dict[str, Statistics] = {
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
     "tinyimagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
+"""Channel means and standard deviations, as the original repositories hard-code them."""
 
-# How many classes they have, which is known before they are loaded.
 CLASS_COUNTS = {
     "digits": 10,
     "mnist": 10,
@@ -43,6 +42,7 @@ CLASS_COUNTS = {
     "cifar100": 100,
     "tinyimagenet": 200,
 }
+"""The numbers of classes of our data sets, which are known before these are loaded."""
 
 _TORCHVISION = {
     "mnist": "MNIST",
@@ -122,6 +122,7 @@ def load_data(
 DATASETS: Registry[Loader] = Registry(
     "dataset", "sdc_ext.datasets", {name: functools.partial(load_data, name) for name in _OURS}
 )
+"""The loaders of data sets by name: ours, those that were registered, and those of packages."""
 
 
 def register_dataset(name: str, loader: Loader) -> None:

@@ -42,3 +42,4 @@ PROFILES: dict[Profile, ProfileNotes] = {
         "where the script asks for image gradients",
     ),
 }
+"""The kinds of loops that the injection knows, each with what it does there."""

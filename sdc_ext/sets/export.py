@@ -23,6 +23,7 @@ FORMATS: dict[str, Callable[[SyntheticSet, Path], None]] = {
     "pictures": write_picture_folder,
     "dd-ranking": write_dd_ranking,
 }
+"""The writers of the formats of ``sdc-ext export`` by name; each is given the set and a path."""
 
 
 def default_name(synthetic: SyntheticSet, fmt: str) -> str:
