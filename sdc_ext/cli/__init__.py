@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int | None:
         parser = build_parser(given[0] if given else "")
         flags.update(flag for action in all_actions(parser) for flag in action.option_strings)
-        options = parser.parse_args(given)
+        options, unknown = parser.parse_known_args(given)
+        if unknown:
+            raise InputError(_unknown_options(given[0], unknown, flags))
         status: int | None = options.run(options)
         return status
 
@@ -106,6 +109,15 @@ def run_program(
         return _report(name, f"interrupted{hint}", INTERRUPTED)
     finally:
         _leave_group()
+
+
+def _unknown_options(command: str, unknown: Sequence[str], flags: Iterable[str]) -> str:
+    near = [match for word in unknown for match in get_close_matches(word, flags, n=1)]
+    meant = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"unrecognized arguments: {' '.join(unknown)}: {meant}"
+        f"sdc-ext {command} --help lists the options"
+    )
 
 
 def _leave_group() -> None:

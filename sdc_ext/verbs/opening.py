@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from accelerate import Accelerator
 
+from sdc_ext.data.load import DATASETS
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.loading import load_set, short_names
@@ -84,8 +85,9 @@ def _open(
         try:
             real = by_name(dataset)
         except InputError as error:
+            example = f", e.g. data=load_data({dataset!r}, FOLDER)" if dataset in DATASETS else ""
             raise InputError(
                 f"{name} was made from {dataset}, whose name alone is not enough to load it "
-                f"({error}): pass the real data, e.g. data=sdc_ext.load_data({dataset!r}, FOLDER)"
+                f"({error}): pass the real data{example}"
             ) from None
     return OpenedSet(name, synthetic, synthetic.adopt(real))

@@ -10,6 +10,8 @@ from sdc_ext._options import GROUPS, OTHER
 from sdc_ext.adapters import METHODS
 from sdc_ext.cli import COMMANDS, main
 from sdc_ext.cli.distillation import _settings
+from sdc_ext.data import load_data
+from sdc_ext.errors import InputError
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -99,3 +101,20 @@ def test_completion_needs_its_extra(
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["completion", "bash"]) == 2
     assert "pip install 'sdc-ext[completion]'" in capsys.readouterr().err
+
+
+def test_a_mistyped_option_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["distill", "dc", "--itertions", "3"]) == 2
+    assert capsys.readouterr().err == (
+        "sdc-ext: unrecognized arguments: --itertions 3: did you mean --iterations? sdc-ext "
+        "distill --help lists the options\n"
+    )
+
+
+def test_sentences_of_the_library_name_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["distill", "dc", "--dataset", "mnist"]) == 2
+    assert "mnist needs its folder: pass --data-dir" in capsys.readouterr().err
+    with pytest.raises(InputError, match="mnist needs its folder: pass `data_dir`"):
+        load_data("mnist")

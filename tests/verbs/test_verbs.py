@@ -127,10 +127,14 @@ def test_sets_are_evaluated_as_values_or_paths(tmp_path: Path) -> None:
 
 def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
     synthetic = select_set("random", out=tmp_path / "set", progress=False)
-    info = synthetic.info.__class__(**{**vars(synthetic.info), "dataset": "mnist"})
-    other = SyntheticSet(synthetic.images, synthetic.labels, info)
-    with pytest.raises(InputError, match=r"from mnist.*: pass .*load_data\('mnist', FOLDER\)"):
-        evaluate_set(other, progress=False)
+    for dataset, advice in (
+        ("mnist", r"pass the real data, e\.g\. data=load_data\('mnist', FOLDER\)$"),
+        ("custom", "pass the real data$"),
+    ):
+        info = synthetic.info.__class__(**{**vars(synthetic.info), "dataset": dataset})
+        other = SyntheticSet(synthetic.images, synthetic.labels, info)
+        with pytest.raises(InputError, match=f"from {dataset}.*: {advice}"):
+            evaluate_set(other, progress=False)
 
 
 def test_select_equals_the_command(tmp_path: Path) -> None:
