@@ -52,7 +52,11 @@ def main() -> None:
         train_experts("mtt", out=folder / "experts", **experts)
         made = (pair for seed in range(options.seeds) for pair in make_sets(seed, options, folder))
         for row, synthetic in track(made, "distilling", total=5 * options.seeds):
-            how = {"networks": NETWORK, "epochs": 300, "seed": synthetic.info.value("seed")}
+            how = {
+                "networks": NETWORK,
+                "epoch_eval_train": 300,
+                "seed": synthetic.info.value("seed"),
+            }
             found = evaluate_set(synthetic, num_eval=options.num_eval, **how, progress=False)
             tested[row] += found.results[0].evaluation.accuracies
             pictures.setdefault(row, synthetic)
