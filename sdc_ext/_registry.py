@@ -49,8 +49,8 @@ class Registry(Generic[T]):
             InputError: If there is none (the message lists the names), or if the package that
                 offers it cannot be loaded.
         """
-        check_choice(self._what, name, self.names())
-        if name not in self._known:
+        if name not in self._known:  # which saves the search through all installed packages
+            check_choice(self._what, name, self.names())
             self._known[name] = self._load(self._offered()[name])
         return self._known[name]
 
