@@ -6,10 +6,16 @@ not the folders beside them.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# Two threads gain nothing on arrays this small, and lose much where cores are shared. NumPy and
+# every process that a test starts read it from here.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import hypothesis
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -25,8 +31,13 @@ def golden() -> Callable[[str], Golden]:
     return Golden
 
 
-# Two threads gain nothing on tensors this small, and lose much where cores are shared.
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # read from the environment too late if torch was imported before
+
+# How long an example takes is a matter of what else the machine does.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

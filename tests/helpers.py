@@ -1,19 +1,26 @@
-"""Golden numbers, measures of error, and launches of several processes."""
+"""Golden numbers, measures of error, and processes."""
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed import TCPStore
 
 from sdc_ext.networks.create import create_network
 
@@ -58,21 +65,133 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
     return float((ours - reference).abs().max() / reference.abs().max())
 
 
-def launch(processes: int, folder: Path, *arguments: str, told_cpu: bool = True) -> None:
-    """Runs the program in several processes, in ``folder``, on CPUs if Accelerate is told so."""
+# Seconds after which a process is stuck; one that is merely slow, on whatever machine, is not.
+PATIENCE = 600
+
+PROGRAM = "import sys; from sdc_ext.cli import main; sys.exit(main())"
+
+
+def spawn(*command: object, **options: Any) -> subprocess.Popen[str]:
+    """Starts a process that can be interrupted even if this one cannot, as under ``nohup``."""
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
+
+
+def fork(
+    *processes: tuple[object, ...],
+    folder: Path,
+    code: str = PROGRAM,
+    environments: Mapping[str, str] | tuple[Mapping[str, str], ...] | None = None,
+) -> list[CompletedProcess[str]]:
+    """Runs ``python -c code`` once per tuple of arguments, all at the same time.
+
+    The processes are forked from one that has imported what they need. Where forking after such
+    imports is not safe, that is but on Linux, they are started afresh.
+    """
+    if environments is None or isinstance(environments, Mapping):
+        environments = (environments or os.environ,) * len(processes)
+    arguments = [[str(argument) for argument in process] for process in processes]
+    if not sys.platform.startswith("linux"):
+        started = [
+            spawn(sys.executable, "-c", code, *own, cwd=folder, env=dict(environment))
+            for own, environment in zip(arguments, environments, strict=True)
+        ]
+        printed = [process.communicate(timeout=PATIENCE) for process in started]
+        return [
+            CompletedProcess(process.args, process.returncode, *texts)
+            for process, texts in zip(started, printed, strict=True)
+        ]
+    with TemporaryDirectory() as temporary:
+        orders = [
+            {
+                **{"code": code, "arguments": own, "folder": str(folder), "seconds": PATIENCE},
+                **{"environment": dict(environment)},
+                **{"output": f"{temporary}/{index}.out", "errors": f"{temporary}/{index}.err"},
+            }
+            for index, (own, environment) in enumerate(zip(arguments, environments, strict=True))
+        ]
+        server = _fork_server()
+        print(json.dumps(orders), file=server.stdin, flush=True)
+        statuses = json.loads(server.stdout.readline())
+        return [
+            CompletedProcess(
+                *(order["arguments"], status),
+                *(Path(order[name]).read_text() for name in ("output", "errors")),
+            )
+            for order, status in zip(orders, statuses, strict=True)
+        ]
+
+
+def run_script(path: Path, *arguments: object, folder: Path) -> CompletedProcess[str]:
+    """Runs ``python path arguments`` in ``folder``."""
+    code = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    (done,) = fork((path, *arguments), folder=folder, code=code)
+    return done
+
+
+@cache
+def _fork_server() -> subprocess.Popen[str]:
+    commands = ("compare", "difficulty", "distill", "run", "tune")
+    modules = [f"sdc_ext.cli.{command}" for command in commands]
+    modules += ["sdc_ext.injection.runner", "torch._dynamo", "matplotlib.pyplot", "optuna"]
+    # A CUDA driver does not survive a fork, and is not needed to see whether there is a GPU.
+    environment = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    server = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("fork_server.py"), *modules],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    atexit.register(server.communicate)
+    return server
+
+
+def launch(processes: int, folder: Path, *arguments: str) -> None:
+    """Runs the program in a group of processes on CPUs, in ``folder``, as ``torchrun`` does."""
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    group = {
+        **{"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port)},
+        **{"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "none"},
+        **{"TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0"},
+        **{"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)},
+        **{"ACCELERATE_USE_CPU": "1", **alone_in(folder)},
+    }
+    ranks = [str(rank) for rank in range(processes)]
+    finished = fork(
+        *[arguments] * processes,
+        folder=folder,
+        environments=tuple({**group, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks),
+    )
+    assert [process.returncode for process in finished] == [0] * processes, [
+        process.stderr for process in finished
+    ]
+
+
+def torchrun(processes: int, folder: Path, *arguments: str) -> None:
+    """Runs the program in several processes with ``torchrun`` itself, and no word of CPUs."""
     script = folder / "launch.py"
-    script.write_text("import sys; from sdc_ext.cli import main; sys.exit(main())")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    script.write_text(PROGRAM)
+    options = ["--standalone", "--nproc_per_node", str(processes)]
     subprocess.run(
-        [sys.executable, *torchrun, str(script), *arguments],
+        [sys.executable, "-m", "torch.distributed.run", *options, str(script), *arguments],
         check=True,
-        timeout=120,
-        env={
-            **{"OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(folder)},
-            **({"ACCELERATE_USE_CPU": "1"} if told_cpu else {}),
-        },
+        timeout=PATIENCE,
+        env=alone_in(folder),
         cwd=folder,
     )
+
+
+def alone_in(folder: Path) -> dict[str, str]:
+    """An environment that holds nothing of this process but where Python looks for packages."""
+    path = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    return {"OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(folder), **path}
 
 
 @contextmanager

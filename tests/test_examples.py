@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from helpers import run_script
 
 from sdc_ext.sets.formats.res import read_res
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -168,17 +167,8 @@ def test_flags_without_effect_are_named(run, capsys: pytest.CaptureFixture[str])
     assert "no replay_buffer_*.pt in buffers/digits/ConvNetW4" in told.err
 
 
-def test_data_and_a_network_of_ones_own_are_distilled_and_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "own_data.py"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def test_data_and_a_network_of_ones_own_are_distilled_and_compared(tmp_path: Path) -> None:
+    done = run_script(EXAMPLES / "own_data.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "SyntheticSet(dc on bars, ipc 2" in done.stdout
     assert "points gained over lam 0" in done.stdout

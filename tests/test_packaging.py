@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-from helpers import ROOT
+from helpers import PATIENCE, ROOT, run_script
 from PIL import Image
 
 
@@ -18,7 +17,7 @@ def test_wheel_holds_the_library_and_the_adapters(tmp_path: Path) -> None:
     for name in ("sdc_ext", "adapters", "pyproject.toml", "README.md", "LICENSE"):
         subprocess.run(["cp", "-r", ROOT / name, tree / name], check=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
-    subprocess.run([*pip, "-w", tmp_path, tree], check=True, timeout=120)
+    subprocess.run([*pip, "-w", tmp_path, tree], check=True, timeout=PATIENCE)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info" not in name}
@@ -30,15 +29,8 @@ def test_wheel_holds_the_library_and_the_adapters(tmp_path: Path) -> None:
 
 def test_demo_prints_a_table_and_leaves_a_picture(tmp_path: Path) -> None:
     options = ["--seeds", "1", "--num-eval", "1", "--iterations", "1"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "demo.py", *options],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = run_script(ROOT / "examples" / "demo.py", *options, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     for row in ("random images", "DC", "DC + SDC"):
         assert row in done.stdout
     with Image.open(tmp_path / "demo.png") as picture:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import PATIENCE, ROOT
 
 from sdc_ext.sets import SyntheticSet
 
@@ -53,7 +53,7 @@ def sdc_ext(tmp_path_factory: pytest.TempPathFactory) -> Run:
     subprocess.run(["cp", "-r", ROOT / "examples" / "plugin", folder / "plugin"], check=True)
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
     options = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    subprocess.run([*pip, *options, folder / "plugin"], check=True, timeout=120)
+    subprocess.run([*pip, *options, folder / "plugin"], check=True, timeout=PATIENCE)
 
     def run(*commands: list[str]) -> list[tuple[int, str, str]]:
         done = subprocess.run(
@@ -61,7 +61,7 @@ def sdc_ext(tmp_path_factory: pytest.TempPathFactory) -> Run:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         return [tuple(result) for result in json.loads(done.stdout.splitlines()[-1])]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from helpers import launch
+from helpers import launch, torchrun
 from PIL import Image
 
 from sdc_ext.adapters.loops.gradient import GradientMatching
@@ -133,7 +133,7 @@ def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="for machines without a GPU")
 def test_processes_find_each_other_on_cpus_unasked(tmp_path: Path) -> None:
-    launch(2, tmp_path, "distill", "dm", *SMALL, "--out", "two", told_cpu=False)
+    torchrun(2, tmp_path, "distill", "dm", *SMALL, "--out", "two")
     assert len(SyntheticSet.load(tmp_path / "two").images) == 10
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import launch
+from helpers import fork, launch
 from torch import Tensor
 
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
@@ -211,14 +208,7 @@ def test_killed_run_ends_as_if_it_had_not_been(method: str, tmp_path: Path, expe
         options = [*NETWORK, "--iterations", "4", "--num-eval", "1", "--epoch-eval-train", "2"]
     arguments = ["distill", method, *options, "--out"]
     assert main([*arguments, str(tmp_path / "whole")]) == 0
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, *arguments, str(tmp_path / "killed")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    (killed,) = fork((*arguments, tmp_path / "killed"), folder=tmp_path, code=_KILLED)
     assert killed.returncode == -signal.SIGKILL
     assert main([*arguments, str(tmp_path / "killed"), "--resume"]) == 0
     whole, resumed = (SyntheticSet.load(tmp_path / name) for name in ("whole", "killed"))

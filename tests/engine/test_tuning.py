@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import fork
 from PIL import Image
 
 from sdc_ext.cli import main
@@ -167,15 +166,10 @@ def test_trajectories_come_from_the_other_training_images() -> None:
 
 
 def test_two_processes_share_a_study() -> None:
-    command = [sys.executable, "-m", "sdc_ext.cli", "tune", *TINY, "--trials", "4"]
-    command += ["--storage", "sqlite:///shared.db"]
-    processes = [
-        subprocess.Popen([*command, "--out", name], stdout=subprocess.PIPE, text=True)
-        for name in ("one", "two")
-    ]
-    told = [process.communicate(timeout=120)[0] for process in processes]
+    command = ("tune", *TINY, "--trials", "4", "--storage", "sqlite:///shared.db", "--out")
+    processes = fork((*command, "one"), (*command, "two"), folder=Path.cwd())
     assert [process.returncode for process in processes] == [0, 0]
-    assert all("best:" in text or "no lam" in text for text in told)
+    assert all("best:" in p.stdout or "no lam" in p.stdout for p in processes)
     tuning = Tuning.open(
         *("sqlite:///shared.db", "dc-digits-ipc1", SearchSpace(1e-4, 0.1), {}),
         iterations=3,

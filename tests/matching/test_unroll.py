@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -133,7 +134,7 @@ def test_tesla_differs_and_agrees_for_a_single_step() -> None:
 
 
 def test_two_shares_equal_one() -> None:
-    barrier, parts = threading.Barrier(2, timeout=60), [torch.empty(0), torch.empty(0)]
+    barrier, parts = threading.Barrier(2, timeout=PATIENCE), [torch.empty(0), torch.empty(0)]
 
     def work(index: int) -> tuple[Tensor, ...]:
         def reduce(tensor: Tensor) -> Tensor:
