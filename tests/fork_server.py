@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +51,7 @@ def become(order: dict[str, Any]) -> None:
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
+    tempfile.tempdir = None  # found in the environment
     sys.argv = ["-c", *order["arguments"]]
     sys.path[0] = ""
     sys.modules["__main__"] = ModuleType("__main__")

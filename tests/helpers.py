@@ -128,10 +128,17 @@ def fork(
         ]
 
 
-def run_script(path: Path, *arguments: object, folder: Path) -> CompletedProcess[str]:
-    """Runs ``python path arguments`` in ``folder``."""
-    code = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    (done,) = fork((path, *arguments), folder=folder, code=code)
+def run_script(
+    path: Path, *arguments: object, folder: Path, **environment: str
+) -> CompletedProcess[str]:
+    """Runs ``python path arguments`` in ``folder``, with more in its environment."""
+    code = (
+        "import runpy, sys; from pathlib import Path; "
+        "del sys.argv[0]; sys.path[0] = str(Path(sys.argv[0]).parent); "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    environments = {**os.environ, **environment}
+    (done,) = fork((path, *arguments), folder=folder, code=code, environments=environments)
     return done
 
 
@@ -141,7 +148,7 @@ def _fork_server() -> subprocess.Popen[str]:
     modules = [f"sdc_ext.cli.{command}" for command in commands]
     modules += ["sdc_ext.injection.runner", "torch._dynamo", "matplotlib.pyplot", "optuna"]
     # A CUDA driver does not survive a fork, and is not needed to see whether there is a GPU.
-    environment = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     server = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("fork_server.py"), *modules],
         stdin=subprocess.PIPE,
