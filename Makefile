@@ -1,6 +1,7 @@
 # Each target stands on its own: it makes and fills .venv first if that is not there.
 PYTHON ?= python3
 BIN := .venv/bin
+FAST := -m "not slow" -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test check docs tutorials lowest package clean
 
@@ -8,12 +9,13 @@ demo: .venv/ready
 	$(BIN)/python examples/demo.py
 
 test: .venv/ready
-	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest $(FAST)
 
 # What gates a change beside the tests; the pages are built without executing the tutorials.
 check: .venv/ready build/tree
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 	cd build/tree && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p sdc_ext
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_surface.py tests/cli/test_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -34,7 +36,7 @@ lowest:
 	PYTHONPATH=build/uv $(PYTHON) -m uv venv --clear --python $(PYTHON) build/lowest
 	PYTHONPATH=build/uv $(PYTHON) -m uv pip install --python build/lowest/bin/python \
 		--resolution lowest-direct -e ".[dev]"
-	build/lowest/bin/python -m pytest -m "not slow"
+	build/lowest/bin/python -m pytest $(FAST)
 
 # Wheel and sdist in dist/, of which the wheel is tried in a bare environment, away from here.
 package: .venv/ready

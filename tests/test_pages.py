@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, fork
 from readme_example import example
 
 README = ROOT / "README.md"
-PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "```python" in path.read_text())
+# Pages to work along with; those on concepts and the home page show fragments.
+DOCS = ROOT / "docs"
+PAGES = [DOCS / "python.md", *(DOCS / "guides").glob("*.md"), *(DOCS / "ways").glob("*.md")]
 
 
 def python(code: str, folder: Path) -> None:
     """Runs code as a reader would, in an empty folder."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    (done,) = fork((), folder=folder, code=code, environments={**os.environ, "MPLBACKEND": "Agg"})
     assert done.returncode == 0, done.stderr
 
 
@@ -47,7 +41,7 @@ def test_the_readmes_example_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: str(page.relative_to(DOCS)))
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     """A page's blocks build on one another; those that fetch something from a hub are left out."""
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_script
 
 # What a tutorial prints when it has come to its end.
 ENDS = {
@@ -25,12 +22,7 @@ def test_every_tutorial_is_tried() -> None:
 
 @pytest.mark.parametrize("name", ENDS)
 def test_tutorial(name: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "tutorials" / f"{name}.py"],
-        cwd=tmp_path,
-        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    path = ROOT / "docs" / "tutorials" / f"{name}.py"
+    done = run_script(path, folder=tmp_path, MPLBACKEND="Agg", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert ENDS[name] in done.stdout

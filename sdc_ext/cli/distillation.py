@@ -27,7 +27,7 @@ _FIRST = ("lam", "iterations", "network")
 class _Setting:
     """A setting as the command line offers it, with the methods that have it."""
 
-    field: Field[Any]
+    option: Field[Any]
     kind: Any
     methods: list[str] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
 
     def add(group: Any, name: str) -> None:
         one = settings[name]
-        applies[add_setting(group, one.field, one.kind)] = one.methods
+        applies[add_setting(group, one.option, one.kind)] = one.methods
 
     first = parser.add_argument_group("what matters first")
     add_data_source(first, "digits", "digits, which are bundled")
@@ -91,7 +91,7 @@ def _grouped(settings: Mapping[str, _Setting]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for purpose in GROUPS:
         those = {
-            name: one for name, one in settings.items() if one.field.metadata["group"] == purpose
+            name: one for name, one in settings.items() if one.option.metadata["group"] == purpose
         }
         # Settings that apply to all methods come first.
         for name, one in sorted(those.items(), key=lambda item: -len(item[1].methods)):

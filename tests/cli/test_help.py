@@ -26,7 +26,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_every_setting_of_ours_stands_under_its_purpose() -> None:
-    groups = {name: one.field.metadata["group"] for name, one in _settings().items()}
+    groups = {name: one.option.metadata["group"] for name, one in _settings().items()}
     assert set(groups.values()) == set(GROUPS) - {OTHER}
 
 
