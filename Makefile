@@ -20,9 +20,9 @@ check: .venv/ready build/tree
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_surface.py tests/cli/test_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# The whole site with the tutorials' results, in build/site.
+# The whole site with the results of the tutorials, which gain nothing from threads, in build/site.
 docs: .venv/ready build/tree
-	DOCS_EXECUTE=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	OMP_NUM_THREADS=1 DOCS_EXECUTE=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # The packages as they are installed, since adapters/ is sdc_ext.adapters: mypy and the API pages
 # read them so.
