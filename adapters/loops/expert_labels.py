@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from sdc_ext.networks.chunks import default_chunk_size
+from sdc_ext.networks.functional import FunctionalNetwork
+
 # The number of real images that an expert classifies at once.
 _AT_ONCE = 64
+
+# The most images that an expert gives logits for at once; on CPUs the default is fewer.
+_MOST_AT_ONCE = 256
 
 
 def first_correct(
@@ -67,3 +73,10 @@ def mean_correct_logits(logits: Tensor, labels: Tensor) -> Tensor:
     swapped[rows, labels] = fallback[rows, predicted]
     swapped[rows, predicted] = fallback[rows, labels]
     return torch.where(count > 0, mean, swapped)
+
+
+def expert_logits(student: FunctionalNetwork, theta: Tensor, images: Tensor) -> Tensor:
+    """Returns the logits (N, classes) of the network with an expert's parameters ``theta`` (P,)."""
+    parts = torch.split(images, default_chunk_size(images[:_MOST_AT_ONCE]))
+    with torch.no_grad():
+        return torch.cat([student(theta, part) for part in parts])

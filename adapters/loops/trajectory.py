@@ -14,7 +14,11 @@ from torch import Tensor
 
 from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
 from sdc_ext.adapters.base import Loop
-from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
+from sdc_ext.adapters.loops.expert_labels import (
+    expert_logits,
+    first_correct,
+    mean_correct_logits,
+)
 from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
@@ -31,14 +35,9 @@ from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute, Share, Tesla
 from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
-from sdc_ext.networks.chunks import default_chunk_size
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.regularizer import Corrected, SDCLoss
 from sdc_ext.sets.synthetic_set import class_labels
-
-# The most images that an expert classifies at once; on CPUs the default is fewer.
-_MOST_AT_ONCE = 256
-
 
 _OURS = "sdc-ext default"
 
@@ -255,7 +254,7 @@ class TrajectoryMatching(Loop):
         labels = class_labels(task.num_classes, task.ipc).to(images.device)
         if self.labels == "learned":
             ends = (experts.parameters(k, -1).to(images.device) for k in range(len(experts)))
-            logits = torch.stack([_logits(student, end, images) for end in ends])
+            logits = torch.stack([expert_logits(student, end, images) for end in ends])
             labels = mean_correct_logits(logits, labels)
         return self._new_state(images, labels, student)
 
@@ -298,7 +297,7 @@ class TrajectoryMatching(Loop):
         """
         epoch, start, target = self._draw_segment(task, iteration)
         if self.labels == "teacher":
-            state.labels = _logits(state.student, target, state.images).softmax(-1)
+            state.labels = expert_logits(state.student, target, state.images).softmax(-1)
         batches = draw_minibatches(
             len(state.images),
             self.batch_syn,
@@ -392,14 +391,8 @@ def _correctly_classified(student: FunctionalNetwork, task: Task, label: int) ->
 
     def classify(expert: int, index: Tensor) -> Tensor:
         theta = experts.parameters(expert, -1).to(task.accelerator.device)
-        return _logits(student, theta, task.real_images(index)).argmax(-1)
+        return expert_logits(student, theta, task.real_images(index)).argmax(-1)
 
     index = task.draw_indices(label, len(task.class_indices[label]))
     predict = (partial(classify, expert) for expert in range(len(experts)))
     return first_correct(predict, index, label, task.ipc)
-
-
-def _logits(student: FunctionalNetwork, theta: Tensor, images: Tensor) -> Tensor:
-    parts = torch.split(images, default_chunk_size(images[:_MOST_AT_ONCE]))
-    with torch.no_grad():
-        return torch.cat([student(theta, part) for part in parts])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from sdc_ext._options import COMPUTING, GROUPS
-from sdc_ext.adapters import METHODS, get_method, known_methods
+from sdc_ext.adapters import METHODS, Method, get_method, known_methods
 from sdc_ext.adapters.run_settings import RunSettings
-from sdc_ext.cli.options import add_data_reading, add_data_source, add_setting
+from sdc_ext.cli.options import add_computing, add_data_reading, add_data_source, add_setting
 
 _EPILOG = """\
 "%(prog)s METHOD --help" lists only what applies to that method. "sdc-ext methods METHOD" prints
@@ -45,7 +45,8 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
     parser.usage = "%(prog)s METHOD [options]"
     parser.epilog = _EPILOG
     parser.add_argument("method", metavar="METHOD", help=", ".join(METHODS.names()))
-    settings = {name: one for name, one in _settings().items() if name not in without}
+    methods = known_methods()
+    settings = {name: one for name, one in _settings(methods).items() if name not in without}
     applies: dict[Action, Collection[str]] = {}
 
     def add(group: Any, name: str) -> None:
@@ -61,22 +62,22 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
     if "experts" not in without:
         text = "folder of expert trajectories, ours or replay_buffer_*.pt"
         experts = first.add_argument("--experts", type=Path, metavar="FOLDER", help=text)
-        applies[experts] = [method.name for method in known_methods() if method.experts is not None]
+        applies[experts] = [method.name for method in methods if method.experts is not None]
     add_data_reading(parser.add_argument_group("reading the data"))
-    for title, names in _grouped(settings).items():
+    for title, names in _grouped(settings, len(methods)).items():
         group = parser.add_argument_group(title)
         for name in names:
             add(group, name)
         if title == COMPUTING:
-            _add_computing(group)
+            add_computing(group, "real gradients and of networks' training")
     _fit_help(parser, applies)
     return first
 
 
-def _settings() -> dict[str, _Setting]:
-    """The settings of all methods by name."""
+def _settings(methods: Iterable[Method]) -> dict[str, _Setting]:
+    """The settings of the methods by name."""
     found: dict[str, _Setting] = {}
-    for method in known_methods():
+    for method in methods:
         for cls in (RunSettings, method.loop):
             types = get_type_hints(cls)
             for one in fields(cls):
@@ -85,9 +86,8 @@ def _settings() -> dict[str, _Setting]:
     return found
 
 
-def _grouped(settings: Mapping[str, _Setting]) -> dict[str, list[str]]:
+def _grouped(settings: Mapping[str, _Setting], everybody: int) -> dict[str, list[str]]:
     """The names of the settings under the headings of help, by purpose and by methods."""
-    everybody = len(known_methods())
     found: dict[str, list[str]] = {}
     for purpose in GROUPS:
         those = {
@@ -100,18 +100,6 @@ def _grouped(settings: Mapping[str, _Setting]) -> dict[str, list[str]]:
                 title = purpose if shared else f"{purpose}, for {', '.join(one.methods)}"
                 found.setdefault(title, []).append(name)
     return found
-
-
-def _add_computing(group: Any) -> None:
-    group.add_argument(
-        "--mixed-precision",
-        choices=("no", "bf16"),
-        default="no",
-        help="precision of real gradients and of networks' training (default: no, float32)",
-    )
-    group.add_argument(
-        "--compile", action="store_true", help="compile these (needs a C++ compiler)"
-    )
 
 
 def _fit_help(parser: ArgumentParser, applies: dict[Action, Collection[str]]) -> None:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import add_seed, listed
+from sdc_ext.cli.options import add_computing, add_seed, listed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import check_positive
 from sdc_ext.evaluation.jobs import evaluation_jobs
@@ -28,15 +28,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--epoch-eval-train", type=int, help="number of epochs (default: the set's own)"
     )
     add_seed(parser)
-    parser.add_argument(
-        "--mixed-precision",
-        choices=("no", "bf16"),
-        default="no",
-        help="precision of the training (default: no, float32)",
-    )
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the networks (needs a C++ compiler)"
-    )
+    add_computing(parser, "the training")
     parser.add_argument(
         "--real-epochs", type=int, help="also train on all real images, for this number of epochs"
     )

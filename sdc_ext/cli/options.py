@@ -49,6 +49,17 @@ def add_data_reading(group: Any) -> None:
     )
 
 
+def add_computing(group: Any, what: str) -> None:
+    """Adds the options for how ``what`` is computed."""
+    group.add_argument(
+        "--mixed-precision",
+        choices=("no", "bf16"),
+        default="no",
+        help=f"precision of {what} (default: no, float32)",
+    )
+    group.add_argument("--compile", action="store_true", help="compile it (needs a C++ compiler)")
+
+
 def add_seed(group: Any) -> None:
     """Adds the option for the seed."""
     group.add_argument(

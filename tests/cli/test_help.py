@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from sdc_ext._options import GROUPS, OTHER
-from sdc_ext.adapters import METHODS
+from sdc_ext.adapters import METHODS, known_methods
 from sdc_ext.cli import COMMANDS, main
 from sdc_ext.cli.distillation import _settings
 from sdc_ext.data import load_data
@@ -26,7 +26,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_every_setting_of_ours_stands_under_its_purpose() -> None:
-    groups = {name: one.option.metadata["group"] for name, one in _settings().items()}
+    groups = {
+        name: one.option.metadata["group"] for name, one in _settings(known_methods()).items()
+    }
     assert set(groups.values()) == set(GROUPS) - {OTHER}
 
 
