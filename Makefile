@@ -33,7 +33,7 @@ build/tree:
 # The tests with the lowest versions that pyproject.toml allows.
 lowest:
 	$(PYTHON) -m pip install --quiet --target build/uv uv
-	PYTHONPATH=build/uv $(PYTHON) -m uv venv --clear --python $(PYTHON) build/lowest
+	PYTHONPATH=build/uv $(PYTHON) -m uv venv --clear --seed --python $(PYTHON) build/lowest
 	PYTHONPATH=build/uv $(PYTHON) -m uv pip install --python build/lowest/bin/python \
 		--resolution lowest-direct -e ".[dev]"
 	build/lowest/bin/python -m pytest $(FAST)

@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
 import sdc_ext
@@ -51,7 +52,8 @@ def described(name: str, thing: Any) -> dict[str, str]:
     """A function, a class with its public members, or a value."""
     if inspect.isclass(thing) and issubclass(thing, BaseException):
         return {name: f"exception of {thing.__base__.__name__}"}
-    if inspect.isclass(thing):
+    # Python 3.10 takes an alias such as Callable[[int], str] for a class.
+    if inspect.isclass(thing) and not isinstance(thing, GenericAlias):
         return {name: f"class {signature(thing)}", **dict(members(name, thing))}
     if inspect.isroutine(inspect.unwrap(thing)):
         return {name: f"function {signature(thing)}"}
