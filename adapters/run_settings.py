@@ -23,7 +23,7 @@ class Setting:
     source: str
 
 
-_ORIGINALS = "the originals"
+_ORIGINALS = "the original scripts"
 
 _OURS = "sdc-ext default"
 

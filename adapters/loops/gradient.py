@@ -192,11 +192,11 @@ class GradientMatching(Loop):
         derived = evaluation_as_distillation(origin, chosen)
         augmentation = derived.get("eval_augmentation", origin["eval_augmentation"])
         if augmentation.value != "none":
-            derived["epoch_eval_train"] = Setting(1000, "originals, with augmentation")
+            derived["epoch_eval_train"] = Setting(1000, "original scripts, with augmentation")
         derived["lr_eval"] = Setting(origin["lr_net"].value, "as in distillation")
         chooses = any(origin[name].value is not None for name in ("tau", "tau_quantile"))
         if chooses and "lam" not in chosen and "lam_ramp" not in chosen:
-            derived["lam"] = Setting(0.0, "tau takes its place")
+            derived["lam"] = Setting(0.0, "0 where tau is set")
         iterations = origin["iterations"].value
         if origin["contrast"].value and iterations != RunSettings.iterations:
             warmup = Setting(iterations // 4, "sdc-ext: a quarter, as 250 of 1000")

@@ -32,8 +32,27 @@ def add_data(group: Any, default: str | None, default_help: str) -> None:
 
 def add_data_source(group: Any, default: str | None, default_help: str) -> None:
     """Adds the options that name real data."""
-    group.add_argument("--dataset", default=default, help=f"data set (default: {default_help})")
+    group.add_argument(
+        "--dataset",
+        default=default,
+        action=_NameOrFolder,
+        metavar="NAME",
+        help=f"data set, or a folder with one folder per class (default: {default_help})",
+    )
     group.add_argument("--data-dir", type=Path, metavar="FOLDER", help="folder of the data set")
+
+
+class _NameOrFolder(Action):
+    """Takes a folder for ``imagefolder`` in that folder, as ``load_data`` does."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, value: Any, option: str | None = None
+    ) -> None:
+        from sdc_ext.data.load import DATASETS
+
+        if value not in DATASETS and Path(value).is_dir():
+            namespace.data_dir, value = Path(value), "imagefolder"
+        namespace.dataset = value
 
 
 def add_data_reading(group: Any) -> None:

@@ -54,6 +54,8 @@ _TORCHVISION = {
 
 _RESIZED = ("tinyimagenet", "imagefolder")
 
+_OWN_PICTURES = "leave it out, or name the data set imagefolder to read pictures of your own"
+
 _OURS = ("digits", *_TORCHVISION, *_RESIZED)
 
 # Loads real data, or anything that load_data takes, from the folder that the user names.
@@ -67,7 +69,7 @@ def load_data(
     test: Any = None,
     name: str | None = None,
     classes: Sequence[str] | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: int | tuple[int, int] | None = None,
     download: bool = False,
     statistics: str | None = None,
 ) -> RealData:
@@ -92,7 +94,7 @@ def load_data(
         classes: A name for each label of your own data; by default the names that the source
             has, or the numbers.
         image_size: Resizes the images of folders, and of data sets that are not built in, to
-            (height, width) pixels.
+            (height, width) pixels; one number stands for both.
         download: Whether torchvision may download what is missing.
         statistics: The name of the data set whose channel statistics are used instead of the
             data's own.
@@ -101,6 +103,7 @@ def load_data(
         InputError: If there is no such data set, the folder is missing or incomplete, an image is
             corrupt, a class is empty, sizes differ, or pixels or labels are out of range.
     """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if isinstance(source, str) and (source in DATASETS or not Path(source).is_dir()):
         if any(given is not None for given in (test, name, classes)):
             raise InputError(
@@ -108,14 +111,14 @@ def load_data(
                 "test, name and classes out"
             )
         folder = None if data_dir is None else Path(data_dir)
-        data = _load_named(source, folder, image_size, download)
+        data = _load_named(source, folder, size, download)
     elif data_dir is not None or download:
         raise InputError(
             "`data_dir` and `download` go with the name of a data set: leave them out where you "
             "pass the data themselves"
         )
     else:
-        data = as_real_data(source, test=test, name=name, classes=classes, image_size=image_size)
+        data = as_real_data(source, test=test, name=name, classes=classes, image_size=size)
     return data if statistics is None else with_statistics(data, statistics)
 
 
@@ -152,9 +155,9 @@ def _load_named(
 ) -> RealData:
     loader = DATASETS.get(name)
     if image_size is not None and not takes_image_size(name):
-        raise InputError(f"`image_size` resizes image folders, not {name}: leave it out")
+        raise InputError(f"`image_size` resizes images of folders, not {name}: {_OWN_PICTURES}")
     if name == "digits" and folder is not None:
-        raise InputError("digits come with scikit-learn and have no folder: leave `data_dir` out")
+        raise InputError(f"digits are bundled and take no `data_dir`: {_OWN_PICTURES}")
     if download and name not in _TORCHVISION:
         raise InputError(f"`download` is for torchvision's data sets, not {name}: leave it out")
     if name not in _OURS:

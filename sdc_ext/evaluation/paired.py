@@ -107,7 +107,8 @@ class PairedDifference:
             gain: The true mean difference, above 0, in the unit of the differences.
 
         Returns:
-            A number of seeds from 2 to 100,000; None if these are not enough.
+            A number of seeds from 2 to 100,000; None if these are not enough, or if all
+            differences are equal, which does not tell how much those of further seeds vary.
 
         Raises:
             InputError: If ``gain`` is not above 0.
@@ -115,7 +116,7 @@ class PairedDifference:
         if not gain > 0:
             raise InputError(f"the gain to detect must be above 0, got {gain:g}")
         if self.std == 0:
-            return 2
+            return None
         low, high = 2, 2
         while _power(gain / self.std, high) < _POWER:
             if high == _MOST_SEEDS:

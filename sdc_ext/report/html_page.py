@@ -242,7 +242,7 @@ def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
                     points(row["bootstrap_interval"]),
                     f"{row['wins']} / {row['losses']}",
                     f"{row['sign_test']:.3f}",
-                    "over 100,000" if needed is None else str(needed),
+                    "-" if needed is None else str(needed),
                 ]
             rows.append(cells + [""] * (len(head) - len(cells)))
         yield {"title": f"{path.parent.name}: points gained, paired by seed", "rows": rows}

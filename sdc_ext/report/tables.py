@@ -59,14 +59,14 @@ def cross_table(results: Sequence[Result]) -> Table:
     names = list(dict.fromkeys(result.name for result in results))
     networks = list(dict.fromkeys(result.evaluation.network for result in results))
     count = len(results[0].evaluation.accuracies)
-    told = {(r.evaluation.network, r.name): str(r.evaluation).removesuffix(" %") for r in results}
+    found = {(r.evaluation.network, r.name): str(r.evaluation).removesuffix(" %") for r in results}
     title = f"test accuracy %, mean ± std of {count} networks"
     tall = len(names) > len(networks)
     rows, columns = (names, networks) if tall else (networks, names)
     table = make_table(title, "set" if tall else "network", *columns)
     for row in rows:
         keys = ((column, row) if tall else (row, column) for column in columns)
-        table.add_row(row, *(told.get(key, "") for key in keys))
+        table.add_row(row, *(found.get(key, "") for key in keys))
     return table
 
 
@@ -179,7 +179,7 @@ def gain_table(comparison: Comparison) -> Table:
             points(d.bootstrap_interval),
             f"{d.wins}/{d.losses}",
             f"{d.sign_test:.3f}",
-            "over 100,000" if needed is None else str(needed),
+            "-" if needed is None else str(needed),
         )
     return table
 

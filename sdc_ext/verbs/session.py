@@ -23,6 +23,9 @@ from sdc_ext.networks import network_name
 from sdc_ext.regularizer import LogRamp
 from sdc_ext.training.probe import Probe
 
+# Arguments of load_data that people look for in the verbs.
+_OF_DATA = {"data_dir", "test", "classes", "image_size", "download"}
+
 
 def make_accelerator(
     mixed_precision: str = "no", tracker: str | None = None, out: Path = Path()
@@ -101,8 +104,11 @@ def chosen_settings(
         lam: The weight of the correction or its ramp; None leaves it to the settings.
 
     Raises:
-        InputError: If two different networks have the same name.
+        InputError: If a name belongs to ``load_data``, or two different networks have the same
+            name.
     """
+    for name in sorted(_OF_DATA & set(settings)):
+        raise InputError(f"{name} belongs to the data: pass data=load_data(..., {name}=...)")
     chosen = dict(settings)
     if isinstance(lam, LogRamp):
         chosen["lam_ramp"] = (lam.start, lam.end, lam.steps)

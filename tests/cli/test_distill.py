@@ -170,7 +170,7 @@ def test_divergence_stops_the_run_and_keeps_what_was_good(
         (["dc", "--norm", "l1"], "invalid choice: 'l1'"),
         (["dc", "--data-dir", "x", "--dataset", "mnist"], "no mnist in x"),
         (["dc", "--tracker", "nosuch"], "tracker 'nosuch' is not installed"),
-        (["dc", "--data-dir", "x"], "digits come with scikit-learn"),
+        (["dc", "--data-dir", "x"], "name the data set imagefolder"),
         (["dc", "--seed", "-1"], "'-1' is no seed: write a whole number"),
         (["dc", "--lam-ramp", "0.1", "0.2", "nan"], "whole number of iterations, got nan"),
         (["dc", "--lam", "1", "--lam-ramp", "0.1", "0.2", "3"], "exclude each other"),
@@ -244,7 +244,10 @@ def test_colour_folder_is_distilled(tmp_path: Path) -> None:
     source = ["--dataset", "imagefolder", "--data-dir", str(tmp_path / "photos")]
     synthetic = distill(tmp_path / "set", "dsa", *source)
     assert synthetic.images.shape == (2, 3, 8, 10)
-    options = [str(tmp_path / "set"), "--data-dir", str(tmp_path / "photos"), "--num-eval", "1"]
+    assert synthetic.info.dataset == "imagefolder"
+    again = distill(tmp_path / "again", "dsa", "--dataset", str(tmp_path / "photos"))
+    assert torch.equal(again.images, synthetic.images)
+    options = [str(tmp_path / "set"), "--dataset", str(tmp_path / "photos"), "--num-eval", "1"]
     assert main(["evaluate", *options]) == 0
 
 

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load_folder(folder: Path, image_size: tuple[int, int] | None = None) -> RealData:
+def load_folder(folder: Path, image_size: int | tuple[int, int] | None = None) -> RealData:
     return load_data("imagefolder", folder, image_size=image_size)
 
 
@@ -117,6 +117,7 @@ def test_images_of_different_sizes_need_an_image_size(folder: Path) -> None:
     with pytest.raises(InputError, match=r"differ in size: .*8x6 .*9x9; pass `image_size`"):
         load_folder(folder)
     assert load_folder(folder, (4, 5)).image_size == (4, 5)
+    assert load_folder(folder, 6).image_size == (6, 6)
 
 
 def test_corrupt_image_is_named(folder: Path) -> None:
@@ -176,5 +177,5 @@ def test_what_cannot_be_loaded_is_explained(
 
 
 def test_image_size_is_for_folders_only() -> None:
-    with pytest.raises(InputError, match="`image_size` resizes image folders, not digits"):
+    with pytest.raises(InputError, match="`image_size` resizes images of folders, not digits"):
         load_data("digits", image_size=(4, 4))

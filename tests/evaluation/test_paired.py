@@ -53,7 +53,7 @@ def test_intervals_cover_the_truth_and_needed_seeds_have_the_power() -> None:
 
 
 def test_needed_seeds_at_the_ends() -> None:
-    assert PairedDifference((0.1, 0.1)).seeds_needed(0.005) == 2
+    assert PairedDifference((0.1, 0.1)).seeds_needed(0.005) is None
     assert PairedDifference((-1.0, 1.0)).seeds_needed(1e-4) is None
 
 

@@ -223,7 +223,7 @@ def test_picture_folder_has_a_card_and_one_picture_an_image(data: RealData) -> N
     card = Path("pictures/README.md").read_text()
     header = card.split("---")[1]
     assert "size_categories:\n- n<1K" in header and "image-classification" in header
-    assert "20 images of 1x8x8, 2 a class, distilled from `digits`" in card
+    assert "20 images of 1x8x8, 2 per class, distilled from `digits`" in card
     files = sorted(Path("pictures/train").rglob("*.png"))
     assert len(files) == 20 and files[0].parent.name == "0"
     with Image.open(files[0]) as picture:

@@ -173,6 +173,7 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
     ("call", "message"),
     [
         (lambda: compare("dc", lam=0.1), "compare takes no lam: pass lams"),
+        (lambda: distill("dc", "photos", image_size=32), r"pass data=load_data\(..., image_size="),
         (lambda: sdc_ext.tune("dc", eval_every=3), "tune takes no eval_every"),
         (lambda: select_set("herding", train_epoch=3), "unknown setting of the probe 'train_epo"),
         (lambda: sdc_ext.train_experts("mtt", epochs=3), "unknown setting of experts 'epochs'"),

@@ -34,14 +34,14 @@ size_categories:
 
 # {title}
 
-{count} images of {shape}, {ipc} a class, distilled from `{dataset}` by
+{count} images of {shape}, {ipc} per class, distilled from `{dataset}` by
 `{method}` ({correction}) with `{network}`.
 
-The PNG files under `train` are for looking at, and for
-`datasets.load_dataset("imagefolder", data_dir=...)`: 8 bits a channel, clipped to the range of a
-picture. What networks are to be trained on is `synthetic.safetensors`: the images as they were
-distilled, with mean {mean} and standard deviation {std} taken out{whitening}, and their labels;
-`meta.json` says how. Both are read by
+The PNG files under `train` are to be looked at, and can be loaded by
+`datasets.load_dataset("imagefolder", data_dir=...)`. They have 8 bits per channel and are clipped
+to the range of a picture. Train networks on `synthetic.safetensors` instead: it holds the images
+as they were distilled, normalised with mean {mean} and standard deviation {std}{whitening}, and
+their labels. `meta.json` describes them. This command reads both files:
 
 ```sh
 sdc-ext evaluate FOLDER{data}

@@ -57,13 +57,13 @@ def parse_res(content: Any, path: Path) -> SyntheticSet:
 
 
 def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetInfo:
-    told = _NAME.match(path.stem)
-    if told is None or told["dataset"].lower() not in STATISTICS:
+    named = _NAME.match(path.stem)
+    if named is None or named["dataset"].lower() not in STATISTICS:
         raise InputError(
             f"the name {path.name} does not say the data set: keep the original name, "
             "res_<method>_<dataset>_<model>_<ipc>ipc.pt"
         )
-    dataset, method = told["dataset"].lower(), told["method"].lower()
+    dataset, method = named["dataset"].lower(), named["method"].lower()
     mean, std = STATISTICS[dataset]
     return SetInfo(
         method=method,
@@ -71,8 +71,8 @@ def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetIn
         classes=tuple(str(c) for c in range(int(labels.max()) + 1)),
         mean=mean,
         std=std,
-        ipc=int(told["ipc"]),
-        network=our_network(told["model"]),
+        ipc=int(named["ipc"]),
+        network=our_network(named["model"]),
         evaluation=recipe_of_originals(method, dataset),
         accuracies=tuple(
             Evaluation(model, tuple(map(float, accuracies))).row(0)
