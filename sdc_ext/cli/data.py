@@ -24,5 +24,6 @@ def load_chosen_data(options: Namespace, accelerator: Accelerator) -> RealData:
         accelerator,
         data_dir=options.data_dir,
         image_size=options.image_size,
+        background=options.background,
         download=options.download,
     )

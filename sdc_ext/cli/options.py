@@ -64,6 +64,12 @@ def add_data_reading(group: Any) -> None:
         help="size to which the images of a folder are resized, e.g. 32 or 32x48",
     )
     group.add_argument(
+        "--background",
+        default="white",
+        metavar="COLOUR",
+        help="colour behind transparent pixels of pictures, e.g. black or #808080 (default: white)",
+    )
+    group.add_argument(
         "--download", action="store_true", help="let torchvision download the data set"
     )
 

@@ -51,8 +51,14 @@ def open_all(
 
 def _loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
     def load(dataset: str, size: tuple[int, int] | None) -> RealData:
-        where = {"data_dir": options.data_dir, "download": options.download}
-        return open_data(dataset, accelerator, image_size=size, **where)
+        return open_data(
+            dataset,
+            accelerator,
+            data_dir=options.data_dir,
+            image_size=size,
+            background=options.background,
+            download=options.download,
+        )
 
     return load
 

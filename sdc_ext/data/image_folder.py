@@ -2,103 +2,122 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from sdc_ext.data.pictures import Decoding, changes_note, is_picture
+from sdc_ext.data.splits import stratified_split
 from sdc_ext.errors import InputError
 
 Labelled: TypeAlias = tuple[Tensor, Tensor]
 
-Files: TypeAlias = list[tuple[Path, int]]
+# The names of the parts of published picture sets, in any case; those earlier are preferred.
+_TRAIN_NAMES = ("train", "training")
+_TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+
+_PICTURES = "pictures"
+
+# What archivers and file managers leave behind.
+_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
-_TEST_NAMES = ("test", "val", "valid")
+class Pictures(NamedTuple):
+    """The pictures of a folder with one folder per class.
 
-_TEST_SHARE = 0.25
+    Attributes:
+        images: Images (N, C, H, W), with C = 1 if all are grey and 3 otherwise: uint8, or float32
+            in [0, 1] if some have more than 8 bits.
+        labels: Labels (N,), int64.
+        classes: The names of the classes.
+        note: What was skipped or converted, in one line.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    note: str
 
 
-def read_image_folder(
-    folder: Path, image_size: tuple[int, int] | None
-) -> tuple[tuple[Labelled, Labelled], tuple[str, ...]]:
+class TwoParts(NamedTuple):
+    """A folder's training and test part, each as (images, labels); see ``Pictures``."""
+
+    train: Labelled
+    test: Labelled
+    classes: tuple[str, ...]
+    note: str
+
+
+def read_image_folder(folder: Path, decoding: Decoding) -> TwoParts:
     """Reads ``folder/<class>/*`` or ``folder/{train,test}/<class>/*``.
 
-    Without a ``train`` folder, a fixed stratified quarter of the images is held out for testing.
-    The test folder may also be called ``val`` or ``valid``.
+    The parts may have any of the usual names in any case, such as ``Training`` and ``val``. Without
+    a training folder, a fixed stratified quarter of the images is held out for testing.
 
     Args:
         folder: The folder.
-        image_size: Resizes the images to (height, width) pixels.
-
-    Returns:
-        ((train images, labels), (test images, labels)) and the class names. Images are uint8
-        (N, C, H, W), with C = 1 if all are grey and 3 otherwise; labels are (N,) int64.
+        decoding: How pictures become pixels.
 
     Raises:
         InputError: See [`load_data`][sdc_ext.data.load_data].
     """
     _check_folder(folder)
-    if not (folder / "train").is_dir():
-        images, labels, classes = read_class_folders(folder, image_size)
-        train, test = stratified_split(labels, classes)
-        return ((images[train], labels[train]), (images[test], labels[test])), classes
-    test_folder = next((folder / n for n in _TEST_NAMES if (folder / n).is_dir()), None)
+    train_folder, test_folder = (_part(folder, names) for names in (_TRAIN_NAMES, _TEST_NAMES))
+    if train_folder is None:
+        found = read_class_folders(folder, decoding)
+        train, test = (
+            (found.images[index], found.labels[index])
+            for index in stratified_split(found.labels, found.classes)
+        )
+        return TwoParts(train, test, found.classes, found.note)
     if test_folder is None:
         raise InputError(
-            f"{folder} has a train folder but no {' or '.join(_TEST_NAMES)} folder beside it: add "
-            "one, or pass the train folder itself, of which a part is then held out"
+            f"{folder} has a {train_folder.name} folder but no {' or '.join(_TEST_NAMES)} folder "
+            "beside it: add one, or pass the training folder itself, of which a part is then held "
+            "out"
         )
-    files, classes = _list_classes(folder / "train")
-    test_files, test_classes = _list_classes(test_folder)
-    if classes != test_classes:
-        odd = sorted(set(classes) ^ set(test_classes))
+    listed, tested = _list_classes(train_folder), _list_classes(test_folder)
+    if listed.classes != tested.classes:
+        odd = sorted(set(listed.classes) ^ set(tested.classes))
         raise InputError(
-            f"class {odd[0]!r} is only in one of {folder / 'train'} and {test_folder}: add or "
-            "remove its folder"
+            f"class {odd[0]!r} is only in one of {train_folder} and {test_folder}: add or remove "
+            "its folder"
         )
-    return _read_two(files, test_files, image_size), classes
+    parts = (train_folder, test_folder)
+    unused = [path.name for path in _folders(folder) if path not in parts]
+    return _read_two(listed, tested, decoding, unused)
 
 
-def read_class_folders(
-    folder: Path, image_size: tuple[int, int] | None = None
-) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def read_class_folders(folder: Path, decoding: Decoding) -> Pictures:
     """Reads ``folder/<class>/*``.
 
     Args:
         folder: The folder.
-        image_size: Resizes the images to (height, width) pixels.
-
-    Returns:
-        Images (N, C, H, W) uint8, labels (N,) int64, and the class names.
+        decoding: How pictures become pixels.
 
     Raises:
         InputError: See [`load_data`][sdc_ext.data.load_data].
     """
-    files, classes = _list_classes(folder)
-    images, labels = _read(files, image_size)
-    return images, labels, classes
+    listed = _list_classes(folder)
+    images, changes = _read(listed.paths, decoding)
+    return Pictures(images, listed.labels, listed.classes, _note(listed.skipped, changes))
 
 
-def read_tiny_imagenet(
-    folder: Path, image_size: tuple[int, int] | None
-) -> tuple[tuple[Labelled, Labelled], tuple[str, ...]]:
+def read_tiny_imagenet(folder: Path, decoding: Decoding) -> TwoParts:
     """Reads the unpacked archive ``tiny-imagenet-200`` (or the folder that holds it).
 
     The validation images are the test set, as in the original repositories.
 
     Args:
         folder: The folder.
-        image_size: Resizes the images to (height, width) pixels.
-
-    Returns:
-        The same as ``read_image_folder``.
+        decoding: How pictures become pixels.
 
     Raises:
         InputError: If files are missing or damaged.
@@ -112,46 +131,52 @@ def read_tiny_imagenet(
             f"{folder} is not tiny-imagenet-200: unpack the archive of the Tiny ImageNet "
             "challenge, which has train/ and val/val_annotations.txt"
         )
-    files, classes = _list_classes(folder / "train")
-    label = {name: c for c, name in enumerate(classes)}
-    test_files = []
-    for line in annotations.read_text().splitlines():
-        name, wnid = line.split("\t")[:2]
+    listed = _list_classes(folder / "train")
+    tested = _Listed(
+        [
+            (folder / "val" / "images" / name, label)
+            for name, label in _annotated(annotations, listed.classes)
+        ],
+        listed.classes,
+    )
+    return _read_two(listed, tested, decoding)
+
+
+def _annotated(path: Path, classes: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Yields the names and labels of the pictures that an annotation file lists."""
+    label = {name: number for number, name in enumerate(classes)}
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        name, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0]
         if wnid not in label:
             raise InputError(
-                f"{annotations} names class {wnid!r}, which train/ lacks: unpack the archive again"
+                f"{path} names class {wnid!r} in line {number}, which train/ lacks: unpack the "
+                "archive again"
             )
-        test_files.append((folder / "val" / "images" / name, label[wnid]))
-    return _read_two(files, test_files, image_size), classes
+        yield name, label[wnid]
 
 
-def stratified_split(labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Splits off a quarter of each class for testing, always the same one.
+@dataclass(frozen=True)
+class _Listed:
+    """The files of class folders.
 
-    Args:
-        labels: Labels (N,), all of which occur.
-        classes: A name for each label.
-
-    Returns:
-        The positions of the training part and of the test part, int64 and ascending.
-
-    Raises:
-        InputError: If a class has fewer than two images.
+    Attributes:
+        files: Paths with their labels.
+        classes: The names of the classes.
+        skipped: The numbers of files that are not read, by what they are.
     """
-    from sklearn.model_selection import train_test_split
 
-    counts = torch.bincount(labels)
-    if bool((counts < 2).any()):
-        few = classes[int((counts < 2).nonzero()[0])]
-        raise InputError(
-            f"class {few!r} has fewer than 2 images, so none can be held out for testing: add "
-            "images or a test folder"
-        )
-    held_out = max(len(counts), math.ceil(_TEST_SHARE * len(labels)))
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=held_out, stratify=labels.numpy(), random_state=0
-    )
-    return torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(test))
+    files: Sequence[tuple[Path, int]]
+    classes: tuple[str, ...]
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [path for path, _ in self.files]
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.tensor([label for _, label in self.files])
 
 
 def _check_folder(folder: Path) -> None:
@@ -159,61 +184,93 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"{folder} is not a folder: pass an existing one as `data_dir`")
 
 
-def _list_classes(folder: Path) -> tuple[Files, tuple[str, ...]]:
-    extensions = set(Image.registered_extensions())
-    classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
+
+
+def _part(folder: Path, names: Sequence[str]) -> Path | None:
+    """Returns the folder of a part of the data, which holds class folders itself."""
+    known = {path.name.casefold(): path for path in _folders(folder) if _folders(path)}
+    return next((known[name] for name in names if name in known), None)
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name in _LITTER
+
+
+def _list_classes(folder: Path) -> _Listed:
+    classes = _folders(folder)
     if not classes:
         raise InputError(
             f"{folder} has no class folders: put the images of each class into a folder of its own"
         )
-    files: Files = []
+    files: list[tuple[Path, int]] = []
+    skipped: Counter[str] = Counter()
     for label, directory in enumerate(classes):
-        found = sorted(p for p in directory.rglob("*") if p.suffix.lower() in extensions)
+        kinds = {path: _kind(path, directory) for path in sorted(directory.rglob("*"))}
+        found = [path for path, kind in kinds.items() if kind == _PICTURES]
         if not found:
             raise InputError(f"class folder {directory} holds no images: add some or remove it")
         files += [(path, label) for path in found]
-    return files, tuple(d.name for d in classes)
+        skipped.update(kind for kind in kinds.values() if kind not in (_PICTURES, None))
+    return _Listed(files, tuple(directory.name for directory in classes), skipped)
+
+
+def _kind(path: Path, directory: Path) -> str | None:
+    """Returns what a file in a class folder is, as notes call it; None for a folder."""
+    if path.is_dir():
+        return None
+    if any(_is_hidden(Path(part)) for part in path.relative_to(directory).parts):
+        return "hidden files"
+    if path.is_file() and is_picture(path):
+        return _PICTURES
+    return "files that are no pictures"
 
 
 def _read_two(
-    train: Files, test: Files, image_size: tuple[int, int] | None
-) -> tuple[Labelled, Labelled]:
-    images, labels = _read([*train, *test], image_size)
-    n = len(train)
-    return (images[:n], labels[:n]), (images[n:], labels[n:])
+    train: _Listed, test: _Listed, decoding: Decoding, unused: Sequence[str] = ()
+) -> TwoParts:
+    images, changes = _read([*train.paths, *test.paths], decoding)
+    note = _note(train.skipped + test.skipped, changes, unused)
+    n = len(train.files)
+    return TwoParts((images[:n], train.labels), (images[n:], test.labels), train.classes, note)
 
 
-def _read(files: Files, image_size: tuple[int, int] | None) -> Labelled:
+def _note(skipped: Counter[str], changes: Counter[str], unused: Sequence[str] = ()) -> str:
+    parts = [f"the folder {name} was not used" for name in unused]
+    parts += [f"{count} {what} were skipped" for what, count in skipped.items()]
+    return "; ".join([*parts, *changes_note(changes)])
+
+
+def _read(paths: Sequence[Path], decoding: Decoding) -> tuple[Tensor, Counter[str]]:
     with ThreadPoolExecutor() as pool:
-        arrays = list(pool.map(lambda file: _decode(file[0], image_size), files))
-    _check_sizes(arrays, [path for path, _ in files])
-    channels = max(a.shape[0] for a in arrays)
-    images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=np.uint8)
+        pictures = list(pool.map(decoding.read, paths))
+    changes = Counter(change for picture in pictures for change in picture.changes)
+    arrays = [picture.array for picture in pictures]
+    _check_sizes(arrays, paths)
+    if any(array.dtype != np.uint8 for array in arrays):
+        changes += _scale(arrays)
+    channels = max(array.shape[0] for array in arrays)
+    images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
     for i, array in enumerate(arrays):
         images[i] = array  # broadcasts a grey image over three channels
-    return torch.from_numpy(images), torch.tensor([label for _, label in files])
+    return torch.from_numpy(images), changes
 
 
-def _decode(path: Path, image_size: tuple[int, int] | None) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return as_array(image, image_size)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise InputError(f"cannot read image {path}: {error}; replace or delete it") from None
+def _scale(arrays: list[np.ndarray]) -> Counter[str]:
+    """Makes all pictures float32 in [0, 1], in place, and returns what was done.
 
-
-def as_array(image: Image.Image, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Returns a picture as uint8 (C, H, W), with C = 1 if it is grey and 3 otherwise.
-
-    Args:
-        image: The picture.
-        image_size: Resizes it to (height, width) pixels.
+    Pictures of 32 bits have no range of their own: if some leave [0, 1], the range of all of them
+    becomes [0, 1].
     """
-    picture = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    if image_size is not None:
-        picture = picture.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
-    array = np.asarray(picture)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    deep = [i for i, array in enumerate(arrays) if array.dtype != np.uint8]
+    low = min(0.0, *(float(arrays[i].min()) for i in deep))
+    high = max(1.0, *(float(arrays[i].max()) for i in deep))
+    for i, array in enumerate(arrays):
+        scaled = (array - low) / (high - low) if i in deep else array / 255
+        arrays[i] = scaled.astype(np.float32)
+    outside = (low, high) != (0, 1)
+    return Counter({f"scaled from {low:.4g} to {high:.4g}": len(deep)} if outside else {})
 
 
 def _check_sizes(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> None:

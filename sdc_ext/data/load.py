@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 import torch
 
 from sdc_ext._registry import Registry
-from sdc_ext.data.image_folder import read_tiny_imagenet, stratified_split
+from sdc_ext.data.image_folder import read_tiny_imagenet
+from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split, check_data
 from sdc_ext.data.sources import as_real_data, check_name, load_image_folder
+from sdc_ext.data.splits import stratified_split
 from sdc_ext.errors import InputError, check_choice
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -70,6 +72,7 @@ def load_data(
     name: str | None = None,
     classes: Sequence[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
+    background: str = "white",
     download: bool = False,
     statistics: str | None = None,
 ) -> RealData:
@@ -95,6 +98,8 @@ def load_data(
             has, or the numbers.
         image_size: Resizes the images of folders, and of data sets that are not built in, to
             (height, width) pixels; one number stands for both.
+        background: The colour behind transparent pixels of pictures, by its CSS name or as
+            ``#rrggbb``.
         download: Whether torchvision may download what is missing.
         statistics: The name of the data set whose channel statistics are used instead of the
             data's own.
@@ -104,6 +109,7 @@ def load_data(
             corrupt, a class is empty, sizes differ, or pixels or labels are out of range.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    decoding = Decoding(size, background)
     if isinstance(source, str) and (source in DATASETS or not Path(source).is_dir()):
         if any(given is not None for given in (test, name, classes)):
             raise InputError(
@@ -111,14 +117,14 @@ def load_data(
                 "test, name and classes out"
             )
         folder = None if data_dir is None else Path(data_dir)
-        data = _load_named(source, folder, size, download)
+        data = _load_named(source, folder, decoding, download)
     elif data_dir is not None or download:
         raise InputError(
             "`data_dir` and `download` go with the name of a data set: leave them out where you "
             "pass the data themselves"
         )
     else:
-        data = as_real_data(source, test=test, name=name, classes=classes, image_size=size)
+        data = as_real_data(source, test=test, name=name, classes=classes, decoding=decoding)
     return data if statistics is None else with_statistics(data, statistics)
 
 
@@ -150,26 +156,24 @@ def takes_image_size(name: str) -> bool:
     return name not in _OURS or name in _RESIZED
 
 
-def _load_named(
-    name: str, folder: Path | None, image_size: tuple[int, int] | None, download: bool
-) -> RealData:
+def _load_named(name: str, folder: Path | None, decoding: Decoding, download: bool) -> RealData:
     loader = DATASETS.get(name)
-    if image_size is not None and not takes_image_size(name):
+    if decoding.image_size is not None and not takes_image_size(name):
         raise InputError(f"`image_size` resizes images of folders, not {name}: {_OWN_PICTURES}")
     if name == "digits" and folder is not None:
         raise InputError(f"digits are bundled and take no `data_dir`: {_OWN_PICTURES}")
     if download and name not in _TORCHVISION:
         raise InputError(f"`download` is for torchvision's data sets, not {name}: leave it out")
     if name not in _OURS:
-        return as_real_data(loader(folder), name=name, image_size=image_size)
+        return as_real_data(loader(folder), name=name, decoding=decoding)
     if name == "digits":
         data = _load_digits()
     elif folder is None:
         raise InputError(f"{name} needs its folder: pass `data_dir`")
     elif name == "imagefolder":
-        data = load_image_folder(folder, image_size)
+        data = load_image_folder(folder, decoding)
     elif name == "tinyimagenet":
-        data = _load_tiny_imagenet(folder, image_size)
+        data = _load_tiny_imagenet(folder, decoding)
     else:
         data = _load_torchvision(name, folder, download)
     check_data(data)
@@ -241,7 +245,13 @@ def _torchvision_split(source: object) -> Split:
     return Split(images, torch.as_tensor(labels).long())
 
 
-def _load_tiny_imagenet(folder: Path, image_size: tuple[int, int] | None) -> RealData:
-    (train, test), classes = read_tiny_imagenet(folder, image_size)
-    statistics = Preprocessing(*STATISTICS["tinyimagenet"])
-    return RealData("tinyimagenet", Split(*train), Split(*test), classes, statistics)
+def _load_tiny_imagenet(folder: Path, decoding: Decoding) -> RealData:
+    found = read_tiny_imagenet(folder, decoding)
+    return RealData(
+        "tinyimagenet",
+        Split(*found.train),
+        Split(*found.test),
+        found.classes,
+        Preprocessing(*STATISTICS["tinyimagenet"]),
+        note=found.note,
+    )

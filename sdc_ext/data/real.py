@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from sdc_ext._files import fingerprint
-from sdc_ext.data.image_folder import stratified_split
 from sdc_ext.data.preprocessing import Preprocessing
+from sdc_ext.data.splits import stratified_split
 from sdc_ext.data.whitening import Whitening
 from sdc_ext.errors import InputError
+
+# The number of images compared at once, so that little memory is needed.
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,10 @@ class RealData:
 
 
 def check_data(data: RealData) -> None:
-    """Raises InputError if statistics and images differ in channels, or a class is missing."""
+    """Raises InputError if no network can learn from the data.
+
+    Channels may not fit the statistics, a class may be missing, or all images may be the same.
+    """
     if data.channels != len(data.mean):
         raise InputError(
             f"{data.name} has {data.channels} channels and the statistics have {len(data.mean)}: "
@@ -149,3 +155,9 @@ def check_data(data: RealData) -> None:
     empty = [data.classes[c] for c in (counts == 0).nonzero()[:, 0].tolist()]
     if empty:
         raise InputError(f"{data.name} has no training images of class {empty[0]!r}: add some")
+    images = data.train.images
+    if all(bool((some == images[:1]).all()) for some in torch.split(images, _AT_ONCE)):
+        raise InputError(
+            f"all {len(images)} training images of {data.name} are the same: pass images that "
+            "differ; if only their transparent parts do, another `background` shows them"
+        )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdc_ext.data.image_folder import as_array
+from sdc_ext.data.pictures import Decoding, Picture
 from sdc_ext.errors import InputError
 
 _KINDS = (
@@ -29,26 +30,28 @@ class Samples:
         images: Images (N, C, H, W), uint8 or float32 in [0, 1].
         labels: Labels (N,), int64.
         classes: A name for each label; None if the source has no names.
+        changes: The numbers of pictures that were changed, by what was done to them.
     """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...] | None
+    changes: Counter[str] = field(default_factory=Counter)
 
 
-def read_samples(source: Any, image_size: tuple[int, int] | None) -> Samples:
+def read_samples(source: Any, decoding: Decoding) -> Samples:
     """Reads all images and labels of a source.
 
     Args:
         source: A pair of tensors or arrays (images, labels), a Hugging Face ``Dataset``, or a
             torch ``Dataset`` of (image, label).
-        image_size: Resizes the images to (height, width) pixels.
+        decoding: How pictures become pixels.
 
     Raises:
         InputError: See [`load_data`][sdc_ext.data.load_data].
     """
     if isinstance(source, tuple | list):
-        samples = _of_tensors(source, image_size)
+        samples = _of_tensors(source, decoding)
     elif not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         streamed = hasattr(source, "__iter__")
         way = (
@@ -58,15 +61,15 @@ def read_samples(source: Any, image_size: tuple[int, int] | None) -> Samples:
         )
         raise InputError(f"cannot read images and labels from a {type(source).__name__}: {way}")
     elif hasattr(source, "features") and hasattr(source, "column_names"):
-        samples = _of_hugging_face(source, image_size)
+        samples = _of_hugging_face(source, decoding)
     else:
         classes = getattr(source, "classes", None)
-        samples = _of_items(_pairs(source), classes, image_size)
+        samples = _of_items(_pairs(source), classes, decoding)
     _check_pixels(samples.images)
     return samples
 
 
-def _of_tensors(pair: Sequence[Any], image_size: tuple[int, int] | None) -> Samples:
+def _of_tensors(pair: Sequence[Any], decoding: Decoding) -> Samples:
     if len(pair) != 2 or not all(isinstance(part, Tensor | np.ndarray) for part in pair):
         kinds = ", ".join(type(part).__name__ for part in pair)
         raise InputError(
@@ -85,17 +88,17 @@ def _of_tensors(pair: Sequence[Any], image_size: tuple[int, int] | None) -> Samp
         )
     if len(images) == 0:
         raise InputError("the data set is empty: pass one with images")
-    if image_size is not None:
-        return _of_items(zip(images, labels, strict=True), None, image_size)
+    if decoding.image_size is not None:
+        return _of_items(zip(images, labels, strict=True), None, decoding)
     return Samples(_as_stored(images), labels.long(), None)
 
 
-def _of_hugging_face(source: Any, image_size: tuple[int, int] | None) -> Samples:
+def _of_hugging_face(source: Any, decoding: Decoding) -> Samples:
     features: Mapping[str, Any] = source.features or {}
     image, label = (_column(features, kind) for kind in ("Image", "ClassLabel"))
     rows = (source[i] for i in range(len(source)))
     pairs = ((row[image], row[label]) for row in rows)
-    return _of_items(pairs, features[label].names, image_size)
+    return _of_items(pairs, features[label].names, decoding)
 
 
 def _column(features: Mapping[str, Any], kind: str) -> str:
@@ -127,26 +130,25 @@ def _pairs(source: Any) -> Iterable[tuple[Any, Any]]:
 def _of_items(
     pairs: Iterable[tuple[Any, Any]],
     classes: Sequence[Any] | None,
-    image_size: tuple[int, int] | None,
+    decoding: Decoding,
 ) -> Samples:
-    arrays: list[np.ndarray] = []
+    pictures: list[Picture] = []
     labels: list[int] = []
     for i, (image, label) in enumerate(pairs):
-        arrays.append(_image(image, i, image_size))
+        pictures.append(_picture(image, i, decoding))
         labels.append(_label(label, i))
-    if not arrays:
+    if not pictures:
         raise InputError("the data set is empty: pass one with images")
     names = None if classes is None else tuple(map(str, classes))
-    return Samples(torch.from_numpy(_stack(arrays)), torch.tensor(labels), names)
+    images = torch.from_numpy(_stack([picture.array for picture in pictures]))
+    changes = Counter(change for picture in pictures for change in picture.changes)
+    return Samples(images, torch.tensor(labels), names, changes)
 
 
-def _image(image: Any, i: int, image_size: tuple[int, int] | None) -> np.ndarray:
+def _picture(image: Any, i: int, decoding: Decoding) -> Picture:
     """Returns image number ``i`` as uint8 or float32 (C, H, W)."""
     if isinstance(image, Image.Image):
-        try:
-            return as_array(image, image_size)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"cannot read image {i}: {error}; replace or delete it") from None
+        return decoding.convert(image, str(i))
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (1, 3):
         image = image.transpose(2, 0, 1)  # arrays have channels last by convention
     if not isinstance(image, Tensor | np.ndarray):
@@ -162,11 +164,12 @@ def _image(image: Any, i: int, image_size: tuple[int, int] | None) -> np.ndarray
             "or (H, W)"
         )
     array: np.ndarray = _as_stored(tensor).numpy()
-    return array if image_size is None else _resize(array, image_size)
+    size = decoding.image_size
+    return Picture(array if size is None else _resize(array, size))
 
 
 def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image (C, H, W) as ``as_array`` does, at any precision."""
+    """Resizes an image (C, H, W) as ``Decoding`` does, at any precision."""
     size = image_size[1], image_size[0]
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in array)
     return np.stack([np.asarray(c.resize(size, Image.Resampling.BILINEAR)) for c in channels])

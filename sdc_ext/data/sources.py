@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdc_ext.data.image_folder import read_image_folder, stratified_split
+from sdc_ext.data.image_folder import read_image_folder
+from sdc_ext.data.pictures import Decoding, changes_note
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split, check_data
 from sdc_ext.data.samples import Samples, read_samples
+from sdc_ext.data.splits import stratified_split
 from sdc_ext.errors import InputError
 
 # The name of data whose owner has not named them.
@@ -29,18 +32,18 @@ def as_real_data(
     test: Any = None,
     name: str | None = None,
     classes: Sequence[str] | None = None,
-    image_size: tuple[int, int] | None = None,
+    decoding: Decoding | None = None,
 ) -> RealData:
     """Returns real data from a user's own source.
 
-    The arguments are those of [`load_data`][sdc_ext.data.load_data].
+    The arguments are those of [`load_data`][sdc_ext.data.load_data], but for ``decoding``, which
+    says how pictures become pixels.
 
     Raises:
         InputError: If the source cannot be read, images differ in size or are not pixels in
             range, labels are not classes, a class is empty, or there is only one class.
     """
-    if image_size is not None and not all(side > 0 for side in image_size):
-        raise InputError(f"image_size must be above 0, got {image_size}: pass (height, width)")
+    how = Decoding() if decoding is None else decoding
     if name is not None:
         check_name(name)
     if isinstance(source, RealData | str | Path):
@@ -49,12 +52,12 @@ def as_real_data(
                 "folders and loaded data already have a test set and class names: leave test and "
                 "classes out"
             )
-        known = _known(source, image_size)
+        known = _known(source, how)
         return known if name is None else replace(known, name=name)
     if isinstance(source, Mapping):
         source, test = _splits(source, test)
-    train = read_samples(source, image_size)
-    tested = None if test is None else read_samples(test, image_size)
+    train = read_samples(source, how)
+    tested = None if test is None else read_samples(test, how)
     return _real_data(name or CUSTOM, train, tested, classes)
 
 
@@ -69,30 +72,34 @@ def check_name(name: str) -> str:
     return name
 
 
-def load_image_folder(folder: Path, image_size: tuple[int, int] | None) -> RealData:
+def load_image_folder(folder: Path, decoding: Decoding) -> RealData:
     """Loads an image folder under the name ``imagefolder``, with its own channel statistics.
 
     Args:
         folder: The folder.
-        image_size: Resizes the images to (height, width) pixels.
+        decoding: How pictures become pixels.
 
     Raises:
         InputError: See [`load_data`][sdc_ext.data.load_data].
     """
-    (train, test), classes = read_image_folder(folder, image_size)
-    statistics = Preprocessing.of_statistics(train[0])
+    found = read_image_folder(folder, decoding)
     data = RealData(
-        *("imagefolder", Split(*train), Split(*test), classes, statistics),
+        "imagefolder",
+        Split(*found.train),
+        Split(*found.test),
+        found.classes,
+        Preprocessing.of_statistics(found.train[0]),
         folder=folder.resolve().name,
+        note=found.note,
     )
     check_data(data)
     return data
 
 
-def _known(source: RealData | str | Path, image_size: tuple[int, int] | None) -> RealData:
+def _known(source: RealData | str | Path, decoding: Decoding) -> RealData:
     if not isinstance(source, RealData):
-        return load_image_folder(Path(source), image_size)
-    if image_size not in (None, source.image_size):
+        return load_image_folder(Path(source), decoding)
+    if decoding.image_size not in (None, source.image_size):
         raise InputError(
             f"{source.name} is already loaded, with images of size {source.image_size}: leave "
             "image_size out, or load the data at that size"
@@ -126,8 +133,10 @@ def _real_data(
         _check_labels(samples.labels, names)
     train_part, test_part = _parts(name, train, test, names)
     statistics = Preprocessing.of_statistics(train_part.images)
-    note = "no test set was given, so a quarter of each class is held out" if test is None else ""
-    data = RealData(name, train_part, test_part, names, statistics, note=note)
+    notes = changes_note(train.changes + (Counter() if test is None else test.changes))
+    if test is None:
+        notes = ["no test set was given, so a quarter of each class is held out", *notes]
+    data = RealData(name, train_part, test_part, names, statistics, note="; ".join(notes))
     check_data(data)
     return data
 

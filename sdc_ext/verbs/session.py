@@ -24,7 +24,7 @@ from sdc_ext.regularizer import LogRamp
 from sdc_ext.training.probe import Probe
 
 # Arguments of load_data that people look for in the verbs.
-_OF_DATA = {"data_dir", "test", "classes", "image_size", "download"}
+_OF_DATA = {"data_dir", "test", "classes", "image_size", "background", "download"}
 
 
 def make_accelerator(

@@ -19,7 +19,7 @@ def write_image(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB") -
     """A random picture of (height, width) pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = size if mode == "L" else (*size, 3)
-    pixels = np.random.default_rng(len(str(path))).integers(0, 256, shape, dtype=np.uint8)
+    pixels = np.random.default_rng(list(str(path).encode())).integers(0, 256, shape, dtype=np.uint8)
     Image.fromarray(pixels, mode).save(path)
 
 

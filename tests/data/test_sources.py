@@ -20,6 +20,7 @@ from sdc_ext.adapters import METHODS, get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.data import load as load_module
 from sdc_ext.data.load import load_data, register_dataset
+from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.real import RealData
 from sdc_ext.data.sources import as_real_data
 from sdc_ext.errors import InputError
@@ -144,7 +145,7 @@ def test_folder_is_an_image_folder(tmp_path: Path) -> None:
     for source in (tmp_path / "animals", str(tmp_path / "animals")):
         data = load_data(source)
         assert (data.name, data.label) == ("imagefolder", "imagefolder-animals")
-    assert as_real_data(source, name="animals", image_size=(4, 5)).image_size == (4, 5)
+    assert as_real_data(source, name="animals", decoding=Decoding((4, 5))).image_size == (4, 5)
 
 
 def test_grey_and_colour_pictures_mix() -> None:
@@ -168,7 +169,7 @@ def test_tensors_are_resized_as_pictures_are() -> None:
     tensors = [torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in colour]
     labelled = [k % 2 for k in range(8)]
     of_pictures, of_bytes, of_floats = (
-        as_real_data(Items(list(zip(images, labelled, strict=True))), image_size=(7, 4))
+        as_real_data(Items(list(zip(images, labelled, strict=True))), decoding=Decoding((7, 4)))
         for images in (colour, tensors, [t / 255 for t in tensors])
     )
     assert of_pictures.image_size == (7, 4)
@@ -248,7 +249,7 @@ def test_what_cannot_be_read_is_explained(
     source: Any, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        as_real_data(source, **options)
+        load_data(source, **options)
 
 
 def test_damaged_picture_is_named(tmp_path: Path) -> None:

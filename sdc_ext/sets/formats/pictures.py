@@ -15,6 +15,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from sdc_ext._files import write_whole
 from sdc_ext.data.image_folder import read_class_folders
+from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import recipe_of_originals
@@ -84,7 +85,8 @@ def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
         InputError: If an image is corrupt, or sizes or the folders' names do not fit the data.
     """
     inner = folder / "train"
-    images, labels, names = read_class_folders(inner if inner.is_dir() else folder)
+    found = read_class_folders(inner if inner.is_dir() else folder, Decoding())
+    images, labels, names = found.images, found.labels, found.classes
     labels = _labels_of(names, data, folder)[labels]
     if data.channels == 3:
         images = images.expand(-1, 3, -1, -1)
