@@ -1,9 +1,9 @@
-# Each target stands on its own: it makes and fills .venv first if that is not there.
+# Each target that needs .venv makes and fills it first.
 PYTHON ?= python3
 BIN := .venv/bin
 FAST := -m "not slow" -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test check docs tutorials lowest package clean
+.PHONY: demo test check docs lowest package clean
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py

@@ -1,4 +1,4 @@
-"""DATM: MTT on ever later parts of the trajectories, with learned soft labels."""
+"""DATM: MTT on progressively later parts of the trajectories, with learned soft labels."""
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
@@ -30,5 +30,5 @@ DATM = Method(
     rules=datm_rules,
     selects="best",
     experts=datm_experts,
-    matches="ever later trajectories",
+    matches="progressively later trajectories",
 )

@@ -85,7 +85,9 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     _check(run)
     loop = method.loop(**{name: origin[name].value for name in loop_names})
     for name in sorted(loop.unused & set(overrides)):
-        raise InputError(f"{name} has no effect with these settings of {method.name}: leave it out")
+        raise InputError(
+            f"`{name}` has no effect with these settings of {method.name}: leave it out"
+        )
     return Settings(loop, run, origin)
 
 

@@ -91,28 +91,26 @@ def fork(
 ) -> list[CompletedProcess[str]]:
     """Runs ``python -c code`` once per tuple of arguments, all at the same time.
 
-    The processes are forked from one that has imported what they need. Where forking after such
-    imports is not safe, that is but on Linux, they are started afresh.
+    The processes are forked from one that has imported what they need. Forking after such imports
+    is safe only on Linux; elsewhere the processes are started afresh.
     """
-    if environments is None or isinstance(environments, Mapping):
-        environments = (environments or os.environ,) * len(processes)
+    if environments is None:
+        environments = os.environ
+    if isinstance(environments, Mapping):
+        environments = (environments,) * len(processes)
     arguments = [[str(argument) for argument in process] for process in processes]
     if not sys.platform.startswith("linux"):
-        started = [
-            spawn(sys.executable, "-c", code, *own, cwd=folder, env=dict(environment))
-            for own, environment in zip(arguments, environments, strict=True)
-        ]
-        printed = [process.communicate(timeout=PATIENCE) for process in started]
-        return [
-            CompletedProcess(process.args, process.returncode, *texts)
-            for process, texts in zip(started, printed, strict=True)
-        ]
+        return _start_afresh(arguments, environments, folder, code)
     with TemporaryDirectory() as temporary:
         orders = [
             {
-                **{"code": code, "arguments": own, "folder": str(folder), "seconds": PATIENCE},
-                **{"environment": dict(environment)},
-                **{"output": f"{temporary}/{index}.out", "errors": f"{temporary}/{index}.err"},
+                "code": code,
+                "arguments": own,
+                "folder": str(folder),
+                "seconds": PATIENCE,
+                "environment": dict(environment),
+                "output": f"{temporary}/{index}.out",
+                "errors": f"{temporary}/{index}.err",
             }
             for index, (own, environment) in enumerate(zip(arguments, environments, strict=True))
         ]
@@ -126,6 +124,23 @@ def fork(
             )
             for order, status in zip(orders, statuses, strict=True)
         ]
+
+
+def _start_afresh(
+    arguments: list[list[str]],
+    environments: tuple[Mapping[str, str], ...],
+    folder: Path,
+    code: str,
+) -> list[CompletedProcess[str]]:
+    started = [
+        spawn(sys.executable, "-c", code, *own, cwd=folder, env=dict(environment))
+        for own, environment in zip(arguments, environments, strict=True)
+    ]
+    printed = [process.communicate(timeout=PATIENCE) for process in started]
+    return [
+        CompletedProcess(process.args, process.returncode, *texts)
+        for process, texts in zip(started, printed, strict=True)
+    ]
 
 
 def run_script(
@@ -164,11 +179,16 @@ def launch(processes: int, folder: Path, *arguments: str) -> None:
     """Runs the program in a group of processes on CPUs, in ``folder``, as ``torchrun`` does."""
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     group = {
-        **{"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port)},
-        **{"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "none"},
-        **{"TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0"},
-        **{"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)},
-        **{"ACCELERATE_USE_CPU": "1", **alone_in(folder)},
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RUN_ID": "none",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "ACCELERATE_USE_CPU": "1",
+        **alone_in(folder),
     }
     ranks = [str(rank) for rank in range(processes)]
     finished = fork(
@@ -182,7 +202,7 @@ def launch(processes: int, folder: Path, *arguments: str) -> None:
 
 
 def torchrun(processes: int, folder: Path, *arguments: str) -> None:
-    """Runs the program in several processes with ``torchrun`` itself, and no word of CPUs."""
+    """Runs the program in several processes with ``torchrun`` itself, without forcing the CPU."""
     script = folder / "launch.py"
     script.write_text(PROGRAM)
     options = ["--standalone", "--nproc_per_node", str(processes)]

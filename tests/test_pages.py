@@ -14,7 +14,12 @@ from readme_example import example
 README = ROOT / "README.md"
 # Pages to work along with; those on concepts and the home page show fragments.
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "python.md", *(DOCS / "guides").glob("*.md"), *(DOCS / "ways").glob("*.md")]
+PAGES = [
+    DOCS / "quickstart.md",
+    DOCS / "python.md",
+    *(DOCS / "guides").glob("*.md"),
+    *(DOCS / "ways").glob("*.md"),
+]
 
 
 def python(code: str, folder: Path) -> None:

@@ -57,8 +57,8 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# Both curves have a step after a quarter of the iterations. It is no discovery: DCC and DSAC match
-# class by class at first, and the gradient of all classes at once afterwards.
+# Both curves have a step after a quarter of the iterations. It comes from the method: DCC and DSAC
+# match class by class at first, and the gradient of all classes at once afterwards.
 #
 # ## Evaluate it on other networks
 #

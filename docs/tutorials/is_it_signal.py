@@ -36,9 +36,10 @@ compared
 # * **gain** is the mean difference to the first `lam`, in points.
 # * **95 %, t** is the interval that holds the true gain in 95 of 100 such comparisons. If it
 #   contains zero, the gain is statistically indistinguishable from zero.
+# * **95 %, bootstrap** is the same by resampling the seeds; with four of them it is too narrow.
 # * **+/-** counts the seeds that went up and down, and **p, sign** is the p-value of the sign test.
 #   With four seeds it cannot be below 0.125, so that test says nothing here.
-# * **n to see 0.5** is the number of seeds after which a gain of half a point would be seen four
+# * **n to detect 0.5** is the number of seeds after which a gain of half a point would be seen four
 #   times in five. If your n is smaller, "no gain" means "not looked closely enough".
 
 # %%

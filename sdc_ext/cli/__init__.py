@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from sdc_ext import __version__
 from sdc_ext._memory import keep_freed_memory
-from sdc_ext.cli.options import INTERRUPTED, all_actions
+from sdc_ext.cli.options import INTERRUPTED, all_actions, fill_placeholders, take_folder
 from sdc_ext.errors import DivergenceError, InputError
 
 _DESCRIPTION = """\
@@ -26,7 +26,7 @@ COMMANDS = {
     "experts": "train and store expert trajectories",
     "run": "run an unmodified script of another repository with the correction",
     "methods": "list the methods, with their defaults and costs",
-    "compare": "distil with several lam under the same seeds: is a gain signal?",
+    "compare": "distil with several lam under the same seeds, and test whether a gain is real",
     "tune": "search for lam on held-out training images",
     "select": "choose real images, the baseline that distillation must beat",
     "evaluate": "train networks on distilled sets and test them",
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options, unknown = parser.parse_known_args(given)
         if unknown:
             raise InputError(_unknown_options(given[0], unknown, flags))
+        take_folder(options)
         status: int | None = options.run(options)
         return status
 
@@ -115,7 +116,7 @@ def _unknown_options(command: str, unknown: Sequence[str], flags: Iterable[str])
     near = [match for word in unknown for match in get_close_matches(word, flags, n=1)]
     meant = f"did you mean {near[0]}? " if near else ""
     return (
-        f"unrecognized arguments: {' '.join(unknown)}: {meant}"
+        f"unrecognized arguments {' '.join(unknown)}: {meant}"
         f"sdc-ext {command} --help lists the options"
     )
 
@@ -159,4 +160,5 @@ def build_parser(only: str | None = None) -> ArgumentParser:
         command = commands.add_parser(name, help=purpose, description=purpose, add_help=own_help)
         if only in (None, name):
             import_module(f"sdc_ext.cli.{name}").add_options(command)
+            fill_placeholders(command)
     return parser

@@ -25,7 +25,7 @@ def add_options(parser: ArgumentParser) -> None:
         help="weights, of which the others are compared to the first (default: 0 0.002)",
     )
     first.add_argument(
-        "--seeds", type=int, metavar="N", default=6, help="number of runs per lam (default 6)"
+        "--seeds", type=int, metavar="N", default=6, help="number of runs per lam (default: 6)"
     )
     first.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the runs; finished ones are kept"

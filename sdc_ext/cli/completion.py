@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from sdc_ext.cli.options import all_actions
 from sdc_ext.errors import InputError
 
 _EPILOG = """\
-bash: sdc-ext completion bash > ~/.local/share/bash-completion/completions/sdc-ext
-zsh: sdc-ext completion zsh > a folder in $fpath, as _sdc-ext
+bash:  sdc-ext completion bash > ~/.local/share/bash-completion/completions/sdc-ext
+zsh:   sdc-ext completion zsh > ~/.zfunc/_sdc-ext    (with ~/.zfunc in $fpath)
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.epilog = _EPILOG
+    parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
     parser.set_defaults(run=_completion)
 

@@ -26,13 +26,13 @@ def add_options(parser: ArgumentParser) -> None:
         help="split of the real images (default: test)",
     )
     parser.add_argument(
-        "--per-class", type=int, default=100, help="number of real images per class (default 100)"
+        "--per-class", type=int, default=100, help="number of real images per class (default: 100)"
     )
     parser.add_argument(
         "--num-networks",
         type=int,
         default=20,
-        help="size of the ensemble (default 20, as in the paper)",
+        help="size of the ensemble (default: 20, as in the paper)",
     )
     parser.add_argument(
         "--epochs", type=int, nargs="+", help="epochs after which to score (default: the last)"

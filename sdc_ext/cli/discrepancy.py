@@ -31,13 +31,13 @@ def add_options(parser: ArgumentParser) -> None:
         help="comma-separated: pixels, and features of random and trained networks (default: all)",
     )
     parser.add_argument(
-        "--draws", type=int, default=20, help="number of random real sets (default 20)"
+        "--draws", type=int, default=20, help="number of random real sets (default: 20)"
     )
     parser.add_argument(
         "--max-real",
         type=int,
         default=2000,
-        help="most real images to compare with, per class and in all (default 2000)",
+        help="most real images to compare with, per class and in all (default: 2000)",
     )
     add_seed(parser)
     parser.add_argument("--out", type=Path, help="folder of the table and the chart")

@@ -46,16 +46,18 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
     parser.epilog = _EPILOG
     parser.add_argument("method", metavar="METHOD", help=", ".join(METHODS.names()))
     methods = known_methods()
-    settings = {name: one for name, one in _settings(methods).items() if name not in without}
+    settings = {name: one for name, one in offered_settings(methods).items() if name not in without}
     applies: dict[Action, Collection[str]] = {}
 
     def add(group: Any, name: str) -> None:
         one = settings[name]
         applies[add_setting(group, one.option, one.kind)] = one.methods
 
-    first = parser.add_argument_group("what matters first")
+    first = parser.add_argument_group("main options")
     add_data_source(first, "digits", "digits, which are bundled")
-    first.add_argument("--ipc", type=int, default=1, metavar="N", help="images per class (1)")
+    first.add_argument(
+        "--ipc", type=int, default=1, metavar="N", help="images per class (default: 1)"
+    )
     for name in _FIRST:
         if name in settings:
             add(first, name)
@@ -74,7 +76,7 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
     return first
 
 
-def _settings(methods: Iterable[Method]) -> dict[str, _Setting]:
+def offered_settings(methods: Iterable[Method]) -> dict[str, _Setting]:
     """The settings of the methods by name."""
     found: dict[str, _Setting] = {}
     for method in methods:

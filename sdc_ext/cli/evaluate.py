@@ -22,7 +22,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--networks", help="comma-separated networks, ours or timm's (default: the set's own)"
     )
     parser.add_argument(
-        "--num-eval", type=int, default=5, help="number of each network (default 5)"
+        "--num-eval", type=int, default=5, help="number of each network (default: 5)"
     )
     parser.add_argument(
         "--epoch-eval-train", type=int, help="number of epochs (default: the set's own)"

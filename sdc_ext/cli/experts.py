@@ -21,14 +21,14 @@ def add_options(parser: ArgumentParser) -> None:
     )
     add_data(parser, "digits", "digits")
     parser.add_argument(
-        "--num-experts", type=int, default=100, help="number of experts (default 100)"
+        "--num-experts", type=int, default=100, help="number of experts (default: 100)"
     )
     parser.add_argument("--network", help="network to train (default: the method's for these data)")
     parser.add_argument(
         "--ipc",
         type=int,
         default=1,
-        help="images per class of the distillation: recipes depend on it (default 1)",
+        help="images per class of the distillation: recipes depend on it (default: 1)",
     )
     parser.add_argument("--zca", action="store_true", default=None, help="whiten the images by ZCA")
     parser.add_argument("--no-zca", action="store_false", dest="zca", help="do not whiten them")

@@ -7,12 +7,10 @@ from argparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from sdc_ext.adapters import get_method, known_methods, resolve
-from sdc_ext.data import CLASS_COUNTS
+from sdc_ext.data import CLASS_COUNTS, DATASETS
 from sdc_ext.errors import check_positive
 from sdc_ext.report.method_table import method_table
 from sdc_ext.report.tables import settings_table
-
-_USUAL_CLASSES = 10
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -21,9 +19,11 @@ def add_options(parser: ArgumentParser) -> None:
         "method", nargs="?", metavar="METHOD", help="print all settings of this one, with sources"
     )
     parser.add_argument(
-        "--dataset", default="cifar10", help="data set that the defaults are for (default: cifar10)"
+        "--dataset", default="cifar10", help="data set of the defaults (default: cifar10)"
     )
-    parser.add_argument("--ipc", type=int, default=1, metavar="N", help="images per class (1)")
+    parser.add_argument(
+        "--ipc", type=int, default=1, metavar="N", help="images per class (default: 1)"
+    )
     parser.set_defaults(run=_methods)
 
 
@@ -31,11 +31,12 @@ def _methods(options: Namespace) -> None:
     check_positive(options, "ipc")
     console = Console(highlight=False)
     if options.method is None:
-        classes = CLASS_COUNTS.get(options.dataset, _USUAL_CLASSES)
+        DATASETS.get(options.dataset)  # refuses a name that there is not
+        classes = CLASS_COUNTS.get(options.dataset)
         console.print(method_table(known_methods(), options.dataset, options.ipc, classes))
         console.print(
-            "images: number that a run takes through networks, forward and back, besides the "
-            "training of experts and evaluations"
+            "images: how many a run passes through networks, forward and back; training experts "
+            "and evaluating are not counted"
         )
         console.print("sdc-ext methods METHOD lists all settings of one, with their sources")
         return

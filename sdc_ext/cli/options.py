@@ -21,7 +21,7 @@ from sdc_ext.errors import InputError
 INTERRUPTED = 130  # exit status after Ctrl-C
 
 # What help prints for the value of an option.
-_PLACEHOLDERS = {int: "N", float: "X", str: "NAME"}
+_PLACEHOLDERS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 def add_data(group: Any, default: str | None, default_help: str) -> None:
@@ -35,24 +35,10 @@ def add_data_source(group: Any, default: str | None, default_help: str) -> None:
     group.add_argument(
         "--dataset",
         default=default,
-        action=_NameOrFolder,
-        metavar="NAME",
+        metavar="DATA",
         help=f"data set, or a folder with one folder per class (default: {default_help})",
     )
     group.add_argument("--data-dir", type=Path, metavar="FOLDER", help="folder of the data set")
-
-
-class _NameOrFolder(Action):
-    """Takes a folder for ``imagefolder`` in that folder, as ``load_data`` does."""
-
-    def __call__(
-        self, parser: ArgumentParser, namespace: Namespace, value: Any, option: str | None = None
-    ) -> None:
-        from sdc_ext.data.load import DATASETS
-
-        if value not in DATASETS and Path(value).is_dir():
-            namespace.data_dir, value = Path(value), "imagefolder"
-        namespace.dataset = value
 
 
 def add_data_reading(group: Any) -> None:
@@ -82,13 +68,19 @@ def add_computing(group: Any, what: str) -> None:
         default="no",
         help=f"precision of {what} (default: no, float32)",
     )
-    group.add_argument("--compile", action="store_true", help="compile it (needs a C++ compiler)")
+    group.add_argument(
+        "--compile", action="store_true", help="compile the same parts (needs a C++ compiler)"
+    )
 
 
 def add_seed(group: Any) -> None:
     """Adds the option for the seed."""
     group.add_argument(
-        "--seed", type=parse_seed, default=0, help="seed of all random numbers (default 0)"
+        "--seed",
+        type=parse_seed,
+        metavar="N",
+        default=0,
+        help="seed of all random numbers (default: 0)",
     )
 
 
@@ -146,12 +138,42 @@ def add_setting(group: Any, setting: Field[Any], kind: Any) -> Action:
 
 def chosen_settings(options: Namespace) -> dict[str, Any]:
     """What the user has set of the options that ``add_settings`` added."""
-    return {name[4:]: value for name, value in vars(options).items() if name.startswith("set_")}
+    return {
+        name.removeprefix("set_"): value
+        for name, value in vars(options).items()
+        if name.startswith("set_")
+    }
 
 
 def listed(text: str) -> list[str]:
     """What a comma-separated option names, each once, in order."""
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def fill_placeholders(parser: ArgumentParser) -> None:
+    """Gives every option that takes a value and names none the placeholder of its type."""
+    for action in all_actions(parser):
+        takes_value = bool(action.option_strings) and action.nargs != 0 and action.choices is None
+        if takes_value and action.metavar is None:
+            action.metavar = _PLACEHOLDERS.get(action.type, "NAME")
+
+
+def take_folder(options: Namespace) -> None:
+    """Takes a folder that ``--dataset`` names for ``imagefolder`` in it, as ``load_data`` does.
+
+    Raises:
+        InputError: If ``--data-dir`` names a folder, too.
+    """
+    name = getattr(options, "dataset", None)
+    if name is None or not hasattr(options, "data_dir") or not Path(name).is_dir():
+        return
+    from sdc_ext.data.load import DATASETS
+
+    if name in DATASETS:
+        return
+    if options.data_dir is not None:
+        raise InputError(f"`dataset` {name} is a folder already: leave `data_dir` out")
+    options.dataset, options.data_dir = "imagefolder", Path(name)
 
 
 def all_actions(parser: ArgumentParser) -> Iterator[Action]:

@@ -28,22 +28,26 @@ def add_perceptron(commands: Any) -> None:
         nargs="+",
         default=[0.0, 10.0, 20.0],
         metavar="DEGREES",
-        help="angles between probe and teacher (default 0 10 20)",
+        help="angles between probe and teacher (default: 0 10 20)",
     )
     parser.add_argument(
-        "--f", type=float, nargs="+", default=[0.2, 0.5, 0.8], help="kept shares (default .2 .5 .8)"
+        "--f",
+        type=float,
+        nargs="+",
+        default=[0.2, 0.5, 0.8],
+        help="kept shares (default: .2 .5 .8)",
     )
     parser.add_argument(
         "--trials",
         type=parse_trials,
         default=10,
-        help="simulated students per point, at least 2, or 0 for none (default 10)",
+        help="simulated students per point, at least 2, or 0 for none (default: 10)",
     )
     parser.add_argument(
         "--dimensions",
         type=int,
         default=200,
-        help="their dimensions (default 200, as in the paper)",
+        help="their dimensions (default: 200, as in the paper)",
     )
     add_seed(parser)
     parser.add_argument("--out", type=Path, help="folder of the table and the picture")

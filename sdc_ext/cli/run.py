@@ -35,7 +35,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.epilog = _EPILOG
     strength = parser.add_mutually_exclusive_group()
     strength.add_argument(
-        "--lam", type=float, metavar="X", help="weight of the correction (default 0.002)"
+        "--lam", type=float, metavar="X", help="weight of the correction (default: 0.002)"
     )
     strength.add_argument(
         "--lam-ramp",
@@ -65,9 +65,11 @@ def add_options(parser: ArgumentParser) -> None:
         "--scale",
         type=float,
         default=1.0,
-        help="factor of the term; 0.5 for TESLA's script (default 1)",
+        help="factor of the term; 0.5 for TESLA's script (default: 1)",
     )
-    parser.add_argument("--seed", type=parse_seed, help="seed for all random numbers and the clock")
+    parser.add_argument(
+        "--seed", type=parse_seed, metavar="N", help="seed for all random numbers and the clock"
+    )
     parser.add_argument(
         "--record",
         type=Path,
@@ -80,7 +82,12 @@ def add_options(parser: ArgumentParser) -> None:
         help="warn, rather than stop, where a loop does not fit its profile",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
-    parser.add_argument("command", nargs=REMAINDER, metavar="-- SCRIPT [ARGUMENTS]")
+    parser.add_argument(
+        "command",
+        nargs=REMAINDER,
+        metavar="-- SCRIPT [ARGUMENTS]",
+        help="the script, and the arguments that it gets",
+    )
     parser.set_defaults(run=_run)
 
 

@@ -22,13 +22,13 @@ def add_options(parser: ArgumentParser) -> None:
     add_set_data(parser)
     parser.add_argument("--network", help="network to train (default: the set's own)")
     parser.add_argument(
-        "--num-eval", type=int, default=5, help="number of networks per score (default 5)"
+        "--num-eval", type=int, default=5, help="number of networks per score (default: 5)"
     )
     parser.add_argument(
         "--full-epochs",
         type=int,
         default=20,
-        help="number of epochs on all real images (default 20)",
+        help="number of epochs on all real images (default: 20)",
     )
     add_seed(parser)
     parser.add_argument("--out", type=Path, help=".json file for the scores")

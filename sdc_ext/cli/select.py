@@ -21,7 +21,7 @@ def add_options(parser: ArgumentParser) -> None:
         "baseline", metavar="BASELINE", help="random, herding, k-center or forgetting"
     )
     add_data(parser, "digits", "digits")
-    parser.add_argument("--ipc", type=int, default=1, help="images per class (default 1)")
+    parser.add_argument("--ipc", type=int, default=1, help="images per class (default: 1)")
     add_seed(parser)
     parser.add_argument(
         "--like",

@@ -27,7 +27,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     first.add_argument("--ramp", action="store_true", help="search for a schedule of lam, too")
     first.add_argument(
-        "--trials", type=int, metavar="N", default=20, help="number of trials (default 20)"
+        "--trials", type=int, metavar="N", default=20, help="number of trials (default: 20)"
     )
     add_seed(first)
     first.add_argument(

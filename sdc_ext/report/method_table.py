@@ -10,7 +10,7 @@ from sdc_ext.adapters import Method, resolve
 from sdc_ext.report.tables import make_table
 
 
-def method_table(methods: Iterable[Method], dataset: str, ipc: int, classes: int) -> Table:
+def method_table(methods: Iterable[Method], dataset: str, ipc: int, classes: int | None) -> Table:
     """One row per method, with its defaults for a data set and ipc.
 
     The cost of a run is the number of images, in millions, that it takes through networks forward
@@ -20,21 +20,22 @@ def method_table(methods: Iterable[Method], dataset: str, ipc: int, classes: int
         methods: The methods.
         dataset: The name of the data set.
         ipc: The number of images per class.
-        classes: The number of classes.
+        classes: The number of classes; None if it is unknown, and with it the cost.
     """
-    title = f"methods, with their defaults for {dataset} ({classes} classes) at ipc {ipc}"
-    columns = ("method", "matches", "start", "iterations", "lam", "images", "expert epochs")
+    counted = "" if classes is None else f" ({classes} classes)"
+    title = f"methods, with their defaults for {dataset}{counted} at ipc {ipc}"
+    columns = ("method", "matches", "start", "iterations", "lam", "images", "epochs of an expert")
     table = make_table(title, *columns)
     for method in methods:
         settings = resolve(method, dataset, ipc, {})
         origin = settings.origin
         initial = origin.get("init", origin.get("pix_init"))
-        per_iteration = settings.loop.images_per_iteration(classes, ipc)
+        per_iteration = classes and settings.loop.images_per_iteration(classes, ipc)
         experts = None if method.experts is None else method.experts(dataset, ipc)
         table.add_row(
             method.name,
             method.matches,
-            "noise" if initial is not None and initial.value == "noise" else "real",
+            "" if initial is None else "noise" if initial.value == "noise" else "real",
             str(settings.run.iterations),
             f"{settings.run.lam:g}",
             ""

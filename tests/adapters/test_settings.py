@@ -193,7 +193,7 @@ def test_flat_experts_have_the_papers_balance_coefficient() -> None:
         ({"labels": "soft"}, "unknown labels 'soft'"),
         ({"batch_syn": -1}, "batch_syn must be at least 0, got -1"),
         ({"threshold": -1.0}, "threshold must be at least 0, got -1.0"),
-        ({"current_max_start_epoch": 4}, "current_max_start_epoch has no effect"),
+        ({"current_max_start_epoch": 4}, "`current_max_start_epoch` has no effect"),
     ],
 )
 def test_bad_trajectory_settings_are_refused(choice: dict[str, Any], message: str) -> None:

@@ -369,3 +369,10 @@ def test_run_file_identifies_the_run(tmp_path: Path) -> None:
     distill(tmp_path / "set", "dsac")
     identity = json.loads((tmp_path / "set" / "run.json").read_text())
     assert (identity["method"], identity["dataset"], identity["ipc"]) == ("dsac", "digits", 1)
+
+
+def test_a_folder_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    command = ["distill", "dc", "--dataset", str(tmp_path / "photos"), "--data-dir", "other"]
+    assert main(command) == 2
+    assert "photos is a folder already: leave --data-dir out" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from sdc_ext._options import GROUPS, OTHER
 from sdc_ext.adapters import METHODS, known_methods
 from sdc_ext.cli import COMMANDS, main
-from sdc_ext.cli.distillation import _settings
+from sdc_ext.cli.distillation import offered_settings
 from sdc_ext.data import load_data
 from sdc_ext.errors import InputError
 
@@ -27,7 +27,8 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_every_setting_of_ours_stands_under_its_purpose() -> None:
     groups = {
-        name: one.option.metadata["group"] for name, one in _settings(known_methods()).items()
+        name: one.option.metadata["group"]
+        for name, one in offered_settings(known_methods()).items()
     }
     assert set(groups.values()) == set(GROUPS) - {OTHER}
 
@@ -36,7 +37,7 @@ def test_what_matters_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "distill", "--help")
     order = [
         "METHOD",
-        "what matters first",
+        "main options",
         "--lam X",
         "--out",
         "the correction: --lam-ramp",
@@ -110,7 +111,7 @@ def test_a_mistyped_option_is_answered_with_the_nearest(
 ) -> None:
     assert main(["distill", "dc", "--itertions", "3"]) == 2
     assert capsys.readouterr().err == (
-        "sdc-ext: unrecognized arguments: --itertions 3: did you mean --iterations? sdc-ext "
+        "sdc-ext: unrecognized arguments --itertions 3: did you mean --iterations? sdc-ext "
         "distill --help lists the options\n"
     )
 

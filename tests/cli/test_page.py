@@ -21,8 +21,9 @@ INTRODUCTION = """\
 # Command line
 
 Every command and option, as the program itself describes them. `sdc-ext COMMAND --help` prints
-the same; `sdc-ext distill METHOD --help` prints only what applies to one method. Bad input ends a
-command with one sentence and exit status 2, a loss that is not finite with 3, Ctrl-C with 130.
+the same; `sdc-ext distill METHOD --help` prints only what applies to one method. A command reports
+bad input in one sentence and exits with status 2; it exits with 3 if a loss is not finite, and with
+130 on Ctrl-C.
 """
 
 
@@ -33,6 +34,10 @@ def page() -> str:
         tables = [table for group in parser._action_groups if (table := as_table(group))]
         known = [table for table in tables if table in parts and table.startswith("**")]
         parts += [table for table in tables if table not in known]
+        if parser.epilog:
+            parts.append(
+                "\n".join(["```text", (parser.epilog % {"prog": parser.prog}).strip(), "```\n"])
+            )
         if known:
             parts.append("The other options are those of `sdc-ext distill`.\n")
     return "\n".join(parts)

@@ -282,7 +282,10 @@ def test_corrected_command_may_use_the_folder_of_one_that_could_not_begin(
         (["distill", "mtt", *TINY, "--max-start-epoch", "9"], "the experts have 3 epochs, but"),
         (["distill", "mtt", *TINY, "--network", "mlp"], "were made for network convnet:width=4"),
         (["distill", "dc", "--iterations", "1"], "dc matches no experts: leave --experts out"),
-        (["distill", "mtt", *TINY, "--lr-y", "1"], "lr_y has no effect with these settings of mtt"),
+        (
+            ["distill", "mtt", *TINY, "--lr-y", "1"],
+            "--lr-y has no effect with these settings of mtt",
+        ),
     ],
 )
 def test_experts_that_do_not_fit_are_refused(
