@@ -21,7 +21,7 @@ from sdc_ext.errors import InputError
 INTERRUPTED = 130  # exit status after Ctrl-C
 
 # What help prints for the value of an option.
-_PLACEHOLDERS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+_PLACEHOLDERS: dict[Any, str] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 def add_data(group: Any, default: str | None, default_help: str) -> None:
