@@ -17,6 +17,43 @@ from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.architectures import ImageSize
 from sdc_ext.networks.registry import NETWORKS
 
+# What shapes timm's networks, by one number or word. Names of networks also come from strangers'
+# files, and others of timm's options load files or download weights.
+_TIMM_OPTIONS = [
+    "act_layer",
+    "attn_drop_rate",
+    "base_width",
+    "cardinality",
+    "class_token",
+    "depth",
+    "drop_block_rate",
+    "drop_path_rate",
+    "drop_rate",
+    "dynamic_img_size",
+    "embed_dim",
+    "expand_ratio",
+    "global_pool",
+    "head_dim",
+    "init_values",
+    "kernel_size",
+    "mlp_ratio",
+    "norm_eps",
+    "norm_layer",
+    "num_features",
+    "num_heads",
+    "output_stride",
+    "patch_drop_rate",
+    "patch_size",
+    "pos_drop_rate",
+    "proj_drop_rate",
+    "qk_norm",
+    "qkv_bias",
+    "stem_size",
+    "stem_type",
+    "width",
+    "window_size",
+]
+
 # The image sizes in pixels that are tried in order to suggest one that a network takes.
 _SIZES = (8, 16, 32, 64, 96, 128, 224, 299)
 
@@ -28,7 +65,7 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
         spec: A built-in network (``convnet``, ``lenet``, ``alexnet``, ``vgg11``, ``resnet18``,
             ``mlp``), a registered one, or any timm name; ``timm:resnet18`` selects timm's where
             both have the name. Options follow as ``:key=value``, e.g.
-            ``convnet:depth=4:norm=batch``.
+            ``convnet:depth=4:norm=batch``; for timm's networks only those that shape them.
         in_chans: The number of channels of the images.
         num_classes: The number of classes.
         img_size: (height, width) in pixels.
@@ -54,6 +91,8 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
         if is_known:
             network = NETWORKS.get(name)(in_chans, num_classes, img_size, **options)
         else:
+            for option in options:
+                check_choice(f"option of timm's networks in {spec!r}:", option, _TIMM_OPTIONS)
             options |= {"in_chans": in_chans, "num_classes": num_classes}
             network = _create_timm(name, img_size, options)
     except InputError:
