@@ -1,45 +1,175 @@
-"""Writes files whole or not at all, and computes fingerprints of data."""
+"""Writes files whole or not at all, several of them together, and computes fingerprints of data.
+
+A file is written under a hidden name beside its place and then renamed. Files that belong together
+are written into a hidden folder, which is renamed once it is complete, and then moved to their
+places; if the program is killed meanwhile, whoever opens the folder next finishes the moving. What
+is visible is therefore always complete and of one moment, and what killed programs leave is hidden.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from sdc_ext.errors import InputError
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a temporary file beside ``path``, then renames it to ``path``.
+# Fills the file, or the folder, at a path.
+Writer: TypeAlias = Callable[[Path], object]
 
-    The temporary file keeps the suffix, since some writers choose the format by it.
+_PENDING = ".sdc-ext-pending"
+
+_CLAIM = "-claim"
+
+_TEMPORARY = re.compile(r"\.sdc-ext-(?P<process>\d+)(-.*)?")
+
+
+def write_whole(path: Path, write: Writer) -> None:
+    """Lets ``write`` fill a temporary file or folder beside ``path``, then renames it to ``path``.
 
     Args:
-        path: The file to write; missing parent folders are created.
-        write: Writes the content to the path that it is given.
+        path: The file to replace, or a folder that is free; missing parent folders are created.
+        write: Writes the content to the path that it is given, which has the same suffix.
+
+    Raises:
+        OSError: If the file cannot be written; it names ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{_own_name()}-{path.name}")
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settle(path.parent)
+        _sweep(path.parent)
+        try:
+            write(temporary)
+            if path.is_dir():
+                _sweep(path)
+            os.replace(temporary, path)
+        finally:
+            _remove(temporary)
+
+
+def write_files(folder: Path, writers: Mapping[str, Writer]) -> None:
+    """Writes several files of a folder together: all of them are replaced, or none is.
+
+    Args:
+        folder: The folder; it is created if it is missing.
+        writers: What writes each file, by its name.
+
+    Raises:
+        OSError: If a file cannot be written; it names the folder.
+    """
+    staged = folder / _own_name()
+    with _naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        settle(folder)
+        _sweep(folder)
+        try:
+            staged.mkdir()
+            for name, write in writers.items():
+                write(staged / name)
+            os.rename(staged, folder / _PENDING)
+        finally:
+            _remove(staged)
+        settle(folder)
+        _remove(folder / f"{_own_name()}{_CLAIM}")
+
+
+def claim(folder: Path) -> None:
+    """Makes a folder that is free, and keeps other processes from using it before it is written.
+
+    Raises:
+        FileExistsError: If it is not free.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        if not is_free(folder):
+            raise
+    (folder / f"{_own_name()}{_CLAIM}").touch()
 
 
-def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows (at least one, all with the same columns) as CSV, whole or not at all."""
+def settle(folder: Path) -> None:
+    """Moves files that a killed program wrote together, and had not moved yet, to their places."""
+    pending = folder / _PENDING
+    if not pending.is_dir():
+        return
+    # Another process may do the same at the same time.
+    with suppress(FileNotFoundError):
+        for path in pending.iterdir():
+            os.replace(path, folder / path.name)
+        pending.rmdir()
 
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+
+def is_free(path: Path) -> bool:
+    """Returns whether a path can be taken for results.
+
+    It can if there is nothing, or a folder without visible files to which no process writes.
+    """
+    if not path.is_dir():
+        return not os.path.lexists(path)
+    settle(path)
+    return all(inner.name.startswith(".") and not _is_alive(inner) for inner in path.iterdir())
+
+
+def check_place(path: Path) -> None:
+    """Checks that a file or folder can be written, before the work begins whose result it is for.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    whole = path.absolute()
+    around = (whole, *whole.parents) if path.is_dir() else whole.parents
+    nearest = next(parent for parent in around if os.path.lexists(parent))
+    probe = nearest / f"{_own_name()}-probe"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {path} ({error.strerror or error}): choose another place"
+        ) from None
+
+
+def as_text(content: str) -> Writer:
+    """Returns what writes a text."""
+    return lambda path: path.write_text(content, encoding="utf-8")
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> Writer:
+    """Returns what writes rows as CSV; those that lack a column of others get ``nan`` there."""
+
+    def write(path: Path) -> None:
+        columns = dict.fromkeys(name for row in rows for name in row)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(columns), restval="nan")
             writer.writeheader()
             writer.writerows(rows)
 
-    write_whole(path, write)
+    return write
+
+
+def as_tensors(content: Any) -> Writer:
+    """Returns what writes tensors, and plain values that hold them, as ``torch.save`` does."""
+
+    def write(path: Path) -> None:
+        import torch
+
+        # torch reports a full disk without a reason if it writes to the file itself.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        path.write_bytes(buffer.getbuffer())
+
+    return write
 
 
 def fingerprint(*tensors: Tensor) -> str:
@@ -50,3 +180,46 @@ def fingerprint(*tensors: Tensor) -> str:
         digest.update(f"{content.shape} {content.dtype}".encode())
         digest.update(content.data)
     return digest.hexdigest()[:16]
+
+
+def _own_name() -> str:
+    return f".sdc-ext-{os.getpid()}"
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Names the path in errors of the system, which only some of them do themselves."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.errno, int):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed programs have left in a folder."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and not _is_alive(path):
+            _remove(path)
+
+
+def _is_alive(path: Path) -> bool:
+    """Returns whether another process is writing a temporary file."""
+    found = _TEMPORARY.fullmatch(path.name)
+    if found is None or path.name.startswith(_own_name()):
+        return False
+    try:
+        os.kill(int(found["process"]), 0)
+    except PermissionError:  # it runs as another user
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
@@ -93,11 +96,13 @@ def run_program(
             in backticks, its sentence names the option, if there is one.
 
     Returns:
-        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted.
+        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted, 143 if
+        terminated.
     """
     keep_freed_memory()
     try:
-        return program() or 0
+        with _terminated_as_interrupted():
+            return program() or 0
     except InputError as error:
         return _report(name, _with_flags(str(error), flags), _BAD_INPUT)
     except OSError as error:
@@ -105,11 +110,34 @@ def run_program(
         return _report(name, f"cannot use {what}: {error.strerror or error}", _BAD_INPUT)
     except DivergenceError as error:
         return _report(name, _with_flags(str(error), flags), _DIVERGED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         hint = f"; {when_interrupted}" if when_interrupted else ""
-        return _report(name, f"interrupted{hint}", INTERRUPTED)
+        word, status = error.args or ("interrupted", INTERRUPTED)
+        return _report(name, f"{word}{hint}", status)
     finally:
         _leave_group()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Lets SIGTERM, which schedulers send, end the program as Ctrl-C does."""
+    own = os.getpid()
+
+    def stop(number: int, _: object) -> None:
+        if os.getpid() == own:
+            raise KeyboardInterrupt("terminated", 128 + number)
+        signal.signal(number, signal.SIG_DFL)  # a worker that was forked
+        os.kill(os.getpid(), number)
+
+    try:
+        earlier = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # only the main thread of a program handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _unknown_options(command: str, unknown: Sequence[str], flags: Iterable[str]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from sdc_ext._files import is_free, write_whole
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
 from sdc_ext.sets.export import FORMATS, default_name
@@ -39,11 +39,9 @@ def _export(options: Namespace) -> None:
     to = options.to or Path(default_name(synthetic, options.format))
     if not accelerator.is_main_process:
         return
-    if to.exists():
+    if not is_free(to):
         raise InputError(f"{to} exists: name another")
     if not to.absolute().parent.is_dir():
         raise InputError(f"there is no folder {to.parent} to write {to.name} to")
-    with tempfile.TemporaryDirectory(dir=to.absolute().parent, prefix=".export-") as folder:
-        FORMATS[options.format](synthetic, Path(folder) / to.name)
-        (Path(folder) / to.name).rename(to)
+    write_whole(to, lambda path: FORMATS[options.format](synthetic, path))
     print(to)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_text, write_files
 from sdc_ext.cli.options import add_seed
 from sdc_ext.errors import InputError
 from sdc_ext.theory import collect, fit_coverage, fit_scaling, read_accuracies
@@ -139,6 +139,5 @@ def _keep(
     if out is None:
         return
     text = json.dumps(laws, indent=1, allow_nan=False)
-    write_whole(out / f"{name}.json", lambda path: path.write_text(text))
-    write_whole(out / f"{name}.png", draw)
+    write_files(out, {f"{name}.json": as_text(text), f"{name}.png": draw})
     console.print(f"{name}.json and {name}.png in {out}")

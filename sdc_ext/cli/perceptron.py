@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from sdc_ext._files import write_table, write_whole
+from sdc_ext._files import Writer, as_table, write_files
 from sdc_ext.cli.folders import claim_folder
 from sdc_ext.cli.options import add_seed
 from sdc_ext.theory.perceptron_simulation import Simulator
@@ -74,8 +74,11 @@ def _perceptron(options: Namespace) -> None:
         bar = progress.add_task("solving" + (" and simulating" if simulator else ""), total=total)
         found = study(setting, simulator, lambda: progress.advance(bar))
     out = claim_folder(options.out, "perceptron")
-    write_table(found.rows(), out / "perceptron.csv")
-    write_whole(out / "perceptron.png", lambda path: draw_study(found, path))
+    files: dict[str, Writer] = {
+        "perceptron.csv": as_table(found.rows()),
+        "perceptron.png": lambda path: draw_study(found, path),
+    }
+    write_files(out, files)
     console.print(crossover_table(found.crossovers(), max(setting.alphas)))
     if simulator:
         within = f"3 s.e. + 0.5 / {options.dimensions} of the theory"

@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext._files import write_whole
-from sdc_ext.errors import InputError
 from sdc_ext.report.html_page import write_report
+from sdc_ext.verbs.session import check_free
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -29,7 +29,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _report(options: Namespace) -> None:
-    if options.out.exists():
-        raise InputError(f"{options.out} exists: name another --out")
+    check_free(options.out)
     write_whole(options.out, lambda path: write_report(options.folders, path))
     print(options.out)

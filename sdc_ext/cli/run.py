@@ -20,6 +20,7 @@ from sdc_ext.regularizer import LogRamp, Norm
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sdc_ext._files import Writer
     from sdc_ext.injection.hooks import Injection
     from sdc_ext.injection.record import InjectionRecord
     from sdc_ext.injection.runner import Script
@@ -117,6 +118,10 @@ def _run(options: Namespace) -> int:
         console.print(_plan(script, profile))
         return 0
     files = _Files.check(options.record, script.path.stem)
+    if injection is not None:
+        from sdc_ext._files import check_place
+
+        check_place(files.folder)
     _end_when_terminated()
     try:
         return script.run(arguments, injection, options.seed)
@@ -245,28 +250,33 @@ class _Files:
         return files
 
     def report(self, record: InjectionRecord, console: Console) -> None:
-        """Table, record and curves, whatever ended the run."""
-        from sdc_ext._files import write_whole
+        """Table, record and curves, whatever ended the run; that keeps its own exit status."""
+        from sdc_ext._files import write_files
         from sdc_ext.report.figures import draw_curves
         from sdc_ext.report.tables import injection_table
 
         table, picture, _ = self._paths(self._free_stem())
         columns = record.columns()
         columns["image step"] = [float(n) for n in range(len(record.steps))]
-        write_whole(table, record.write_csv)
-        write_whole(picture, lambda path: draw_curves(columns, path, over="image step"))
         console.print(injection_table(columns))
+        files: dict[str, Writer] = {
+            table.name: record.write_csv,
+            picture.name: lambda path: draw_curves(columns, path, over="image step"),
+        }
+        try:
+            write_files(self.folder, files)
+        except OSError as error:
+            console.print(f"sdc-ext: cannot write the record to {error.filename}: {error.strerror}")
+            return
         console.print(f"sdc-ext: {len(record.steps)} image steps in {table}, curves beside it")
 
     def save_images(self, record: InjectionRecord, console: Console) -> None:
-        import torch
-
-        from sdc_ext._files import write_whole
+        from sdc_ext._files import as_tensors, write_whole
 
         images = record.images
         if images is not None:
             path = self._paths(self._free_stem())[2]
-            write_whole(path, lambda temporary: torch.save(images.cpu(), temporary))
+            write_whole(path, as_tensors(images.cpu()))
             console.print(f"sdc-ext: the last images with a finite gradient: {path}")
 
     def _free_stem(self) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sdc_ext.cli.options import add_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
-from sdc_ext.errors import InputError, check_positive
+from sdc_ext.errors import check_positive
 from sdc_ext.verbs.opening import OpenedSet
 from sdc_ext.verbs.scoring import score_set
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -37,8 +37,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def _score(options: Namespace) -> None:
     check_positive(options, "num_eval", "full_epochs")
-    if options.out is not None and options.out.exists():
-        raise InputError(f"{options.out} exists: name another file")
+    check_free(options.out)
     accelerator = make_accelerator()
     scored = score_set(
         OpenedSet(str(options.set), *open_with_data(options.set, options, accelerator)),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_tensors, write_files
 from sdc_ext.engine.record import Record
+from sdc_ext.engine.run_folder import RUN, RunFolder
 from sdc_ext.errors import InputError
 
 CHECKPOINT = "checkpoint.pt"
@@ -29,15 +32,16 @@ class Checkpoint:
 
     _SECONDS_BETWEEN = 60.0
 
-    def __init__(self, record: Record, folder: Path, device: torch.device) -> None:
+    def __init__(self, record: Record, folder: RunFolder, device: torch.device) -> None:
         self._record = record
-        self._path = folder / CHECKPOINT
+        self._folder = folder
         self._device = device
         self._saved_at = time.monotonic()
 
     def save(self) -> None:
         """Replaces the checkpoint on disk."""
-        write_whole(self._path, lambda path: torch.save(self._record.state_dict(), path))
+        content = as_tensors(self._record.state_dict())
+        write_files(self._folder.path, {RUN: self._folder.write, CHECKPOINT: content})
         self._saved_at = time.monotonic()
 
     def save_now_and_then(self) -> None:
@@ -54,15 +58,30 @@ class Checkpoint:
         Raises:
             InputError: If the file is damaged.
         """
-        if not self._path.is_file():
+        path = self._folder.path / CHECKPOINT
+        if not path.is_file():
             return False
         try:
-            saved = torch.load(self._path, map_location=self._device, weights_only=True)
-            self._record.load_state_dict(saved)
+            saved = self._load(path)
         # torch reports damage by many types of exception, and advises an unsafe way out.
         except Exception as error:
             raise InputError(
-                f"the checkpoint {self._path} is damaged, so the run cannot continue: choose "
-                "another `out`; the last set that was saved is still there"
+                f"the checkpoint {path} is damaged ({_first_line(error)}), so the run cannot "
+                "continue: choose another `out`; the last set that was saved is still there"
             ) from error
+        self._record.load_state_dict(saved)
         return True
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch reads without comparing the checksums
+        if damaged is not None:
+            raise ValueError(f"wrong checksum of {damaged}")
+        # Accelerate calls the CPU of a group of processes cpu:0, which torch cannot restore to.
+        device = "cpu" if self._device.type == "cpu" else self._device
+        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        return saved
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

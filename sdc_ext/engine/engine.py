@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import platform
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -11,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sdc_ext._files import as_table, write_files
 from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._seeds import seed_torch
 from sdc_ext.adapters.base import Method, State
@@ -20,11 +20,12 @@ from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.callbacks import Callback, Calls
 from sdc_ext.engine.checkpoint import Checkpoint
 from sdc_ext.engine.record import Record
-from sdc_ext.engine.run_folder import RunFolder, run_identity
+from sdc_ext.engine.run_folder import RUN, RunFolder, run_identity
 from sdc_ext.errors import DivergenceError
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.networks.create import check_network
 from sdc_ext.regularizer import SDCLoss, with_sdc
+from sdc_ext.sets.history import HISTORY
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import Distilled, SyntheticSet
 
@@ -104,7 +105,7 @@ class Engine:
         seed_torch(self.seed, "start")
         record = Record(self.settings.loop.start(self.task), self.method.pick)
         self._claim_folder()  # not earlier: an error in start would leave a folder behind
-        checkpoint = Checkpoint(record, self.out, self.task.accelerator.device)
+        checkpoint = Checkpoint(record, self.folder, self.task.accelerator.device)
         if resume:
             checkpoint.restore()
         completed = False
@@ -120,23 +121,40 @@ class Engine:
     def _run(self, record: Record, checkpoint: Checkpoint, calls: Calls) -> None:
         run = self.settings.run
         loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
-        way_back = _WayBack.of(record.state)
+        way_back = _WayBack(record.moment().state)
         while record.iteration < run.iterations and not calls.stopped:
-            way_back.before = copy.deepcopy(record.state.state_dict())
+            before = record.moment()
             try:
-                log = self._step(record, loss_fn)
-                # A finite step vouches for the state before it, not for the state after it.
-                way_back.proved, way_back.skipped = way_back.before, 0
-            except DivergenceError as error:
-                log = self._skip(record, error, way_back, calls)
+                log = self._step_or_skip(record, before.state, loss_fn, way_back, calls)
+                self._after_step(record, log, checkpoint, calls)
             except KeyboardInterrupt:
-                record.state.load_state_dict(way_back.before)
+                record.return_to(before)
                 self._on_main(checkpoint.save)
                 raise
-            self._after_step(record, log, checkpoint, calls)
+
+    def _step_or_skip(
+        self,
+        record: Record,
+        before: dict[str, Any],
+        loss_fn: SDCLoss,
+        way_back: _WayBack,
+        calls: Calls,
+    ) -> dict[str, float]:
+        try:
+            log = self._step(record, loss_fn)
+        except DivergenceError as error:
+            return self._skip(record, before, error, way_back, calls)
+        # A finite step vouches for the state before it, not for the state after it.
+        way_back.proved, way_back.skipped = before, 0
+        return log
 
     def _skip(
-        self, record: Record, error: DivergenceError, way_back: _WayBack, calls: Calls
+        self,
+        record: Record,
+        before: dict[str, Any],
+        error: DivergenceError,
+        way_back: _WayBack,
+        calls: Calls,
     ) -> dict[str, float]:
         """Skips the update, as DATM does above its threshold, or ends the run."""
         iteration = record.iteration
@@ -147,7 +165,7 @@ class Engine:
             raise DivergenceError(
                 f"iteration {iteration}: {error}; the last good set is in {self.out}"
             ) from None
-        record.state.load_state_dict(way_back.before)
+        record.state.load_state_dict(before)
         calls.each(lambda c: c.on_skip(iteration, error))
         log = {"loss": math.nan, "matching": math.nan, "difficulty": math.nan, "skipped": 1}
         record.note(log)
@@ -246,8 +264,8 @@ class Engine:
         distilled = _present(record.state) if distilled is None else distilled
         synthetic = self.synthetic_set(distilled, record.evaluations)
         if self.task.accelerator.is_main_process:
-            record.write_history(self.out)
-            synthetic.save(self.out)
+            files = {RUN: self.folder.write, HISTORY: as_table(record.history)}
+            write_files(self.out, files | synthetic.files())
         # Callbacks of the other processes may read the files.
         self.task.accelerator.wait_for_everyone()
         calls.each(lambda c: c.on_save(record.iteration, synthetic, self.out))
@@ -256,22 +274,15 @@ class Engine:
 
 @dataclass
 class _WayBack:
-    """The states to which a run returns when a step fails.
+    """The state to which a run returns when steps keep failing.
 
     Attributes:
         proved: The last state from which a step succeeded.
-        before: The state before the current step.
         skipped: The number of updates skipped in a row.
     """
 
     proved: dict[str, Any]
-    before: dict[str, Any]
     skipped: int = 0
-
-    @classmethod
-    def of(cls, state: State) -> _WayBack:
-        now = copy.deepcopy(state.state_dict())
-        return cls(now, now)
 
 
 def _present(state: State) -> Distilled:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import csv
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sdc_ext._files import write_whole
 from sdc_ext.adapters.base import State
-from sdc_ext.sets.history import HISTORY
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import Distilled
+
+
+class Moment(NamedTuple):
+    """A record at some moment, to return to.
+
+    Attributes:
+        state: A copy of the state of the loop.
+        iteration: The number of outer iterations done.
+        evaluations: The number of evaluations.
+        kept: The distilled images and labels at the evaluation that counts.
+    """
+
+    state: dict[str, Any]
+    iteration: int
+    evaluations: int
+    kept: Distilled | None
 
 
 @dataclass
@@ -52,6 +65,19 @@ class Record:
         if self.pick(self.evaluations) is row:
             self.kept = self.state.candidates()[of].copy()
 
+    def moment(self) -> Moment:
+        """Returns everything that an iteration may change, as it is now."""
+        state = copy.deepcopy(self.state.state_dict())
+        return Moment(state, self.iteration, len(self.evaluations), self.kept)
+
+    def return_to(self, moment: Moment) -> None:
+        """Undoes what was done since a moment, however far it had come."""
+        self.state.load_state_dict(moment.state)
+        self.iteration = moment.iteration
+        del self.history[moment.iteration :]  # one row per iteration
+        del self.evaluations[moment.evaluations :]
+        self.kept = moment.kept
+
     def state_dict(self) -> dict[str, Any]:
         """Returns everything a checkpoint needs to continue the run."""
         return {
@@ -69,15 +95,3 @@ class Record:
         self.history = saved["history"]
         self.evaluations = saved["evaluations"]
         self.kept = None if saved["kept"] is None else Distilled(**saved["kept"])
-
-    def write_history(self, folder: Path) -> None:
-        """Writes the logged values to ``history.csv`` in a folder."""
-        write_whole(folder / HISTORY, self._write_csv)
-
-    def _write_csv(self, path: Path) -> None:
-        with path.open("w", newline="") as file:
-            # Skipped iterations log fewer values.
-            columns = dict.fromkeys(name for row in self.history for name in row)
-            writer = csv.DictWriter(file, fieldnames=list(columns) or ["iteration"], restval="nan")
-            writer.writeheader()
-            writer.writerows(self.history)

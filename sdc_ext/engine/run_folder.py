@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_text, check_place, is_free, write_whole
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
@@ -16,6 +16,9 @@ from sdc_ext.data.load import STATISTICS
 from sdc_ext.errors import InputError
 
 RUN = "run.json"
+
+# Where trackers write, before a run begins.
+_LOGS = "logs"
 
 # Runs of earlier versions do not have this key.
 DATA = "fingerprint"
@@ -58,25 +61,38 @@ class RunFolder:
     identity: Mapping[str, Any]
 
     def check(self, *, resume: bool) -> None:
-        """Raises InputError unless the folder is free, or holds this run and it is resumed."""
-        if resume and (self.path / RUN).is_file():
+        """Raises InputError unless the folder is free, or holds this run and it is resumed.
+
+        A folder is also free if a run in it ended before there was anything to keep.
+        """
+        if self._is_free():
+            check_place(self.path)
+        elif resume and (self.path / RUN).is_file():
             self._check_same()
-        elif self.path.exists():
+        else:
             problem = (
                 "holds no run to resume" if resume else "exists (`resume=True` continues a run)"
             )
             raise InputError(f"{self.path} {problem}: choose another `out`")
 
+    def _is_free(self) -> bool:
+        if is_free(self.path):
+            return True
+        return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {RUN, _LOGS}
+
     def claim(self) -> None:
         """Writes the identity of the run into the folder."""
-        text = json.dumps(self.identity, indent=1)
-        write_whole(self.path / RUN, lambda path: path.write_text(text))
+        write_whole(self.path / RUN, self.write)
+
+    def write(self, path: Path) -> None:
+        """Writes the identity of the run to a file."""
+        as_text(json.dumps(self.identity, indent=1))(path)
 
     def _check_same(self) -> None:
         path = self.path / RUN
         try:
             earlier = dict(json.loads(path.read_text()))
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             raise InputError(f"{path} is damaged: choose another `out`") from None
         for name, value in self.identity.items():
             if name not in earlier and name != DATA:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import Writer, as_tensors, as_text, write_files, write_whole
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
@@ -167,8 +167,7 @@ class ExpertStore:
             store = cls.open(folder)
             store.info.check_fits(info, folder, same_recipe=True)
             return store
-        text = json.dumps(asdict(info), indent=1)
-        write_whole(folder / INFO, lambda path: path.write_text(text))
+        write_whole(folder / INFO, as_text(json.dumps(asdict(info), indent=1)))
         return cls(folder, info)
 
     @classmethod
@@ -242,16 +241,20 @@ class ExpertStore:
         """
         check_export(folder)
         sizes = [shape.numel() for shape in shapes]
-        written = []
-        for first in range(0, len(self), BUFFER_LENGTH):
+
+        def write(first: int, path: Path) -> None:
             trajectories = []
             for expert in range(first, min(first + BUFFER_LENGTH, len(self))):
                 rows = [self.parameters(expert, epoch) for epoch in range(self.epochs + 1)]
                 trajectories.append([split_parameters(row, sizes, shapes) for row in rows])
-            path = folder / f"replay_buffer_{first // BUFFER_LENGTH}.pt"
-            write_whole(path, partial(torch.save, trajectories))
-            written.append(path)
-        return written
+            as_tensors(trajectories)(path)
+
+        files: dict[str, Writer] = {
+            f"replay_buffer_{first // BUFFER_LENGTH}.pt": partial(write, first)
+            for first in range(0, len(self), BUFFER_LENGTH)
+        }
+        write_files(folder, files)
+        return [folder / name for name in files]
 
     def _path(self, expert: int) -> Path:
         return self.folder / f"expert-{expert:03}.safetensors"

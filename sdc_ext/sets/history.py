@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from sdc_ext._files import settle
+
 HISTORY = "history.csv"
 
 
 def read_history(folder: Path) -> dict[str, list[float]]:
     """Returns the columns of a run folder's ``history.csv``; none if there is no such file."""
+    settle(folder)
     path = folder / HISTORY
     if not path.is_file():
         return {}

@@ -67,6 +67,7 @@ class SetInfo:
         whitening: The fingerprint of the real images to which the images' ZCA whitening was
             fitted; None if they are not whitened.
         versions: The versions of the libraries that made the set, by name.
+        tensors: The fingerprint of the tensors beside ``meta.json``; None if it is not known.
     """
 
     method: str
@@ -81,6 +82,7 @@ class SetInfo:
     accuracies: tuple[dict[str, Any], ...] = ()
     whitening: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    tensors: str | None = field(default=None, compare=False)
 
     @classmethod
     def of_data(cls, data: RealData, labels: Tensor, recipe: TrainingRecipe) -> SetInfo:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import Writer, as_text, fingerprint, settle, write_files
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
@@ -129,17 +129,24 @@ class SyntheticSet:
         return buffer.getvalue()
 
     def save(self, folder: str | Path) -> None:
-        """Writes the set to a folder, ``meta.json`` last, so that a folder with it is complete.
+        """Writes the set to a folder; files of the same names are replaced, all or none."""
+        write_files(Path(folder), self.files())
 
-        Files of the same names are replaced.
-        """
-        folder = Path(folder)
+    def files(self) -> dict[str, Writer]:
+        """Returns what writes each file of the set's folder."""
+        tensors = self._tensors()
+        info = replace(self.info, tensors=fingerprint(*tensors.values()))
+        return {
+            TENSORS: lambda path: path.write_bytes(to_safetensors(tensors)),
+            GRID: self.draw,
+            META: as_text(info.to_json()),
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
         if self.unwhitened is not None:
             tensors["pixels"] = self.unwhitened.contiguous()
-        write_whole(folder / TENSORS, lambda path: path.write_bytes(to_safetensors(tensors)))
-        write_whole(folder / GRID, self.draw)
-        write_whole(folder / META, lambda path: path.write_text(self.info.to_json()))
+        return tensors
 
     @classmethod
     def load(cls, folder: str | Path) -> SyntheticSet:
@@ -149,6 +156,7 @@ class SyntheticSet:
             InputError: If it is not such a folder, or is damaged.
         """
         folder = Path(folder)
+        settle(folder)
         if not (folder / META).is_file():
             raise InputError(
                 f"{folder} is not a distilled set (it has no {META}): pass a folder that "
@@ -157,7 +165,10 @@ class SyntheticSet:
         try:
             info = SetInfo.from_json((folder / META).read_text())
             tensors = load_file(folder / TENSORS)
-            return cls(tensors["images"], tensors["labels"], info, tensors.get("pixels"))
+            synthetic = cls(tensors["images"], tensors["labels"], info, tensors.get("pixels"))
+            if info.tensors not in (None, fingerprint(*synthetic._tensors().values())):
+                raise ValueError(f"{TENSORS} is not the one that {META} was written with")
+            return synthetic
         except KeyError as error:
             raise InputError(f"the distilled set {folder} is damaged: it lacks {error}") from None
         except (TypeError, ValueError, SafetensorError, OSError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import RenderableType
 
-from sdc_ext._files import write_table, write_whole
+from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.engine import Engine
@@ -68,11 +68,13 @@ class Compared(Shown):
 
     def save(self) -> None:
         """Writes the tables and the pictures to ``out``."""
-        text = json.dumps(self.comparison.summary(), indent=1)
-        write_table(self.comparison.rows(), self.out / "cells.csv")
-        write_whole(self.out / "comparison.json", lambda path: path.write_text(text))
-        self.draw(self.out / "comparison.png")
-        write_whole(self.out / "tracking.png", lambda path: draw_tracking(self.histories(), path))
+        files: dict[str, Writer] = {
+            "cells.csv": as_table(self.comparison.rows()),
+            "comparison.json": as_text(json.dumps(self.comparison.summary(), indent=1)),
+            "comparison.png": self.draw,
+            "tracking.png": lambda path: draw_tracking(self.histories(), path),
+        }
+        write_files(self.out, files)
 
 
 def compare(

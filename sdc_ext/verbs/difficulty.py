@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.progress import Progress
 from torch import Tensor
 
-from sdc_ext._files import write_table, write_whole
+from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext.adapters.recipes.gradient import network_rule
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_positive_values
@@ -73,9 +73,8 @@ class MeasuredDifficulty(Shown):
 
     def save(self, folder: str | Path) -> None:
         """Writes ``difficulty.csv`` and ``difficulty.png`` to a folder."""
-        out = Path(folder)
-        write_table(self.rows(), out / "difficulty.csv")
-        self.draw(out / "difficulty.png")
+        files = {"difficulty.csv": as_table(self.rows()), "difficulty.png": self.draw}
+        write_files(Path(folder), files)
 
 
 def difficulty_of(

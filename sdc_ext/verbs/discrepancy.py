@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from rich.console import Console, RenderableType
 from rich.progress import Progress
 
-from sdc_ext._files import write_table, write_whole
+from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.closeness import (
     SPACES,
@@ -112,9 +112,8 @@ class MeasuredDiscrepancy(Shown):
 
     def save(self, folder: str | Path) -> None:
         """Writes ``discrepancies.csv`` and ``discrepancies.png`` to a folder."""
-        out = Path(folder)
-        write_table(self.rows(), out / "discrepancies.csv")
-        self.draw(out / "discrepancies.png")
+        files = {"discrepancies.csv": as_table(self.rows()), "discrepancies.png": self.draw}
+        write_files(Path(folder), files)
 
 
 def discrepancy_of(

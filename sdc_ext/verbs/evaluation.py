@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from rich.console import Console, RenderableType
 from rich.progress import Progress
 
-from sdc_ext._files import write_table, write_whole
+from sdc_ext._files import as_table, as_text, write_files, write_whole
 from sdc_ext.evaluation.jobs import Job, evaluate_sets, evaluation_jobs
 from sdc_ext.evaluation.results import Results
 from sdc_ext.report.figures import draw_accuracies
@@ -42,11 +42,13 @@ class Evaluated(Shown):
 
     def save(self, folder: str | Path) -> None:
         """Writes ``accuracies.csv``, ``accuracies.json`` and ``accuracies.png`` to a folder."""
-        out = Path(folder)
-        text = json.dumps(self.results.summary(), indent=1)
-        write_table(self.results.rows(), out / "accuracies.csv")
-        write_whole(out / "accuracies.json", lambda path: path.write_text(text))
-        self.draw(out / "accuracies.png")
+        summary = json.dumps(self.results.summary(), indent=1)
+        files = {
+            "accuracies.csv": as_table(self.results.rows()),
+            "accuracies.json": as_text(summary),
+            "accuracies.png": self.draw,
+        }
+        write_files(Path(folder), files)
 
 
 def evaluate_set(

@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import RenderableType
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_text, write_whole
 from sdc_ext.evaluation.scores import Scored, measure_scores
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import evaluation_table, score_table
@@ -64,8 +64,7 @@ class ScoredSet(Shown):
             "accuracies": {name: list(e.accuracies) for name, e in scored.accuracies.items()},
             **asdict(scored.scores),
         }
-        text = json.dumps(content, indent=1)
-        write_whole(Path(path), lambda file: file.write_text(text))
+        write_whole(Path(path), as_text(json.dumps(content, indent=1)))
 
 
 def score_set(

@@ -14,6 +14,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
 
+from sdc_ext._files import check_place, is_free
 from sdc_ext.adapters import Method, Settings, Task, resolve
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.data.load import load_data, with_statistics
@@ -135,9 +136,12 @@ def set_up(
 
 
 def check_free(out: str | Path | None) -> None:
-    """Raises InputError if the folder for the results exists."""
-    if out is not None and Path(out).exists():
+    """Raises InputError if the folder for the results exists, or cannot be written to."""
+    if out is None:
+        return
+    if not is_free(Path(out)):
         raise InputError(f"{out} exists: choose another `out`")
+    check_place(Path(out))
 
 
 def refuse(settings: Mapping[str, Any], verb: str, **instead: str) -> None:

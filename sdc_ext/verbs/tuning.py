@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from optuna.trial import FrozenTrial
 from rich.console import RenderableType
 
-from sdc_ext._files import write_table, write_whole
+from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.callbacks import Callback
@@ -203,6 +203,5 @@ def _open(engine: Engine, space: SearchSpace, storage: str | None, name: str) ->
 
 
 def _keep(tuned: Tuned) -> Tuned:
-    write_table(tuned.trials, tuned.out / "trials.csv")
-    tuned.draw(tuned.out / "trials.png")
+    write_files(tuned.out, {"trials.csv": as_table(tuned.trials), "trials.png": tuned.draw})
     return tuned

@@ -76,7 +76,7 @@ def test_score_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     hard = scores["accuracies"]["hard"]
     assert scores["hlr"] == pytest.approx((sum(full) - sum(hard)) / 2)
     assert main(["score", str(chosen), *options]) == 2
-    assert "scores.json exists: name another file" in capsys.readouterr().err
+    assert "scores.json exists: choose another --out" in capsys.readouterr().err
 
 
 def test_soft_labels_alone_gain_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sdc_ext._files import write_table
+from sdc_ext._files import as_table
 from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
 from sdc_ext.evaluation.tracking import Drift, running_mean, warm_up
@@ -76,7 +76,7 @@ def save_contrastive_run(folder: Path, difficulty: list[float]) -> SetInfo:
     )
     SyntheticSet(torch.zeros(10, 1, 8, 8), labels, info).save(folder)
     rows = [{"iteration": k, "difficulty": d, "matching": 1.0} for k, d in enumerate(difficulty)]
-    write_table(rows, folder / HISTORY)
+    as_table(rows)(folder / HISTORY)
     return info
 
 

@@ -7,7 +7,6 @@ evaluate them comes from the real data (data set, preprocessing) and from the or
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_tensors, as_text, write_files
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import recipe_of_originals
@@ -108,10 +107,12 @@ def write_best(synthetic: SyntheticSet, folder: Path) -> None:
         "lr": torch.tensor(synthetic.info.evaluation.lr),
         "images_zca": synthetic.unwhitened,
     }
-    for name, tensor in tensors.items():
-        if tensor is not None:
-            write_whole(folder / f"{name}_best.pt", functools.partial(torch.save, tensor))
-    write_whole(folder / META, lambda path: path.write_text(synthetic.info.to_json()))
+    files = {
+        f"{name}_best.pt": as_tensors(tensor)
+        for name, tensor in tensors.items()
+        if tensor is not None
+    }
+    write_files(folder, files | {META: as_text(synthetic.info.to_json())})
 
 
 def _tensor(path: Path) -> Tensor:

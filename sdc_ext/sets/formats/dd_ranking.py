@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_tensors, write_whole
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.errors import InputError
@@ -55,7 +55,7 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
         "labels": synthetic.hard_labels[order],
         OUR_KEY: info.to_json(),
     }
-    write_whole(path, lambda temporary: torch.save(content, temporary))
+    write_whole(path, as_tensors(content))
 
 
 def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_text, write_whole
 from sdc_ext.data.image_folder import read_class_folders
 from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.real import RealData
@@ -67,7 +67,7 @@ def write_picture_folder(synthetic: SyntheticSet, folder: Path) -> None:
     for label, name in enumerate(_file_names(synthetic.info.classes)):
         for k, image in enumerate(pixels[synthetic.hard_labels == label]):
             write_whole(folder / "train" / name / f"{k:04d}.png", to_pil_image(image).save)
-    write_whole(folder / "README.md", lambda path: path.write_text(_card(synthetic)))
+    write_whole(folder / "README.md", as_text(_card(synthetic)))
     synthetic.save(folder)
 
 

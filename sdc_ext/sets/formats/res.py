@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_tensors, write_whole
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import (
@@ -112,4 +111,4 @@ def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
         raise InputError(
             f"there is no folder {path.parent} to write {path.name} to: create it first"
         )
-    write_whole(path, lambda temporary: torch.save(content, temporary))
+    write_whole(path, as_tensors(content))
