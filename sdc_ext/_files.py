@@ -14,6 +14,7 @@ import io
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -98,6 +99,20 @@ def claim(folder: Path) -> None:
     (folder / f"{_own_name()}{_CLAIM}").touch()
 
 
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Makes a hidden folder, which is removed at the end, or by the next program after a kill."""
+    folder = parent / f"{_own_name()}-work"
+    with _naming(folder):
+        parent.mkdir(parents=True, exist_ok=True)
+        _sweep(parent)
+        folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
 def settle(folder: Path) -> None:
     """Moves files that a killed program wrote together, and had not moved yet, to their places."""
     pending = folder / _PENDING
@@ -130,10 +145,9 @@ def check_place(path: Path) -> None:
     whole = path.absolute()
     around = (whole, *whole.parents) if path.is_dir() else whole.parents
     nearest = next(parent for parent in around if os.path.lexists(parent))
-    probe = nearest / f"{_own_name()}-probe"
     try:
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
     except OSError as error:
         raise InputError(
             f"cannot write to {path} ({error.strerror or error}): choose another place"

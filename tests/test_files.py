@@ -1,12 +1,32 @@
-"""A file is written whole or not at all."""
+"""Files are written whole or not at all, and together if they belong together."""
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
-from sdc_ext._files import write_whole
+from sdc_ext._files import (
+    Writer,
+    as_table,
+    as_tensors,
+    as_text,
+    check_place,
+    claim,
+    is_free,
+    settle,
+    write_files,
+    write_whole,
+)
+from sdc_ext.errors import InputError
 
 
 def listed(folder: Path) -> list[str]:
@@ -73,3 +93,125 @@ def test_failed_rename_leaves_no_temporary(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         write_whole(path, lambda temporary: temporary.write_text("new"))
     assert listed(tmp_path) == ["meta.json"]
+
+
+TOGETHER = {"a.txt": as_text("a"), "b.txt": as_text("b"), "c.txt": as_text("c")}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+def test_files_are_written_together(tmp_path: Path) -> None:
+    write_files(tmp_path / "out", TOGETHER)
+    assert contents(tmp_path / "out") == {"a.txt": "a", "b.txt": "b", "c.txt": "c"}
+    assert listed(tmp_path / "out") == sorted(TOGETHER)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_if_one_file_fails_none_is_replaced(tmp_path: Path, error: type[BaseException]) -> None:
+    write_files(tmp_path, TOGETHER)
+
+    def fail(path: Path) -> None:
+        raise error(28, "full")
+
+    with pytest.raises(error):
+        write_files(tmp_path, {"a.txt": as_text("new"), "b.txt": fail})
+    assert contents(tmp_path) == {"a.txt": "a", "b.txt": "b", "c.txt": "c"}
+
+
+def test_an_interrupted_move_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, TOGETHER)
+    new = {name: as_text("new") for name in TOGETHER}
+
+    class Killed(BaseException):
+        pass
+
+    moved = []
+
+    def replace(source: Path, target: Path) -> None:
+        if len(moved) == 1:
+            raise Killed
+        moved.append(source)
+        source.rename(target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("os.replace", replace)
+        write_files(tmp_path, new)
+    assert sorted(contents(tmp_path).values()) != ["new"] * 3
+    settle(tmp_path)
+    assert contents(tmp_path) == dict.fromkeys(TOGETHER, "new")
+    assert listed(tmp_path) == sorted(TOGETHER)
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_killed_programs_left_is_removed_and_no_more(tmp_path: Path) -> None:
+    dead, alive = ended_process(), os.getppid()
+    for name in (f".sdc-ext-{dead}-a.txt", f".sdc-ext-{alive}-a.txt", ".notes.2024", f".{dead}"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".sdc-ext-{dead}").mkdir()
+    write_whole(tmp_path / "a.txt", as_text("a"))
+    assert listed(tmp_path) == [f".{dead}", ".notes.2024", f".sdc-ext-{alive}-a.txt", "a.txt"]
+
+
+def test_a_folder_without_anything_finished_is_free(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert is_free(out)
+    out.mkdir()
+    (out / f".sdc-ext-{ended_process()}-a.txt").write_text("half")
+    assert is_free(out)
+    (out / f".sdc-ext-{os.getppid()}").mkdir()  # another process writes to it
+    assert not is_free(out)
+    write_whole(tmp_path / "file", as_text("a"))
+    assert not is_free(tmp_path / "file") and not is_free(tmp_path)
+
+
+def test_a_claimed_folder_is_another_processs(tmp_path: Path) -> None:
+    claim(tmp_path / "out")
+    assert is_free(tmp_path / "out")  # for the process that claimed it
+    write_files(tmp_path / "out", TOGETHER)
+    assert listed(tmp_path / "out") == sorted(TOGETHER)
+    with pytest.raises(FileExistsError):
+        claim(tmp_path / "out")
+
+
+@pytest.mark.parametrize("place", ["/proc/nope/out", "file/out", "file/deep/out.csv"])
+def test_places_that_cannot_be_written_to_are_named(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("a")
+    with pytest.raises(InputError, match=rf"cannot write to {place} \(.*\): choose another place"):
+        check_place(Path(place))
+    check_place(Path("new/folder/out.csv"))
+    assert listed(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "write", [as_text("a" * 9000), as_tensors(torch.zeros(9000)), as_table([{"a": 1}] * 9000)]
+)
+def test_a_full_disk_names_the_path(tmp_path: Path, write: Writer) -> None:
+    with limited_file_size(4096), pytest.raises(OSError) as caught:
+        write_whole(tmp_path / "run" / "file.pt", write)
+    assert caught.value.filename == str(tmp_path / "run" / "file.pt")
+    assert listed(tmp_path / "run") == []
+
+
+@contextmanager
+def limited_file_size(size: int) -> Iterator[None]:
+    """Lets files grow to a size, as if the disk were full then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)

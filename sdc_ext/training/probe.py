@@ -14,7 +14,7 @@ from sdc_ext._options import option
 from sdc_ext._seeds import seed_torch
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import check_positive
+from sdc_ext.errors import DivergenceError, check_positive
 from sdc_ext.networks.create import create_network
 from sdc_ext.training.epochs import train_epoch
 
@@ -68,13 +68,16 @@ def train_probe(
 
     Returns:
         The trained network, on the device.
+
+    Raises:
+        DivergenceError: If a parameter is not finite.
     """
     seed_torch(seed, "probe", index)
     network = create_network(probe.network, *data.network_shape)
     network.to(device)
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     optimizer = SGD(network.parameters(), lr=probe.lr_net, momentum=0.9, weight_decay=0.0005)
-    for _ in range(probe.train_epochs):
+    for epoch in range(probe.train_epochs):
         train_epoch(
             network.train(),
             optimizer,
@@ -83,5 +86,10 @@ def train_probe(
             batch_size=probe.batch_train,
             augmentation=parse_augmentation("none"),
         )
+        if not all(bool(p.isfinite().all()) for p in network.parameters()):
+            raise DivergenceError(
+                f"{probe.network} diverged in epoch {epoch + 1} on the real images: lower "
+                f"`lr_net`, which is {probe.lr_net:g}"
+            )
         on_epoch(network)
     return network

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
-from sdc_ext.errors import InputError
+from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.comparison import Cell, Comparison, grid
 from sdc_ext.evaluation.tracking import warm_up
 from sdc_ext.report.figures import draw_differences, draw_tracking
@@ -114,7 +114,8 @@ def compare(
     Raises:
         InputError: If there are fewer than 2 seeds or 2 different lam, and in all cases in which
             [`distill`][sdc_ext.distill] raises it.
-        DivergenceError: If the loss of a run is not finite.
+        DivergenceError: If the loss of a run is not finite with the first lam, or with all others;
+            a lam with which it diverges is otherwise left out.
     """
     refuse(settings, "compare", lam="pass lams", lam_ramp="pass lams", seed="pass seeds")
     if seeds < 2 or len(set(lams)) != len(lams) or len(lams) < 2:
@@ -133,19 +134,39 @@ def compare(
     # All runs share the experts of one seed.
     task = with_experts(chosen, first, task, seed=0, console=console, folder=experts)
     console.print(str(real))
-    cells: list[Cell] = []
-    for lam, seed in grid(lams, seeds):
-        run = Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))
-        synthetic = run.distill(resume=True)
-        cells.append(Cell.of(synthetic, lam, seed, chosen.pick(synthetic.info.accuracies)))
-        done = f"run {len(cells)} of {len(lams) * seeds}"
-        console.print(f"{done}: lam {lam:g}, seed {seed}: {100 * cells[-1].accuracy:.2f} %")
-    skip = warm_up(synthetic.info, first.run.iterations)
-    compared = Compared(Comparison(tuple(cells)), folder, skip)
+    runs = {
+        (lam, seed): Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))
+        for lam, seed in grid(lams, seeds)
+    }
+    compared = _compared(runs, folder, console)
     if accelerator.is_main_process:
         compared.save()
     accelerator.wait_for_everyone()
     return compared
+
+
+def _compared(runs: Mapping[tuple[float, int], Engine], folder: Path, console: Console) -> Compared:
+    """Makes all runs, and leaves out each lam with which one diverged, but for the first."""
+    cells: list[Cell] = []
+    diverged: dict[float, DivergenceError] = {}
+    for number, ((lam, seed), run) in enumerate(runs.items(), 1):
+        done = f"run {number} of {len(runs)}: lam {lam:g}, seed {seed}"
+        try:
+            synthetic = run.distill(resume=True)
+        except DivergenceError as error:
+            diverged.setdefault(lam, error)
+            console.print(f"{done}: {error}")
+            continue
+        cells.append(Cell.of(synthetic, lam, seed, run.method.pick(synthetic.info.accuracies)))
+        console.print(f"{done}: {100 * cells[-1].accuracy:.2f} %")
+    base, *others = dict.fromkeys(lam for lam, _ in runs)
+    if base in diverged or all(lam in diverged for lam in others):
+        raise next(iter(diverged.values()))
+    for lam in diverged:
+        console.print(f"lam {lam:g} diverged and is left out")
+    skip = warm_up(synthetic.info, run.settings.run.iterations)
+    kept = tuple(cell for cell in cells if cell.lam not in diverged)
+    return Compared(Comparison(kept), folder, skip)
 
 
 def _folder(out: Path, lam: float, seed: int) -> Path:

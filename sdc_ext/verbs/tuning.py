@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from accelerate import Accelerator
 from optuna.trial import FrozenTrial
 from rich.console import RenderableType
 
-from sdc_ext._files import as_table, write_files, write_whole
+from sdc_ext._files import as_table, temporary_folder, write_files, write_whole
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.callbacks import Callback
@@ -20,7 +19,7 @@ from sdc_ext.engine.engine import Engine, check_run
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.engine.run_folder import run_identity
 from sdc_ext.engine.tuning import Report, SearchSpace, Tuning, rows, rungs
-from sdc_ext.errors import InputError, check_positive_values
+from sdc_ext.errors import DivergenceError, InputError, check_positive_values
 from sdc_ext.report.figures import draw_search
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import search_table
@@ -178,11 +177,11 @@ class _Runs:
     def __call__(self, tried: Mapping[str, Any], report: Report) -> float:
         method, ipc = self.engine.method, self.engine.task.ipc
         settings = resolve(method, self.dataset, ipc, {**self.shared, **tried})
-        with tempfile.TemporaryDirectory() as temporary:
+        with temporary_folder(self.engine.out) as temporary:
             trial = replace(
                 self.engine,
                 settings=settings,
-                out=Path(temporary) / "run",
+                out=temporary / "run",
                 callbacks=(_Reporter(report),),
             )
             evaluations = trial.distill().info.accuracies
@@ -204,4 +203,9 @@ def _open(engine: Engine, space: SearchSpace, storage: str | None, name: str) ->
 
 def _keep(tuned: Tuned) -> Tuned:
     write_files(tuned.out, {"trials.csv": as_table(tuned.trials), "trials.png": tuned.draw})
+    if all(row["state"] == "diverged" for row in tuned.trials):
+        raise DivergenceError(
+            f"all {len(tuned.trials)} trials diverged: search smaller `lam`, or lower the learning "
+            "rate of the images"
+        )
     return tuned

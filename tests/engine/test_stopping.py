@@ -1,0 +1,124 @@
+"""Runs that are stopped, wherever they are, go on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sdc_ext.cli import main
+from sdc_ext.engine import engine
+from sdc_ext.engine.checkpoint import Checkpoint
+from sdc_ext.engine.record import Record
+from sdc_ext.sets import SyntheticSet
+
+COMMAND = "distill dsa --iterations 4 --eval-every 2 --num-eval 1 --epoch-eval-train 1"
+ARGUMENTS = [*COMMAND.split(), "--network", "convnet:width=4:depth=1", "--out"]
+
+
+def stop_at(call: int, function: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
+    """The function, whose n-th call is interrupted before it begins, or once it has ended."""
+    calls = 0
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call and not after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        result = function(*args, **kwargs)
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    return interrupted
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "after"),
+    [
+        (Record, "note", 3, False),  # between the update and the counter
+        (Record, "note", 3, True),
+        (engine, "evaluate", 2, False),
+        (engine, "evaluate", 2, True),
+        (Record, "add", 2, True),
+        (Checkpoint, "save", 2, False),
+        (Checkpoint, "save", 2, True),
+    ],
+)
+def test_terminated_anywhere_it_goes_on(
+    owner: Any,
+    name: str,
+    call: int,
+    after: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*ARGUMENTS, str(tmp_path / "whole")]) == 0
+    out = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stop_at(call, getattr(owner, name), after=after))
+        assert main([*ARGUMENTS, str(out)]) == 143
+    assert "terminated; continue with --resume" in capsys.readouterr().err
+    assert (out / "checkpoint.pt").exists()
+    assert main([*ARGUMENTS, str(out), "--resume"]) == 0
+    whole, resumed = SyntheticSet.load(tmp_path / "whole"), SyntheticSet.load(out)
+    assert torch.equal(resumed.images, whole.images)
+    assert resumed.info.accuracies == whole.info.accuracies
+    assert (out / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ARGUMENTS, str(tmp_path / "run")]) == 0
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    content = bytearray(checkpoint.read_bytes())
+    images = SyntheticSet.load(tmp_path / "run").images
+    place = content.index(images[0, 0, 0].numpy().tobytes())
+    content[place] ^= 1
+    checkpoint.write_bytes(content)
+    assert main([*ARGUMENTS, str(tmp_path / "run"), "--resume"]) == 2
+    assert "checkpoint.pt is damaged (wrong checksum of" in capsys.readouterr().err
+
+
+def test_a_set_of_two_moments_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        seed = ["--seed", "1" if name == "b" else "0"]
+        assert main([*ARGUMENTS, str(tmp_path / name), *seed]) == 0
+    tensors = "synthetic.safetensors"
+    (tmp_path / "a" / tensors).write_bytes((tmp_path / "b" / tensors).read_bytes())
+    assert main(["show", str(tmp_path / "a")]) == 2
+    assert "is not the one that meta.json was written with" in capsys.readouterr().err
+
+
+def test_a_run_that_ended_before_anything_was_kept_is_not_in_the_way(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text("{}")
+    (out / "logs").mkdir()
+    assert main([*ARGUMENTS, str(out)]) == 0
+
+
+def test_a_folder_that_was_deleted_comes_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def delete(*args: Any, **kwargs: Any) -> Any:
+        for path in out.iterdir():
+            path.unlink()
+        out.rmdir()
+        monkeypatch.undo()
+        return engine.evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "evaluate", delete)
+    assert main([*ARGUMENTS, str(out)]) == 0
+    assert main([*ARGUMENTS, str(out), "--resume"]) == 0
