@@ -175,7 +175,7 @@ def _fork_server() -> subprocess.Popen[str]:
     return server
 
 
-def launch(processes: int, folder: Path, *arguments: str) -> None:
+def launch(processes: int, folder: Path, *arguments: str, code: str = PROGRAM) -> None:
     """Runs the program in a group of processes on CPUs, in ``folder``, as ``torchrun`` does."""
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     group = {
@@ -194,6 +194,7 @@ def launch(processes: int, folder: Path, *arguments: str) -> None:
     finished = fork(
         *[arguments] * processes,
         folder=folder,
+        code=code,
         environments=tuple({**group, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks),
     )
     assert [process.returncode for process in finished] == [0] * processes, [

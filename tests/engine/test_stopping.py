@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import launch
 
 from sdc_ext.cli import main
 from sdc_ext.engine import engine
@@ -71,6 +72,33 @@ def test_terminated_anywhere_it_goes_on(
     assert torch.equal(resumed.images, whole.images)
     assert resumed.info.accuracies == whole.info.accuracies
     assert (out / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
+
+
+# Succeeds if the program is interrupted in its third iteration.
+INTERRUPTED = """
+import os, signal, sys
+from sdc_ext.adapters.loops import GradientMatching
+from sdc_ext.cli import main
+step = GradientMatching.step
+
+def interrupted(self, *args):
+    if args[-1] == 2:
+        raise KeyboardInterrupt
+    return step(self, *args)
+
+GradientMatching.step = interrupted
+sys.exit(main(sys.argv[1:]) != 130)
+"""
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 1), (2, 2)])
+def test_another_number_of_processes_goes_on(numbers: tuple[int, int], tmp_path: Path) -> None:
+    assert main([*ARGUMENTS, str(tmp_path / "whole")]) == 0
+    first, second = numbers
+    launch(first, tmp_path, *ARGUMENTS, "parts", code=INTERRUPTED)
+    launch(second, tmp_path, *ARGUMENTS, "parts", "--resume")
+    whole, parts = (SyntheticSet.load(tmp_path / name) for name in ("whole", "parts"))
+    torch.testing.assert_close(parts.images, whole.images, rtol=1e-4, atol=1e-5)
 
 
 def test_a_checkpoint_with_a_flipped_bit_is_refused(
