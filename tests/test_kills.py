@@ -48,12 +48,13 @@ SHORT = "--iterations 2 --num-eval 1 --epoch-eval-train 1"
 TINY = f"{SHORT} --eval-every 1"
 SMALL = f"{TINY} --network mlp"
 STUDENT = "--network convnet:width=4:depth=1"
-SET = "distill dc --iterations 1 --num-eval 1 --epoch-eval-train 1 --network mlp --out set"
+ONCE = "--iterations 1 --num-eval 1 --epoch-eval-train 1 --network mlp"
+SET = f"distill dc {ONCE} --out set"
 
 # What comes first, if anything; the command; and what it needs to go on.
 COMMANDS = {
     "distill": ("", f"distill dc {SMALL} --out run", "--resume"),
-    "compare": ("", f"compare dc {SMALL} --lam 0 1 --seeds 2 --out run", ""),
+    "compare": ("", f"compare dc {ONCE} --lam 0 1 --seeds 2 --out run", ""),
     "export pictures": (SET, "export set out --format pictures", ""),
     "export best": (SET, "export set out --format best", ""),
     "evaluate": (SET, "evaluate set --num-eval 1 --epoch-eval-train 1 --out run", ""),

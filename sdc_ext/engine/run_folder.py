@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdc_ext._files import as_text, check_place, is_free, write_whole
+from sdc_ext._schemas import read_json
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
@@ -90,10 +91,7 @@ class RunFolder:
 
     def _check_same(self) -> None:
         path = self.path / RUN
-        try:
-            earlier = dict(json.loads(path.read_text()))
-        except (ValueError, TypeError, RecursionError):
-            raise InputError(f"{path} is damaged: choose another `out`") from None
+        earlier = read_json(path, dict[str, Any], "choose another `out`")
         for name, value in self.identity.items():
             if name not in earlier and name != DATA:
                 raise InputError(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from sdc_ext._files import Writer, as_tensors, as_text, write_files, write_whole
+from sdc_ext._schemas import as_kind, read_json
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
@@ -121,6 +122,14 @@ class ExpertInfo:
                 )
 
 
+class _Recipe(TypedDict):
+    """What every recipe has; see [`ExpertRecipe`][sdc_ext.experts.ExpertRecipe]."""
+
+    train_epochs: int
+    lr_teacher: float
+    optimizer: str
+
+
 class ExpertStore:
     """A folder with ``experts.json`` and one file ``expert-NNN.safetensors`` per trajectory.
 
@@ -177,20 +186,15 @@ class ExpertStore:
         Raises:
             InputError: If there is none, or it is damaged.
         """
-        try:
-            content = json.loads((folder / INFO).read_text())
-            for name in ("images", "classes", "mean", "std"):
-                content[name] = tuple(content[name])
-            return cls(folder, ExpertInfo(**content))
-        except FileNotFoundError:
+        path, advice = folder / INFO, "train the experts in another folder"
+        if not path.exists():
             raise InputError(
                 f"{folder} holds no experts: train them with sdc-ext experts, or choose a folder "
                 "with replay_buffer_*.pt"
-            ) from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{folder / INFO} is damaged ({error}): train the experts in another folder"
-            ) from None
+            )
+        info = read_json(path, ExpertInfo, advice)
+        as_kind(info.recipe, _Recipe, f"{path}, recipe,", advice)
+        return cls(folder, info)
 
     def __len__(self) -> int:
         return len(self._files())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jinja2
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from sdc_ext._schemas import as_kind, read_json
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.comparison import GAIN
@@ -37,6 +37,42 @@ Rows = list[list[str]]
 _MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
 
 _COMPARISON, _ACCURACIES = "comparison.json", "accuracies.json"
+
+
+_ADVICE = "write it again, or leave its folder out"
+
+
+class _EvaluatedRow(TypedDict):
+    """An entry of ``accuracies.json``."""
+
+    set: str
+    network: str
+    epochs: int
+    lr: float
+    seed: int
+    mean: float
+    std: float
+    accuracies: list[float]
+
+
+class _ComparedRow(TypedDict):
+    """An entry of ``comparison.json``, as for the first lam."""
+
+    lam: float
+    mean: float
+    std: float
+    n: int
+
+
+class _GainRow(_ComparedRow):
+    """An entry of ``comparison.json`` for another lam than the first."""
+
+    difference: float
+    t_interval: tuple[float, float]
+    bootstrap_interval: tuple[float, float]
+    wins: int
+    losses: int
+    sign_test: float
 
 
 @dataclass(frozen=True)
@@ -232,10 +268,10 @@ def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
     head += ["up / down", "p, sign test", f"seeds to detect {100 * GAIN:g}"]
     for path in (path for folder in folders for path in sorted(folder.rglob(_COMPARISON))):
         rows = [head]
-        for row in _read(path):
+        for row in _read(path, lambda row: _GainRow if "difference" in row else _ComparedRow):
             cells = [f"{row['lam']:g}", _percent(row), str(row["n"])]
             if "difference" in row:
-                needed = row[f"seeds_for_{GAIN}"]
+                needed = row.get(f"seeds_for_{GAIN}")
                 cells += [
                     f"{100 * row['difference']:+.2f}",
                     points(row["t_interval"]),
@@ -254,19 +290,17 @@ def _evaluations(runs: Sequence[Run], folders: Sequence[Path]) -> Iterator[dict[
     given = (folder / _ACCURACIES for folder in folders)
     for path in dict.fromkeys([*inside, *(path for path in given if path.is_file())]):
         rows = [["set", "network", "epochs", "learning rate", "seed", "accuracy", "n"]]
-        for r in _read(path):
+        for r in _read(path, lambda _: _EvaluatedRow):
             how = [r["set"], r["network"], str(r["epochs"]), f"{r['lr']:g}", str(r["seed"])]
             rows.append([*how, _percent(r), str(len(r["accuracies"]))])
         yield {"title": f"{path.parent}: across networks", "rows": rows}
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    try:
-        return list(json.loads(path.read_text()))
-    except ValueError as error:
-        raise InputError(
-            f"{path} is damaged ({error}): write it again, or leave its folder out"
-        ) from None
+def _read(path: Path, kind_of: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
+    rows = read_json(path, list[dict[str, Any]], _ADVICE)
+    for number, row in enumerate(rows):
+        as_kind(row, kind_of(row), f"{path}, entry {number},", _ADVICE)
+    return rows
 
 
 def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:

@@ -6,16 +6,27 @@ import csv
 from pathlib import Path
 
 from sdc_ext._files import settle
+from sdc_ext.errors import InputError
 
 HISTORY = "history.csv"
 
 
 def read_history(folder: Path) -> dict[str, list[float]]:
-    """Returns the columns of a run folder's ``history.csv``; none if there is no such file."""
+    """Returns the columns of a run folder's ``history.csv``; none if there is no such file.
+
+    Raises:
+        InputError: If the file is no table of numbers.
+    """
     settle(folder)
     path = folder / HISTORY
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            names, *rows = csv.reader(file, strict=True)
+        columns = [[float(text) for text in column] for column in zip(*rows, strict=True)]
+        return dict(zip(names, columns or [[]] * len(names), strict=True))
+    except (ValueError, csv.Error) as error:  # a text that is not UTF-8 is a ValueError, too
+        raise InputError(
+            f"{path} is damaged ({error}): run the command again, or delete the file"
+        ) from None

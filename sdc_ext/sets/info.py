@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
+from sdc_ext._schemas import as_kind, from_json
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.training.recipe import TrainingRecipe
@@ -19,6 +20,27 @@ FORMAT = 1
 
 # The method of a set that does not name one.
 UNKNOWN = "unknown"
+
+
+class _Accuracies(TypedDict):
+    network: str
+    accuracies: list[float]
+
+
+class _EvaluationRow(_Accuracies, total=False):
+    """An entry of ``SetInfo.accuracies``; see ``Evaluation.row``."""
+
+    iteration: int
+    of: str
+    mean: float
+    std: float
+
+
+class _SettingRow(TypedDict, total=False):
+    """An entry of ``SetInfo.settings``."""
+
+    value: Any
+    source: str
 
 
 @dataclass(frozen=True)
@@ -109,12 +131,13 @@ class SetInfo:
     def correction(self) -> Correction:
         """The correction of the run that made the set."""
         ramp = self.value("lam_ramp")
-        return Correction(
-            lam=self.value("lam") if ramp is None else None,
-            ramp=None if ramp is None else tuple(ramp),
-            tau=self.value("tau"),
-            tau_quantile=self.value("tau_quantile"),
-        )
+        found = {
+            "lam": self.value("lam") if ramp is None else None,
+            "ramp": ramp,
+            "tau": self.value("tau"),
+            "tau_quantile": self.value("tau_quantile"),
+        }
+        return as_kind(found, Correction, "the set's correction", "pass another copy of the set")
 
     @property
     def eval_network(self) -> str:
@@ -130,20 +153,26 @@ class SetInfo:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> SetInfo:
+    def from_json(
+        cls, text: str | bytes, name: str = "meta.json", advice: str = "pass another copy of it"
+    ) -> SetInfo:
         """Reads the text that ``to_json`` wrote.
 
+        Args:
+            text: The text.
+            name: What messages call it, e.g. the path of a file.
+            advice: What the user can do if it is wrong.
+
         Raises:
-            KeyError: If an entry is missing.
-            TypeError: If there is an unknown entry.
-            ValueError: If it is not JSON, or was written by a newer version.
+            InputError: If it is another text, was written by a newer version, or a value is of
+                another type or out of range; the message names the field.
         """
-        meta = json.loads(text)
-        if meta.pop("format") != FORMAT:
-            raise ValueError("it was written by a newer sdc-ext; upgrade to read it")
-        for name in ("classes", "mean", "std", "accuracies"):
-            meta[name] = tuple(meta[name])
-        return cls(**{**meta, "evaluation": TrainingRecipe(**meta["evaluation"])})
+        content = from_json(text, dict[str, Any], name, advice)
+        if content.get("format") not in (None, FORMAT):
+            raise InputError(f"{name} was written by a newer sdc-ext: upgrade to read it")
+        info = as_kind(content, cls, name, advice)
+        _check(info, name, advice)
+        return info
 
 
 @dataclass(frozen=True)
@@ -194,9 +223,29 @@ def read_info(path: Path) -> SetInfo:
     Raises:
         InputError: If it is damaged.
     """
-    try:
-        return SetInfo.from_json(path.read_text())
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged ({error!r}): delete it to read the tensors without it"
-        ) from None
+    return SetInfo.from_json(
+        path.read_bytes(), str(path), "delete it to read the tensors without it"
+    )
+
+
+def _check(info: SetInfo, name: str, advice: str) -> None:
+    """Raises InputError if a value is out of its range."""
+    str(info.correction)  # reads its settings
+    for setting, row in info.settings.items():
+        as_kind(row, _SettingRow, f"{name}, setting {setting},", advice)
+    for row in info.accuracies:
+        as_kind(row, _EvaluationRow, f"{name}, accuracies,", advice)
+    channels = {len(info.mean), len(info.std)}
+    recipe = info.evaluation
+    problems = [
+        (len(channels) > 1 or not channels <= {1, 3}, "mean and std are not of 1 or 3 channels"),
+        (not all(value > 0 for value in info.std), f"std is not above 0: {info.std}"),
+        (not info.classes, "there are no classes"),
+        (info.ipc < 1, f"ipc is not above 0: {info.ipc}"),
+        (recipe.epochs < 1, f"evaluation.epochs is not above 0: {recipe.epochs}"),
+        (recipe.batch_size < 1, f"evaluation.batch_size is not above 0: {recipe.batch_size}"),
+        (recipe.lr <= 0, f"evaluation.lr is not above 0: {recipe.lr}"),
+    ]
+    for is_so, problem in problems:
+        if is_so:
+            raise InputError(f"{name} is damaged ({problem}): {advice}")

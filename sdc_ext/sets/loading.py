@@ -14,6 +14,7 @@ from PIL import Image
 from sdc_ext.data.load import DATASETS, takes_image_size
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import check_tensors
 from sdc_ext.sets.formats.best import BEST, is_best_file, read_best
 from sdc_ext.sets.formats.dd_ranking import read_dd_ranking
 from sdc_ext.sets.formats.original_names import our_dataset
@@ -209,6 +210,11 @@ class _Source:
 
     def read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
         """Reads the set; the arguments are those of ``load_set``."""
+        synthetic = self._read(data, zca=zca, lr=lr)
+        check_tensors(synthetic.images, synthetic.labels, synthetic.info, str(self.path))
+        return synthetic
+
+    def _read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
         path = self.path
         if self.kind == "set":
             return SyntheticSet.load(path)

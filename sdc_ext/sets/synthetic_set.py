@@ -23,6 +23,7 @@ from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import check_tensors
 from sdc_ext.sets.info import UNKNOWN, SetInfo
 
 TENSORS = "synthetic.safetensors"
@@ -163,12 +164,15 @@ class SyntheticSet:
                 "sdc-ext distill or select wrote, res_*.pt, images_*.pt, or a folder of pictures"
             )
         try:
-            info = SetInfo.from_json((folder / META).read_text())
+            info = SetInfo.from_json((folder / META).read_bytes(), str(folder / META))
             tensors = load_file(folder / TENSORS)
             synthetic = cls(tensors["images"], tensors["labels"], info, tensors.get("pixels"))
             if info.tensors not in (None, fingerprint(*synthetic._tensors().values())):
                 raise ValueError(f"{TENSORS} is not the one that {META} was written with")
+            check_tensors(synthetic.images, synthetic.labels, info, str(folder / TENSORS))
             return synthetic
+        except InputError:
+            raise
         except KeyError as error:
             raise InputError(f"the distilled set {folder} is damaged: it lacks {error}") from None
         except (TypeError, ValueError, SafetensorError, OSError) as error:

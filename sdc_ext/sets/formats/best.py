@@ -77,6 +77,14 @@ def read_best(
             f"{path} has the shape {tuple(images.shape)}: {data.name} needs finite images "
             f"(N, {', '.join(map(str, shape))}), so pass the data set that they were made from"
         )
+    if (
+        bool(((images >= 0) & (images <= 255) & (images == images.round())).all())
+        and images.max() > 1
+    ):
+        raise InputError(
+            f"{path} holds whole numbers from 0 to 255, which look like pixels rather than "
+            "normalised images: normalise them as the data, or pass a folder of pictures"
+        )
     if zca or any(folder.glob("images_zca_*.pt")):
         data = data.whitened()
     info = known

@@ -69,12 +69,14 @@ def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
         InputError: If something else wrote the file.
     """
     try:
-        info = SetInfo.from_json(content[OUR_KEY])
+        info = SetInfo.from_json(content[OUR_KEY], f"the description in {path}")
         ours, theirs = _statistics(info)
         soft = content["soft_labels"]
         images = ours.normalize(theirs.pixels(content["images"]))
         return SyntheticSet(images, content["labels"] if soft is None else soft.softmax(1), info)
-    except (KeyError, TypeError, ValueError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{path} was not exported by sdc-ext ({error!r}): pass a file that sdc-ext export wrote"
         ) from None

@@ -42,13 +42,13 @@ def parse_res(content: Any, path: Path) -> SyntheticSet:
     try:
         images, labels = content["data"][-1]
         if OUR_KEY in content:
-            info = SetInfo.from_json(content[OUR_KEY])
+            info = SetInfo.from_json(content[OUR_KEY], f"the description in {path}")
         else:
             info = _info_from_name(path, content.get("accs_all_exps", {}), labels)
         return SyntheticSet(images.detach().float(), labels.long(), info)
     except InputError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{path} is not a res_*.pt of DC's kind ({error!r}): pass a file that the script of "
             "DC, DSA, DCC or DM wrote"
