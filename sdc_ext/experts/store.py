@@ -297,7 +297,7 @@ def _reading(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
             yield file
-    except (SafetensorError, IndexError, KeyError, TypeError) as error:
+    except (SafetensorError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete it and train it again") from None
 
 

@@ -10,6 +10,8 @@ from sdc_ext.errors import InputError
 
 HISTORY = "history.csv"
 
+_COLUMNS = {"iteration", "loss", "matching", "difficulty"}
+
 
 def read_history(folder: Path) -> dict[str, list[float]]:
     """Returns the columns of a run folder's ``history.csv``; none if there is no such file.
@@ -24,6 +26,8 @@ def read_history(folder: Path) -> dict[str, list[float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             names, *rows = csv.reader(file, strict=True)
+        if names and not _COLUMNS <= set(names):
+            raise ValueError(f"it lacks {', '.join(sorted(_COLUMNS - set(names)))}")
         columns = [[float(text) for text in column] for column in zip(*rows, strict=True)]
         return dict(zip(names, columns or [[]] * len(names), strict=True))
     except (ValueError, csv.Error) as error:  # a text that is not UTF-8 is a ValueError, too

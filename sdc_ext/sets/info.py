@@ -22,21 +22,17 @@ FORMAT = 1
 UNKNOWN = "unknown"
 
 
-class _Accuracies(TypedDict):
+class _EvaluationRow(TypedDict):
+    """What every entry of ``SetInfo.accuracies`` has; see ``Evaluation.row``."""
+
+    iteration: int
     network: str
+    mean: float
+    std: float
     accuracies: list[float]
 
 
-class _EvaluationRow(_Accuracies, total=False):
-    """An entry of ``SetInfo.accuracies``; see ``Evaluation.row``."""
-
-    iteration: int
-    of: str
-    mean: float
-    std: float
-
-
-class _SettingRow(TypedDict, total=False):
+class _SettingRow(TypedDict):
     """An entry of ``SetInfo.settings``."""
 
     value: Any
@@ -230,11 +226,11 @@ def read_info(path: Path) -> SetInfo:
 
 def _check(info: SetInfo, name: str, advice: str) -> None:
     """Raises InputError if a value is out of its range."""
-    str(info.correction)  # reads its settings
     for setting, row in info.settings.items():
         as_kind(row, _SettingRow, f"{name}, setting {setting},", advice)
     for row in info.accuracies:
         as_kind(row, _EvaluationRow, f"{name}, accuracies,", advice)
+    str(info.correction)  # reads settings
     channels = {len(info.mean), len(info.std)}
     recipe = info.evaluation
     problems = [

@@ -18,7 +18,7 @@ from sdc_ext.data.sources import as_real_data
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import original_name
 from sdc_ext.sets.formats.res import read_res, write_res
-from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.loading import load_set
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.recipe import TrainingRecipe
@@ -35,7 +35,7 @@ def make_set(dataset: str = "digits") -> SyntheticSet:
         network="convnet:depth=2",
         evaluation=TrainingRecipe(epochs=7, augmentation="crop"),
         settings={"lam": {"value": 0.002, "source": "test"}},
-        accuracies=({"iteration": 3, "network": "convnet:depth=2", "accuracies": [0.5]},),
+        accuracies=(Evaluation("convnet:depth=2", (0.5,)).row(3),),
         versions={"torch": "x"},
     )
     return SyntheticSet(torch.randn(20, 1, 8, 8), class_labels(10, 2), info)
