@@ -26,7 +26,7 @@ def read_history(folder: Path) -> dict[str, list[float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             names, *rows = csv.reader(file, strict=True)
-        if names and not _COLUMNS <= set(names):
+        if names and not set(names) >= _COLUMNS:
             raise ValueError(f"it lacks {', '.join(sorted(_COLUMNS - set(names)))}")
         columns = [[float(text) for text in column] for column in zip(*rows, strict=True)]
         return dict(zip(names, columns or [[]] * len(names), strict=True))
