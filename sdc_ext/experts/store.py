@@ -17,6 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from sdc_ext._files import Writer, as_tensors, as_text, write_files, write_whole
+from sdc_ext._reading import regular_file
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
@@ -178,7 +179,7 @@ class ExpertStore:
             InputError: If there is none, or it is damaged.
         """
         try:
-            content = json.loads((folder / INFO).read_text())
+            content = json.loads(regular_file(folder / INFO).read_text())
             for name in ("images", "classes", "mean", "std"):
                 content[name] = tuple(content[name])
             return cls(folder, ExpertInfo(**content))
@@ -187,6 +188,8 @@ class ExpertStore:
                 f"{folder} holds no experts: train them with sdc-ext experts, or choose a folder "
                 "with replay_buffer_*.pt"
             ) from None
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder / INFO} is damaged ({error}): train the experts in another folder"
@@ -291,7 +294,7 @@ def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
 def _reading(path: Path) -> Iterator[Any]:
     """Opens an expert's file, mapped; raises InputError if what is read from it is missing."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular_file(path), "pt") as file:
             yield file
     except (SafetensorError, IndexError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}): delete it and train it again") from None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdc_ext._reading import regular_file
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.training.recipe import TrainingRecipe
@@ -195,7 +196,9 @@ def read_info(path: Path) -> SetInfo:
         InputError: If it is damaged.
     """
     try:
-        return SetInfo.from_json(path.read_text())
+        return SetInfo.from_json(regular_file(path).read_text())
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is damaged ({error!r}): delete it to read the tensors without it"
