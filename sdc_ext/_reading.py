@@ -78,9 +78,11 @@ def load_plain(
         warnings.simplefilter("ignore")  # torch warns about files that it then refuses
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     for tensor in _tensors(content):
-        strided = tensor.layout is torch.strided and not tensor.is_quantized
+        strided = tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_nested)
         if not strided or tensor.device.type != "cpu":
-            raise ValueError("it holds a tensor that is sparse, quantised, or without values")
+            raise ValueError(
+                "it holds a tensor that is sparse, quantised, nested, or without values"
+            )
         if tensor.numel() * tensor.element_size() > size:
             raise ValueError(
                 f"it holds a tensor of shape {tuple(tensor.shape)}, which is larger than the file"

@@ -1,18 +1,21 @@
-"""Sets from strangers: nothing in them is executed."""
+"""Sets from strangers: nothing in them is executed, is markup, or fills the memory."""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
+import struct
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sdc_ext.cli import main
 from sdc_ext.data import load_data
-from sdc_ext.sets import SetInfo, SyntheticSet
+from sdc_ext.errors import InputError
+from sdc_ext.sets import SetInfo, SyntheticSet, load_set
 from sdc_ext.training import TrainingRecipe
 
 
@@ -46,3 +49,61 @@ def test_a_network_of_a_set_loads_no_file(
     assert main(["evaluate", str(tmp_path / "set"), "--num-eval", "1"]) == 2
     assert "'checkpoint_path': choose from act_layer" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A folder with a set."""
+    info = SetInfo.of_data(load_data("digits"), torch.arange(10), TrainingRecipe(epochs=1))
+    SyntheticSet(torch.rand(10, 1, 8, 8), torch.arange(10), info).save(tmp_path / "set")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("hostile", ["[/x]", ":smile:", "\x1b[31m\x07", "\ud800", r"$\frac$ \$"])
+def test_show_prints_what_is_written(
+    hostile: str, stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    description = json.loads((stored / "meta.json").read_text())
+    description["method"] = description["network"] = description["classes"][0] = hostile
+    (stored / "meta.json").write_text(json.dumps(description))
+    assert main(["show", str(stored)]) == 0
+    written = hostile.replace("\x1b", r"\x1b").replace("\x07", r"\x07").replace("\ud800", r"\ud800")
+    printed = capsys.readouterr().out
+    assert f"{written} on digits" in printed and printed.count(written) == 2
+    assert "\x1b" not in printed
+
+
+@pytest.mark.parametrize("label", [10**9, 10, -1])
+def test_labels_without_a_class_are_refused(label: int, stored: Path) -> None:
+    synthetic = SyntheticSet.load(stored)
+    labels = synthetic.labels.clone()
+    labels[3] = label
+    description = json.loads((stored / "meta.json").read_text())
+    del description["tensors"]
+    (stored / "meta.json").write_text(json.dumps(description))
+    tensors = {"images": synthetic.images, "labels": labels}
+    save_file(tensors, stored / "synthetic.safetensors")
+    with pytest.raises(
+        InputError, match=f"{stored} is damaged: labels must be classes from 0 to 9"
+    ):
+        load_set(stored)
+    theirs = stored / "res_DC_MNIST_ConvNet_1ipc.pt"
+    torch.save({"data": [[synthetic.images, labels]]}, theirs)
+    with pytest.raises(InputError, match=f"{theirs.name}: (it holds the label|labels must be)"):
+        load_set(theirs)
+
+
+def test_safetensors_hold_what_their_header_says(stored: Path) -> None:
+    tensors = stored / "synthetic.safetensors"
+    images = {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}
+    header = json.dumps({"images": images, "labels": images}).encode()
+    repeated = json.dumps({"images": {**images, "data_offsets": [0, 4]}}).encode()
+    for content in (
+        struct.pack("<Q", 2**62),
+        struct.pack("<Q", 10**9) + b"{}",
+        struct.pack("<Q", len(header)) + header,
+        struct.pack("<Q", len(repeated)) + repeated + bytes(4),
+    ):
+        tensors.write_bytes(content)
+        with pytest.raises(InputError, match=f"{stored} is damaged"):
+            load_set(stored)
