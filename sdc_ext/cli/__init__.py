@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from sdc_ext import __version__
 from sdc_ext._memory import keep_freed_memory
+from sdc_ext._text import visible
 from sdc_ext.cli.options import INTERRUPTED, all_actions, fill_placeholders, take_folder
 from sdc_ext.errors import DivergenceError, InputError
 
@@ -170,7 +171,7 @@ def _with_flags(problem: str, flags: Container[str]) -> str:
 
 
 def _report(name: str, problem: str, status: int) -> int:
-    print(f"{name}:", " ".join(problem.split()), file=sys.stderr)
+    print(f"{name}:", visible(" ".join(problem.split())), file=sys.stderr)
     return status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from sdc_ext._console import PlainConsole
 from sdc_ext._files import is_free, write_whole
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
@@ -44,4 +45,4 @@ def _export(options: Namespace) -> None:
     if not to.absolute().parent.is_dir():
         raise InputError(f"there is no folder {to.parent} to write {to.name} to")
     write_whole(to, lambda path: FORMATS[options.format](synthetic, path))
-    print(to)
+    PlainConsole(soft_wrap=True).print(str(to))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
+from sdc_ext._console import PlainConsole
 from sdc_ext._files import as_text, write_files
 from sdc_ext.cli.options import add_seed
 from sdc_ext.errors import InputError
@@ -105,7 +106,7 @@ def _coverage(options: Namespace) -> None:
 def _open(options: Namespace) -> tuple[list[Series], Console]:
     check_free(options.out)
     series = collect(read_accuracies(options.tables))
-    return series, Console(highlight=False, soft_wrap=True)
+    return series, PlainConsole(soft_wrap=True)
 
 
 def _each(

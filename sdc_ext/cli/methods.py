@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from rich.console import Console
-
+from sdc_ext._console import PlainConsole
 from sdc_ext.adapters import get_method, known_methods, resolve
 from sdc_ext.data import CLASS_COUNTS, DATASETS
 from sdc_ext.errors import check_positive
@@ -29,7 +28,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def _methods(options: Namespace) -> None:
     check_positive(options, "ipc")
-    console = Console(highlight=False)
+    console = PlainConsole()
     if options.method is None:
         DATASETS.get(options.dataset)  # refuses a name that there is not
         classes = CLASS_COUNTS.get(options.dataset)

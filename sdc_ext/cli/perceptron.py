@@ -6,9 +6,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
+from sdc_ext._console import PlainConsole, make_progress
 from sdc_ext._files import Writer, as_table, write_files
 from sdc_ext.cli.folders import claim_folder
 from sdc_ext.cli.options import add_seed
@@ -68,8 +66,8 @@ def _perceptron(options: Namespace) -> None:
     simulator = None
     if options.trials:
         simulator = Simulator(options.dimensions, options.trials, options.seed)
-    console = Console(highlight=False, soft_wrap=True)
-    with Progress(console=console) as progress:
+    console = PlainConsole(soft_wrap=True)
+    with make_progress(console) as progress:
         total = len(gammas) * (2 * len(shares) + 1)
         bar = progress.add_task("solving" + (" and simulating" if simulator else ""), total=total)
         found = study(setting, simulator, lambda: progress.advance(bar))

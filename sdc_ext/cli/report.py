@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from sdc_ext._console import PlainConsole
 from sdc_ext._files import write_whole
 from sdc_ext.report.html_page import write_report
 from sdc_ext.verbs.session import check_free
@@ -31,4 +32,4 @@ def add_options(parser: ArgumentParser) -> None:
 def _report(options: Namespace) -> None:
     check_free(options.out)
     write_whole(options.out, lambda path: write_report(options.folders, path))
-    print(options.out)
+    PlainConsole(soft_wrap=True).print(str(options.out))

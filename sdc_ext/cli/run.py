@@ -93,15 +93,14 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from rich.console import Console
-
+    from sdc_ext._console import PlainConsole
     from sdc_ext.injection.runner import Script
 
     path, *arguments = _command(options.command)
     script = Script.read(Path(path))
     profile = _profile(options, script)
     # The script's own output stays alone on the standard output.
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = PlainConsole(stderr=True, soft_wrap=True)
     if profile == "none" and options.profile == "none" and _chose_strength(options):
         raise InputError(
             "--profile none corrects and records nothing: leave --lam and --observe out"

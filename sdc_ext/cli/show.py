@@ -5,8 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rich.console import Console
-
+from sdc_ext._console import PlainConsole
 from sdc_ext._files import write_whole
 from sdc_ext.adapters import selects_of
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
@@ -39,7 +38,7 @@ def _show(options: Namespace) -> None:
     own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")
     grid = options.out or own
     write_whole(grid, synthetic.draw)
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     history = read_history(options.set)
     console.print(summary(synthetic, selects_of(synthetic.info.method), history))
     console.print(f"picture: {grid}")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdc_ext._reading import regular_file
 from sdc_ext.data.pictures import Decoding, changes_note, is_picture
 from sdc_ext.data.splits import stratified_split
 from sdc_ext.errors import InputError
@@ -145,7 +146,7 @@ def read_tiny_imagenet(folder: Path, decoding: Decoding) -> TwoParts:
 def _annotated(path: Path, classes: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Yields the names and labels of the pictures that an annotation file lists."""
     label = {name: number for number, name in enumerate(classes)}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(regular_file(path).read_text(errors="replace").splitlines(), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in label:
@@ -213,7 +214,9 @@ def _list_classes(folder: Path) -> _Listed:
             raise InputError(f"class folder {directory} holds no images: add some or remove it")
         files += [(path, label) for path in found]
         skipped.update(kind for kind in kinds.values() if kind not in (_PICTURES, None))
-    return _Listed(files, tuple(directory.name for directory in classes), skipped)
+    # Names that are not UTF-8 could not be stored with a set.
+    names = (directory.name.encode("utf-8", "replace").decode() for directory in classes)
+    return _Listed(files, tuple(names), skipped)
 
 
 def _kind(path: Path, directory: Path) -> str | None:

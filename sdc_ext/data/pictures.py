@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
+from sdc_ext._reading import regular_file
 from sdc_ext.errors import InputError
 
 # Formats whose readers run other programs.
@@ -101,7 +102,7 @@ class Decoding:
             ) from None
 
     def _opened(self, path: Path) -> Picture:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(regular_file(path), formats=_formats()) as image:
             return self._decoded(image)
 
     def _decoded(self, image: Image.Image) -> Picture:

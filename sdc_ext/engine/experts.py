@@ -7,9 +7,9 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import Progress
 from torch import nn
 
+from sdc_ext._console import make_progress
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
@@ -142,7 +142,7 @@ def _train(
     done = sum(store.has(k) for k in mine)
     if 0 < len(store) < num_experts:
         console.print(f"{len(store)} of {num_experts} experts exist already")
-    with Progress(console=console, disable=console.quiet) as progress:
+    with make_progress(console) as progress:
         bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
         progress.advance(bar, done * recipe.train_epochs)
         fill_store(

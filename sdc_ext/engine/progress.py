@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
+from sdc_ext._console import Words, make_progress
 from sdc_ext.adapters.base import State
 from sdc_ext.engine.callbacks import Callback
 from sdc_ext.sets.info import Evaluation
@@ -22,14 +23,13 @@ class ShowProgress(Callback):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
+        self._progress = make_progress(
+            console,
+            Words("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[log]}"),
+            Words("{task.fields[log]}"),
             TimeRemainingColumn(),
-            console=console,
-            disable=console.quiet,
         )
 
     def on_start(self, iteration: int, iterations: int) -> None:

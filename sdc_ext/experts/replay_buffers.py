@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdc_ext._reading import load_plain
 from sdc_ext.errors import InputError
 
 _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
@@ -90,8 +91,10 @@ def holds_buffers(folder: Path) -> bool:
 
 def _load_buffer(path: Path, shapes: list[torch.Size]) -> list[list[list[Tensor]]]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = load_plain(path, mapped=True, whole=False)
         found = [[t.shape for t in entry] for trajectory in content for entry in trajectory]
+    except InputError:
+        raise
     except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
         raise InputError(
             f"{path} is damaged, or is not a replay buffer as MTT's script writes it: copy it "

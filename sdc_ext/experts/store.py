@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from sdc_ext._files import Writer, as_tensors, as_text, write_files, write_whole
+from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, read_json
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
@@ -187,7 +189,7 @@ class ExpertStore:
             InputError: If there is none, or it is damaged.
         """
         path, advice = folder / INFO, "train the experts in another folder"
-        if not path.exists():
+        if not os.path.lexists(path):
             raise InputError(
                 f"{folder} holds no experts: train them with sdc-ext experts, or choose a folder "
                 "with replay_buffer_*.pt"
@@ -295,7 +297,7 @@ def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
 def _reading(path: Path) -> Iterator[Any]:
     """Opens an expert's file, mapped; raises InputError if what is read from it is missing."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular_file(path), "pt") as file:
             yield file
     except (SafetensorError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete it and train it again") from None

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from sdc_ext.evaluation.tracking import running_mean
-from sdc_ext.sets.grid import MOST_COLUMNS, as_pictures, save_figure
+from sdc_ext.sets.grid import MOST_COLUMNS, as_pictures, as_written, save_figure
 
 if TYPE_CHECKING:
     from sdc_ext.evaluation.closeness import Closeness
@@ -33,7 +33,8 @@ def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
     axes = figure.subplots(len(rows), len(classes), squeeze=False)
     for row, (title, synthetic) in enumerate(rows.items()):
         pixels = as_pictures(synthetic.pixels())
-        axes[row, 0].set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
+        label = as_written(title)
+        axes[row, 0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center")
         for column in range(len(classes)):
             axis = axes[row, column]
             axis.set_xticks([])
@@ -78,15 +79,15 @@ def draw_accuracies(results: Sequence[Result], path: Path) -> None:
         of_set = [r.evaluation for r in results if r.name == name]
         places = [networks.index(e.network) + (k - (len(names) - 1) / 2) * width for e in of_set]
         means, stds = [100 * e.mean for e in of_set], [100 * e.std for e in of_set]
-        axis.bar(places, means, width, yerr=stds, capsize=2, label=name)
-    axis.set_xticks(range(len(networks)), networks, rotation=20, ha="right")
+        axis.bar(places, means, width, yerr=stds, capsize=2, label=as_written(name))
+    axis.set_xticks(range(len(networks)), map(as_written, networks), rotation=20, ha="right")
     axis.set_ylabel("test accuracy %")
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)
     if len(names) > 1:
         figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     else:
-        axis.set_title(names[0], fontsize=9)
+        axis.set_title(as_written(names[0]), fontsize=9)
     save_figure(figure, path)
 
 
@@ -139,7 +140,8 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
             drawn = [row for row in rows if row.space == space and row.is_pooled]
             places = np.arange(len(measures)) + (k - (len(sets) - 1) / 2) * width
             # Bars start at 1, since a logarithmic axis has no 0.
-            axis.bar(places, [row.ratio - 1 for row in drawn], width, bottom=1, label=name)
+            heights = [row.ratio - 1 for row in drawn]
+            axis.bar(places, heights, width, bottom=1, label=as_written(name))
             noise = [row.noise for row in drawn]
             axis.errorbar(places, np.ones(len(drawn)), noise, fmt="none", ecolor="0.3", capsize=2)
         axis.axhline(1, color="0.3", linewidth=0.8)
@@ -172,7 +174,8 @@ def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
             spread = np.random.default_rng(k).uniform(-0.012, 0.012, len(chi))
             values = getattr(difficulty, column).numpy()
             rho = difficulty.rank_correlations[column]
-            label = name if np.isnan(rho) else f"{name} (rank correlation {rho:.2f})"
+            label = as_written(name)
+            label = label if np.isnan(rho) else f"{label} (rank correlation {rho:.2f})"
             size = 6 if len(chi) > 100 else 14  # keeps small sets visible among the real images
             axis.scatter(chi + spread, values, s=size, alpha=0.5, color=f"C{k}", label=label)
         axis.set_yscale("log")

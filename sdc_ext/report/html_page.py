@@ -14,11 +14,13 @@ from typing import Any, TypedDict
 
 import jinja2
 import torch
+from markupsafe import Markup
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from sdc_ext._schemas import as_kind, read_json
+from sdc_ext._text import visible
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.comparison import GAIN
@@ -149,8 +151,16 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
     """
     runs = read_runs(folders)
     template = (files("sdc_ext.report") / "report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_as_text
+    )
     path.write_text(environment.from_string(template).render(_content(runs, folders)), "utf-8")
+
+
+def _as_text(value: Any) -> Any:
+    """Returns what the template inserts for a value: text of others without control characters."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return visible(value) if is_text else value
 
 
 def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:

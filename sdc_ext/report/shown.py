@@ -6,7 +6,9 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
+
+from sdc_ext._console import PlainConsole, plain
 
 # The width of a result as text, in characters: wide enough not to cut off any table.
 _WIDTH = 140
@@ -20,16 +22,16 @@ class Shown(ABC):
         """Returns the tables and sentences to display, in this order."""
 
     def __rich__(self) -> Group:
-        return Group(*self.tables())
+        return Group(*(plain(part) if isinstance(part, str) else part for part in self.tables()))
 
     def __repr__(self) -> str:
-        console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, color_system=None)
+        console = PlainConsole(file=io.StringIO(), width=_WIDTH, color_system=None)
         with console.capture() as captured:
             console.print(self)
         return captured.get().rstrip("\n")
 
     def _repr_html_(self) -> str:
-        console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, record=True)
+        console = PlainConsole(file=io.StringIO(), width=_WIDTH, record=True)
         console.print(self)
         return console.export_html(
             inline_styles=True, code_format='<pre style="line-height:1.2">{code}</pre>'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.table import Table
 
+from sdc_ext._console import PlainTable
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
@@ -260,7 +261,4 @@ def summary(
 
 def make_table(title: str, *columns: str) -> Table:
     """Returns an empty table with a title and the headings of its columns."""
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    return table
+    return PlainTable(title, *columns)

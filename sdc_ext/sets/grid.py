@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from sdc_ext._text import visible
+
 MOST_COLUMNS = 10
 
 _MOST_ROWS = 20
@@ -57,16 +59,23 @@ def draw_grid(
             if column < len(images):
                 axis.imshow(images[column], cmap="gray", vmin=0, vmax=1)
         if tall:
-            axes[0, row].set_title(name, fontsize=8)
+            axes[0, row].set_title(as_written(name), fontsize=8)
         else:
-            axes[row, 0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
-    figure.suptitle(title, fontsize=9)
+            axes[row, 0].set_ylabel(
+                as_written(name), fontsize=8, rotation=0, ha="right", va="center"
+            )
+    figure.suptitle(as_written(title), fontsize=9)
     save_figure(figure, to)
 
 
 def as_pictures(pixels: Tensor) -> np.ndarray:
     """Converts images (N, C, H, W) to arrays (N, H, W, C), as matplotlib takes them."""
     return rearrange(pixels.numpy(), "n c h w -> n h w c")
+
+
+def as_written(text: str) -> str:
+    """Returns what matplotlib, which takes text between dollars for formulas, draws as ``text``."""
+    return visible(text).replace("$", r"\$")
 
 
 def save_figure(figure: Figure, to: str | Path | IO[bytes]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from sdc_ext._files import settle
+from sdc_ext._reading import regular_file
 from sdc_ext.errors import InputError
 
 HISTORY = "history.csv"
@@ -21,15 +23,17 @@ def read_history(folder: Path) -> dict[str, list[float]]:
     """
     settle(folder)
     path = folder / HISTORY
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with regular_file(path).open(newline="", encoding="utf-8") as file:
             names, *rows = csv.reader(file, strict=True)
         if names and not set(names) >= _COLUMNS:
             raise ValueError(f"it lacks {', '.join(sorted(_COLUMNS - set(names)))}")
         columns = [[float(text) for text in column] for column in zip(*rows, strict=True)]
         return dict(zip(names, columns or [[]] * len(names), strict=True))
+    except InputError:
+        raise
     except (ValueError, csv.Error) as error:  # a text that is not UTF-8 is a ValueError, too
         raise InputError(
             f"{path} is damaged ({error}): run the command again, or delete the file"

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, from_json
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
@@ -220,7 +221,7 @@ def read_info(path: Path) -> SetInfo:
         InputError: If it is damaged.
     """
     return SetInfo.from_json(
-        path.read_bytes(), str(path), "delete it to read the tensors without it"
+        regular_file(path).read_bytes(), str(path), "delete it to read the tensors without it"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,7 @@ def open_all(
     Raises:
         InputError: If [`open_with_data`][sdc_ext.sets.open_with_data] raises it.
     """
-    once = list({path.resolve(): path for path in paths}.values())
+    once = list({os.path.realpath(path): path for path in paths}.values())
     load = functools.cache(load)
     for name, path in zip(short_names(once), once, strict=True):
         yield name, *open_with_data(path, load, opening)
@@ -160,7 +161,7 @@ def open_all(
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Returns names of sets: their paths without the leading parts that all of them share."""
-    parts = [path.resolve().parts for path in paths]
+    parts = [Path(os.path.realpath(path)).parts for path in paths]
     if len(parts) == 1:
         return [parts[0][-1]]
     same = 0
@@ -203,7 +204,7 @@ class _Source:
         """
         if self.beside is not None:
             return self.beside.dataset
-        for parent, child in itertools.pairwise(self.path.resolve().parts):
+        for parent, child in itertools.pairwise(Path(os.path.realpath(self.path)).parts):
             if parent in _LOG_FOLDERS:
                 return our_dataset(child)
         return None

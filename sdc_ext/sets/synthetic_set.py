@@ -7,6 +7,7 @@ normalisation, and hyper-parameters for training on the set) and ``grid.png``.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from sdc_ext._files import Writer, as_text, fingerprint, settle, write_files
+from sdc_ext._reading import regular_file
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
@@ -68,6 +70,15 @@ class SyntheticSet:
     labels: Tensor
     info: SetInfo
     unwhitened: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for labels without a class, whose counting could fill the memory."""
+        labels, classes = self.labels, len(self.info.classes)
+        if labels.ndim == 1 and bool(((labels < 0) | (labels >= classes)).any()):
+            raise InputError(
+                f"labels must be classes from 0 to {classes - 1}, found {float(labels.min()):g} to "
+                f"{float(labels.max()):g}: pass the set as it was written"
+            )
 
     @classmethod
     def of(cls, images: Tensor, labels: Tensor, info: SetInfo, data: RealData) -> SyntheticSet:
@@ -158,18 +169,19 @@ class SyntheticSet:
         """
         folder = Path(folder)
         settle(folder)
-        if not (folder / META).is_file():
+        if not os.path.lexists(folder / META):
             raise InputError(
                 f"{folder} is not a distilled set (it has no {META}): pass a folder that "
                 "sdc-ext distill or select wrote, res_*.pt, images_*.pt, or a folder of pictures"
             )
         try:
-            info = SetInfo.from_json((folder / META).read_bytes(), str(folder / META))
-            tensors = load_file(folder / TENSORS)
+            meta = regular_file(folder / META)
+            info = SetInfo.from_json(meta.read_bytes(), str(meta))
+            tensors = load_file(regular_file(folder / TENSORS))
+            check_tensors(tensors["images"], tensors["labels"], info, str(folder / TENSORS))
             synthetic = cls(tensors["images"], tensors["labels"], info, tensors.get("pixels"))
             if info.tensors not in (None, fingerprint(*synthetic._tensors().values())):
                 raise ValueError(f"{TENSORS} is not the one that {META} was written with")
-            check_tensors(synthetic.images, synthetic.labels, info, str(folder / TENSORS))
             return synthetic
         except InputError:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from sdc_ext._reading import regular_file
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import REAL
 
@@ -108,13 +110,13 @@ def read_accuracies(paths: Sequence[Path]) -> list[Trained]:
     Raises:
         InputError: If a file is no such table, or a value is not a number or is out of range.
     """
-    once = {path.resolve(): path for path in paths}
+    once = {os.path.realpath(path): path for path in paths}
     return [row for path in once.values() for row in _read(path)]
 
 
 def _read(path: Path) -> Iterable[Trained]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with regular_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             columns = reader.fieldnames or ()
             missing = [name for name in _COLUMNS if name not in columns]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sdc_ext.sets.grid import save_figure
+from sdc_ext.sets.grid import as_written, save_figure
 from sdc_ext.theory.coverage import Coverage
 from sdc_ext.theory.scaling import Scaling
 
@@ -48,7 +48,8 @@ def _draw_series(panel: Any, law: Scaling) -> None:
         panel.set_yscale("log")
     panel.set_xlabel("images")
     panel.set_ylabel(law.series.quantity)
-    panel.set_title(f"{law.series.family}\n{law.series.configuration}: {law.verdict}", fontsize=8)
+    title = f"{law.series.family}\n{law.series.configuration}: {law.verdict}"
+    panel.set_title(as_written(title), fontsize=8)
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
 
@@ -71,7 +72,7 @@ def _draw_worst(panel: Any, law: Coverage) -> None:
     panel.set_xscale("log")
     panel.set_xlabel("images")
     panel.set_ylabel(f"{law.quantity} of the worst of M")
-    panel.set_title(f"{law.family}, law with ln M", fontsize=8)
+    panel.set_title(as_written(f"{law.family}, law with ln M"), fontsize=8)
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
 

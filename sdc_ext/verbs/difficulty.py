@@ -9,9 +9,9 @@ from typing import Any
 
 from accelerate import Accelerator
 from rich.console import RenderableType
-from rich.progress import Progress
 from torch import Tensor
 
+from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext.adapters.recipes.gradient import network_rule
 from sdc_ext.data.real import RealData
@@ -124,7 +124,7 @@ def difficulty_of(
     trained = _probe(opened, real, probe)
     samples = {f"real {split}": real_samples(real, split, per_class, seed)}
     samples |= {one.name: (one.synthetic.images, one.synthetic.labels) for one in opened}
-    with Progress(console=console, disable=console.quiet) as bar:
+    with make_progress(console) as bar:
         total = num_networks * trained.train_epochs
         task = bar.add_task(f"training {trained.network}", total=total)
         found = measure_difficulty(

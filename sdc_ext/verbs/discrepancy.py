@@ -9,8 +9,8 @@ from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console, RenderableType
-from rich.progress import Progress
 
+from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.closeness import (
@@ -190,7 +190,7 @@ def measure_sets(
     steps = sum(1 + len(one.data.classes) for one in opened)
     found: dict[str, list[Closeness]] = {}
     measured = MeasuredDiscrepancy(found, how, probe.network)
-    with Progress(console=console, disable=console.quiet) as bar:
+    with make_progress(console) as bar:
         task = bar.add_task(f"training {probe.network}", total=steps + epochs)
         maps = {
             identity: feature_maps(

@@ -10,8 +10,8 @@ from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console, RenderableType
-from rich.progress import Progress
 
+from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, as_text, write_files, write_whole
 from sdc_ext.evaluation.jobs import Job, evaluate_sets, evaluation_jobs
 from sdc_ext.evaluation.results import Results
@@ -130,7 +130,7 @@ def run_jobs(
         if out is not None and accelerator.is_main_process:
             Evaluated(results).save(out)  # after every job, so that interruptions cost little
 
-    with Progress(console=console, disable=console.quiet) as bar:
+    with make_progress(console) as bar:
         task = bar.add_task("", total=len(jobs) * num_eval)
         results = evaluate_sets(
             jobs,

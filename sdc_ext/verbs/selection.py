@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from rich.progress import Progress
 
+from sdc_ext._console import make_progress
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.errors import check_choice
@@ -70,7 +70,7 @@ def select_set(
     loaded = prepare_data(loaded, settings.run, accelerator)
     check_network(looks_through.network, *loaded.network_shape)
     console.print(str(loaded))
-    with Progress(console=console, disable=console.quiet) as bar:
+    with make_progress(console) as bar:
         epochs = 0 if baseline == "random" else looks_through.train_epochs
         task = bar.add_task("ranking the real images", total=epochs)
         synthetic = selected_set(

@@ -14,6 +14,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
 
+from sdc_ext._console import PlainConsole
 from sdc_ext._files import check_place, is_free
 from sdc_ext.adapters import Method, Settings, Task, resolve
 from sdc_ext.adapters.run_settings import RunSettings
@@ -66,7 +67,7 @@ def make_accelerator(
 def make_console(accelerator: Accelerator, progress: bool = True) -> Console:
     """Returns a console that prints in the main process only, and only if progress is wanted."""
     quiet = not (progress and accelerator.is_main_process)
-    return Console(quiet=quiet, highlight=False, soft_wrap=True)
+    return PlainConsole(quiet=quiet, soft_wrap=True)
 
 
 def open_data(source: Any, accelerator: Accelerator, **options: Any) -> RealData:

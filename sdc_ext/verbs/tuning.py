@@ -192,13 +192,30 @@ def _open(engine: Engine, space: SearchSpace, storage: str | None, name: str) ->
     engine.out.mkdir(parents=True, exist_ok=True)
     identity = run_identity(engine.method, engine.settings, engine.task, engine.seed)
     return Tuning.open(
-        storage or f"sqlite:///{engine.out / 'study.db'}",
+        storage or _database(engine.out / "study.db"),
         name,
         space,
         {key: value for key, value in identity.items() if key not in ("lam", "lam_ramp")},
         iterations=engine.settings.run.iterations,
         seed=engine.seed,
     )
+
+
+def _database(path: Path) -> str:
+    """Returns the URL of a database in a file, as optuna takes it."""
+    from sqlalchemy.engine import URL, make_url
+
+    try:
+        url = URL.create("sqlite", database=str(path)).render_as_string()
+        is_its_own = make_url(url).database == str(path) and "{" not in url  # optuna's templates
+    except UnicodeEncodeError:
+        is_its_own = False
+    if not is_its_own:
+        raise InputError(
+            f"SQLAlchemy cannot open a database in {path}: choose an `out` in UTF-8 without ?, # "
+            "and braces, or upgrade SQLAlchemy to 2.1"
+        )
+    return url
 
 
 def _keep(tuned: Tuned) -> Tuned:

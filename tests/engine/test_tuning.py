@@ -217,3 +217,11 @@ def test_any_seed_of_the_command_line_can_be_searched_with(seed: int) -> None:
     tuning = open_study(seed=seed)
     tuning.search(climb, 1, lambda trial: None)
     assert len(tuning.finished()) == 1
+
+
+@pytest.mark.parametrize("name", ["a?b#c", "{x}%41 [y]"])
+def test_a_folder_is_no_url(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", *TINY, "--trials", "1", "--out", name]) == 0
+    assert {"study.db", "trials.csv"} <= {path.name for path in Path(name).iterdir()}
+    assert [path.name for path in Path().iterdir()] == [name]
+    assert f"trials.csv and trials.png in {name}" in capsys.readouterr().out

@@ -116,11 +116,15 @@ def test_what_a_stranger_wrote_is_no_markup(tmp_path: Path, runs: Path) -> None:
     folder = tmp_path / "<b>"
     folder.mkdir()
     source = runs / "lam-0" / "seed-0"
+    hostile = rb'"<script>\"\u001b[2J"'
     for name in ("meta.json", "synthetic.safetensors"):
-        content = (source / name).read_bytes()
-        (folder / name).write_bytes(content.replace(b'"dsa"', b'"<script>"'))
+        content = (source / name).read_bytes().replace(b'"dsa"', hostile)
+        (folder / name).write_bytes(content.replace(b'"7"', hostile))  # a class
     text, page = report(tmp_path / "report.html", folder)
-    assert "script" not in page.tags and "&lt;script&gt;" in text
+    assert "script" not in page.tags
+    seen = r"&lt;script&gt;&#34;\x1b[2J"
+    (described,) = re.findall('alt="([^"]*)"', text)
+    assert seen in described and text.count(seen) > 1 and "\x1b" not in text
 
 
 def test_folder_without_sets_and_existing_page_are_refused(

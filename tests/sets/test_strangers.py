@@ -1,4 +1,4 @@
-"""Files from strangers: nothing in them is executed, and what is wrong is one sentence."""
+"""Files from strangers: nothing in them runs, is markup, or fills the memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sdc_ext._files import as_table, as_text, write_files
 from sdc_ext.cli import main
@@ -196,3 +198,59 @@ def test_damaged_files_are_read_or_refused_in_a_sentence(name: str, tmp_path: Pa
 def test_thousands_of_damaged_files(name: str, tmp_path: Path) -> None:
     outcome = try_damages(name, tmp_path, 1000)
     print(f"{name}: {dict(outcome)}")
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A folder with a set."""
+    info = SetInfo.of_data(load_data("digits"), torch.arange(10), TrainingRecipe(epochs=1))
+    SyntheticSet(torch.rand(10, 1, 8, 8), torch.arange(10), info).save(tmp_path / "set")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("hostile", ["[/x]", ":smile:", "\x1b[31m\x07", r"$\frac$ \$"])
+def test_show_prints_what_is_written(
+    hostile: str, stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    description = json.loads((stored / "meta.json").read_text())
+    description["method"] = description["network"] = description["classes"][0] = hostile
+    (stored / "meta.json").write_text(json.dumps(description))
+    assert main(["show", str(stored)]) == 0
+    written = hostile.replace("\x1b", r"\x1b").replace("\x07", r"\x07")
+    printed = capsys.readouterr().out
+    assert f"{written} on digits" in printed and printed.count(written) == 2
+    assert "\x1b" not in printed
+
+
+@pytest.mark.parametrize("label", [10**9, 10, -1])
+def test_labels_without_a_class_are_refused(label: int, stored: Path) -> None:
+    synthetic = SyntheticSet.load(stored)
+    labels = synthetic.labels.clone()
+    labels[3] = label
+    description = json.loads((stored / "meta.json").read_text())
+    del description["tensors"]
+    (stored / "meta.json").write_text(json.dumps(description))
+    tensors = {"images": synthetic.images, "labels": labels}
+    save_file(tensors, stored / "synthetic.safetensors")
+    with pytest.raises(InputError, match=r"safetensors is damaged \(labels are not from 0 to 9\)"):
+        load_set(stored)
+    theirs = stored / "res_DC_MNIST_ConvNet_1ipc.pt"
+    torch.save({"data": [[synthetic.images, labels]]}, theirs)
+    with pytest.raises(InputError, match=f"{theirs.name}: (it holds the label|labels must be)"):
+        load_set(theirs)
+
+
+def test_safetensors_hold_what_their_header_says(stored: Path) -> None:
+    tensors = stored / "synthetic.safetensors"
+    images = {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}
+    header = json.dumps({"images": images, "labels": images}).encode()
+    repeated = json.dumps({"images": {**images, "data_offsets": [0, 4]}}).encode()
+    for content in (
+        struct.pack("<Q", 2**62),
+        struct.pack("<Q", 10**9) + b"{}",
+        struct.pack("<Q", len(header)) + header,
+        struct.pack("<Q", len(repeated)) + repeated + bytes(4),
+    ):
+        tensors.write_bytes(content)
+        with pytest.raises(InputError, match=f"{stored} is damaged"):
+            load_set(stored)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from sdc_ext._files import as_tensors, write_whole
-from sdc_ext.data.load import STATISTICS
+from sdc_ext.data.load import CLASS_COUNTS, STATISTICS
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.original_names import (
     original_network,
@@ -46,8 +46,8 @@ def parse_res(content: Any, path: Path) -> SyntheticSet:
         else:
             info = _info_from_name(path, content.get("accs_all_exps", {}), labels)
         return SyntheticSet(images.detach().float(), labels.long(), info)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"cannot read {path}: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{path} is not a res_*.pt of DC's kind ({error!r}): pass a file that the script of "
@@ -64,10 +64,16 @@ def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetIn
         )
     dataset, method = named["dataset"].lower(), named["method"].lower()
     mean, std = STATISTICS[dataset]
+    classes = int(labels.max()) + 1
+    if classes > CLASS_COUNTS[dataset]:
+        raise InputError(
+            f"it holds the label {classes - 1}, and {dataset} has {CLASS_COUNTS[dataset]} classes: "
+            "keep the original name and content"
+        )
     return SetInfo(
         method=method,
         dataset=dataset,
-        classes=tuple(str(c) for c in range(int(labels.max()) + 1)),
+        classes=tuple(str(c) for c in range(classes)),
         mean=mean,
         std=std,
         ipc=int(named["ipc"]),

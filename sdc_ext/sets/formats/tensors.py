@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from sdc_ext._reading import load_plain
 from sdc_ext.errors import InputError
 
 
@@ -16,7 +15,8 @@ def load_tensors(path: Path) -> Any:
     """Loads tensors, numbers, and plain containers of them.
 
     Raises:
-        InputError: If there is no such file, it is damaged, or it holds anything else.
+        InputError: If there is no such file, it is damaged, or larger than its size
+            on the disk, or it holds anything else.
     """
     # The accuracies in res_*.pt are numpy numbers, which weights_only refuses unless their types
     # are listed. In numpy 1, with which most files were written, the function that makes such
@@ -28,17 +28,17 @@ def load_tensors(path: Path) -> Any:
         (scalar, "numpy._core.multiarray.scalar"),
     ]
     try:
-        with torch.serialization.safe_globals(numpy_numbers), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about files that it then refuses
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path, numpy_numbers)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}: check the path") from None
-    except OSError:
+    except (InputError, OSError):
         raise
     except Exception as error:  # torch reports damage in many ways, and advises what is unsafe
+        reason = f" ({error})" if type(error) is ValueError else ""
         raise InputError(
-            f"{path} holds no plain tensors: pass an undamaged file of the original repositories "
-            "(res_*.pt, images_*.pt, labels_*.pt or lr_*.pt), or one that sdc-ext export wrote"
+            f"{path} holds no plain tensors{reason}: pass an undamaged file of the original "
+            "repositories (res_*.pt, images_*.pt, labels_*.pt or lr_*.pt), or one that sdc-ext "
+            "export wrote"
         ) from error
 
 
