@@ -9,6 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from sdc_ext.augment.base import Augmentation
+from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
@@ -84,6 +86,16 @@ class Task:
         """Returns a randomly initialised network in training mode, on the device."""
         network = create_network(self.network, *self.data.network_shape)
         return network.to(self.accelerator.device).train()
+
+    def augmentation(self, spec: str, *, align_corners: bool = False) -> Augmentation:
+        """Returns an augmentation of images that are normalised as the data are.
+
+        Args:
+            spec: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
+            align_corners: See [`SiameseAugmentation`][sdc_ext.augment.SiameseAugmentation].
+        """
+        normalisation = self.data.preprocessing
+        return parse_augmentation(spec, align_corners=align_corners, normalisation=normalisation)
 
     def draw_indices(self, label: int, n: int) -> Tensor:
         """Draws the positions of training images of a class, without replacement.

@@ -2,13 +2,12 @@
 
 Reference: "Not All Samples Should Be Utilized Equally", Eq. 11 (gradient matching) and
 Eq. 12 (trajectory matching). The gradient is the one that the matching loop has already
-computed, so the correction costs one norm. This file imports only torch.
+computed, so the correction costs one norm. This file and what it imports need only torch.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from sdc_ext._calls import Misuse, find_gradients
+
 Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | Mapping[str, Tensor | None]
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -25,8 +26,6 @@ Schedule: TypeAlias = Callable[[int], float]
 Norm: TypeAlias = Literal["l2", "l2_squared"]
 
 Reduction: TypeAlias = Literal["mean", "sum"]
-
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -186,6 +185,8 @@ class SDCLoss:
         self._grads = grads
         self._norm = norm
         self._observed: list[Tensor] = []
+        self._observed_at = 0
+        self._misuse = Misuse()
         self.lam = check_lam(lam(0) if callable(lam) else lam)
 
     @property
@@ -215,26 +216,40 @@ class SDCLoss:
         """Records the gradient of one inner step; the next call penalises the mean of all.
 
         Loops that compute their gradients one at a time (MTT, FTD, DATM) call it after
-        ``torch.autograd.grad(..., create_graph=True)``.
+        ``torch.autograd.grad(..., create_graph=True)``. Where a loop sets ``iteration``, what was
+        observed in an iteration that never came to its loss is left out, with a warning.
         """
-        self.observe_norms([gradient_norm(gradients)])
+        self._note([gradient_norm(gradients)])
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
         """As ``observe``, for a loop that already has the norms (scalars with their graphs)."""
+        self._note(norms)
+
+    def _note(self, norms: Iterable[Tensor]) -> None:
         if self._grads is not None:
             raise ValueError(
                 f"with_sdc(grads={self._grads!r}) takes the gradients from that argument: drop "
                 "grads= to use .observe()"
             )
+        if self._observed and self._observed_at != self._iteration:
+            self._misuse.warn_of_unused(len(self._observed), self._observed_at)
+            self._observed = []
+        self._observed_at = self._iteration
         self._observed.extend(norms)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Returns the corrected loss, a scalar tensor; the arguments are the wrapped loss's."""
         norms, self._observed = self._observed, []
-        if not norms:
-            norms = [gradient_norm(self._find_gradients(args, kwargs))]
+        observed = bool(norms)
+        if not observed:
+            gradients = find_gradients(self._loss_fn, self._grads, args, kwargs)
+            norms = [gradient_norm(gradients)]
+            if self._grads is None and norms[0].requires_grad:
+                self._misuse.check_no_parameters(gradients)
         found = self.corrected(norms, *args, **kwargs)
         self.matching, self.difficulty = found.matching, found.difficulty
+        if self.lam > 0 and found.loss.requires_grad and not any(n.requires_grad for n in norms):
+            self._misuse.warn_of_no_graph(observed, args, kwargs)
         return found.loss
 
     def corrected(self, norms: Iterable[Tensor], /, *args: Any, **kwargs: Any) -> Corrected:
@@ -250,13 +265,18 @@ class SDCLoss:
 
         Raises:
             TypeError: If the wrapped loss does not return a tensor.
-            ValueError: If there are no norms.
+            ValueError: If the tensor is not a scalar, or there are no norms.
         """
         loss = self._loss_fn(*args, **kwargs)
         if not isinstance(loss, Tensor):
             raise TypeError(
                 f"the wrapped loss returned a {type(loss).__name__}, but with_sdc corrects scalar "
                 "tensors: wrap the function that computes the matching loss itself"
+            )
+        if loss.numel() != 1:
+            raise ValueError(
+                f"the wrapped loss returned the shape {tuple(loss.shape)}, but with_sdc corrects "
+                "scalar tensors: sum it or take its mean in the function that you wrap"
             )
         if self._schedule is not None:
             self.lam = check_lam(self._schedule(self._iteration))
@@ -267,22 +287,6 @@ class SDCLoss:
             if self.lam > 0:  # at 0 add nothing: 0 times a NaN norm would spoil the loss
                 loss = loss + sdc_penalty(stacked, self.lam, norm=self._norm)
         return Corrected(loss, matching, difficulty)
-
-    def _find_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gradients:
-        which = 0 if self._grads is None else self._grads
-        found = _argument(self._loss_fn, which, args, kwargs)
-        if self._grads is None and isinstance(found, Tensor):
-            raise ValueError(
-                "the first argument is a single tensor, which with_sdc takes for parameters: "
-                "call .observe(gradients) before the loss, or pass grads=0 if it is the gradient"
-            )
-        if not isinstance(found, (Tensor, Sequence, Mapping)) or isinstance(found, str):
-            raise TypeError(
-                f"with_sdc found no gradients: the argument is a {type(found).__name__}; pass a "
-                "tensor, list, tuple or dict of gradients, name the argument that holds them "
-                "with grads=, or call .observe(gradients)"
-            )
-        return found
 
 
 def with_sdc(
@@ -297,7 +301,9 @@ def with_sdc(
     ``L_lam = loss_fn(...) + lam * ||grad_theta L(B_syn; theta)||_2``
 
     Gradients without a graph (in calls for logging) add nothing, and with ``lam = 0`` the result
-    is what ``loss_fn`` returns. No graph outlives the call.
+    is what ``loss_fn`` returns. No graph outlives the call. Calls that are valid but cannot be
+    meant, such as real and synthetic gradients in the wrong order, are reported by a
+    ``UserWarning``, once each.
 
     Args:
         loss_fn: Any callable that returns a scalar tensor.
@@ -317,7 +323,9 @@ def with_sdc(
     Examples:
         >>> def match_loss(gw_syn, gw_real):
         ...     return sum(((s - r) ** 2).sum() for s, r in zip(gw_syn, gw_real))
-        >>> gw_syn = [torch.tensor([3.0, 4.0], requires_grad=True)]
+        >>> weight, image = torch.ones(2, requires_grad=True), torch.tensor([3.0, 4.0])
+        >>> loss = (weight * image.requires_grad_()).sum()
+        >>> gw_syn = torch.autograd.grad(loss, [weight], create_graph=True)
         >>> match_loss = with_sdc(match_loss, lam=0.1)
         >>> match_loss(gw_syn, [torch.zeros(2)]).item()
         25.5
@@ -371,30 +379,3 @@ def _tensors(gradients: Gradients) -> list[Tensor]:
 def _wide(dtype: torch.dtype) -> torch.dtype:
     """Returns float32 for half precision, which overflows when squared and summed."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-
-
-def _argument(
-    function: Callable[..., Any], which: int | str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Returns the argument of a call at a position of the signature, or with a name."""
-    if isinstance(which, int) and 0 <= which < len(args):
-        return args[which]
-    if isinstance(which, str) and which in kwargs:
-        return kwargs[which]
-    name, given = which, {}
-    try:
-        signature = inspect.signature(function)
-        given = signature.bind(*args, **kwargs).arguments
-    except (TypeError, ValueError):  # a builtin without a signature, or a call that will fail
-        pass
-    else:
-        named = [n for n, p in signature.parameters.items() if p.kind not in _VARIADIC]
-        given = {n: value for n, value in given.items() if n in named}
-        if isinstance(which, int):
-            name = dict(enumerate(named)).get(which, which)
-    if name in given:
-        return given[name]
-    raise ValueError(
-        f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
-        f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
-    )

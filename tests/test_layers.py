@@ -11,7 +11,7 @@ from helpers import ROOT
 
 LEAVES = {"errors", "regularizer"}
 LEAVES |= {f"_{name}" for name in ("files", "reading", "options", "registry", "seeds", "memory")}
-LEAVES |= {"_text", "_console", "_schemas"}
+LEAVES |= {"_calls", "_text", "_console", "_schemas"}
 
 # What each package may import beside the leaves and itself.
 BELOW: dict[str, set[str]] = {

@@ -8,6 +8,7 @@ import inspect
 import math
 import subprocess
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,13 @@ LAM = 0.1
 
 def leaf(*values: float, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.tensor(values, dtype=dtype, requires_grad=True)
+
+
+def computed(*values: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    """A tensor with a graph, as a gradient is that ``create_graph`` was asked for."""
+    tensor = leaf(*values, dtype=dtype).clone()
+    tensor.retain_grad()
+    return tensor
 
 
 def match_loss(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor], weight: float = 1.0) -> Tensor:
@@ -71,7 +79,7 @@ class Distances:
 
 # The synthetic gradients have norm 5, the real ones norm 1: a term of the wrong ones shows.
 def synthetic() -> list[Tensor]:
-    return [leaf(3.0, 0.0), leaf(4.0)]
+    return [computed(3.0, 0.0), computed(4.0)]
 
 
 def real() -> list[Tensor]:
@@ -292,7 +300,7 @@ def test_term_is_lam_times_the_norm_of_the_concatenation(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     gradients = [
-        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_().clone()
         for shape in shapes
     ]
     named = {str(i): g for i, g in enumerate(gradients)}
@@ -306,7 +314,7 @@ def test_term_is_lam_times_the_norm_of_the_concatenation(
 
 @pytest.mark.parametrize("norm", ["l2", "l2_squared"])
 def test_zero_gradient_gives_zero_term_and_zero_derivative(norm: str) -> None:
-    zero, other_zero = leaf(0.0, 0.0), leaf(0.0)
+    zero, other_zero = computed(0.0, 0.0), computed(0.0)
     loss = with_sdc(two, LAM, norm=norm)([zero, other_zero])  # type: ignore[arg-type]
     loss.backward()
     assert loss.item() == 2
@@ -315,7 +323,7 @@ def test_zero_gradient_gives_zero_term_and_zero_derivative(norm: str) -> None:
 
 
 def test_zero_tensor_among_others_keeps_their_derivative() -> None:
-    zero, other = leaf(0.0, 0.0), leaf(3.0, 4.0)
+    zero, other = computed(0.0, 0.0), computed(3.0, 4.0)
     with_sdc(two, LAM)([zero, other]).backward()
     assert torch.equal(zero.grad, torch.zeros(2).double())
     torch.testing.assert_close(other.grad, LAM * other.detach() / 5)
@@ -327,13 +335,13 @@ def test_zero_tensor_among_others_keeps_their_derivative() -> None:
 def test_half_precision_gradients_neither_overflow_nor_vanish(
     dtype: torch.dtype, value: float
 ) -> None:
-    gradients = [torch.full((50, 50), value, dtype=dtype).requires_grad_() for _ in range(2)]
-    stored = gradients[0][0, 0].item()
+    gradients = [computed(*[value] * 2500, dtype=dtype) for _ in range(2)]
+    stored = gradients[0][0].item()
     wrapped = with_sdc(lambda gw_syn: torch.zeros(()), LAM)
     wrapped(gradients).backward()
     assert wrapped.difficulty.dtype == torch.float32
     assert wrapped.difficulty.item() == pytest.approx(stored * math.sqrt(5000), rel=1e-5)
-    expected = torch.full((50, 50), LAM / math.sqrt(5000), dtype=dtype)
+    expected = torch.full((2500,), LAM / math.sqrt(5000), dtype=dtype)
     torch.testing.assert_close(gradients[0].grad, expected)
 
 
@@ -362,7 +370,7 @@ def test_what_was_last_seen_can_be_logged() -> None:
     assert wrapped.difficulty.item() == pytest.approx(5)
     assert wrapped.lam == LAM
     assert not wrapped.matching.requires_grad and not wrapped.difficulty.requires_grad
-    wrapped([leaf(1.0)], [torch.ones(1)])
+    wrapped([computed(1.0)], [torch.ones(1)])
     assert (wrapped.matching.item(), wrapped.difficulty.item()) == (0, 1)
 
 
@@ -663,6 +671,79 @@ def test_corrected_values_follow_the_schedule_and_leave_observations_alone() -> 
 def test_without_lam_even_a_norm_that_is_not_a_number_changes_nothing() -> None:
     wrapped = with_sdc(two, 0.0)
     assert wrapped.corrected([leaf(math.nan)[0]]).loss.item() == 2
+
+
+def noted(call: Callable[[], object]) -> list[str]:
+    """The warnings of a call; each must name this file, where the user's line is."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    assert {one.filename for one in caught} <= {__file__}
+    return [str(one.message) for one in caught]
+
+
+def test_gradients_in_the_wrong_order_are_reported_once() -> None:
+    wrapped = with_sdc(match_loss, LAM)
+    (said,) = noted(lambda: wrapped(real(), synthetic()))
+    assert "nothing is corrected, because the gradients have no graph" in said
+    assert "pass grads=1 if those are the synthetic ones" in said
+    assert noted(lambda: wrapped(real(), synthetic())) == []
+    named = with_sdc(match_loss, LAM, grads="gw_syn")
+    (said,) = noted(lambda: named(gw_syn=real(), gw_real=synthetic()))
+    assert "pass grads='gw_real'" in said
+
+
+def test_detached_observations_are_reported_once() -> None:
+    wrapped = with_sdc(param_loss, LAM)
+
+    def step() -> None:
+        wrapped.observe([g.detach() for g in synthetic()])
+        wrapped(leaf(1.0, 2.0), torch.zeros(2).double())
+
+    (said,) = noted(step)
+    assert "because the observed gradients have no graph although the loss has one: comp" in said
+    assert noted(step) == []
+
+
+@pytest.mark.parametrize("collect", [list, tuple, lambda given: dict(enumerate(given))])
+def test_parameters_in_the_place_of_gradients_are_reported_once(
+    collect: Callable[[Any], Any],
+) -> None:
+    wrapped = with_sdc(lambda student: torch.ones(()), LAM)
+    parameters = collect(nn.Linear(2, 2).parameters())
+    (said,) = noted(lambda: wrapped(parameters))
+    assert "the first argument holds parameters" in said and ".observe(gradients)" in said
+    assert noted(lambda: wrapped(parameters)) == []
+    assert noted(lambda: with_sdc(two, LAM)([*synthetic(), leaf(1.0)])) == []
+
+
+def test_observations_of_an_iteration_without_a_loss_are_left_out_and_reported() -> None:
+    wrapped = with_sdc(param_loss, LAM)
+    arguments = (leaf(1.0, 2.0), torch.zeros(2).double())
+    wrapped.iteration = 0
+    wrapped.observe([computed(30.0, 40.0)])
+    wrapped.iteration = 1
+    (said,) = noted(lambda: wrapped.observe([computed(3.0, 4.0)]))
+    assert "1 gradients that were observed in iteration 0 never came to a call" in said
+    wrapped.observe([computed(0.0, 7.0)])
+    assert wrapped(*arguments).item() == pytest.approx(5 + LAM * 6)
+
+
+def test_iteration_may_be_set_after_the_observations() -> None:
+    wrapped = with_sdc(param_loss, LAM)
+    for iteration in range(3):
+        wrapped.observe([computed(3.0, 4.0)])
+        wrapped.observe([computed(0.0, 7.0)])
+        wrapped.iteration = iteration
+        loss = wrapped(leaf(1.0, 2.0), torch.zeros(2).double())
+        assert loss.item() == pytest.approx(5 + LAM * 6)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (0,)])
+def test_loss_that_is_no_scalar_is_refused(shape: tuple[int, ...]) -> None:
+    wrapped = with_sdc(lambda gw_syn: torch.zeros(shape), LAM)
+    with pytest.raises(ValueError, match=r"returned the shape \(.*\), but .* take its mean in"):
+        wrapped(synthetic())
 
 
 def test_import_loads_nothing_but_torch(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ class DistributionMatching(Loop):
         """Draws a random network and updates the images once."""
         del iteration
         network = task.new_network()
-        augmentation = parse_augmentation(self.dsa_strategy)
+        augmentation = task.augmentation(self.dsa_strategy)
         batches = draw_batches(task, augmentation, self.batch_real)
         result = match_distributions(
             network,

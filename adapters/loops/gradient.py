@@ -232,7 +232,7 @@ class GradientMatching(Loop):
         """
         network = task.new_network()
         optimizer = SGD(network.parameters(), lr=self.lr_net)
-        augmentation = parse_augmentation(self.dsa_strategy)
+        augmentation = task.augmentation(self.dsa_strategy)
         easy = self._easy_samples()
         logs = []
         for update in range(self.outer_loop):

@@ -302,7 +302,7 @@ class TrajectoryMatching(Loop):
             len(state.images),
             self.batch_syn,
             self.syn_steps,
-            parse_augmentation(self.dsa_strategy, align_corners=self.align_corners),
+            task.augmentation(self.dsa_strategy, align_corners=self.align_corners),
             task.data.image_size,
         )
         corrected = match_trajectory(

@@ -2,6 +2,7 @@
 
 from sdc_ext.augment.base import Augmentation as Augmentation
 from sdc_ext.augment.base import NoAugmentation as NoAugmentation
+from sdc_ext.augment.base import Normalisation as Normalisation
 from sdc_ext.augment.base import Replay as Replay
 from sdc_ext.augment.parse import check_augmentation as check_augmentation
 from sdc_ext.augment.parse import parse_augmentation as parse_augmentation
@@ -10,6 +11,7 @@ from sdc_ext.augment.siamese import SiameseAugmentation as SiameseAugmentation
 __all__ = [
     "Augmentation",
     "NoAugmentation",
+    "Normalisation",
     "Replay",
     "SiameseAugmentation",
     "check_augmentation",

@@ -12,6 +12,18 @@ Replay = Callable[[Tensor], Tensor]
 """Maps images (B, C, H, W) to augmented images of the same shape, alike on every call."""
 
 
+class Normalisation(Protocol):
+    """Turns normalised images into pixels and back, as the ``Preprocessing`` of real data does."""
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Turns normalised images (B, C, H, W) into pixels, whose range is [0, 1]."""
+        ...
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalises pixels (B, C, H, W)."""
+        ...
+
+
 class Augmentation(Protocol):
     """A random transformation whose draw is separate from its application."""
 

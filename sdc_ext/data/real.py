@@ -126,6 +126,11 @@ class RealData:
         data = replace(self, train=train, test=test)
         return data if self.whitening is None else data.whitened()
 
+    def few_images(self) -> Tensor:
+        """Returns four training images, normalised, on which a choice can be tried."""
+        index = torch.linspace(0, len(self.train) - 1, 4).long()
+        return self.normalize(self.train.images[index])
+
     def indices_by_class(self) -> list[Tensor]:
         """Returns for each class the positions of its images in ``train``."""
         return [(self.train.labels == c).nonzero()[:, 0] for c in range(len(self.classes))]

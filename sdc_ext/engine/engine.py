@@ -38,8 +38,9 @@ def check_run(settings: Settings, task: Task) -> None:
     data, run = task.data, settings.run
     for network in (task.network, run.eval_network):
         check_network(network, *data.network_shape)
-    for augmentation in (settings.loop.augmentation, run.eval_augmentation):
-        check_augmentation(augmentation, data.channels, data.image_size)
+    images, normalisation = data.few_images(), data.preprocessing
+    check_augmentation(settings.loop.augmentation, images, normalisation)
+    check_augmentation(run.eval_augmentation, images, normalisation, differentiable=False)
 
 
 @dataclass(frozen=True)

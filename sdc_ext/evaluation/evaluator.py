@@ -59,7 +59,7 @@ def evaluate(
         seed_torch(seed, "evaluation", k)
         model = create_network(network, *data.network_shape)
         model.to(device)
-        train_from_scratch(model, images, labels, recipe, batch_loss)
+        train_from_scratch(model, images, labels, recipe, batch_loss, data.preprocessing)
         tested.append((k, accuracy(model, test, batch_loss)))
         on_network()
     return Evaluation(network, tuple(a for _, a in sorted(gather_object(tested))))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
 
+from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import check_positive_values
 from sdc_ext.evaluation.evaluator import evaluate
@@ -64,7 +65,8 @@ def evaluation_jobs(
         The jobs of all sets in order, followed by those of all real images.
 
     Raises:
-        InputError: If a network is unknown or does not fit the images, or a number is not above 0.
+        InputError: If a network or an augmentation is unknown or does not fit the images, or a
+            number is not above 0.
     """
     check_positive_values(
         epoch_eval_train=epoch_eval_train, lr_eval=lr_eval, real_epochs=real_epochs
@@ -74,6 +76,9 @@ def evaluation_jobs(
     of_real: dict[tuple[object, ...], Job] = {}
     for name, synthetic, data in sets:
         recipe = _recipe(synthetic.info.evaluation, epoch_eval_train, lr_eval)
+        check_augmentation(
+            recipe.augmentation, data.few_images(), data.preprocessing, differentiable=False
+        )
         for network in networks or [synthetic.info.eval_network]:
             check_network(network, *data.network_shape)
             jobs.append(Job(name, synthetic, data, network, recipe))

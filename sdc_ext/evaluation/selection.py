@@ -247,7 +247,8 @@ def label_softly(
     seed_torch(seed, "teacher")
     teacher = create_network(network, *data.network_shape).to(device)
     real = data.normalize(data.train.images).to(device)
-    train_from_scratch(teacher, real, data.train.labels.to(device), recipe, BatchLoss())
+    labels = data.train.labels.to(device)
+    train_from_scratch(teacher, real, labels, recipe, BatchLoss(), data.preprocessing)
     with torch.no_grad():
         probabilities: Tensor = teacher.eval()(images.to(device)).softmax(1)
     return probabilities

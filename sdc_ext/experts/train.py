@@ -14,7 +14,7 @@ from torch.nn.utils import vector_to_parameters
 
 from sdc_ext._options import option
 from sdc_ext._seeds import seed_torch
-from sdc_ext.augment.base import Augmentation
+from sdc_ext.augment.base import Augmentation, Normalisation
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import DivergenceError, check_choice, check_not_negative, check_positive
@@ -78,6 +78,7 @@ def train_expert(
     labels: Tensor,
     recipe: ExpertRecipe,
     on_epoch: Callable[[], object] = lambda: None,
+    normalisation: Normalisation | None = None,
 ) -> Tensor:
     """Trains one expert.
 
@@ -88,6 +89,8 @@ def train_expert(
         labels: Labels (N,) int64.
         recipe: The hyper-parameters.
         on_epoch: Called after every epoch.
+        normalisation: The normalisation of the images, which kornia's augmentations undo; None if
+            they are pixels.
 
     Returns:
         The expert's trajectory (train_epochs + 1, P).
@@ -95,7 +98,9 @@ def train_expert(
     Raises:
         DivergenceError: If parameters become NaN or infinite.
     """
-    augmentation = parse_augmentation(recipe.augmentation, align_corners=True)
+    augmentation = parse_augmentation(
+        recipe.augmentation, align_corners=True, normalisation=normalisation
+    )
     trajectory = [theta]
     for epoch in range(recipe.train_epochs):
         theta = _train_epoch(student, theta, images, labels, recipe, augmentation)
@@ -194,8 +199,9 @@ def _train_missing(
         seed_torch(seed, "expert", k)
         model = create_network(network, *data.network_shape)
         student = FunctionalNetwork(model.to(device).train())
+        theta = student.initial_parameters()
         trajectory = train_expert(
-            student, student.initial_parameters(), images, labels, recipe, on_epoch
+            student, theta, images, labels, recipe, on_epoch, data.preprocessing
         )
         vector_to_parameters(trajectory[-1], model.parameters())
         store.add(k, trajectory, accuracy(model, test))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from sdc_ext.augment.base import Normalisation
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss
@@ -45,6 +46,7 @@ def train_from_scratch(
     labels: Tensor,
     recipe: TrainingRecipe,
     batch_loss: BatchLoss,
+    normalisation: Normalisation | None = None,
 ) -> None:
     """Trains a network on a distilled set with the schedule of the original repositories.
 
@@ -54,8 +56,12 @@ def train_from_scratch(
         labels: Labels (N,) int64, or (N, classes) probabilities.
         recipe: The hyper-parameters.
         batch_loss: Computes the loss of each chunk of a batch.
+        normalisation: The normalisation of the images, which kornia's augmentations undo; None if
+            they are pixels.
     """
-    augmentation = parse_augmentation(recipe.augmentation, align_corners=recipe.align_corners)
+    augmentation = parse_augmentation(
+        recipe.augmentation, align_corners=recipe.align_corners, normalisation=normalisation
+    )
 
     def sgd(lr: float) -> SGD:
         return SGD(

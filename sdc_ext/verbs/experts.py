@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from sdc_ext.adapters import get_method, known_methods
 from sdc_ext.adapters.settings import resolve
+from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.experts import export_store, train_store
 from sdc_ext.errors import InputError, check_choice, check_positive_values
 from sdc_ext.experts.replay_buffers import check_export
@@ -85,6 +86,9 @@ def train_experts(
         check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])
     how = replace(chosen.experts(loaded.name, ipc), **recipe)
     loaded = prepare_data(loaded, run, accelerator)
+    check_augmentation(
+        how.augmentation, loaded.few_images(), loaded.preprocessing, differentiable=False
+    )
     console.print(str(loaded))
     if export is not None:
         check_export(Path(export))

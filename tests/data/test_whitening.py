@@ -1,4 +1,4 @@
-"""ZCA whitening against the originals' numbers, and its cache."""
+"""ZCA whitening against the originals' numbers, its cost, and its cache."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 import torch
 from helpers import Golden, relative_error
 
+from sdc_ext.data import whitening as module
 from sdc_ext.data.load import load_data
 from sdc_ext.data.whitening import Whitening
+from sdc_ext.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +70,67 @@ def test_whitened_data_are_white_and_come_back() -> None:
     assert float(spread.max()) < 1
     pixels = data.preprocessing.pixels(white)
     torch.testing.assert_close(pixels, data.train.images, rtol=1e-4, atol=1e-4)
+
+
+def test_few_images_are_whitened_as_by_the_whole_matrix() -> None:
+    images, others = torch.rand(7, 3, 4, 5).double(), torch.rand(5, 3, 4, 5).double()
+    few = Whitening.fit(images)
+    whole = Whitening(module._fit_many(images), few.fingerprint)
+    white = few.apply(others)
+    torch.testing.assert_close(white, whole.apply(others))
+    torch.testing.assert_close(few.undo(white), others)
+    leaf = others.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(few.apply(leaf).square().sum(), leaf)
+    assert bool((gradient != 0).all())
+
+
+def test_large_images_need_little_memory_if_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda: 50e6)
+    images = torch.rand(6, 3, 96, 96)  # the whole matrix would take 3 GB
+    whitening = Whitening.fit(images)
+    assert torch.allclose(whitening.undo(whitening.apply(images)), images, atol=1e-3)
+
+
+def test_whitening_that_needs_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda: 2e9)
+    images = torch.zeros(1, 3, 64, 64).expand(13_000, -1, -1, -1)
+    message = "ZCA whitening of 13000 images of 3x64x64 needs about 11 GB of memory, and 2 GB are"
+    with pytest.raises(InputError, match=message):
+        Whitening.fit(images)
+
+
+def test_long_fit_is_announced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Whitening.fit(torch.rand(12, 1, 4, 4))
+    assert caplog.messages == []
+    monkeypatch.setattr(module, "_LONG_IN_SECONDS", 0)
+    Whitening.fit(torch.rand(12, 1, 4, 4))
+    (line,) = caplog.messages
+    assert line.startswith("fitting the ZCA whitening of 12 images of 1x4x4 takes about 0 seconds")
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/nope", "a file"])
+def test_cache_is_not_needed(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    images = torch.rand(12, 1, 4, 4)
+    white = Whitening.fit_once(images).apply(images)
+    torch.testing.assert_close(white, Whitening.fit(images).apply(images))
+    (line,) = caplog.messages
+    assert line.startswith("the ZCA whitening was not kept") and "set XDG_CACHE_HOME" in line
+
+
+def test_cache_is_not_needed_without_any_home(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    Whitening.fit_once(torch.rand(12, 1, 4, 4))
+    assert "set XDG_CACHE_HOME" in caplog.text

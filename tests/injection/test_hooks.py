@@ -559,7 +559,7 @@ def test_an_injection_serves_once() -> None:
 
 def test_a_loop_that_corrects_itself_is_not_corrected_twice() -> None:
     loss = with_sdc(lambda g: g.square().sum(), 0.5)
-    gradient = [torch.ones(2, requires_grad=True)]
+    gradient = [torch.ones(2, requires_grad=True).clone()]
     with (
         pytest.raises(InjectionError, match="already corrects its loss by with_sdc"),
         inject(0.5, profile="gm"),

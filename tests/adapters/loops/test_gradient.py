@@ -21,7 +21,8 @@ from sdc_ext.adapters.loops.gradient import (
 )
 from sdc_ext.adapters.loops.states import ImageState
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult
-from sdc_ext.augment.base import Replay
+from sdc_ext.augment.base import Augmentation, Replay
+from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.augment.siamese import SiameseAugmentation
 from sdc_ext.matching.distances import gradient_distance
 from sdc_ext.sets.synthetic_set import class_labels
@@ -152,6 +153,9 @@ class RecordedTask:
 
     def new_network(self) -> nn.Module:
         return self.network
+
+    def augmentation(self, spec: str) -> Augmentation:
+        return parse_augmentation(spec)
 
     def draw_indices(self, label: int, n: int) -> Tensor:
         self._drawn += 1

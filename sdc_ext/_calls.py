@@ -1,0 +1,142 @@
+"""Reads the calls of a wrapped loss: where its gradients are, and signs of misuse.
+
+This file imports only torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Misuse:
+    """Warns about calls of a loss that are valid but cannot be meant, once for each kind."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def check_no_parameters(self, gradients: Any) -> None:
+        """Warns if what stands in the place of gradients is a collection of parameters."""
+        # A gradient with a graph is always computed from something; parameters are not.
+        given = _tensors(gradients)
+        if all(t.grad_fn is None for t in given) and any(t.requires_grad for t in given):
+            self._warn(
+                "parameters",
+                "the first argument holds parameters, so their norm is penalised instead of that "
+                "of gradients: call .observe(gradients) before the loss, or name the argument that "
+                "holds the gradients by grads=",
+            )
+
+    def warn_of_no_graph(
+        self, observed: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Warns that gradients without a graph correct nothing in a loss that has one.
+
+        Args:
+            observed: Whether the gradients were observed, not passed in the call.
+            args: The positional arguments of the call.
+            kwargs: The keyword arguments of the call.
+        """
+        named = {**dict(enumerate(args)), **kwargs}
+        with_graph = [n for n, v in named.items() if any(t.requires_grad for t in _tensors(v))]
+        other = None if observed or not with_graph else with_graph[0]
+        what = "observed gradients" if observed else "gradients"
+        instead = (
+            "" if other is None else f"pass grads={other!r} if those are the synthetic ones, or "
+        )
+        self._warn(
+            "graph",
+            f"nothing is corrected, because the {what} have no graph although the loss has one: "
+            f"{instead}compute them by torch.autograd.grad(..., create_graph=True) and do not "
+            "detach them",
+        )
+
+    def warn_of_unused(self, count: int, iteration: int) -> None:
+        """Warns that observed gradients never came to a call of the loss."""
+        self._warn(
+            "unused",
+            f"{count} gradients that were observed in iteration {iteration} never came to a call "
+            "of the loss and are left out: call the loss in every iteration that observes "
+            "gradients, or skip an iteration before it observes any",
+            stacklevel=5,
+        )
+
+    def _warn(self, kind: str, message: str, stacklevel: int = 4) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            warnings.warn(message, stacklevel=stacklevel)
+
+
+def find_gradients(
+    function: Callable[..., Any],
+    which: int | str | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Returns the gradients in a call: a tensor, or a list, tuple or dict of tensors.
+
+    Args:
+        function: The wrapped loss.
+        which: The argument that holds them, by position or name; None for the first one, which
+            must then be a collection.
+        args: The positional arguments of the call.
+        kwargs: The keyword arguments of the call.
+
+    Raises:
+        TypeError: If the argument holds no gradients.
+        ValueError: If there is no such argument, or a single tensor is the first by default.
+    """
+    found = _argument(function, 0 if which is None else which, args, kwargs)
+    if which is None and isinstance(found, Tensor):
+        raise ValueError(
+            "the first argument is a single tensor, which with_sdc takes for parameters: "
+            "call .observe(gradients) before the loss, or pass grads=0 if it is the gradient"
+        )
+    if not isinstance(found, (Tensor, Sequence, Mapping)) or isinstance(found, str):
+        raise TypeError(
+            f"with_sdc found no gradients: the argument is a {type(found).__name__}; pass a "
+            "tensor, list, tuple or dict of gradients, name the argument that holds them "
+            "with grads=, or call .observe(gradients)"
+        )
+    return found
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Returns the tensors that an argument is or holds, if it is a list, tuple or dict."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    values = value if isinstance(value, list | tuple) else [value]
+    return [v for v in values if isinstance(v, Tensor)]
+
+
+def _argument(
+    function: Callable[..., Any], which: int | str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Returns the argument of a call at a position of the signature, or with a name."""
+    if isinstance(which, int) and 0 <= which < len(args):
+        return args[which]
+    if isinstance(which, str) and which in kwargs:
+        return kwargs[which]
+    name, given = which, {}
+    try:
+        signature = inspect.signature(function)
+        given = signature.bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):  # a builtin without a signature, or a call that will fail
+        pass
+    else:
+        named = [n for n, p in signature.parameters.items() if p.kind not in _VARIADIC]
+        given = {n: value for n, value in given.items() if n in named}
+        if isinstance(which, int):
+            name = dict(enumerate(named)).get(which, which)
+    if name in given:
+        return given[name]
+    raise ValueError(
+        f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
+        f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
+    )
