@@ -8,7 +8,7 @@ from pathlib import Path
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import add_seed, chosen_settings, whole_ramp
+from sdc_ext.cli.options import PLACE, TEXT, add_seed, chosen_settings, whole_ramp
 from sdc_ext.report.tables import summary
 from sdc_ext.sets.history import read_history
 from sdc_ext.verbs.distillation import distill
@@ -21,13 +21,13 @@ def add_options(parser: ArgumentParser) -> None:
     add_seed(first)
     first.add_argument(
         "--out",
-        type=Path,
+        type=PLACE,
         metavar="FOLDER",
         help="folder of the distilled set (default: runs/METHOD-DATASET-ipcN)",
     )
     first.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument(
-        "--tracker", metavar="NAME", help="log through Accelerate, e.g. to tensorboard"
+        "--tracker", type=TEXT, metavar="NAME", help="log through Accelerate, e.g. to tensorboard"
     )
     parser.set_defaults(run=_distill)
 

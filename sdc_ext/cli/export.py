@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext._files import is_free, write_whole
+from sdc_ext.cli.options import PLACE
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
 from sdc_ext.sets.export import FORMATS, default_name
@@ -14,11 +15,11 @@ from sdc_ext.verbs.session import make_accelerator
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
+    parser.add_argument("set", type=PLACE, metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
         "to",
-        type=Path,
+        type=PLACE,
         nargs="?",
         help="file or folder (default: the name that the original repository would give)",
     )

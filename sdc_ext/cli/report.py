@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext._files import write_whole
+from sdc_ext.cli.options import PLACE
 from sdc_ext.report.html_page import write_report
 from sdc_ext.verbs.session import check_free
 
@@ -14,14 +15,14 @@ def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument(
         "folders",
-        type=Path,
+        type=PLACE,
         nargs="+",
         metavar="FOLDER",
         help="folder that distill, select or compare wrote",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=PLACE,
         default=Path("report.html"),
         help="file of the page (default: report.html)",
     )

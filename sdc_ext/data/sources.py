@@ -102,7 +102,7 @@ def _known(source: RealData | str | Path, decoding: Decoding) -> RealData:
     if decoding.image_size not in (None, source.image_size):
         raise InputError(
             f"{source.name} is already loaded, with images of size {source.image_size}: leave "
-            "image_size out, or load the data at that size"
+            "`image_size` out, or load the data at that size"
         )
     return source
 
@@ -179,7 +179,7 @@ def _parts(
     if sizes[0] != sizes[1]:
         raise InputError(
             f"training images have the size {sizes[0]} and test images {sizes[1]}: pass "
-            "image_size=(height, width)"
+            "`image_size`=(height, width)"
         )
     channels = max(samples.images.shape[1] for samples in (train, test))
     kept, given = (

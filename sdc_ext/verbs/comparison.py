@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from rich.console import RenderableType
 
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
+from sdc_ext._values import Count, Weight, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.engine import Engine
@@ -77,13 +78,14 @@ class Compared(Shown):
         write_files(self.out, files)
 
 
+@checked
 def compare(
     method: str,
     data: Any = "digits",
     *,
-    lams: Sequence[float] = (0.0, 0.002),
-    seeds: int = 6,
-    ipc: int = 1,
+    lams: Sequence[Weight] = (0.0, 0.002),
+    seeds: Count = 6,
+    ipc: Count = 1,
     out: str | Path | None = None,
     experts: str | Path | None = None,
     compile: bool = False,
@@ -117,10 +119,11 @@ def compare(
         DivergenceError: If the loss of a run is not finite.
     """
     refuse(settings, "compare", lam="pass lams", lam_ramp="pass lams", seed="pass seeds")
-    if seeds < 2 or len(set(lams)) != len(lams) or len(lams) < 2:
+    # The folders of the runs name lam to six digits.
+    if seeds < 2 or len({f"{lam:g}" for lam in lams}) != len(lams) or len(lams) < 2:
         raise InputError(
-            f"a comparison needs at least 2 seeds and 2 different lam, got {seeds} seeds and lam "
-            f"{', '.join(f'{lam:g}' for lam in lams) or 'none'}"
+            f"a comparison needs at least 2 seeds and 2 different lam (to six digits), got {seeds} "
+            f"seeds and lam {', '.join(map(str, lams)) or 'none'}"
         )
     chosen = get_method(method)
     accelerator = accelerator or make_accelerator()

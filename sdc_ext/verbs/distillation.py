@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.engine.callbacks import Callback, Trackers
 from sdc_ext.engine.engine import Engine
@@ -25,14 +26,15 @@ from sdc_ext.verbs.session import (
 )
 
 
+@checked
 def distill(
     method: str,
     data: Any = "digits",
     *,
-    ipc: int = 1,
+    ipc: Count = 1,
     lam: float | LogRamp | None = None,
     out: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     experts: str | Path | None = None,
     resume: bool = False,
     compile: bool = False,

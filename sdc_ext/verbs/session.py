@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, LoggerType
 from rich.console import Console
 
 from sdc_ext._files import check_place, is_free
@@ -40,15 +40,11 @@ def make_accelerator(
         out: The folder of the run.
 
     Raises:
-        InputError: If the tracker is not installed, or the device does not support the precision.
+        InputError: If the tracker is unknown or not installed, or the device does not support the
+            precision.
     """
     if tracker is not None:
-        installed = [t.value for t in get_available_trackers()]
-        if tracker not in installed:
-            names = ", ".join(installed) or "none"
-            raise InputError(
-                f"tracker {tracker!r} is not installed (installed: {names}): pip install it first"
-            )
+        _check_tracker(tracker)
     try:
         return Accelerator(
             # Without this, processes on a machine without an accelerator do not find each other.
@@ -61,6 +57,18 @@ def make_accelerator(
         )
     except ValueError as error:
         raise InputError(f"mixed precision {mixed_precision}: {error}") from None
+
+
+def _check_tracker(tracker: str) -> None:
+    """Raises InputError unless Accelerate can log to a tracker."""
+    installed = {t.value for t in get_available_trackers()}
+    known = [t.value for t in LoggerType if t is not LoggerType.ALL]
+    check_choice("tracker", tracker, known)
+    if tracker not in installed:
+        names = ", ".join(sorted(installed)) or "none"
+        raise InputError(
+            f"tracker {tracker!r} is not installed (installed: {names}): pip install {tracker}"
+        )
 
 
 def make_console(accelerator: Accelerator, progress: bool = True) -> Console:
