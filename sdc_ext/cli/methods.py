@@ -31,7 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _methods(options: Namespace) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if options.method is None:
         classes = CLASS_COUNTS.get(options.dataset)
         console.print(method_table(known_methods(), options.dataset, options.ipc, classes))
@@ -44,4 +44,5 @@ def _methods(options: Namespace) -> None:
     method = get_method(options.method)
     console.print(f"{method.name} matches {method.matches or 'what its loop says'}")
     console.print(method.reference)
-    console.print(settings_table(resolve(method, options.dataset, options.ipc, {})))
+    title = f"settings for {options.dataset} at ipc {options.ipc}"
+    console.print(settings_table(resolve(method, options.dataset, options.ipc, {}), title))

@@ -186,6 +186,8 @@ def _load_named(name: str, folder: Path | None, decoding: Decoding, download: bo
     loader = DATASETS.get(name)
     if decoding.image_size is not None and not takes_image_size(name):
         raise InputError(f"`image_size` resizes images of folders, not {name}: {_OWN_PICTURES}")
+    if decoding.background != Decoding().background and not takes_image_size(name):
+        raise InputError(f"`background` is for pictures of folders, not {name}: {_OWN_PICTURES}")
     if name == "digits" and folder is not None:
         raise InputError(f"digits are bundled and take no `data_dir`: {_OWN_PICTURES}")
     if download and name not in _TORCHVISION:

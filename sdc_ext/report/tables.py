@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from sdc_ext.evaluation.comparison import GAIN
@@ -15,6 +16,9 @@ from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.sets.info import Evaluation
+
+# Of a line in a file; no table comes near.
+_MOST_CHARACTERS = 10_000
 
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
@@ -27,9 +31,9 @@ if TYPE_CHECKING:
     from sdc_ext.sets.synthetic_set import SyntheticSet
 
 
-def settings_table(settings: Settings) -> Table:
+def settings_table(settings: Settings, title: str = "settings") -> Table:
     """Returns a table of the settings that have an effect on a run, each with its source."""
-    table = make_table("settings", "setting", "value", "source")
+    table = make_table(title, "setting", "value", "source")
     unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
     for name, setting in settings.origin.items():
         if name not in unused:
@@ -260,7 +264,17 @@ def summary(
 
 def make_table(title: str, *columns: str) -> Table:
     """Returns an empty table with a title and the headings of its columns."""
-    table = Table(title=title, title_justify="left")
+    table = _WholeTable(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     return table
+
+
+class _WholeTable(Table):
+    """A table that cuts nothing: it breaks lines on a terminal, and is wide enough in files."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not console.is_terminal:
+            wanted = self.__rich_measure__(console, options.update(width=_MOST_CHARACTERS)).maximum
+            options = options.update(width=max(wanted, options.max_width))
+        yield from super().__rich_console__(console, options)

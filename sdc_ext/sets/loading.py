@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -40,7 +40,7 @@ class Opening:
         image_size: Resizes the real images to (height, width) pixels; by default to the set's
             size.
         zca: Whether ``images_*.pt`` are ZCA-whitened, even if no file beside them says so.
-        lr: The learning rate for training on ``images_*.pt`` without an ``lr_*.pt`` beside them.
+        lr: The learning rate for training on sets; by default the one that their files name.
     """
 
     dataset: str | None = None
@@ -85,7 +85,8 @@ def load_set(
             folder with one folder of pictures per class; or an export for DD-Ranking.
         data: The real data, which ``images_*.pt`` and pictures need.
         zca: Whether ``images_*.pt`` are ZCA-whitened, even if no file beside them says so.
-        lr: The learning rate for training on ``images_*.pt`` without an ``lr_*.pt`` beside them.
+        lr: The learning rate for training on the set; by default the one that its files name,
+            which ``images_*.pt`` without an ``lr_*.pt`` beside them do not.
 
     Raises:
         InputError: If the path holds none of these, a file is damaged, or the data are missing or
@@ -188,6 +189,8 @@ class _Source:
     @classmethod
     def of(cls, path: Path) -> _Source:
         """Examines a path; raises InputError if its ``meta.json`` is damaged."""
+        if not path.exists():
+            raise InputError(f"there is no file or folder {path}")
         kind = kind_of(path)
         meta = (path if path.is_dir() else path.parent) / META
         beside = read_info(meta) if kind == "best" and meta.is_file() else None
@@ -209,6 +212,13 @@ class _Source:
 
     def read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
         """Reads the set; the arguments are those of ``load_set``."""
+        synthetic = self._read(data, zca=zca, lr=lr)
+        if lr is None:
+            return synthetic
+        info = synthetic.info
+        return replace(synthetic, info=replace(info, evaluation=replace(info.evaluation, lr=lr)))
+
+    def _read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
         path = self.path
         if self.kind == "set":
             return SyntheticSet.load(path)

@@ -322,10 +322,10 @@ def test_evaluate_repeats_the_runs_own_evaluation(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["evaluate", "nothing"], "nothing is not a distilled set"),
-        (["show", "nothing"], "nothing is not a distilled set"),
-        (["export", "nothing"], "nothing is not a distilled set"),
-        (["evaluate", "nothing.pt"], "there is no file nothing.pt"),
+        (["evaluate", "nothing"], "there is no file or folder nothing"),
+        (["show", "nothing"], "there is no file or folder nothing"),
+        (["export", "nothing"], "there is no file or folder nothing"),
+        (["evaluate", "nothing.pt"], "there is no file or folder nothing.pt"),
         (["evaluate", "junk.pt"], "junk.pt holds no plain tensors"),
         (["evaluate", "nothing", "--seed", "-1"], "--seed must be a whole number"),
         (["frobnicate"], "unknown command 'frobnicate': choose from compare"),
