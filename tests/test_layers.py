@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 
 LEAVES = {"errors", "regularizer", "_files", "_options", "_seeds", "_memory", "_registry"}
-LEAVES |= {"_kinds", "_values"}
+LEAVES |= {"_kinds", "_values", "_words"}
 
 # What each package may import beside the leaves and itself.
 BELOW: dict[str, set[str]] = {
@@ -29,6 +29,7 @@ BELOW |= {"adapters": _LOOPS, "engine": {*_LOOPS, "adapters"}, "report": {*_LOOP
 BELOW["verbs"] = {*BELOW["engine"], "engine", "report"}
 BELOW["theory"] = {"data", "sets", "evaluation", "report"}
 BELOW["cli"] = {*BELOW, "sdc_ext"}
+BELOW["__main__"] = {"cli"}
 OF_INJECTION = {"errors", "regularizer"}
 
 Imports = Mapping[str, set[str]]

@@ -9,7 +9,7 @@ from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
 from sdc_ext.cli.options import COUNT, PLACE, WEIGHT, chosen_settings
 from sdc_ext.verbs.comparison import compare
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -36,6 +36,7 @@ def _compare(options: Namespace) -> None:
     method = get_method(options.method)
     settings = chosen_settings(options)
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
+    check_start(method, options.out, options.experts)
     accelerator = make_accelerator(options.mixed_precision)
     compared = compare(
         method.name,

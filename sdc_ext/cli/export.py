@@ -38,6 +38,8 @@ def _export(options: Namespace) -> None:
     accelerator = make_accelerator()
     synthetic = open_set(options.set, options, accelerator)
     to = options.to or Path(default_name(synthetic, options.format))
+    if options.format in ("res", "dd-ranking") and to.suffix != ".pt":
+        raise InputError(f"{to} must end in .pt for --format {options.format}: name another")
     if not accelerator.is_main_process:
         return
     if not is_free(to):

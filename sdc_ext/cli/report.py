@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdc_ext._files import write_whole
 from sdc_ext.cli.options import PLACE
-from sdc_ext.report.html_page import write_report
+from sdc_ext.report.html_page import unfinished_runs, write_report
 from sdc_ext.verbs.session import check_free
 
 
@@ -32,4 +32,7 @@ def add_options(parser: ArgumentParser) -> None:
 def _report(options: Namespace) -> None:
     check_free(options.out)
     write_whole(options.out, lambda path: write_report(options.folders, path))
+    unfinished = unfinished_runs(options.folders)
+    if unfinished:
+        print(f"left out, since they have not saved a set yet: {', '.join(map(str, unfinished))}")
     print(options.out)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from sdc_ext._words import number_of
 from sdc_ext.cli.options import INTERRUPTED, PLACE, RATE, SEED, WEIGHT, whole_ramp
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
@@ -268,7 +269,8 @@ class _Files:
         except OSError as error:
             console.print(f"sdc-ext: cannot write the record to {error.filename}: {error.strerror}")
             return
-        console.print(f"sdc-ext: {len(record.steps)} image steps in {table}, curves beside it")
+        steps = number_of(len(record.steps), "image step")
+        console.print(f"sdc-ext: {steps} in {table}, curves beside it")
 
     def save_images(self, record: InjectionRecord, console: Console) -> None:
         from sdc_ext._files import as_tensors, write_whole

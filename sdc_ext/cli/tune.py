@@ -9,7 +9,7 @@ from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
 from sdc_ext.cli.options import COUNT, PLACE, RATE, TEXT, add_seed, chosen_settings
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -51,6 +51,7 @@ def _tune(options: Namespace) -> None:
     low, high = options.lam
     settings = chosen_settings(options)
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
+    check_start(method, options.out)
     accelerator = make_accelerator(options.mixed_precision)
     tuned = tune(
         method.name,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
+from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 
 # Formats whose readers run other programs.
@@ -142,7 +143,7 @@ class Decoding:
 
 def changes_note(changes: Counter[str]) -> list[str]:
     """Returns the parts of a sentence that tell how many pictures were changed."""
-    return [f"{count} pictures were {change}" for change, count in changes.items()]
+    return [f"{number_of(count, 'picture', 'were')} {change}" for change, count in changes.items()]
 
 
 def is_picture(path: Path) -> bool:

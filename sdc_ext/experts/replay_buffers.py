@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 
 _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
@@ -63,9 +64,10 @@ class ReplayBuffers:
     @property
     def description(self) -> str:
         """See [`Experts`][sdc_ext.experts.Experts]."""
+        experts, epochs = number_of(len(self), "expert"), number_of(self.epochs, "epoch")
         return (
-            f"{len(self)} experts of {self.epochs} epochs from replay_buffer_*.pt in "
-            f"{self._folder}, which do not say their data set and preprocessing"
+            f"{experts} of {epochs} from replay_buffer_*.pt in {self._folder}, which do not say "
+            "their data set and preprocessing"
         )
 
     @property

@@ -129,7 +129,7 @@ def open_with_data(
         if opening.dataset is None and dataset not in DATASETS:
             raise InputError(
                 f"{path} was made from data called {dataset!r}, which have no loader: pass the "
-                "data themselves from Python, or register a loader with register_dataset"
+                "folder with their pictures as `dataset`, or the data themselves from Python"
             )
         size = opening.image_size
         if size is None and takes_image_size(dataset):
@@ -140,7 +140,7 @@ def open_with_data(
 
 
 def open_all(
-    paths: Sequence[Path], load: Load, opening: Opening = Opening()
+    paths: Sequence[str | Path], load: Load, opening: Opening = Opening()
 ) -> Iterator[tuple[str, SyntheticSet, RealData]]:
     """Yields a short name, the set and its real data for each different path.
 
@@ -152,7 +152,7 @@ def open_all(
     Raises:
         InputError: If [`open_with_data`][sdc_ext.sets.open_with_data] raises it.
     """
-    once = list({path.resolve(): path for path in paths}.values())
+    once = list({path.resolve(): path for path in map(Path, paths)}.values())
     load = functools.cache(load)
     for name, path in zip(short_names(once), once, strict=True):
         yield name, *open_with_data(path, load, opening)

@@ -25,6 +25,7 @@ from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
 from sdc_ext.sets.history import read_history
 from sdc_ext.verbs.session import (
+    check_start,
     chosen_settings,
     make_accelerator,
     make_console,
@@ -126,6 +127,7 @@ def compare(
             f"seeds and lam {', '.join(map(str, lams)) or 'none'}"
         )
     chosen = get_method(method)
+    check_start(chosen, out, experts)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     shared = chosen_settings(settings)

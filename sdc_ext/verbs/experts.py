@@ -19,6 +19,7 @@ from sdc_ext.experts.store import ExpertStore
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.report.tables import expert_table
 from sdc_ext.verbs.session import (
+    check_start,
     chosen_settings,
     make_accelerator,
     make_console,
@@ -76,6 +77,9 @@ def train_experts(
     if chosen.experts is None:
         matching = ", ".join(m.name for m in known_methods() if m.experts is not None)
         raise InputError(f"{chosen.name} matches no experts: choose from {matching}")
+    check_start(chosen, out)
+    if export is not None:
+        check_export(Path(export))
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
@@ -87,8 +91,6 @@ def train_experts(
     how = replace(chosen.experts(loaded.name, ipc), **recipe)
     loaded = prepare_data(loaded, run, accelerator)
     console.print(str(loaded))
-    if export is not None:
-        check_export(Path(export))
     store = train_store(
         loaded,
         run.network,

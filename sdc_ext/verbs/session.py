@@ -143,6 +143,26 @@ def set_up(
     return resolved, Task(loaded, ipc, resolved.run.network, accelerator, compile)
 
 
+def check_start(method: Method, out: str | Path | None, experts: str | Path | None = None) -> None:
+    """Checks what can be checked before data are loaded.
+
+    Args:
+        method: The method.
+        out: The folder of the results, which may exist.
+        experts: The folder of the experts that the user has chosen.
+
+    Raises:
+        InputError: If the method matches no experts, or the folder cannot be written to.
+    """
+    if experts is not None and method.experts is None:
+        raise InputError(f"{method.name} matches no experts: leave `experts` out")
+    if out is None:
+        return
+    if Path(out).exists() and not Path(out).is_dir():
+        raise InputError(f"{out} is a file, not a folder: choose another `out`")
+    check_place(Path(out))
+
+
 def check_free(out: str | Path | None) -> None:
     """Raises InputError if the folder for the results exists, or cannot be written to."""
     if out is None:

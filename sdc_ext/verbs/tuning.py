@@ -27,6 +27,7 @@ from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import search_table
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.verbs.session import (
+    check_start,
     chosen_settings,
     make_accelerator,
     make_console,
@@ -133,6 +134,7 @@ def tune(
     refuse(settings, "tune", lam="pass lams", lam_ramp="pass ramp=True", eval_every=chosen_here)
     space = SearchSpace(*lams, ramp)
     chosen = get_method(method)
+    check_start(chosen, out)
     accelerator = accelerator or make_accelerator()
     if accelerator.num_processes > 1:
         raise InputError(

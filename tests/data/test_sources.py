@@ -212,7 +212,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         "no training images of class 'd'",
     ),
     ((IMAGES, LABELS * 0), {}, "custom has only one class, '0': add another"),
-    ((IMAGES[:4], LABELS[:4]), {}, "custom has 1 images of class '1', .* or pass a test set"),
+    ((IMAGES[:4], LABELS[:4]), {}, "custom has 1 image of class '1', .* or pass a test set"),
     ((IMAGES[:0], LABELS[:0]), {}, "the data set is empty"),
     ((IMAGES, LABELS), {"test": (IMAGES[..., 1:], LABELS)}, r"size \(20, 30\) and .* \(20, 29\)"),
     ((IMAGES, LABELS), {"name": "a/b"}, "'a/b' cannot name a data set: use letters"),
