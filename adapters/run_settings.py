@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sdc_ext._options import COMPUTING, CORRECTION, DATA, EVALUATION, IMAGES, option
+from sdc_ext._values import Count, Ramp, Rate, Weight, check_fields
+from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.regularizer import LogRamp, Norm
 
 
@@ -30,13 +32,17 @@ _OURS = "sdc-ext default"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings that every method has, in addition to its loop's hyper-parameters."""
+    """The settings that every method has, in addition to its loop's hyper-parameters.
 
-    iterations: int = option(1000, "number of outer iterations", _ORIGINALS, IMAGES)
-    lam: float = option(
+    Raises:
+        InputError: If a value is out of range.
+    """
+
+    iterations: Count = option(1000, "number of outer iterations", _ORIGINALS, IMAGES)
+    lam: Weight = option(
         0.002, "weight of the correction; 0 switches it off", "SDC paper, Section 4.3", CORRECTION
     )
-    lam_ramp: tuple[float, float, int] | None = option(
+    lam_ramp: Ramp | None = option(
         None,
         "adaptive SDC instead of lam: lam grows from START to END over ITERATIONS",
         _OURS,
@@ -51,17 +57,17 @@ class RunSettings:
     eval_network: str = option(
         "convnet", "network that is trained on the distilled set", _OURS, EVALUATION
     )
-    eval_every: int = option(
+    eval_every: Count = option(
         500, "number of iterations between evaluations", _ORIGINALS, EVALUATION
     )
-    num_eval: int = option(
+    num_eval: Count = option(
         20, "number of networks that an evaluation trains", _ORIGINALS, EVALUATION
     )
-    epoch_eval_train: int = option(
+    epoch_eval_train: Count = option(
         300, "number of epochs that each of them is trained", _ORIGINALS, EVALUATION
     )
-    lr_eval: float = option(0.01, "their learning rate", _ORIGINALS, EVALUATION)
-    batch_eval: int = option(256, "their batch size", _ORIGINALS, EVALUATION)
+    lr_eval: Rate = option(0.01, "their learning rate", _ORIGINALS, EVALUATION)
+    batch_eval: Count = option(256, "their batch size", _ORIGINALS, EVALUATION)
     eval_augmentation: str = option(
         "none", "their augmentation, written as --dsa-strategy", _ORIGINALS, EVALUATION
     )
@@ -75,6 +81,10 @@ class RunSettings:
     statistics: str = option(
         "own", "data set whose channel means and deviations normalise the images", _OURS, DATA
     )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        parse_augmentation(self.eval_augmentation)
 
     @property
     def schedule(self) -> float | LogRamp:

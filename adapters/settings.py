@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sdc_ext._options import YOUR_CHOICE
+from sdc_ext._values import Count, check_value, check_values
 from sdc_ext.adapters.base import Loop, Method
+from sdc_ext.adapters.methods import known_methods
 from sdc_ext.adapters.run_settings import RunSettings, Setting
-from sdc_ext.augment.parse import parse_augmentation
-from sdc_ext.errors import InputError, check_choice, check_positive
+from sdc_ext.errors import InputError, check_choice
 from sdc_ext.regularizer import gradient_norm, with_sdc
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -65,10 +66,11 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     """
     loop_names = [f.name for f in fields(method.loop)]
     run_names = [f.name for f in fields(RunSettings)]
+    check_value("ipc", ipc, Count)
     if {"lam", "lam_ramp"} <= set(overrides):
-        raise InputError("lam and lam_ramp exclude each other: set only one of them")
+        raise InputError("`lam` and `lam_ramp` exclude each other: set only one of them")
     for name in overrides:
-        check_choice(f"setting of {method.name}", name, [*loop_names, *run_names])
+        _check_name(name, method)
 
     origin = {
         f.name: Setting(f.default, f.metadata["source"] or method.source)
@@ -81,9 +83,11 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
         if name not in overrides:
             origin[name] = setting
 
-    run = RunSettings(**{name: origin[name].value for name in run_names})
-    _check(run)
-    loop = method.loop(**{name: origin[name].value for name in loop_names})
+    values = {name: setting.value for name, setting in origin.items()}
+    run = RunSettings(**{name: values[name] for name in run_names})
+    _check_correction(run)
+    # Loops of others need not check their fields themselves.
+    loop = method.loop(**check_values(method.loop, {name: values[name] for name in loop_names}))
     for name in sorted(loop.unused & set(overrides)):
         raise InputError(
             f"`{name}` has no effect with these settings of {method.name}: leave it out"
@@ -91,10 +95,20 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     return Settings(loop, run, origin)
 
 
-def _check(run: RunSettings) -> None:
-    check_positive(run, "iterations", "eval_every", "num_eval", "epoch_eval_train")
-    check_positive(run, "lr_eval", "batch_eval")
-    parse_augmentation(run.eval_augmentation)
+def _check_name(name: str, method: Method) -> None:
+    """Raises InputError unless a method has a setting of this name."""
+
+    def settings_of(method: Method) -> list[str]:
+        return [f.name for f in (*fields(method.loop), *fields(RunSettings))]
+
+    own = settings_of(method)
+    others = [other.name for other in known_methods() if name in settings_of(other)]
+    if name not in own and others:
+        raise InputError(f"`{name}` is for {', '.join(others)}, not {method.name}: leave it out")
+    check_choice(f"setting of {method.name}", name, own)
+
+
+def _check_correction(run: RunSettings) -> None:
     try:
         with_sdc(gradient_norm, run.schedule, norm=run.norm)
     except (TypeError, ValueError) as error:

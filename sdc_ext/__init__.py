@@ -1,7 +1,7 @@
 """Sample Difficulty Correction (SDC) for dataset distillation.
 
 ``with_sdc`` wraps any matching loss, and ``inject`` corrects a loop without editing it; both need
-only torch. The verbs (``distill``, ``compare``, ``evaluate_set``, ...) load on demand.
+only torch. Names load on demand, so that importing the package takes no time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from sdc_ext.errors import DivergenceError as DivergenceError
 from sdc_ext.errors import InjectionError as InjectionError
 from sdc_ext.errors import InputError as InputError
-from sdc_ext.injection import inject as inject
-from sdc_ext.regularizer import LogRamp as LogRamp
-from sdc_ext.regularizer import SDCLoss as SDCLoss
-from sdc_ext.regularizer import gradient_norm as gradient_norm
-from sdc_ext.regularizer import sdc_penalty as sdc_penalty
-from sdc_ext.regularizer import with_sdc as with_sdc
 
 if TYPE_CHECKING:
     from sdc_ext.adapters import register_method as register_method
     from sdc_ext.data import load_data as load_data
     from sdc_ext.data import register_dataset as register_dataset
+    from sdc_ext.injection import inject as inject
     from sdc_ext.networks import register_network as register_network
+    from sdc_ext.regularizer import LogRamp as LogRamp
+    from sdc_ext.regularizer import SDCLoss as SDCLoss
+    from sdc_ext.regularizer import gradient_norm as gradient_norm
+    from sdc_ext.regularizer import sdc_penalty as sdc_penalty
+    from sdc_ext.regularizer import with_sdc as with_sdc
     from sdc_ext.sets import load_set as load_set
     from sdc_ext.verbs import compare as compare
     from sdc_ext.verbs import difficulty_of as difficulty_of
@@ -38,22 +38,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The modules of the names that need more than torch.
+# The modules of the names.
 _ON_DEMAND = {
+    "LogRamp": "sdc_ext.regularizer",
+    "SDCLoss": "sdc_ext.regularizer",
     "compare": "sdc_ext.verbs",
     "difficulty_of": "sdc_ext.verbs",
     "discrepancy_of": "sdc_ext.verbs",
     "distill": "sdc_ext.verbs",
     "evaluate_set": "sdc_ext.verbs",
+    "gradient_norm": "sdc_ext.regularizer",
+    "inject": "sdc_ext.injection",
     "load_data": "sdc_ext.data",
     "load_set": "sdc_ext.sets",
     "register_dataset": "sdc_ext.data",
     "register_method": "sdc_ext.adapters",
     "register_network": "sdc_ext.networks",
     "score_set": "sdc_ext.verbs",
+    "sdc_penalty": "sdc_ext.regularizer",
     "select_set": "sdc_ext.verbs",
     "train_experts": "sdc_ext.verbs",
     "tune": "sdc_ext.verbs.tuning",
+    "with_sdc": "sdc_ext.regularizer",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     Progress,
@@ -23,6 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sdc_ext._text import visible
+
+# The width of the widest table that is written to a file.
+_MOST_CHARACTERS = 10_000
 
 
 def plain(text: str, style: StyleType = "") -> Text:
@@ -48,6 +51,8 @@ class PlainConsole(Console):
 class PlainTable(Table):
     """A table whose title, headings and cells are printed as they are written, on any console.
 
+    Nothing is cut: lines are broken on a terminal, and a file gets as wide a table as it needs.
+
     Args:
         title: The title.
         *columns: The headings of the columns.
@@ -56,7 +61,13 @@ class PlainTable(Table):
     def __init__(self, title: str, *columns: str) -> None:
         super().__init__(title=plain(title, "table.title"), title_justify="left")
         for column in columns:
-            self.add_column(plain(column))
+            self.add_column(plain(column), overflow="fold")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not console.is_terminal:  # a file is as wide as the table
+            wanted = self.__rich_measure__(console, options.update(width=_MOST_CHARACTERS)).maximum
+            options = options.update(width=max(wanted, options.max_width))
+        yield from super().__rich_console__(console, options)
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """Adds a row of cells."""

@@ -37,24 +37,11 @@ def check_choice(
     raise InputError(f"unknown {what} {value!r}: {hint}choose from {names}")
 
 
-def check_not_negative(settings: object, *names: str) -> None:
-    """Raises InputError unless every named attribute is finite and at least 0."""
-    for name in names:
-        value = getattr(settings, name)
-        if not (_is_finite(value) and value >= 0):
-            raise InputError(f"{name} must be at least 0, got {value}")
-
-
-def check_positive(settings: object, *names: str) -> None:
-    """Raises InputError unless every named attribute is finite and above 0."""
-    check_positive_values(**{name: getattr(settings, name) for name in names})
-
-
 def check_positive_values(**values: float | None) -> None:
     """Raises InputError unless every value that is not None is finite and above 0."""
     for name, value in values.items():
         if value is not None and not (_is_finite(value) and value > 0):
-            raise InputError(f"{name} must be above 0, got {value}")
+            raise InputError(f"`{name}` must be above 0, got {value}")
 
 
 def _is_finite(value: object) -> bool:

@@ -11,7 +11,7 @@ from helpers import ROOT
 
 LEAVES = {"errors", "regularizer"}
 LEAVES |= {f"_{name}" for name in ("files", "reading", "options", "registry", "seeds", "memory")}
-LEAVES |= {"_calls", "_text", "_console", "_schemas"}
+LEAVES |= {"_calls", "_text", "_console", "_schemas", "_kinds", "_values", "_words"}
 
 # What each package may import beside the leaves and itself.
 BELOW: dict[str, set[str]] = {
@@ -30,6 +30,7 @@ BELOW |= {"adapters": _LOOPS, "engine": {*_LOOPS, "adapters"}, "report": {*_LOOP
 BELOW["verbs"] = {*BELOW["engine"], "engine", "report"}
 BELOW["theory"] = {"data", "sets", "evaluation", "report"}
 BELOW["cli"] = {*BELOW, "sdc_ext"}
+BELOW["__main__"] = {"cli"}
 OF_INJECTION = {"errors", "regularizer"}
 
 Imports = Mapping[str, set[str]]

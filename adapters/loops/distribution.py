@@ -13,12 +13,12 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from sdc_ext._options import IMAGES, MATCHING, option
+from sdc_ext._values import Count, Rate, check_fields
 from sdc_ext.adapters.base import Loop
-from sdc_ext.adapters.loops.states import ImageState, check_images
+from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
-from sdc_ext.errors import check_choice, check_positive
 from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.networks.features import noted_features
@@ -119,19 +119,18 @@ class DistributionMatching(Loop):
     Reference: DM, Algorithm 1, and DatasetCondensation's ``main_DM.py``.
     """
 
-    init: str = option("real", "initial images: noise or real", group=IMAGES)
+    init: Init = option("real", "initial images", group=IMAGES)
     dsa_strategy: str = option(
         "none",
         "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
         group=MATCHING,
     )
-    lr_img: float = option(1.0, "learning rate of the images", group=IMAGES)
-    batch_real: int = option(256, "number of real images per class and update", group=MATCHING)
+    lr_img: Rate = option(1.0, "learning rate of the images", group=IMAGES)
+    batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
 
     def __post_init__(self) -> None:
-        check_choice("init", self.init, ("noise", "real"))
+        check_fields(self)
         parse_augmentation(self.dsa_strategy)
-        check_positive(self, "lr_img", "batch_real")
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]."""

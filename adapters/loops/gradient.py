@@ -13,15 +13,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from sdc_ext._options import CORRECTION, IMAGES, MATCHING, option
+from sdc_ext._values import Count, CountOrZero, Rate, Share, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
-from sdc_ext.adapters.loops.states import ImageState, check_images
+from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.augment.parse import parse_augmentation
-from sdc_ext.errors import InputError, check_choice, check_positive
 from sdc_ext.matching.distances import gradient_distance
 from sdc_ext.regularizer import SDCLoss, gradient_norm
 from sdc_ext.training.epochs import train_epoch
@@ -141,50 +141,41 @@ class GradientMatching(Loop):
     Reference: DC, Algorithm 1, and the scripts of DC, DSA and DCC.
     """
 
-    outer_loop: int = option(1, "number of image updates per network", group=MATCHING)
-    inner_loop: int = option(
+    outer_loop: Count = option(1, "number of image updates per network", group=MATCHING)
+    inner_loop: Count = option(
         1, "number of epochs the network is trained between updates", group=MATCHING
     )
-    init: str = option("noise", "initial images: noise or real", group=IMAGES)
+    init: Init = option("noise", "initial images", group=IMAGES)
     dsa_strategy: str = option(
         "none",
         "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
         group=MATCHING,
     )
     contrast: bool = option(False, "DCC: match the gradient of all classes at once", group=MATCHING)
-    outer_warmup: int = option(
+    outer_warmup: CountOrZero = option(
         250, "DCC: number of iterations that match class by class at first", group=MATCHING
     )
-    inner_warmup: int = option(
+    inner_warmup: CountOrZero = option(
         10, "DCC: number of image updates per network during these", group=MATCHING
     )
     dis_metric: str = option("ours", "distance of gradients: ours, mse or cos", group=MATCHING)
-    lr_img: float = option(0.1, "learning rate of the images", group=IMAGES)
-    lr_net: float = option(0.01, "learning rate of the networks", group=MATCHING)
-    batch_real: int = option(256, "number of real images per class and update", group=MATCHING)
-    tau: float | None = option(
+    lr_img: Rate = option(0.1, "learning rate of the images", group=IMAGES)
+    lr_net: Rate = option(0.01, "learning rate of the networks", group=MATCHING)
+    batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
+    tau: Rate | None = option(
         None, "match only real images whose gradient norm is at most this", group=CORRECTION
     )
-    tau_quantile: float | None = option(
+    tau_quantile: Share | None = option(
         None,
         "match only real images whose gradient norm is in this lower part of their class's batch",
         group=CORRECTION,
     )
-    batch_train: int = option(256, "batch size of the networks' training", group=MATCHING)
+    batch_train: Count = option(256, "batch size of the networks' training", group=MATCHING)
 
     def __post_init__(self) -> None:
-        check_choice("init", self.init, ("noise", "real"))
+        check_fields(self)
         gradient_distance(self.dis_metric)
         parse_augmentation(self.dsa_strategy)
-        check_positive(self, "outer_loop", "inner_loop", "lr_img", "lr_net")
-        check_positive(self, "batch_real", "batch_train")
-        self._check_easy()
-
-    def _check_easy(self) -> None:
-        for name, most in (("tau", math.inf), ("tau_quantile", 1.0)):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= most:
-                raise InputError(f"{name} must be in (0, {most:g}], got {value:g}")
 
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:

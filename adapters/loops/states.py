@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from sdc_ext.adapters.task import Task
 from sdc_ext.errors import DivergenceError
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sets.synthetic_set import Distilled, class_labels
+
+Init: TypeAlias = Literal["noise", "real"]
 
 
 class ImageState:
@@ -30,7 +32,7 @@ class ImageState:
         self.optimizer = optimizer
 
     @classmethod
-    def initial(cls, task: Task, init: str, lr_img: float) -> ImageState:
+    def initial(cls, task: Task, init: Init, lr_img: float) -> ImageState:
         """Returns the initial state, drawn from torch's global generator.
 
         Args:

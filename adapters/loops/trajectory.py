@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
 from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
+from sdc_ext._values import Count, CountOrZero, Decay, Rate, Weight, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.expert_labels import (
     expert_logits,
@@ -23,13 +24,7 @@ from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, chec
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
-from sdc_ext.errors import (
-    DivergenceError,
-    InputError,
-    check_choice,
-    check_not_negative,
-    check_positive,
-)
+from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.experts.base import Experts
 from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute, Share, Tesla
 from sdc_ext.matching.distances import parameter_distance
@@ -119,21 +114,21 @@ class TrajectoryMatching(Loop):
     Reference: MTT, Algorithm 1, and the scripts of MTT, FTD, TESLA and DATM.
     """
 
-    syn_steps: int = option(20, "number of inner steps of the student (N)", group=MATCHING)
-    expert_epochs: int = option(
+    syn_steps: Count = option(20, "number of inner steps of the student (N)", group=MATCHING)
+    expert_epochs: Count = option(
         3, "number of expert epochs that they match, from start to target (M)", group=MATCHING
     )
-    min_start_epoch: int = option(0, "earliest start epoch of the expert", group=MATCHING)
-    max_start_epoch: int = option(
+    min_start_epoch: CountOrZero = option(0, "earliest start epoch of the expert", group=MATCHING)
+    max_start_epoch: Count = option(
         25, "start epochs of the expert are below this one (T+)", group=MATCHING
     )
-    current_max_start_epoch: int = option(
+    current_max_start_epoch: CountOrZero = option(
         0, "DATM: max-start-epoch at iteration 0, from which it grows", _OURS, MATCHING
     )
-    expansion_end_epoch: int = option(
+    expansion_end_epoch: CountOrZero = option(
         0, "DATM: number of iterations over which it grows; 0 for no growth", _OURS, MATCHING
     )
-    batch_syn: int = option(
+    batch_syn: CountOrZero = option(
         0, "number of synthetic images per inner step; 0 for all", group=MATCHING
     )
     pix_init: PixInit = option("real", "initial images", group=IMAGES)
@@ -156,39 +151,30 @@ class TrajectoryMatching(Loop):
         "SDC paper, Eq. 12",
         CORRECTION,
     )
-    chunk_size: int = option(
+    chunk_size: CountOrZero = option(
         0, "number of images at once; 0 for what suits the device", _OURS, COMPUTING
     )
-    threshold: float = option(
+    threshold: Weight = option(
         0.0, "DATM: a larger loss changes no images; 0 for no threshold", _OURS, IMAGES
     )
-    ema_decay: float = option(
+    ema_decay: Decay = option(
         0.0, "FTD: decay of the images' moving average; 0 for none", _OURS, IMAGES
     )
-    lr_img: float = option(1000.0, "learning rate of the images", group=IMAGES)
-    lr_lr: float = option(1e-5, "learning rate of the student's learning rate", group=IMAGES)
-    lr_teacher: float = option(0.01, "initial learning rate of the student", group=IMAGES)
-    lr_y: float = option(2.0, "learning rate of learned labels", group=IMAGES)
-    momentum_y: float = option(0.9, "momentum of learned labels", group=IMAGES)
+    lr_img: Rate = option(1000.0, "learning rate of the images", group=IMAGES)
+    lr_lr: Rate = option(1e-5, "learning rate of the student's learning rate", group=IMAGES)
+    lr_teacher: Rate = option(0.01, "initial learning rate of the student", group=IMAGES)
+    lr_y: Rate = option(2.0, "learning rate of learned labels", group=IMAGES)
+    momentum_y: Decay = option(0.9, "momentum of learned labels", group=IMAGES)
 
     def __post_init__(self) -> None:
-        check_choice("pix_init", self.pix_init, get_args(PixInit))
-        check_choice("labels", self.labels, get_args(Labels))
-        check_choice("adjoint", self.adjoint, get_args(AdjointName))
-        check_choice("difficulty_at", self.difficulty_at, get_args(DifficultyAt))
+        check_fields(self)
         parse_augmentation(self.dsa_strategy)
-        check_positive(self, "syn_steps", "expert_epochs", "max_start_epoch")
-        check_positive(self, "lr_img", "lr_lr", "lr_teacher", "lr_y")
-        check_not_negative(self, "min_start_epoch", "current_max_start_epoch", "threshold")
-        check_not_negative(self, "expansion_end_epoch", "batch_syn", "chunk_size")
-        for name in ("ema_decay", "momentum_y"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         first = self.upper_bound(0)
         if first <= self.min_start_epoch:
             raise InputError(
                 f"start epochs are drawn from [{self.min_start_epoch}, {first}), which is empty: "
-                "lower min_start_epoch, or raise max_start_epoch (or current_max_start_epoch)"
+                "lower `min_start_epoch`, or raise `max_start_epoch` (or "
+                "`current_max_start_epoch`)"
             )
 
     @classmethod
@@ -245,8 +231,8 @@ class TrajectoryMatching(Loop):
         experts = _experts(task)
         if experts.epochs < self.epochs_needed:
             raise InputError(
-                f"the experts have {experts.epochs} epochs, but max_start_epoch "
-                f"{self.max_start_epoch} and expert_epochs {self.expert_epochs} need "
+                f"the experts have {experts.epochs} epochs, but `max_start_epoch` "
+                f"{self.max_start_epoch} and `expert_epochs` {self.expert_epochs} need "
                 f"{self.epochs_needed}: train them for longer, or lower one of these settings"
             )
         student = FunctionalNetwork(task.new_network(), compile=task.compile)

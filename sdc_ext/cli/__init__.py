@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import sys
-from argparse import ArgumentParser
+from argparse import Action, ArgumentParser
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sdc_ext import __version__
+from sdc_ext._kinds import Kind
 from sdc_ext._memory import keep_freed_memory
 from sdc_ext._text import visible
 from sdc_ext.cli.options import INTERRUPTED, all_actions, fill_placeholders, take_folder
-from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.errors import DivergenceError, InputError, check_choice
 
 _DESCRIPTION = """\
 Dataset distillation with Sample Difficulty Correction: distil a data set into a few images per
@@ -49,13 +51,37 @@ _HELP_OF_THEIR_OWN = ("distill", "compare", "tune")
 
 _BAD_INPUT = 2
 _DIVERGED = 3
+# As the shell reports the end of other programs by SIGPIPE.
+_CLOSED_PIPE = 141
 
 
 class _Parser(ArgumentParser):
     """Reports bad usage as the rest of the program does: in one sentence."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+        # Otherwise -1e-3 is taken for an option.
+        self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)")
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print(message, end="", file=file)  # argparse hides that a disk is full
+
+    def _get_value(self, action: Action, arg_string: str) -> Any:
+        if isinstance(action.type, Kind):
+            return action.type.read(_name_of(action), arg_string)
+        return super()._get_value(action, arg_string)
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            check_choice(_name_of(action).lower(), str(value), map(str, action.choices))
+
+
+def _name_of(action: Action) -> str:
+    named = [flag for flag in action.option_strings if flag.startswith("--")]
+    return named[0] if named else str(action.metavar or action.dest)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,17 +94,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags: set[str] = set()
 
     def command() -> int | None:
+        _check_command(given)
         parser = build_parser(given[0] if given else "")
-        flags.update(flag for action in all_actions(parser) for flag in action.option_strings)
+        flags.update(_flags_of(parser))
         options, unknown = parser.parse_known_args(given)
         if unknown:
             raise InputError(_unknown_options(given[0], unknown, flags))
+        if hasattr(options, "print_help"):
+            options.print_help(options)
+        if given[0] in _HELP_OF_THEIR_OWN and options.method is None:
+            raise InputError(f"METHOD is missing: see sdc-ext {given[0]} --help")
         take_folder(options)
         status: int | None = options.run(options)
         return status
 
     hint = "continue with --resume" if given[:1] == ["distill"] else ""
     return run_program("sdc-ext", command, hint, flags)
+
+
+def _check_command(given: Sequence[str]) -> None:
+    """Raises InputError unless the arguments begin with a command, or ask for help."""
+    if not given or given[0] in ("-h", "--help", "--version"):
+        return
+    if given[0].startswith("-"):
+        raise InputError(
+            f"unrecognized argument {given[0]}: options stand after a command; sdc-ext --help "
+            "lists the commands"
+        )
+    check_choice("command", given[0], COMMANDS)
+
+
+def _flags_of(parser: ArgumentParser) -> set[str]:
+    return {flag for action in all_actions(parser) for flag in action.option_strings}
 
 
 def run_program(
@@ -97,18 +144,21 @@ def run_program(
             in backticks, its sentence names the option, if there is one.
 
     Returns:
-        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted, 143 if
-        terminated.
+        0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted, 141 if what
+        reads its output has ended, 143 if terminated.
     """
     keep_freed_memory()
+    _print_any_character()
     try:
         with _terminated_as_interrupted():
-            return program() or 0
+            return _and_flush(program)
     except InputError as error:
         return _report(name, _with_flags(str(error), flags), _BAD_INPUT)
+    except BrokenPipeError:
+        _discard_output()
+        return _CLOSED_PIPE
     except OSError as error:
-        what = error.filename or "a temporary file"
-        return _report(name, f"cannot use {what}: {error.strerror or error}", _BAD_INPUT)
+        return _report(name, _of_system(error), _BAD_INPUT)
     except DivergenceError as error:
         return _report(name, _with_flags(str(error), flags), _DIVERGED)
     except KeyboardInterrupt as error:
@@ -117,6 +167,49 @@ def run_program(
         return _report(name, f"{word}{hint}", status)
     finally:
         _leave_group()
+
+
+def _print_any_character() -> None:
+    """Lets the terminals of old locales show a question mark for what they have no letter for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _and_flush(program: Callable[[], int | None]) -> int:
+    """Runs a program and flushes its output, so that errors of the latter are seen in time.
+
+    Raises:
+        BrokenPipeError: If what reads the output has ended, which rich reports as an exit.
+    """
+    try:
+        status = program() or 0
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise BrokenPipeError from None
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
+
+
+def _of_system(error: OSError) -> str:
+    """Returns a sentence about what the system refuses."""
+    reason = error.strerror or error
+    if error.filename is not None:
+        return f"cannot use {error.filename}: {reason}"
+    try:  # writing once more tells whether it was the output, which has no name
+        print(flush=True)
+    except OSError:
+        _discard_output()
+        return f"cannot write to standard output: {reason}"
+    return f"cannot use a temporary file: {reason}"
+
+
+def _discard_output() -> None:
+    """Keeps Python from writing to the standard output once more when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -142,12 +235,20 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _unknown_options(command: str, unknown: Sequence[str], flags: Iterable[str]) -> str:
-    near = [match for word in unknown for match in get_close_matches(word, flags, n=1)]
-    meant = f"did you mean {near[0]}? " if near else ""
-    return (
-        f"unrecognized arguments {' '.join(unknown)}: {meant}"
-        f"sdc-ext {command} --help lists the options"
-    )
+    first = next((word for word in unknown if word.startswith("-")), unknown[0])
+    named = first.partition("=")[0]
+    others = _commands_with(named) if first.startswith("--") else []
+    near = get_close_matches(named, flags, n=1, cutoff=0.8 if others else 0.6)
+    said = f"unrecognized arguments {' '.join(unknown)}: "
+    if others:
+        said = f"{command} has no {named}, which belongs to {', '.join(others)}: "
+    if near:
+        said += f"did you mean {near[0]}? "
+    return f"{said}sdc-ext {command} --help lists the options"
+
+
+def _commands_with(flag: str) -> list[str]:
+    return [name for name in COMMANDS if flag in _flags_of(build_parser(name))]
 
 
 def _leave_group() -> None:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
 
+from sdc_ext._kinds import Place
+from sdc_ext.adapters import METHODS
 from sdc_ext.cli.options import all_actions
+from sdc_ext.data import DATASETS
 from sdc_ext.errors import InputError
+from sdc_ext.evaluation.selection import BASELINES
 
 _EPILOG = """\
-bash:  sdc-ext completion bash > ~/.local/share/bash-completion/completions/sdc-ext
-zsh:   sdc-ext completion zsh > ~/.zfunc/_sdc-ext    (with ~/.zfunc in $fpath)
+bash:  mkdir -p ~/.local/share/bash-completion/completions
+       sdc-ext completion bash > ~/.local/share/bash-completion/completions/sdc-ext
+zsh:   mkdir -p ~/.zfunc; sdc-ext completion zsh > ~/.zfunc/_sdc-ext    (~/.zfunc is in $fpath)
+tcsh:  sdc-ext completion tcsh > ~/.sdc-ext.tcsh; echo "source ~/.sdc-ext.tcsh" >> ~/.tcshrc
 """
+
+# The names of data sets, and folders.
+_DATASET = {"bash": "_sdc_ext_dataset", "zsh": "_sdc_ext_dataset", "tcsh": "d"}
+
+_PREAMBLE = {
+    "bash": '_sdc_ext_dataset() { compgen -W "NAMES" -- "$1"; compgen -d -- "$1"; }',
+    "zsh": "_sdc_ext_dataset() { _alternative 'n:data set:(NAMES)' 'f:folder:_files -/' }",
+}
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -33,7 +46,14 @@ def _completion(options: Namespace) -> None:
     from sdc_ext.cli import build_parser
 
     parser = build_parser()
+    names = {"METHOD": METHODS.names(), "BASELINE": sorted(BASELINES)}
     for action in all_actions(parser):
-        if action.type is Path:
+        if action.metavar in names:
+            action.choices = names[str(action.metavar)]
+        elif isinstance(action.type, Place):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, options.shell))
+        elif action.dest == "dataset":
+            action.complete = _DATASET  # type: ignore[attr-defined]
+    datasets = " ".join(DATASETS.names())
+    preamble = {shell: text.replace("NAMES", datasets) for shell, text in _PREAMBLE.items()}
+    print(shtab.complete(parser, options.shell, preamble=preamble))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import add_seed, add_settings, chosen_settings
+from sdc_ext.cli.options import COUNT, PLACE, add_seed, add_settings, chosen_settings
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.difficulty import difficulty_of
@@ -17,7 +17,7 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    parser.add_argument("sets", type=Path, nargs="*", metavar="SET", help=SET_HELP)
+    parser.add_argument("sets", type=PLACE, nargs="*", metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
         "--split",
@@ -26,19 +26,22 @@ def add_options(parser: ArgumentParser) -> None:
         help="split of the real images (default: test)",
     )
     parser.add_argument(
-        "--per-class", type=int, default=100, help="number of real images per class (default: 100)"
+        "--per-class",
+        type=COUNT,
+        default=100,
+        help="number of real images per class (default: 100)",
     )
     parser.add_argument(
         "--num-networks",
-        type=int,
+        type=COUNT,
         default=20,
         help="size of the ensemble (default: 20, as in the paper)",
     )
     parser.add_argument(
-        "--epochs", type=int, nargs="+", help="epochs after which to score (default: the last)"
+        "--epochs", type=COUNT, nargs="+", help="epochs after which to score (default: the last)"
     )
     add_seed(parser)
-    parser.add_argument("--out", type=Path, help="folder of the table and the picture")
+    parser.add_argument("--out", type=PLACE, help="folder of the table and the picture")
     add_settings(parser.add_argument_group("the networks, trained on real images"), Probe)
     parser.set_defaults(run=_difficulty)
 

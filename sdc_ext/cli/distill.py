@@ -8,11 +8,12 @@ from pathlib import Path
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import add_seed, chosen_settings, whole_ramp
+from sdc_ext.cli.options import PLACE, TEXT, add_seed, chosen_settings, whole_ramp
+from sdc_ext.engine.run_folder import RunFolder
 from sdc_ext.report.tables import summary
 from sdc_ext.sets.history import read_history
 from sdc_ext.verbs.distillation import distill
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -21,13 +22,13 @@ def add_options(parser: ArgumentParser) -> None:
     add_seed(first)
     first.add_argument(
         "--out",
-        type=Path,
+        type=PLACE,
         metavar="FOLDER",
         help="folder of the distilled set (default: runs/METHOD-DATASET-ipcN)",
     )
     first.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument(
-        "--tracker", metavar="NAME", help="log through Accelerate, e.g. to tensorboard"
+        "--tracker", type=TEXT, metavar="NAME", help="log through Accelerate, e.g. to tensorboard"
     )
     parser.set_defaults(run=_distill)
 
@@ -39,6 +40,8 @@ def _distill(options: Namespace) -> None:
         settings["lam_ramp"] = whole_ramp(settings["lam_ramp"])
     out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
+    check_start(method, out, options.experts)
+    RunFolder(out, {}).check(resume=options.resume)
     accelerator = make_accelerator(options.mixed_precision, options.tracker, out)
     synthetic = distill(
         method.name,

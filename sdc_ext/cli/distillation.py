@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, Action, ArgumentParser, Namespace
+from argparse import OPTIONAL, SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from sdc_ext._options import COMPUTING, GROUPS
 from sdc_ext.adapters import METHODS, Method, get_method, known_methods
 from sdc_ext.adapters.run_settings import RunSettings
-from sdc_ext.cli.options import add_computing, add_data_reading, add_data_source, add_setting
+from sdc_ext.cli.options import (
+    COUNT,
+    PLACE,
+    add_computing,
+    add_data_reading,
+    add_data_source,
+    add_setting,
+)
 
 _EPILOG = """\
 "%(prog)s METHOD --help" lists only what applies to that method. "sdc-ext methods METHOD" prints
@@ -44,7 +50,7 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
     """
     parser.usage = "%(prog)s METHOD [options]"
     parser.epilog = _EPILOG
-    parser.add_argument("method", metavar="METHOD", help=", ".join(METHODS.names()))
+    parser.add_argument("method", nargs=OPTIONAL, metavar="METHOD", help=", ".join(METHODS.names()))
     methods = known_methods()
     settings = {name: one for name, one in offered_settings(methods).items() if name not in without}
     applies: dict[Action, Collection[str]] = {}
@@ -56,14 +62,14 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
     first = parser.add_argument_group("main options")
     add_data_source(first, "digits", "digits, which are bundled")
     first.add_argument(
-        "--ipc", type=int, default=1, metavar="N", help="images per class (default: 1)"
+        "--ipc", type=COUNT, default=1, metavar="N", help="images per class (default: 1)"
     )
     for name in _FIRST:
         if name in settings:
             add(first, name)
     if "experts" not in without:
         text = "folder of expert trajectories, ours or replay_buffer_*.pt"
-        experts = first.add_argument("--experts", type=Path, metavar="FOLDER", help=text)
+        experts = first.add_argument("--experts", type=PLACE, metavar="FOLDER", help=text)
         applies[experts] = [method.name for method in methods if method.experts is not None]
     add_data_reading(parser.add_argument_group("reading the data"))
     for title, names in _grouped(settings, len(methods)).items():
@@ -81,7 +87,7 @@ def offered_settings(methods: Iterable[Method]) -> dict[str, _Setting]:
     found: dict[str, _Setting] = {}
     for method in methods:
         for cls in (RunSettings, method.loop):
-            types = get_type_hints(cls)
+            types = get_type_hints(cls, include_extras=True)
             for one in fields(cls):
                 setting = found.setdefault(one.name, _Setting(one, types[one.name]))
                 setting.methods.append(method.name)
@@ -107,19 +113,21 @@ def _grouped(settings: Mapping[str, _Setting], everybody: int) -> dict[str, list
 def _fit_help(parser: ArgumentParser, applies: dict[Action, Collection[str]]) -> None:
     """Makes ``--help`` after a method leave out the options that do not apply to it."""
 
-    class FittingHelp(Action):
-        def __call__(
-            self, parser: ArgumentParser, namespace: Namespace, values: Any, option: Any = None
-        ) -> None:
-            del values, option
-            if namespace.method is not None:
-                method = get_method(namespace.method).name
-                for action, methods in applies.items():
-                    if method not in methods:
-                        action.help = SUPPRESS
-            parser.print_help()
-            parser.exit()
+    def print_help(options: Namespace) -> None:
+        if options.method is not None:
+            method = get_method(options.method).name
+            for action, methods in applies.items():
+                if method not in methods:
+                    action.help = SUPPRESS
+        parser.print_help()
+        parser.exit()
 
     parser.add_argument(
-        "-h", "--help", action=FittingHelp, nargs=0, default=SUPPRESS, help="this help"
+        "-h",
+        "--help",
+        action="store_const",
+        const=print_help,
+        dest="print_help",
+        default=SUPPRESS,
+        help="this help",
     )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import add_computing, add_seed, listed
+from sdc_ext.cli.options import COUNT, NAMES, PLACE, add_computing, add_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
-from sdc_ext.errors import check_positive
 from sdc_ext.evaluation.jobs import evaluation_jobs
 from sdc_ext.verbs.evaluation import run_jobs
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
@@ -16,34 +14,35 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help=SET_HELP)
+    parser.add_argument("sets", type=PLACE, nargs="+", metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
-        "--networks", help="comma-separated networks, ours or timm's (default: the set's own)"
+        "--networks",
+        type=NAMES,
+        help="comma-separated networks, ours or timm's (default: the set's own)",
     )
     parser.add_argument(
-        "--num-eval", type=int, default=5, help="number of each network (default: 5)"
+        "--num-eval", type=COUNT, default=5, help="number of each network (default: 5)"
     )
     parser.add_argument(
-        "--epoch-eval-train", type=int, help="number of epochs (default: the set's own)"
+        "--epoch-eval-train", type=COUNT, help="number of epochs (default: the set's own)"
     )
     add_seed(parser)
     add_computing(parser, "the training")
     parser.add_argument(
-        "--real-epochs", type=int, help="also train on all real images, for this number of epochs"
+        "--real-epochs", type=COUNT, help="also train on all real images, for this number of epochs"
     )
-    parser.add_argument("--out", type=Path, help="folder of the table and the chart")
+    parser.add_argument("--out", type=PLACE, help="folder of the table and the chart")
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: Namespace) -> None:
-    check_positive(options, "num_eval")
     check_free(options.out)
     accelerator = make_accelerator(options.mixed_precision)
     console = make_console(accelerator)
     jobs = evaluation_jobs(
         open_all(options, accelerator),
-        networks=listed(options.networks) if options.networks else None,
+        networks=options.networks,
         epoch_eval_train=options.epoch_eval_train,
         lr_eval=options.lr_eval,
         real_epochs=options.real_epochs,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from sdc_ext.adapters import get_method
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.options import add_data, add_seed, add_settings, chosen_settings
-from sdc_ext.errors import check_positive
+from sdc_ext.cli.options import (
+    COUNT,
+    PLACE,
+    TEXT,
+    add_data,
+    add_seed,
+    add_settings,
+    chosen_settings,
+)
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.verbs.experts import train_experts
-from sdc_ext.verbs.session import make_accelerator
+from sdc_ext.verbs.session import check_start, make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -21,12 +27,14 @@ def add_options(parser: ArgumentParser) -> None:
     )
     add_data(parser, "digits", "digits")
     parser.add_argument(
-        "--num-experts", type=int, default=100, help="number of experts (default: 100)"
+        "--num-experts", type=COUNT, default=100, help="number of experts (default: 100)"
     )
-    parser.add_argument("--network", help="network to train (default: the method's for these data)")
+    parser.add_argument(
+        "--network", type=TEXT, help="network to train (default: the method's for these data)"
+    )
     parser.add_argument(
         "--ipc",
-        type=int,
+        type=COUNT,
         default=1,
         help="images per class of the distillation: recipes depend on it (default: 1)",
     )
@@ -34,10 +42,10 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--no-zca", action="store_false", dest="zca", help="do not whiten them")
     add_seed(parser)
     parser.add_argument(
-        "--out", type=Path, help="folder of the experts (default: where distill finds them)"
+        "--out", type=PLACE, help="folder of the experts (default: where distill finds them)"
     )
     parser.add_argument(
-        "--export", type=Path, help="folder for replay_buffer_*.pt as MTT's script writes them"
+        "--export", type=PLACE, help="folder for replay_buffer_*.pt as MTT's script writes them"
     )
     group = parser.add_argument_group("training, by default as in the method's original repository")
     add_settings(group, ExpertRecipe)
@@ -45,8 +53,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> None:
-    check_positive(options, "num_experts")
-    get_method(options.method)  # a mistyped one fails before the data are loaded
+    check_start(get_method(options.method), options.out)  # before the data are loaded
     accelerator = make_accelerator()
     train_experts(
         options.method,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sdc_ext._console import PlainConsole
 from sdc_ext._files import is_free, write_whole
+from sdc_ext.cli.options import PLACE
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
 from sdc_ext.sets.export import FORMATS, default_name
@@ -15,11 +16,11 @@ from sdc_ext.verbs.session import make_accelerator
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
+    parser.add_argument("set", type=PLACE, metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
         "to",
-        type=Path,
+        type=PLACE,
         nargs="?",
         help="file or folder (default: the name that the original repository would give)",
     )
@@ -38,6 +39,8 @@ def _export(options: Namespace) -> None:
     accelerator = make_accelerator()
     synthetic = open_set(options.set, options, accelerator)
     to = options.to or Path(default_name(synthetic, options.format))
+    if options.format in ("res", "dd-ranking") and to.suffix != ".pt":
+        raise InputError(f"{to} must end in .pt for --format {options.format}: name another")
     if not accelerator.is_main_process:
         return
     if not is_free(to):

@@ -12,7 +12,10 @@ from sdc_ext.verbs.session import check_free
 
 
 def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path:
-    """Makes a folder for results: ``out``, or a free one of this name in our set or in ``runs``.
+    """Makes a folder for results: ``out``, or a free one of this name.
+
+    That is in a set of ours, beside a set in another format (with the name of the set in its own),
+    and in ``runs`` for several sets.
 
     Raises:
         InputError: If ``out`` exists, or cannot be written to.
@@ -21,7 +24,11 @@ def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path
         check_free(out)
         claim(out)
         return out
-    parent = sets[0] if len(sets) == 1 and kind_of(sets[0]) == "set" else Path("runs")
+    parent = Path("runs")
+    if len(sets) == 1:
+        ours = kind_of(sets[0]) == "set"
+        parent = sets[0] if ours else sets[0].parent
+        name = name if ours else f"{name}-{sets[0].resolve().stem}"
     for free in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))):
         try:
             claim(parent / free)

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from sdc_ext._console import PlainConsole
 from sdc_ext._files import as_text, write_files
-from sdc_ext.cli.options import add_seed
+from sdc_ext._kinds import Number
+from sdc_ext.cli.options import PLACE, add_seed
 from sdc_ext.errors import InputError
 from sdc_ext.theory import collect, fit_coverage, fit_scaling, read_accuracies
 from sdc_ext.theory.accuracies import Family, Series
@@ -46,7 +47,7 @@ def add_coverage(commands: Any) -> None:
     _add_common(parser)
     parser.add_argument(
         "--target",
-        type=float,
+        type=Number(0, 1, "()"),
         help="gap or error to reach, as a fraction (default: one that all reach)",
     )
     parser.set_defaults(run=_coverage)
@@ -55,13 +56,13 @@ def add_coverage(commands: Any) -> None:
 def _add_common(parser: ArgumentParser) -> None:
     parser.add_argument(
         "tables",
-        type=Path,
+        type=PLACE,
         nargs="+",
         metavar="CSV",
         help="accuracies.csv of sdc-ext evaluate or cells.csv of sdc-ext compare",
     )
     add_seed(parser)
-    parser.add_argument("--out", type=Path, help="folder for the laws (.json) and a chart (.png)")
+    parser.add_argument("--out", type=PLACE, help="folder for the laws (.json) and a chart (.png)")
 
 
 def _scaling(options: Namespace) -> None:
@@ -80,8 +81,6 @@ def _scaling(options: Namespace) -> None:
 
 
 def _coverage(options: Namespace) -> None:
-    if options.target is not None and not 0 < options.target < 1:
-        raise InputError(f"--target must be a fraction between 0 and 1, got {options.target:g}")
     series, console = _open(options)
     families: dict[Family, list[Series]] = defaultdict(list)
     for s in series:

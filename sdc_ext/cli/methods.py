@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 
 from sdc_ext._console import PlainConsole
 from sdc_ext.adapters import get_method, known_methods, resolve
-from sdc_ext.data import CLASS_COUNTS, DATASETS
-from sdc_ext.errors import check_positive
+from sdc_ext.cli.options import COUNT, TEXT
+from sdc_ext.data import CLASS_COUNTS
 from sdc_ext.report.method_table import method_table
 from sdc_ext.report.tables import settings_table
 
@@ -18,19 +18,20 @@ def add_options(parser: ArgumentParser) -> None:
         "method", nargs="?", metavar="METHOD", help="print all settings of this one, with sources"
     )
     parser.add_argument(
-        "--dataset", default="cifar10", help="data set of the defaults (default: cifar10)"
+        "--dataset",
+        type=TEXT,
+        default="cifar10",
+        help="data set of the defaults (default: cifar10)",
     )
     parser.add_argument(
-        "--ipc", type=int, default=1, metavar="N", help="images per class (default: 1)"
+        "--ipc", type=COUNT, default=1, metavar="N", help="images per class (default: 1)"
     )
     parser.set_defaults(run=_methods)
 
 
 def _methods(options: Namespace) -> None:
-    check_positive(options, "ipc")
-    console = PlainConsole()
+    console = PlainConsole(soft_wrap=True)
     if options.method is None:
-        DATASETS.get(options.dataset)  # refuses a name that there is not
         classes = CLASS_COUNTS.get(options.dataset)
         console.print(method_table(known_methods(), options.dataset, options.ipc, classes))
         console.print(
@@ -42,4 +43,5 @@ def _methods(options: Namespace) -> None:
     method = get_method(options.method)
     console.print(f"{method.name} matches {method.matches or 'what its loop says'}")
     console.print(method.reference)
-    console.print(settings_table(resolve(method, options.dataset, options.ipc, {})))
+    title = f"settings for {options.dataset} at ipc {options.ipc}"
+    console.print(settings_table(resolve(method, options.dataset, options.ipc, {}), title))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
-from pathlib import Path
+from argparse import Namespace
 from typing import Any
 
 from sdc_ext._console import PlainConsole, make_progress
 from sdc_ext._files import Writer, as_table, write_files
+from sdc_ext._kinds import Number, Whole
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import add_seed
+from sdc_ext.cli.options import PLACE, add_seed
 from sdc_ext.theory.perceptron_simulation import Simulator
 from sdc_ext.theory.perceptron_study import Setting, draw_study, study
 from sdc_ext.theory.tables import crossover_table
@@ -22,7 +22,7 @@ def add_perceptron(commands: Any) -> None:
     parser = commands.add_parser("perceptron", help=purpose, description=purpose)
     parser.add_argument(
         "--gamma",
-        type=float,
+        type=Number(0, 90, "[)"),
         nargs="+",
         default=[0.0, 10.0, 20.0],
         metavar="DEGREES",
@@ -30,33 +30,36 @@ def add_perceptron(commands: Any) -> None:
     )
     parser.add_argument(
         "--f",
-        type=float,
+        type=Number(0, 1, "()"),
         nargs="+",
         default=[0.2, 0.5, 0.8],
         help="kept shares (default: .2 .5 .8)",
     )
     parser.add_argument(
         "--trials",
-        type=parse_trials,
+        type=_Trials(0, 10**6),
         default=10,
         help="simulated students per point, at least 2, or 0 for none (default: 10)",
     )
     parser.add_argument(
         "--dimensions",
-        type=int,
+        type=Whole(2, 100_000),
         default=200,
         help="their dimensions (default: 200, as in the paper)",
     )
     add_seed(parser)
-    parser.add_argument("--out", type=Path, help="folder of the table and the picture")
+    parser.add_argument("--out", type=PLACE, help="folder of the table and the picture")
     parser.set_defaults(run=_perceptron)
 
 
-def parse_trials(text: str) -> int:
-    """Reads a number of simulations."""
-    if not text.isdigit() or int(text) == 1:
-        raise ArgumentTypeError(f"{text!r} trials: write 0 for none, or at least 2")
-    return int(text)
+class _Trials(Whole):
+    """Numbers of simulations: none, or enough for a standard error."""
+
+    def __str__(self) -> str:
+        return f"0 for none, or a whole number from 2 to {self.most}"
+
+    def accept(self, value: object) -> int | None:
+        return None if value == 1 else super().accept(value)
 
 
 def _perceptron(options: Namespace) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sdc_ext._console import PlainConsole
 from sdc_ext._files import write_whole
-from sdc_ext.report.html_page import write_report
+from sdc_ext.cli.options import PLACE
+from sdc_ext.report.html_page import unfinished_runs, write_report
 from sdc_ext.verbs.session import check_free
 
 
@@ -15,14 +16,14 @@ def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument(
         "folders",
-        type=Path,
+        type=PLACE,
         nargs="+",
         metavar="FOLDER",
         help="folder that distill, select or compare wrote",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=PLACE,
         default=Path("report.html"),
         help="file of the page (default: report.html)",
     )
@@ -32,4 +33,9 @@ def add_options(parser: ArgumentParser) -> None:
 def _report(options: Namespace) -> None:
     check_free(options.out)
     write_whole(options.out, lambda path: write_report(options.folders, path))
-    PlainConsole(soft_wrap=True).print(str(options.out))
+    console = PlainConsole(soft_wrap=True)
+    unfinished = unfinished_runs(options.folders)
+    if unfinished:
+        names = ", ".join(map(str, unfinished))
+        console.print(f"left out, since they have not saved a set yet: {names}")
+    console.print(str(options.out))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from sdc_ext.cli.options import INTERRUPTED, parse_seed, whole_ramp
+from sdc_ext._words import number_of
+from sdc_ext.cli.options import INTERRUPTED, PLACE, RATE, SEED, WEIGHT, whole_ramp
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.regularizer import LogRamp, Norm
@@ -36,12 +37,12 @@ def add_options(parser: ArgumentParser) -> None:
     parser.epilog = _EPILOG
     strength = parser.add_mutually_exclusive_group()
     strength.add_argument(
-        "--lam", type=float, metavar="X", help="weight of the correction (default: 0.002)"
+        "--lam", type=WEIGHT, metavar="X", help="weight of the correction (default: 0.002)"
     )
     strength.add_argument(
         "--lam-ramp",
         nargs=3,
-        type=float,
+        type=RATE,
         metavar=("START", "END", "ITERATIONS"),
         help="adaptive SDC: lam grows from START to END",
     )
@@ -64,16 +65,16 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scale",
-        type=float,
+        type=RATE,
         default=1.0,
         help="factor of the term; 0.5 for TESLA's script (default: 1)",
     )
     parser.add_argument(
-        "--seed", type=parse_seed, metavar="N", help="seed for all random numbers and the clock"
+        "--seed", type=SEED, metavar="N", help="seed for all random numbers and the clock"
     )
     parser.add_argument(
         "--record",
-        type=Path,
+        type=PLACE,
         metavar="FILE",
         help="CSV file of the record (default: runs/SCRIPT.csv)",
     )
@@ -267,7 +268,8 @@ class _Files:
         except OSError as error:
             console.print(f"sdc-ext: cannot write the record to {error.filename}: {error.strerror}")
             return
-        console.print(f"sdc-ext: {len(record.steps)} image steps in {table}, curves beside it")
+        steps = number_of(len(record.steps), "image step")
+        console.print(f"sdc-ext: {steps} in {table}, curves beside it")
 
     def save_images(self, record: InjectionRecord, console: Console) -> None:
         from sdc_ext._files import as_tensors, write_whole

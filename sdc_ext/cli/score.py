@@ -6,11 +6,9 @@ The rest comes from its soft labels, or from chance.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from sdc_ext.cli.options import add_seed
+from sdc_ext.cli.options import COUNT, PLACE, TEXT, add_seed
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
-from sdc_ext.errors import check_positive
 from sdc_ext.verbs.opening import OpenedSet
 from sdc_ext.verbs.scoring import score_set
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
@@ -18,25 +16,24 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
+    parser.add_argument("set", type=PLACE, metavar="SET", help=SET_HELP)
     add_set_data(parser)
-    parser.add_argument("--network", help="network to train (default: the set's own)")
+    parser.add_argument("--network", type=TEXT, help="network to train (default: the set's own)")
     parser.add_argument(
-        "--num-eval", type=int, default=5, help="number of networks per score (default: 5)"
+        "--num-eval", type=COUNT, default=5, help="number of networks per score (default: 5)"
     )
     parser.add_argument(
         "--full-epochs",
-        type=int,
+        type=COUNT,
         default=20,
         help="number of epochs on all real images (default: 20)",
     )
     add_seed(parser)
-    parser.add_argument("--out", type=Path, help=".json file for the scores")
+    parser.add_argument("--out", type=PLACE, help=".json file for the scores")
     parser.set_defaults(run=_score)
 
 
 def _score(options: Namespace) -> None:
-    check_positive(options, "num_eval", "full_epochs")
     check_free(options.out)
     accelerator = make_accelerator()
     scored = score_set(

@@ -6,7 +6,15 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext.cli.data import data_label, load_chosen_data
-from sdc_ext.cli.options import add_data, add_seed, add_settings, chosen_settings
+from sdc_ext.cli.options import (
+    COUNT,
+    PLACE,
+    TEXT,
+    add_data,
+    add_seed,
+    add_settings,
+    chosen_settings,
+)
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.selection import BASELINES
 from sdc_ext.report.tables import summary
@@ -21,15 +29,16 @@ def add_options(parser: ArgumentParser) -> None:
         "baseline", metavar="BASELINE", help="random, herding, k-center or forgetting"
     )
     add_data(parser, "digits", "digits")
-    parser.add_argument("--ipc", type=int, default=1, help="images per class (default: 1)")
+    parser.add_argument("--ipc", type=COUNT, default=1, help="images per class (default: 1)")
     add_seed(parser)
     parser.add_argument(
         "--like",
+        type=TEXT,
         default="dc",
         metavar="METHOD",
         help="method whose evaluation settings the set gets (default: dc)",
     )
-    parser.add_argument("--out", type=Path, help="folder of the set")
+    parser.add_argument("--out", type=PLACE, help="folder of the set")
     group = parser.add_argument_group(
         "the network on whose features or mistakes all but random choose"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from sdc_ext.cli.options import add_data
+from sdc_ext.cli.options import RATE, add_data
 from sdc_ext.data.real import RealData
 from sdc_ext.sets import loading
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -21,7 +21,7 @@ def add_set_data(parser: ArgumentParser) -> None:
     """Adds options for the real data of a set, and for what files of others leave open."""
     add_data(parser, None, "the set's own")
     parser.add_argument(
-        "--lr-eval", type=float, help="learning rate of the training (default: the set's own)"
+        "--lr-eval", type=RATE, help="learning rate of the training (default: the set's own)"
     )
     parser.add_argument(
         "--zca",

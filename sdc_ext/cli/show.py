@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from sdc_ext._console import PlainConsole
 from sdc_ext._files import write_whole
 from sdc_ext.adapters import selects_of
+from sdc_ext.cli.options import PLACE
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
 from sdc_ext.report.figures import draw_curves
@@ -19,16 +19,15 @@ from sdc_ext.verbs.session import make_accelerator
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    parser.add_argument("set", type=Path, metavar="SET", help=SET_HELP)
+    parser.add_argument("set", type=PLACE, metavar="SET", help=SET_HELP)
     add_set_data(parser)
     parser.add_argument(
-        "--out", type=Path, help="file of the picture (default: grid.png in the folder)"
+        "--out", type=PLACE, help="file of the picture (default: grid.png in the folder)"
     )
     parser.set_defaults(run=_show)
 
 
 def _show(options: Namespace) -> None:
-
     if options.out is not None and options.out.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
     accelerator = make_accelerator()

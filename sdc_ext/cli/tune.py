@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 import sdc_ext
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import add_seed, chosen_settings
-from sdc_ext.verbs.session import make_accelerator, make_console
+from sdc_ext.cli.options import COUNT, PLACE, RATE, TEXT, add_seed, chosen_settings
+from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -19,7 +18,7 @@ def add_options(parser: ArgumentParser) -> None:
     first = add_distillation(parser, without=without)
     first.add_argument(
         "--lam",
-        type=float,
+        type=RATE,
         nargs=2,
         metavar=("LOW", "HIGH"),
         default=[1e-4, 0.1],
@@ -27,17 +26,20 @@ def add_options(parser: ArgumentParser) -> None:
     )
     first.add_argument("--ramp", action="store_true", help="search for a schedule of lam, too")
     first.add_argument(
-        "--trials", type=int, metavar="N", default=20, help="number of trials (default: 20)"
+        "--trials", type=COUNT, metavar="N", default=20, help="number of trials (default: 20)"
     )
     add_seed(first)
     first.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder of the study and its table"
+        "--out", type=PLACE, metavar="FOLDER", help="folder of the study and its table"
     )
     first.add_argument(
-        "--storage", metavar="URL", help="optuna's database (default: study.db in --out)"
+        "--storage", type=TEXT, metavar="URL", help="optuna's database (default: study.db in --out)"
     )
     first.add_argument(
-        "--study", metavar="NAME", help="its name there (default: method, data set and ipc)"
+        "--study",
+        type=TEXT,
+        metavar="NAME",
+        help="its name there (default: method, data set and ipc)",
     )
     # It trains experts of its own, which have not seen the held-out images.
     parser.set_defaults(run=_tune, experts=None)
@@ -49,6 +51,7 @@ def _tune(options: Namespace) -> None:
     low, high = options.lam
     settings = chosen_settings(options)
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
+    check_start(method, options.out)
     accelerator = make_accelerator(options.mixed_precision)
     tuned = tune(
         method.name,

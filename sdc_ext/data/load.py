@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 
 from sdc_ext._registry import Registry
+from sdc_ext._values import Size, check_value, checked
 from sdc_ext.data.image_folder import read_tiny_imagenet
 from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.preprocessing import Preprocessing
@@ -64,6 +66,7 @@ _OURS = ("digits", *_TORCHVISION, *_RESIZED)
 Loader: TypeAlias = Callable[[Path | None], Any]
 
 
+@checked
 def load_data(
     source: Any,
     data_dir: str | Path | None = None,
@@ -71,7 +74,7 @@ def load_data(
     test: Any = None,
     name: str | None = None,
     classes: Sequence[str] | None = None,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: Size | None = None,
     background: str = "white",
     download: bool = False,
     statistics: str | None = None,
@@ -110,7 +113,9 @@ def load_data(
     """
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     decoding = Decoding(size, background)
-    if isinstance(source, str) and (source in DATASETS or not Path(source).is_dir()):
+    if isinstance(source, str | Path):
+        check_source(source)
+    if isinstance(source, str) and source in DATASETS:
         if any(given is not None for given in (test, name, classes)):
             raise InputError(
                 f"the data set {source} already has a name, a test set and class names: leave "
@@ -151,6 +156,27 @@ def register_dataset(name: str, loader: Loader) -> None:
     DATASETS.register(check_name(name), loader)
 
 
+def check_source(source: str | Path) -> None:
+    """Checks that a text is the name of a data set or the path of a folder, and a path the latter.
+
+    Raises:
+        InputError: If it is not.
+    """
+    check_value("source", source, str | Path)
+    name = str(source)
+    is_path = isinstance(source, Path)
+    if os.path.isdir(name) or (not is_path and name in DATASETS):
+        return
+    folder = "name a data set, or a folder with one folder per class"
+    if os.path.exists(name):
+        raise InputError(f"{name} is a file, not a folder: {folder}")
+    if is_path or os.sep in name or name.startswith("."):
+        raise InputError(f"there is no folder {name}: {folder}")
+    known = sorted(DATASETS.names())
+    listed = [*known, "a folder with one folder per class"]
+    check_choice("dataset", name, known, listed=listed)
+
+
 def takes_image_size(name: str) -> bool:
     """Returns whether the images of the data set with this name can be resized."""
     return name not in _OURS or name in _RESIZED
@@ -160,6 +186,8 @@ def _load_named(name: str, folder: Path | None, decoding: Decoding, download: bo
     loader = DATASETS.get(name)
     if decoding.image_size is not None and not takes_image_size(name):
         raise InputError(f"`image_size` resizes images of folders, not {name}: {_OWN_PICTURES}")
+    if decoding.background != Decoding().background and not takes_image_size(name):
+        raise InputError(f"`background` is for pictures of folders, not {name}: {_OWN_PICTURES}")
     if name == "digits" and folder is not None:
         raise InputError(f"digits are bundled and take no `data_dir`: {_OWN_PICTURES}")
     if download and name not in _TORCHVISION:

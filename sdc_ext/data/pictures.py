@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
 from sdc_ext._reading import regular_file
+from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 
 # Formats whose readers run other programs.
@@ -55,7 +56,7 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.image_size is not None and not all(side > 0 for side in self.image_size):
             raise InputError(
-                f"image_size must be above 0, got {self.image_size}: pass (height, width)"
+                f"`image_size` must be above 0, got {self.image_size}: pass (height, width)"
             )
         try:
             ImageColor.getrgb(self.background)
@@ -143,7 +144,7 @@ class Decoding:
 
 def changes_note(changes: Counter[str]) -> list[str]:
     """Returns the parts of a sentence that tell how many pictures were changed."""
-    return [f"{count} pictures were {change}" for change, count in changes.items()]
+    return [f"{number_of(count, 'picture', 'were')} {change}" for change, count in changes.items()]
 
 
 def is_picture(path: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdc_ext._words import number_of
 from sdc_ext.data.image_folder import read_image_folder
 from sdc_ext.data.pictures import Decoding, changes_note
 from sdc_ext.data.preprocessing import Preprocessing
@@ -102,7 +103,7 @@ def _known(source: RealData | str | Path, decoding: Decoding) -> RealData:
     if decoding.image_size not in (None, source.image_size):
         raise InputError(
             f"{source.name} is already loaded, with images of size {source.image_size}: leave "
-            "image_size out, or load the data at that size"
+            "`image_size` out, or load the data at that size"
         )
     return source
 
@@ -168,9 +169,10 @@ def _parts(
         counts = torch.bincount(train.labels, minlength=len(classes))
         few = (counts < 2).nonzero()[:, 0].tolist()
         if few:
+            images = number_of(int(counts[few[0]]), "image")
             raise InputError(
-                f"{name} has {int(counts[few[0]])} images of class {classes[few[0]]!r}, too few to "
-                "hold one out for testing: add some, or pass a test set"
+                f"{name} has {images} of class {classes[few[0]]!r}, too few to hold one out for "
+                "testing: add some, or pass a test set"
             )
         chosen = stratified_split(train.labels, classes)
         kept, held_out = (Split(train.images[i], train.labels[i]) for i in chosen)
@@ -179,7 +181,7 @@ def _parts(
     if sizes[0] != sizes[1]:
         raise InputError(
             f"training images have the size {sizes[0]} and test images {sizes[1]}: pass "
-            "image_size=(height, width)"
+            "`image_size`=(height, width)"
         )
     channels = max(samples.images.shape[1] for samples in (train, test))
     kept, given = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -12,9 +13,16 @@ from sdc_ext.adapters.base import State
 from sdc_ext.engine.callbacks import Callback
 from sdc_ext.sets.info import Evaluation
 
+# The number of iterations after which the time of the rest is estimated; the first one is slow.
+_FIRST = 3
+
+_DAY = 24 * 60 * 60
+
 
 class ShowProgress(Callback):
     """Shows a progress bar, and prints a line for every evaluation and every skipped update.
+
+    A run that will take longer than a day gets a line that says so, after its first iterations.
 
     Args:
         console: The console to print to. A quiet one, e.g. in a process other than the main one,
@@ -39,6 +47,9 @@ class ShowProgress(Callback):
         self._bar = self._progress.add_task("distilling", total=iterations, log="")
         self._progress.update(self._bar, completed=iteration)
         self._progress.start()
+        self._remaining = iterations - iteration
+        self._estimate_after = iteration + min(_FIRST, iterations)
+        self._started = time.monotonic()
 
     def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
         """Moves the bar on, and shows the matching loss and GraDN beside it."""
@@ -46,6 +57,18 @@ class ShowProgress(Callback):
         text = f"loss {log['matching']:.4g}  GraDN {log['difficulty']:.3g}"
         text += "  (skipped)" if log.get("skipped") else ""
         self._progress.update(self._bar, completed=iteration, log=text)
+        if iteration == self._estimate_after:
+            self._warn_if_long()
+
+    def _warn_if_long(self) -> None:
+        """Prints how long the run will take, if that is longer than a person expects."""
+        each = (time.monotonic() - self._started) / _FIRST
+        days = each * self._remaining / _DAY
+        if days > 1:
+            self._console.print(
+                f"{self._remaining} iterations of {each:.2g} s will take about {days:.3g} days "
+                "or more; Ctrl-C stops the run, which keeps what it has"
+            )
 
     def on_skip(self, iteration: int, error: Exception) -> None:
         """Prints why an update was skipped."""
@@ -67,5 +90,5 @@ class ShowProgress(Callback):
         if completed and skipped > len(history) / 2:
             self._console.print(
                 f"warning: {skipped:.0f} of {len(history)} updates were skipped, because the "
-                "loss was above threshold or not finite: lower lr_img or lr_lr"
+                "loss was above threshold or not finite: lower `lr_img` or `lr_lr`"
             )

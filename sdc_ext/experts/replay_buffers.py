@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._reading import load_plain
+from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 
 _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
@@ -64,9 +65,10 @@ class ReplayBuffers:
     @property
     def description(self) -> str:
         """See [`Experts`][sdc_ext.experts.Experts]."""
+        experts, epochs = number_of(len(self), "expert"), number_of(self.epochs, "epoch")
         return (
-            f"{len(self)} experts of {self.epochs} epochs from replay_buffer_*.pt in "
-            f"{self._folder}, which do not say their data set and preprocessing"
+            f"{experts} of {epochs} from replay_buffer_*.pt in {self._folder}, which do not say "
+            "their data set and preprocessing"
         )
 
     @property

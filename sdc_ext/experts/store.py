@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sdc_ext._files import Writer, as_tensors, as_text, write_files, write_whole
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, read_json
+from sdc_ext._words import number_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
@@ -153,8 +154,8 @@ class ExpertStore:
         """See [`Experts`][sdc_ext.experts.Experts]."""
         recipe = self.info.recipe
         return (
-            f"{len(self)} experts of {self.epochs} epochs ({recipe['optimizer']}, rate "
-            f"{recipe['lr_teacher']:g}) in {self.folder}"
+            f"{number_of(len(self), 'expert')} of {number_of(self.epochs, 'epoch')} "
+            f"({recipe['optimizer']}, rate {recipe['lr_teacher']:g}) in {self.folder}"
         )
 
     @property
@@ -163,7 +164,7 @@ class ExpertStore:
         return {"count": len(self), "seed": self.info.seed, **self.info.recipe}
 
     @classmethod
-    def create(cls, folder: Path, info: ExpertInfo) -> ExpertStore:
+    def create(cls, folder: str | Path, info: ExpertInfo) -> ExpertStore:
         """Creates a store in a folder, or opens the one that is there.
 
         Args:
@@ -174,6 +175,7 @@ class ExpertStore:
             InputError: If the folder has a store with another description; the message names the
                 difference.
         """
+        folder = Path(folder)
         if (folder / INFO).is_file():
             store = cls.open(folder)
             store.info.check_fits(info, folder, same_recipe=True)
@@ -182,12 +184,13 @@ class ExpertStore:
         return cls(folder, info)
 
     @classmethod
-    def open(cls, folder: Path) -> ExpertStore:
+    def open(cls, folder: str | Path) -> ExpertStore:
         """Opens the store in a folder.
 
         Raises:
             InputError: If there is none, or it is damaged.
         """
+        folder = Path(folder)
         path, advice = folder / INFO, "train the experts in another folder"
         if not os.path.lexists(path):
             raise InputError(
@@ -273,7 +276,7 @@ class ExpertStore:
         return self._paths
 
 
-def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
+def open_experts(folder: str | Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
     """Opens the experts in a folder, a store or ``replay_buffer_*.pt``, and checks that they fit.
 
     Args:
@@ -284,6 +287,9 @@ def open_experts(folder: Path, wanted: ExpertInfo, model: nn.Module) -> Experts:
     Raises:
         InputError: If there are no experts, or they were made for something else.
     """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: name one with experts as `experts`")
     if holds_buffers(folder):
         return ReplayBuffers(folder, [p.shape for p in model.parameters()])
     store = ExpertStore.open(folder)

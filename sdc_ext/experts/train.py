@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -14,10 +14,11 @@ from torch.nn.utils import vector_to_parameters
 
 from sdc_ext._options import option
 from sdc_ext._seeds import seed_torch
+from sdc_ext._values import Count, Rate, Weight, check_fields
 from sdc_ext.augment.base import Augmentation, Normalisation
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import DivergenceError, check_choice, check_not_negative, check_positive
+from sdc_ext.errors import DivergenceError
 from sdc_ext.experts.gsam import gsam_direction
 from sdc_ext.experts.store import ExpertStore
 from sdc_ext.networks.create import create_network
@@ -38,11 +39,11 @@ class ExpertRecipe:
 
     Attributes:
         optimizer: ``"sgd"`` or ``"gsam"``.
-        train_epochs: The number of epochs, above 0.
-        lr_teacher: The learning rate, above 0.
-        batch_train: The number of real images per step, above 0.
-        rho: The size of GSAM's perturbation, above 0.
-        alpha: The weight of GSAM's surrogate gap, at least 0.
+        train_epochs: The number of epochs.
+        lr_teacher: The learning rate.
+        batch_train: The number of real images per step.
+        rho: The size of GSAM's perturbation.
+        alpha: The weight of GSAM's surrogate gap.
         augmentation: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
 
     Raises:
@@ -50,19 +51,17 @@ class ExpertRecipe:
     """
 
     optimizer: ExpertOptimizer = option("sgd", "sgd, or gsam on top of it")
-    train_epochs: int = option(50, "epochs on the real images")
-    lr_teacher: float = option(0.01, "learning rate of the experts")
-    batch_train: int = option(256, "real images per step")
-    rho: float = option(0.01, "size of GSAM's perturbation")
-    alpha: float = option(0.4, "weight of GSAM's surrogate gap")
+    train_epochs: Count = option(50, "epochs on the real images")
+    lr_teacher: Rate = option(0.01, "learning rate of the experts")
+    batch_train: Count = option(256, "real images per step")
+    rho: Rate = option(0.01, "size of GSAM's perturbation")
+    alpha: Weight = option(0.4, "weight of GSAM's surrogate gap")
     augmentation: str = option(
         "color_crop_cutout_flip_scale_rotate", "augmentation of the real images, or none"
     )
 
     def __post_init__(self) -> None:
-        check_choice("optimizer", self.optimizer, get_args(ExpertOptimizer))
-        check_positive(self, "train_epochs", "lr_teacher", "batch_train", "rho")
-        check_not_negative(self, "alpha")
+        check_fields(self)
         parse_augmentation(self.augmentation, align_corners=True)
 
     @property

@@ -6,6 +6,9 @@ The library's own networks are registered with timm, so once this module is impo
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,9 +16,10 @@ from timm import create_model, is_model, list_models
 from timm.layers.config import set_fused_attn
 from torch import nn
 
+from sdc_ext._kinds import Number, Whole
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.architectures import ImageSize
-from sdc_ext.networks.registry import NETWORKS
+from sdc_ext.networks.registry import NETWORKS, options_of
 
 # What shapes timm's networks, by one number or word. Names of networks also come from strangers'
 # files, and others of timm's options load files or download weights.
@@ -54,6 +58,13 @@ _TIMM_OPTIONS = [
     "window_size",
 ]
 
+# Numbers in names of networks are widths and rates, and depths, which take time to build.
+_LARGEST, _DEEPEST = 10_000, 300
+
+_MOST_PARAMETERS = 10**9
+
+_BUILDING_FAILS = (TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError)
+
 # The image sizes in pixels that are tried in order to suggest one that a network takes.
 _SIZES = (8, 16, 32, 64, 96, 128, 224, 299)
 
@@ -85,19 +96,26 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
         ours = [] if foreign else NETWORKS.names()
         known = [*ours, *list_models(exclude_filters="dd_*")]
         check_choice("network", name, known, listed=[*ours, "any timm name"])
+    takes = options_of(name) if is_known else _TIMM_OPTIONS
+    for option in options if takes is not None else ():
+        whose = name if is_known else "timm's networks"
+        if not takes:
+            raise InputError(f"network {spec!r} has options, but {name} takes none: leave them out")
+        check_choice(f"option of {whose} in {spec!r}:", option, takes)
     # timm's fused attention has no double backward, which matching needs.
     set_fused_attn(False)
+    make = NETWORKS.get(name) if is_known else functools.partial(_create_timm, name)
+
+    def build() -> nn.Module:
+        return make(in_chans, num_classes, img_size, **options)
+
     try:
-        if is_known:
-            network = NETWORKS.get(name)(in_chans, num_classes, img_size, **options)
-        else:
-            for option in options:
-                check_choice(f"option of timm's networks in {spec!r}:", option, _TIMM_OPTIONS)
-            options |= {"in_chans": in_chans, "num_classes": num_classes}
-            network = _create_timm(name, img_size, options)
+        if options and takes is not None:
+            _check_parameters(spec, build)
+        network = build()
     except InputError:
         raise
-    except (TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
+    except _BUILDING_FAILS as error:
         raise InputError(f"network {spec!r} does not take these options: {error}") from None
     if not isinstance(network, nn.Module):
         raise InputError(
@@ -155,20 +173,42 @@ def _takes(spec: str, in_chans: int, num_classes: int, side: int) -> bool:
     return True
 
 
-def _create_timm(name: str, img_size: ImageSize, options: dict[str, Any]) -> nn.Module:
+def _check_parameters(spec: str, build: Callable[[], nn.Module]) -> None:
+    """Raises InputError if a network is too large, before memory is allocated for it."""
     try:
-        return create_model(name, img_size=img_size, **options)
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in build().parameters())
+    except InputError:
+        raise
+    except _BUILDING_FAILS as error:
+        if "overflow" not in str(error):  # a network may need numbers where meta tensors have none
+            return
+        parameters = sys.maxsize
+    if parameters > _MOST_PARAMETERS:
+        raise InputError(
+            f"network {spec!r} would have {parameters:.2g} parameters, more than "
+            f"{_MOST_PARAMETERS:.0e}: choose smaller options"
+        )
+
+
+def _create_timm(
+    name: str, in_chans: int, num_classes: int, img_size: ImageSize, **options: Any
+) -> nn.Module:
+    create = functools.partial(create_model, name, in_chans=in_chans, num_classes=num_classes)
+    try:
+        return create(img_size=img_size, **options)
     except TypeError:  # convolutional networks take any size and therefore no img_size
-        return create_model(name, **options)
+        return create(**options)
 
 
 def _parse_option(spec: str, text: str) -> tuple[str, int | float | str]:
     key, equals, value = text.partition("=")
     if not (key and equals and value):
         raise InputError(f"cannot read {text!r} in network {spec!r}: write options as key=value")
-    for number in (int, float):
-        try:
-            return key, number(value)
-        except ValueError:
-            continue
+    most = _DEEPEST if key == "depth" else _LARGEST
+    number = Number(-most, most)
+    for kind in (Whole(), number):
+        found = kind.parse(value)
+        if not isinstance(found, str):
+            return key, number.check(f"option {key} of network {spec!r}", found)
     return key, value

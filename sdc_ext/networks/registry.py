@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -67,6 +68,24 @@ def dd_vgg11(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def dd_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Returns a ``ResNet18``."""
     return _build(ResNet18, pretrained, **kwargs)
+
+
+_OURS: dict[str, type[nn.Module]] = {
+    "convnet": ConvNet,
+    "mlp": MLP,
+    "lenet": LeNet,
+    "alexnet": AlexNet,
+    "vgg11": VGG11,
+    "resnet18": ResNet18,
+}
+
+
+def options_of(name: str) -> list[str] | None:
+    """Returns the options that a network takes in its name; None for a network of others."""
+    if name not in _OURS:
+        return None
+    parameters = inspect.signature(_OURS[name]).parameters.values()
+    return [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def dd_networks() -> list[str]:

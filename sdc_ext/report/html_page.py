@@ -40,6 +40,9 @@ _MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
 
 _COMPARISON, _ACCURACIES = "comparison.json", "accuracies.json"
 
+# What a run writes before it has a set.
+_RUN = "run.json"
+
 
 _ADVICE = "write it again, or leave its folder out"
 
@@ -118,17 +121,22 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Reads the sets in some folders and, as comparisons have them, in their subfolders.
 
     Raises:
-        InputError: If a folder holds neither a set nor results of ``sdc-ext evaluate``.
+        InputError: If a folder holds neither a set, nor a run, nor results of
+            ``sdc-ext evaluate``, or there is nothing to report in any of them.
     """
     found: list[Path] = []
+    unfinished = unfinished_runs(folders)
     for folder in folders:
         inside = sorted(path.parent for path in folder.rglob(META))
-        if not inside and not (folder / _ACCURACIES).is_file():
+        waits = any(folder in (run, *run.parents) for run in unfinished)
+        if not (inside or waits or (folder / _ACCURACIES).is_file()):
             raise InputError(
                 f"{folder} holds no distilled set: pass a folder that sdc-ext distill, select, "
                 "compare or evaluate has written"
             )
         found += inside
+    if not found and not any((folder / _ACCURACIES).is_file() for folder in folders):
+        raise InputError(f"the run in {unfinished[0]} has not saved a set yet: finish it first")
     found = list(dict.fromkeys(found))
     return [
         Run(name, SyntheticSet.load(path), read_history(path), path)
@@ -136,7 +144,13 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     ]
 
 
-def write_report(folders: Sequence[Path], path: Path) -> None:
+def unfinished_runs(folders: Sequence[Path]) -> list[Path]:
+    """Returns the folders of runs that have not saved a set yet, which a report leaves out."""
+    begun = (path.parent for folder in folders for path in sorted(folder.rglob(_RUN)))
+    return [run for run in dict.fromkeys(begun) if not (run / META).is_file()]
+
+
+def write_report(folders: Sequence[str | Path], path: str | Path) -> None:
     """Writes one HTML page about distilled sets, with pictures, curves, tables and settings.
 
     The page needs no other files. It sets accuracies and curves of comparable runs side by side,
@@ -149,12 +163,14 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
     Raises:
         InputError: If a folder holds none of these, or a file in it is damaged.
     """
-    runs = read_runs(folders)
+    given = [Path(folder) for folder in folders]
+    runs = read_runs(given)
     template = (files("sdc_ext.report") / "report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, finalize=_as_text
     )
-    path.write_text(environment.from_string(template).render(_content(runs, folders)), "utf-8")
+    page = environment.from_string(template).render(_content(runs, given))
+    Path(path).write_text(page, "utf-8")
 
 
 def _as_text(value: Any) -> Any:

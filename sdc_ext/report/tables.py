@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from rich.table import Table
 
 from sdc_ext._console import PlainTable
+from sdc_ext._words import number_of
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from sdc_ext.sets.synthetic_set import SyntheticSet
 
 
-def settings_table(settings: Settings) -> Table:
+def settings_table(settings: Settings, title: str = "settings") -> Table:
     """Returns a table of the settings that have an effect on a run, each with its source."""
-    table = make_table("settings", "setting", "value", "source")
+    table = make_table(title, "setting", "value", "source")
     unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
     for name, setting in settings.origin.items():
         if name not in unused:
@@ -61,7 +62,7 @@ def cross_table(results: Sequence[Result]) -> Table:
     networks = list(dict.fromkeys(result.evaluation.network for result in results))
     count = len(results[0].evaluation.accuracies)
     found = {(r.evaluation.network, r.name): str(r.evaluation).removesuffix(" %") for r in results}
-    title = f"test accuracy %, mean ± std of {count} networks"
+    title = f"test accuracy %, mean ± std of {number_of(count, 'network')}"
     tall = len(names) > len(networks)
     rows, columns = (names, networks) if tall else (networks, names)
     table = make_table(title, "set" if tall else "network", *columns)
@@ -106,7 +107,7 @@ def expert_table(store: ExpertStore) -> Table:
     """Returns a table of a store: the number of experts, their training and their accuracy."""
     accuracies = Evaluation(store.info.network, tuple(store.accuracies()))
     table = make_table(f"experts in {store.folder}", "what", "value")
-    table.add_row("trajectories", f"{len(store)} of {store.epochs} epochs")
+    table.add_row("trajectories", f"{len(store)} of {number_of(store.epochs, 'epoch')}")
     table.add_row("network", store.info.network)
     table.add_row("whitened", "no" if store.info.whitening is None else "ZCA")
     for name, value in store.info.recipe.items():
@@ -146,7 +147,9 @@ def tracking_table(
     for lam, histories in tracked.items():
         drifts = [Drift.of(history["difficulty"], skip) for history in histories]
         rose = sum(drift.last > drift.first for drift in drifts)
-        table.add_row(f"{lam:g}", str(Drift.mean(drifts)), f"{rose} of {len(drifts)} seeds")
+        table.add_row(
+            f"{lam:g}", str(Drift.mean(drifts)), f"{rose} of {number_of(len(drifts), 'seed')}"
+        )
     return table
 
 

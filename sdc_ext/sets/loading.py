@@ -6,7 +6,7 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -42,7 +42,7 @@ class Opening:
         image_size: Resizes the real images to (height, width) pixels; by default to the set's
             size.
         zca: Whether ``images_*.pt`` are ZCA-whitened, even if no file beside them says so.
-        lr: The learning rate for training on ``images_*.pt`` without an ``lr_*.pt`` beside them.
+        lr: The learning rate for training on sets; by default the one that their files name.
     """
 
     dataset: str | None = None
@@ -87,7 +87,8 @@ def load_set(
             folder with one folder of pictures per class; or an export for DD-Ranking.
         data: The real data, which ``images_*.pt`` and pictures need.
         zca: Whether ``images_*.pt`` are ZCA-whitened, even if no file beside them says so.
-        lr: The learning rate for training on ``images_*.pt`` without an ``lr_*.pt`` beside them.
+        lr: The learning rate for training on the set; by default the one that its files name,
+            which ``images_*.pt`` without an ``lr_*.pt`` beside them do not.
 
     Raises:
         InputError: If the path holds none of these, a file is damaged, or the data are missing or
@@ -130,7 +131,7 @@ def open_with_data(
         if opening.dataset is None and dataset not in DATASETS:
             raise InputError(
                 f"{path} was made from data called {dataset!r}, which have no loader: pass the "
-                "data themselves from Python, or register a loader with register_dataset"
+                "folder with their pictures as `dataset`, or the data themselves from Python"
             )
         size = opening.image_size
         if size is None and takes_image_size(dataset):
@@ -141,7 +142,7 @@ def open_with_data(
 
 
 def open_all(
-    paths: Sequence[Path], load: Load, opening: Opening = Opening()
+    paths: Sequence[str | Path], load: Load, opening: Opening = Opening()
 ) -> Iterator[tuple[str, SyntheticSet, RealData]]:
     """Yields a short name, the set and its real data for each different path.
 
@@ -153,7 +154,7 @@ def open_all(
     Raises:
         InputError: If [`open_with_data`][sdc_ext.sets.open_with_data] raises it.
     """
-    once = list({os.path.realpath(path): path for path in paths}.values())
+    once = [Path(path) for path in {os.path.realpath(path): path for path in paths}.values()]
     load = functools.cache(load)
     for name, path in zip(short_names(once), once, strict=True):
         yield name, *open_with_data(path, load, opening)
@@ -190,6 +191,8 @@ class _Source:
     @classmethod
     def of(cls, path: Path) -> _Source:
         """Examines a path; raises InputError if its ``meta.json`` is damaged."""
+        if not path.exists():
+            raise InputError(f"there is no file or folder {path}")
         kind = kind_of(path)
         meta = (path if path.is_dir() else path.parent) / META
         beside = read_info(meta) if kind == "best" and meta.is_file() else None
@@ -213,7 +216,10 @@ class _Source:
         """Reads the set; the arguments are those of ``load_set``."""
         synthetic = self._read(data, zca=zca, lr=lr)
         check_tensors(synthetic.images, synthetic.labels, synthetic.info, str(self.path))
-        return synthetic
+        if lr is None:
+            return synthetic
+        info = synthetic.info
+        return replace(synthetic, info=replace(info, evaluation=replace(info.evaluation, lr=lr)))
 
     def _read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
         path = self.path

@@ -168,6 +168,8 @@ class SyntheticSet:
             InputError: If it is not such a folder, or is damaged.
         """
         folder = Path(folder)
+        if not folder.exists():
+            raise InputError(f"there is no folder {folder}: name that of a distilled set")
         settle(folder)
         if not os.path.lexists(folder / META):
             raise InputError(

@@ -99,7 +99,7 @@ class Series:
         return f"{self.family}, {self.configuration}"
 
 
-def read_accuracies(paths: Sequence[Path]) -> list[Trained]:
+def read_accuracies(paths: Sequence[str | Path]) -> list[Trained]:
     """Reads tables with one row per trained network.
 
     Args:
@@ -110,7 +110,7 @@ def read_accuracies(paths: Sequence[Path]) -> list[Trained]:
     Raises:
         InputError: If a file is no such table, or a value is not a number or is out of range.
     """
-    once = {os.path.realpath(path): path for path in paths}
+    once = {os.path.realpath(path): Path(path) for path in paths}
     return [row for path in once.values() for row in _read(path)]
 
 

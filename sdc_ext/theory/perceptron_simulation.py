@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy.optimize import nnls
 
-from sdc_ext.errors import InputError, check_positive
+from sdc_ext._kinds import Whole
+from sdc_ext._values import Seed, check_fields
+from sdc_ext.errors import InputError
 from sdc_ext.theory.perceptron import Selection
 from sdc_ext.theory.saddle_point import Array
 
@@ -54,14 +57,12 @@ class Simulator:
         InputError: If there are fewer than 2 dimensions, or no trials.
     """
 
-    dimensions: int = 200
-    trials: int = 10
-    seed: int = 0
+    dimensions: Annotated[int, Whole(2, 100_000)] = 200
+    trials: Annotated[int, Whole(1, 10**6)] = 10
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_positive(self, "trials")
-        if self.dimensions < 2:
-            raise InputError(f"dimensions must be at least 2, got {self.dimensions}")
+        check_fields(self)
 
     def __call__(self, selection: Selection, alpha: float) -> Simulation:
         """Trains students on ``alpha * dimensions`` kept samples.

@@ -12,9 +12,10 @@ from torch.optim import SGD
 
 from sdc_ext._options import option
 from sdc_ext._seeds import seed_torch
+from sdc_ext._values import Count, Rate, check_fields
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import DivergenceError, check_positive
+from sdc_ext.errors import DivergenceError
 from sdc_ext.networks.create import create_network
 from sdc_ext.training.epochs import train_epoch
 
@@ -28,21 +29,21 @@ class Probe:
     Attributes:
         network: The name of the network; see
             [`create_network`][sdc_ext.networks.create_network].
-        train_epochs: The number of epochs, above 0.
-        lr_net: The learning rate of SGD, above 0.
-        batch_train: The number of real images per step, above 0.
+        train_epochs: The number of epochs.
+        lr_net: The learning rate of SGD.
+        batch_train: The number of real images per step.
 
     Raises:
-        InputError: If a number is not above 0.
+        InputError: If a value is out of range.
     """
 
     network: str = option("convnet", "network that is trained on the real images")
-    train_epochs: int = option(20, "epochs on the real images")
-    lr_net: float = option(0.01, "learning rate of that network")
-    batch_train: int = option(256, "real images per step")
+    train_epochs: Count = option(20, "epochs on the real images")
+    lr_net: Rate = option(0.01, "learning rate of that network")
+    batch_train: Count = option(256, "real images per step")
 
     def __post_init__(self) -> None:
-        check_positive(self, "train_epochs", "lr_net", "batch_train")
+        check_fields(self)
 
 
 def train_probe(

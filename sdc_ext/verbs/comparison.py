@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from rich.console import Console, RenderableType
 
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
+from sdc_ext._values import Count, Weight, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.engine import Engine
@@ -24,6 +25,7 @@ from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
 from sdc_ext.sets.history import read_history
 from sdc_ext.verbs.session import (
+    check_start,
     chosen_settings,
     make_accelerator,
     make_console,
@@ -77,13 +79,14 @@ class Compared(Shown):
         write_files(self.out, files)
 
 
+@checked
 def compare(
     method: str,
     data: Any = "digits",
     *,
-    lams: Sequence[float] = (0.0, 0.002),
-    seeds: int = 6,
-    ipc: int = 1,
+    lams: Sequence[Weight] = (0.0, 0.002),
+    seeds: Count = 6,
+    ipc: Count = 1,
     out: str | Path | None = None,
     experts: str | Path | None = None,
     compile: bool = False,
@@ -118,12 +121,14 @@ def compare(
             a lam with which it diverges is otherwise left out.
     """
     refuse(settings, "compare", lam="pass lams", lam_ramp="pass lams", seed="pass seeds")
-    if seeds < 2 or len(set(lams)) != len(lams) or len(lams) < 2:
+    # The folders of the runs name lam to six digits.
+    if seeds < 2 or len({f"{lam:g}" for lam in lams}) != len(lams) or len(lams) < 2:
         raise InputError(
-            f"a comparison needs at least 2 seeds and 2 different lam, got {seeds} seeds and lam "
-            f"{', '.join(f'{lam:g}' for lam in lams) or 'none'}"
+            f"a comparison needs at least 2 seeds and 2 different lam (to six digits), got {seeds} "
+            f"seeds and lam {', '.join(map(str, lams)) or 'none'}"
         )
     chosen = get_method(method)
+    check_start(chosen, out, experts)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     shared = chosen_settings(settings)

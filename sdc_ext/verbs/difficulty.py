@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate import Accelerator
 from rich.console import RenderableType
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters.recipes.gradient import network_rule
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError, check_positive_values
+from sdc_ext.errors import InputError
 from sdc_ext.evaluation.difficulty import Difficulty, measure_difficulty, real_samples
 from sdc_ext.networks.create import check_network
 from sdc_ext.report.figures import draw_difficulty
@@ -77,15 +78,16 @@ class MeasuredDifficulty(Shown):
         write_files(Path(folder), files)
 
 
+@checked
 def difficulty_of(
     sets: Sets = (),
     data: Any = None,
     *,
-    split: str = "test",
-    per_class: int = 100,
-    num_networks: int = 20,
-    epochs: Sequence[int] | None = None,
-    seed: int = 0,
+    split: Literal["test", "train"] = "test",
+    per_class: Count = 100,
+    num_networks: Count = 20,
+    epochs: Sequence[Count] | None = None,
+    seed: Seed = 0,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     **probe: Any,
@@ -117,7 +119,6 @@ def difficulty_of(
 
     Reference: SDC paper, Definitions 1 and 2.
     """
-    check_positive_values(per_class=per_class, num_networks=num_networks)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     opened, real = _of_one_data(sets, data, accelerator)

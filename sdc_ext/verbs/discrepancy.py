@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from accelerate import Accelerator
 from rich.console import Console, RenderableType
 
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
+from sdc_ext._kinds import Whole
+from sdc_ext._values import Count, Names, Seed, check_fields, checked
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.closeness import (
     SPACES,
     Closeness,
-    check_sizes,
     compare_with_real,
     feature_maps,
 )
@@ -28,6 +29,9 @@ from sdc_ext.report.tables import closeness_table
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console, make_probe
+
+# A standard deviation needs two of them.
+Draws: TypeAlias = Annotated[int, Whole(2)]
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,14 @@ class Measurement:
             low.
     """
 
-    measures: Sequence[str] = tuple(DISCREPANCIES)
-    spaces: Sequence[str] = SPACES
-    draws: int = 20
-    max_real: int = 2000
-    seed: int = 0
+    measures: Names = tuple(DISCREPANCIES)
+    spaces: Names = SPACES
+    draws: Draws = 20
+    max_real: Count = 2000
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_sizes(self.draws, self.max_real)
+        check_fields(self)
         choose_discrepancies(self.measures)
         for space in self.spaces:
             check_choice("space", space, SPACES)
@@ -116,6 +120,7 @@ class MeasuredDiscrepancy(Shown):
         write_files(Path(folder), files)
 
 
+@checked
 def discrepancy_of(
     sets: Sets,
     data: Any = None,

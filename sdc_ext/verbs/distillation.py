@@ -9,15 +9,18 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.engine.callbacks import Callback, Trackers
 from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.engine.progress import ShowProgress
+from sdc_ext.engine.run_folder import RunFolder
 from sdc_ext.regularizer import LogRamp
 from sdc_ext.report.tables import settings_table
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.verbs.session import (
+    check_start,
     chosen_settings,
     make_accelerator,
     make_console,
@@ -25,14 +28,15 @@ from sdc_ext.verbs.session import (
 )
 
 
+@checked
 def distill(
     method: str,
     data: Any = "digits",
     *,
-    ipc: int = 1,
+    ipc: Count = 1,
     lam: float | LogRamp | None = None,
     out: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     experts: str | Path | None = None,
     resume: bool = False,
     compile: bool = False,
@@ -76,6 +80,9 @@ def distill(
     Reference: SDC paper, Eq. 11 and 12.
     """
     chosen = get_method(method)
+    check_start(chosen, out, experts)
+    if out is not None:
+        RunFolder(Path(out), {}).check(resume=resume)  # which run it holds is checked later
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     given = chosen_settings(settings, lam)

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, as_text, write_files, write_whole
+from sdc_ext._values import Count, Rate, Seed, checked
 from sdc_ext.evaluation.jobs import Job, evaluate_sets, evaluation_jobs
 from sdc_ext.evaluation.results import Results
 from sdc_ext.report.figures import draw_accuracies
@@ -51,16 +52,17 @@ class Evaluated(Shown):
         write_files(Path(folder), files)
 
 
+@checked
 def evaluate_set(
     sets: Sets,
     data: Any = None,
     *,
     networks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None = None,
-    num_eval: int = 5,
-    epoch_eval_train: int | None = None,
-    lr: float | None = None,
-    real_epochs: int | None = None,
-    seed: int = 0,
+    num_eval: Count = 5,
+    epoch_eval_train: Count | None = None,
+    lr: Rate | None = None,
+    real_epochs: Count | None = None,
+    seed: Seed = 0,
     out: str | Path | None = None,
     compile: bool = False,
     accelerator: Accelerator | None = None,

@@ -9,16 +9,18 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters import get_method, known_methods
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.experts import export_store, train_store
-from sdc_ext.errors import InputError, check_choice, check_positive_values
+from sdc_ext.errors import InputError, check_choice
 from sdc_ext.experts.replay_buffers import check_export
 from sdc_ext.experts.store import ExpertStore
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.report.tables import expert_table
 from sdc_ext.verbs.session import (
+    check_start,
     chosen_settings,
     make_accelerator,
     make_console,
@@ -27,17 +29,18 @@ from sdc_ext.verbs.session import (
 )
 
 
+@checked
 def train_experts(
     method: str,
     data: Any = "digits",
     *,
-    num_experts: int = 100,
-    ipc: int = 1,
+    num_experts: Count = 100,
+    ipc: Count = 1,
     network: str | Callable[..., Any] | None = None,
     zca: bool | None = None,
     out: str | Path | None = None,
     export: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     **recipe: Any,
@@ -75,7 +78,9 @@ def train_experts(
     if chosen.experts is None:
         matching = ", ".join(m.name for m in known_methods() if m.experts is not None)
         raise InputError(f"{chosen.name} matches no experts: choose from {matching}")
-    check_positive_values(num_experts=num_experts)
+    check_start(chosen, out)
+    if export is not None:
+        check_export(Path(export))
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
@@ -90,8 +95,6 @@ def train_experts(
         how.augmentation, loaded.few_images(), loaded.preprocessing, differentiable=False
     )
     console.print(str(loaded))
-    if export is not None:
-        check_export(Path(export))
     store = train_store(
         loaded,
         run.network,

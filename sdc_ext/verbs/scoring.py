@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from rich.console import RenderableType
 
 from sdc_ext._files import as_text, write_whole
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.evaluation.scores import Scored, measure_scores
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import evaluation_table, score_table
@@ -67,14 +68,15 @@ class ScoredSet(Shown):
         write_whole(Path(path), as_text(json.dumps(content, indent=1)))
 
 
+@checked
 def score_set(
     synthetic: OneSet,
     data: Any = None,
     *,
     network: str | Callable[..., Any] | None = None,
-    num_eval: int = 5,
-    full_epochs: int = 20,
-    seed: int = 0,
+    num_eval: Count = 5,
+    full_epochs: Count = 20,
+    seed: Seed = 0,
     accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> ScoredSet:

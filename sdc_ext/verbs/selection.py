@@ -8,6 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from sdc_ext._console import make_progress
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.errors import check_choice
@@ -24,14 +25,15 @@ from sdc_ext.verbs.session import (
 )
 
 
+@checked
 def select_set(
     baseline: str,
     data: Any = "digits",
     *,
-    ipc: int = 1,
+    ipc: Count = 1,
     like: str = "dc",
     out: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     **probe: Any,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, LoggerType
 from rich.console import Console
 
 from sdc_ext._console import PlainConsole
@@ -41,15 +41,11 @@ def make_accelerator(
         out: The folder of the run.
 
     Raises:
-        InputError: If the tracker is not installed, or the device does not support the precision.
+        InputError: If the tracker is unknown or not installed, or the device does not support the
+            precision.
     """
     if tracker is not None:
-        installed = [t.value for t in get_available_trackers()]
-        if tracker not in installed:
-            names = ", ".join(installed) or "none"
-            raise InputError(
-                f"tracker {tracker!r} is not installed (installed: {names}): pip install it first"
-            )
+        _check_tracker(tracker)
     try:
         return Accelerator(
             # Without this, processes on a machine without an accelerator do not find each other.
@@ -62,6 +58,18 @@ def make_accelerator(
         )
     except ValueError as error:
         raise InputError(f"mixed precision {mixed_precision}: {error}") from None
+
+
+def _check_tracker(tracker: str) -> None:
+    """Raises InputError unless Accelerate can log to a tracker."""
+    installed = {t.value for t in get_available_trackers()}
+    known = [t.value for t in LoggerType if t is not LoggerType.ALL]
+    check_choice("tracker", tracker, known)
+    if tracker not in installed:
+        names = ", ".join(sorted(installed)) or "none"
+        raise InputError(
+            f"tracker {tracker!r} is not installed (installed: {names}): pip install {tracker}"
+        )
 
 
 def make_console(accelerator: Accelerator, progress: bool = True) -> Console:
@@ -134,6 +142,26 @@ def set_up(
     resolved = resolve(method, loaded.name, ipc, settings)
     loaded = prepare_data(loaded, resolved.run, accelerator)
     return resolved, Task(loaded, ipc, resolved.run.network, accelerator, compile)
+
+
+def check_start(method: Method, out: str | Path | None, experts: str | Path | None = None) -> None:
+    """Checks what can be checked before data are loaded.
+
+    Args:
+        method: The method.
+        out: The folder of the results, which may exist.
+        experts: The folder of the experts that the user has chosen.
+
+    Raises:
+        InputError: If the method matches no experts, or the folder cannot be written to.
+    """
+    if experts is not None and method.experts is None:
+        raise InputError(f"{method.name} matches no experts: leave `experts` out")
+    if out is None:
+        return
+    if Path(out).exists() and not Path(out).is_dir():
+        raise InputError(f"{out} is a file, not a folder: choose another `out`")
+    check_place(Path(out))
 
 
 def check_free(out: str | Path | None) -> None:

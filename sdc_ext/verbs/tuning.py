@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from rich.console import RenderableType
 
 from sdc_ext._files import as_table, temporary_folder, write_files, write_whole
+from sdc_ext._values import Count, Rate, Seed, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.callbacks import Callback
@@ -19,12 +20,13 @@ from sdc_ext.engine.engine import Engine, check_run
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.engine.run_folder import run_identity
 from sdc_ext.engine.tuning import Report, SearchSpace, Tuning, rows, rungs
-from sdc_ext.errors import DivergenceError, InputError, check_positive_values
+from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.report.figures import draw_search
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import search_table
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.verbs.session import (
+    check_start,
     chosen_settings,
     make_accelerator,
     make_console,
@@ -82,18 +84,19 @@ class _Reporter(Callback):
         self._report(iteration, max(evaluation.mean for evaluation in evaluations.values()))
 
 
+@checked
 def tune(
     method: str,
     data: Any = "digits",
     *,
-    lams: tuple[float, float] = (1e-4, 0.1),
+    lams: tuple[Rate, Rate] = (1e-4, 0.1),
     ramp: bool = False,
-    trials: int = 20,
-    ipc: int = 1,
+    trials: Count = 20,
+    ipc: Count = 1,
     out: str | Path | None = None,
     storage: str | None = None,
     study: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     compile: bool = False,
     accelerator: Accelerator | None = None,
     progress: bool = True,
@@ -128,9 +131,9 @@ def tune(
     """
     chosen_here = "the search chooses it"
     refuse(settings, "tune", lam="pass lams", lam_ramp="pass ramp=True", eval_every=chosen_here)
-    check_positive_values(trials=trials)
     space = SearchSpace(*lams, ramp)
     chosen = get_method(method)
+    check_start(chosen, out)
     accelerator = accelerator or make_accelerator()
     if accelerator.num_processes > 1:
         raise InputError(

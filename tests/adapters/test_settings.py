@@ -187,12 +187,12 @@ def test_flat_experts_have_the_papers_balance_coefficient() -> None:
     ("choice", "message"),
     [
         ({"min_start_epoch": 9, "max_start_epoch": 9}, r"start epochs are drawn from \[9, 9\)"),
-        ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), got 1.0"),
-        ({"syn_steps": 0}, "syn_steps must be above 0, got 0"),
+        ({"ema_decay": 1.0}, "`ema_decay` must be a number of at least 0 and below 1, got 1.0"),
+        ({"syn_steps": 0}, "`syn_steps` must be a whole number from 1 to"),
         ({"adjoint": "exact"}, "unknown adjoint 'exact'"),
         ({"labels": "soft"}, "unknown labels 'soft'"),
-        ({"batch_syn": -1}, "batch_syn must be at least 0, got -1"),
-        ({"threshold": -1.0}, "threshold must be at least 0, got -1.0"),
+        ({"batch_syn": -1}, "`batch_syn` must be a whole number from 0 to"),
+        ({"threshold": -1.0}, "`threshold` must be 0, or a number from"),
         ({"current_max_start_epoch": 4}, "`current_max_start_epoch` has no effect"),
     ],
 )
@@ -202,6 +202,8 @@ def test_bad_trajectory_settings_are_refused(choice: dict[str, Any], message: st
 
 
 def test_unknown_setting_is_refused() -> None:
+    with pytest.raises(InputError, match="`syn_steps` is for mtt, ftd, tesla, datm, not dc: leave"):
+        settle("dc", syn_steps=3)
     with pytest.raises(InputError, match="unknown setting of dc 'lr_image': did you mean 'lr_img'"):
         settle("dc", lr_image=1.0)
 

@@ -93,7 +93,10 @@ def test_a_seed_says_it_all(tmp_path: Path) -> None:
     [
         (["scaling", "none.csv"], "cannot use none.csv: No such file"),
         (["scaling", "none.csv", "--out", "."], ". exists: choose another --out"),
-        (["coverage", "none.csv", "--target", "30"], "fraction between 0 and 1, got 30"),
+        (
+            ["coverage", "none.csv", "--target", "30"],
+            "--target must be a number above 0 and below 1, got 30",
+        ),
         (["scaling"], "the following arguments are required: CSV (see sdc-ext theory scaling"),
         ([], "the following arguments are required: THEORY"),
     ],

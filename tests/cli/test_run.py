@@ -195,10 +195,13 @@ def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> 
     [
         (["--lam", "0.1"], "no script: write it after --"),
         (["--", "missing.py"], "there is no script missing.py"),
-        (["--lam", "-1", "--", STANDINS / "gm/main.py"], "at least 0, got -1.0"),
+        (["--lam", "-1", "--", STANDINS / "gm/main.py"], "--lam must be 0, or a number from"),
         (["--lam", "1", "--observe", "--", "x.py"], "not allowed with argument"),
         (["--lam-ramp", "0.1", "0.2", "1.5", "--", STANDINS / "gm/main.py"], "whole number"),
-        (["--lam-ramp", "0", "0.2", "1", "--", STANDINS / "gm/main.py"], "above 0, got 0.0"),
+        (
+            ["--lam-ramp", "0", "0.2", "1", "--", STANDINS / "gm/main.py"],
+            "--lam-ramp must be a number from 1e-30 to .*, got 0",
+        ),
         (["--profile", "none", "--lam", "1", "--", STANDINS / "buffer.py"], "corrects and records"),
         (["--", STANDINS], "is a folder: pass the script in it"),
         (["--record", "taken.txt", "--", STANDINS / "gm/main.py"], "must end in .csv"),

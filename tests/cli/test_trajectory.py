@@ -321,9 +321,9 @@ def test_damaged_and_existing_files_are_refused(
     ("arguments", "message"),
     [
         (["dc"], "dc matches no experts: choose from mtt, ftd, tesla, datm"),
-        (["mtt", "--num-experts", "0"], "num_experts must be above 0, got 0"),
-        (["mtt", "--optimizer", "adam"], "invalid choice: 'adam'"),
-        (["ftd", "--rho", "-1"], "rho must be above 0, got -1.0"),
+        (["mtt", "--num-experts", "0"], "--num-experts must be a whole number from 1"),
+        (["mtt", "--optimizer", "adam"], "unknown --optimizer 'adam'"),
+        (["ftd", "--rho", "-1"], "--rho must be a number from"),
     ],
 )
 def test_bad_expert_options_are_refused(

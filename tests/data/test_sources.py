@@ -204,15 +204,23 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ((IMAGES, LABELS.float()), {}, r"labels .* \(24,\) and type float32: pass one integer"),
     ((IMAGES, LABELS[:5]), {}, r"labels .* \(5,\) and type int64: .* each of the 24 images"),
     ((IMAGES, LABELS - 1), {}, "label -1 is outside the 2 classes: number the"),
-    ((IMAGES, LABELS), {"classes": "ab"}, "label 2 is outside the 2 classes"),
-    ((IMAGES, LABELS), {"classes": "abcd"}, "custom has 0 images of class 'd'"),
-    ((IMAGES, LABELS), {"classes": "abcd", "test": pair()}, "no training images of class 'd'"),
+    ((IMAGES, LABELS), {"classes": list("ab")}, "label 2 is outside the 2 classes"),
+    ((IMAGES, LABELS), {"classes": list("abcd")}, "custom has 0 images of class 'd'"),
+    (
+        (IMAGES, LABELS),
+        {"classes": list("abcd"), "test": pair()},
+        "no training images of class 'd'",
+    ),
     ((IMAGES, LABELS * 0), {}, "custom has only one class, '0': add another"),
-    ((IMAGES[:4], LABELS[:4]), {}, "custom has 1 images of class '1', .* or pass a test set"),
+    ((IMAGES[:4], LABELS[:4]), {}, "custom has 1 image of class '1', .* or pass a test set"),
     ((IMAGES[:0], LABELS[:0]), {}, "the data set is empty"),
     ((IMAGES, LABELS), {"test": (IMAGES[..., 1:], LABELS)}, r"size \(20, 30\) and .* \(20, 29\)"),
     ((IMAGES, LABELS), {"name": "a/b"}, "'a/b' cannot name a data set: use letters"),
-    ((IMAGES, LABELS), {"image_size": (0, 5)}, r"image_size must be above 0, got \(0, 5\)"),
+    (
+        (IMAGES, LABELS),
+        {"image_size": (0, 5)},
+        r"`image_size` must be pixels .* from 1 to 4096, got \(0, 5\)",
+    ),
     ((Items(PICTURES), Items(PICTURES)), {}, r"from \(Items, Items\): .* as test=\.\.\."),
     (Items([]), {}, "the data set is empty"),
     (Items([(pictures(1)[0], "cat")]), {}, "label 'cat' of image 0 is not an integer"),
@@ -240,7 +248,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ),
     ({"validation": rows(4, "a", "b")}, {}, "no split 'train', only validation"),
     (rows(8, "a", "b"), {"test": rows(8, "b", "a")}, "pass two parts of the same data set"),
-    (Path(__file__).parent, {"classes": "ab"}, "leave test and classes out"),
+    (Path(__file__).parent, {"classes": list("ab")}, "leave test and classes out"),
 ]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from sdc_ext import InputError, distill
 from sdc_ext.adapters import State
 from sdc_ext.engine import Callback, StopRun
+from sdc_ext.engine.progress import ShowProgress
 from sdc_ext.sets import Evaluation, SyntheticSet
 
 TINY: dict[str, Any] = {
@@ -102,3 +105,19 @@ def test_what_a_callback_raises_ends_the_run_and_the_others_hear_of_it(tmp_path:
     with pytest.raises(InputError, match="enough"):
         distill("dc", out=tmp_path / "set", iterations=2, callbacks=calls, **TINY)
     assert diary.notes == ["start 0/2", "step 1", "broken off"]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1, ""), (90, "996 iterations of 90 s will take")])
+def test_a_run_of_days_says_so_at_its_start(
+    seconds: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10**6, 3 * seconds))
+    monkeypatch.setattr("sdc_ext.engine.progress.time.monotonic", lambda: next(clock))
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    shown = ShowProgress(console)
+    shown.on_start(4, 1000)
+    for iteration in range(5, 9):
+        shown.on_step(iteration, {"matching": 1.0, "difficulty": 1.0}, None)  # type: ignore[arg-type]
+    shown.on_end([], completed=False)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert printed.count("will take") == bool(said) and said in printed

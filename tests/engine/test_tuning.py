@@ -153,7 +153,7 @@ def test_experts_that_have_seen_held_out_images_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["tune", "mtt", "--experts", "there"]) == 2
-    assert "unrecognized arguments --experts there" in capsys.readouterr().err
+    assert "tune has no --experts, which belongs to distill, compare" in capsys.readouterr().err
 
 
 def test_trajectories_come_from_the_other_training_images() -> None:

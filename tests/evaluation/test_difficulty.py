@@ -146,7 +146,7 @@ def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--per-class", "0"], "per_class must be above 0, got 0"),
+        (["--per-class", "0"], "--per-class must be a whole number from 1"),
         (["--epochs", "9"], "epochs must be from 1 to 3 (--train-epochs), got 9"),
         (["--network", "convnat"], "unknown network 'convnat': did you mean 'convnet'?"),
     ],

@@ -118,4 +118,4 @@ def test_real_epochs_below_one_are_refused(
 ) -> None:
     assert main(["select", "random", "--out", str(tmp_path / "set")]) == 0
     assert main(["evaluate", str(tmp_path / "set"), "--real-epochs", "0"]) == 2
-    assert "real_epochs must be above 0, got 0" in capsys.readouterr().err
+    assert "--real-epochs must be a whole number from 1" in capsys.readouterr().err

@@ -208,8 +208,10 @@ def test_recipe_matters_for_adding_and_not_for_using(tmp_path: Path) -> None:
 
 def test_missing_and_damaged_stores_are_errors(tmp_path: Path) -> None:
     model = create_network(NETWORK, 1, 3, (6, 6))
+    with pytest.raises(InputError, match=r"there is no folder .*none: name one with experts"):
+        open_experts(f"{tmp_path}/none", info(real_data()), model)
     with pytest.raises(InputError, match="holds no experts: train them with sdc-ext experts"):
-        open_experts(tmp_path / "none", info(real_data()), model)
+        open_experts(tmp_path, info(real_data()), model)
     store = trained(tmp_path)
     (tmp_path / "expert-000.safetensors").write_bytes(b"x" * 99)
     with pytest.raises(InputError, match=r"expert-000.safetensors is damaged .* train it again"):

@@ -307,7 +307,7 @@ def test_picture_folder_is_left_alone_by_evaluation(data: RealData) -> None:
     for _ in range(2):
         assert main([*command, "--networks", "mlp", "--num-eval", "1"]) == 0
     assert not Path("pictures/evaluation").exists()
-    assert Path("runs/evaluation-2/accuracies.csv").is_file()
+    assert Path("evaluation-pictures-2/accuracies.csv").is_file()
 
 
 def test_unknown_data_set_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

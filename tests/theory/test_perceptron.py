@@ -214,10 +214,13 @@ def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--f", "1"], "shares must be below 1, got 1"),
-        (["--gamma", "95"], "gamma must be at least 0 and below 90 degrees, got 95"),
-        (["--trials", "1"], "'1' trials: write 0 for none, or at least 2"),
-        (["--dimensions", "1"], "dimensions must be at least 2, got 1"),
+        (["--f", "1"], "--f must be a number above 0 and below 1, got 1"),
+        (["--gamma", "95"], "--gamma must be a number of at least 0 and below 90, got 95"),
+        (
+            ["--trials", "1"],
+            "--trials must be 0 for none, or a whole number from 2 to 1000000, got 1",
+        ),
+        (["--dimensions", "1"], "--dimensions must be a whole number from 2 to 100000, got 1"),
         (["--gamma", "0", "--f", "1e-9"], "f = 1e-09 is too small to simulate alpha 0.2"),
     ],
 )

@@ -32,7 +32,7 @@ def test_real_samples_and_sets_have_difficulties(tmp_path: Path) -> None:
 def test_difficulty_needs_no_set() -> None:
     found = difficulty_of(data=load_data("digits"), split="train", num_networks=1, **SMALL)
     assert [*found.difficulty] == [("real train", 2)] and len(found.rows()) == 1000
-    with pytest.raises(InputError, match="per_class must be above 0, got 0"):
+    with pytest.raises(InputError, match="`per_class` must be a whole number from 1"):
         difficulty_of(per_class=0, **SMALL)
     with pytest.raises(InputError, match="unknown split 'tset': did you mean 'test'"):
         difficulty_of(split="tset", **SMALL)
@@ -52,8 +52,8 @@ def test_discrepancies_print_and_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"draws": 1}, "draws must be at least 2"),
-        ({"max_real": 0}, "max_real must be at least 1"),
+        ({"draws": 1}, "`draws` must be a whole number from 2"),
+        ({"max_real": 0}, "`max_real` must be a whole number from 1"),
         ({"spaces": ["pixel"]}, "unknown space 'pixel': did you mean 'pixels'"),
         ({"measures": ["energi"]}, "unknown measure 'energi': did you mean 'energy'"),
     ],

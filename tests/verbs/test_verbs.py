@@ -91,7 +91,7 @@ def test_a_ramp_takes_the_place_of_lam(tmp_path: Path) -> None:
     ramp = LogRamp(0.01, 0.04, 2)
     synthetic = distill("dc", lam=ramp, out=tmp_path / "set", progress=False, **TINY)
     assert synthetic.info.value("lam_ramp") == (0.01, 0.04, 2)
-    with pytest.raises(InputError, match="lam and lam_ramp exclude each other"):
+    with pytest.raises(InputError, match="`lam` and `lam_ramp` exclude each other"):
         distill("dc", lam=0.1, lam_ramp=(0.1, 0.2, 2), progress=False, **TINY)
 
 
@@ -179,8 +179,11 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
         (lambda: sdc_ext.train_experts("mtt", epochs=3), "unknown setting of experts 'epochs'"),
         (lambda: sdc_ext.train_experts("dc"), "dc matches no experts: choose from"),
         (lambda: distill("dc", iteration=3), "did you mean 'iterations'"),
-        (lambda: distill("dc", iterations="3"), "'3' is not a number"),
-        (lambda: distill("dc", lam="0.1"), "lam must be a number or a schedule, got str"),
+        (
+            lambda: distill("dc", iterations="3"),
+            "`iterations` must be a whole number from 1 to 1000000000, got '3'",
+        ),
+        (lambda: distill("dc", lam="0.1"), "`lam` must be 0, or a number"),
         (lambda: distill("dc", callbacks=[Callback], progress=False), "must be an instance"),
         (lambda: evaluate_set([]), "got no sets"),
     ],

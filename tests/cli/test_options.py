@@ -1,0 +1,95 @@
+"""What the program says about arguments that it cannot use, and where its output goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import PATIENCE
+
+from sdc_ext.cli import main
+
+CLI = [sys.executable, "-m", "sdc_ext.cli"]
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").touch()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("distill dc --dataset nowhere", "unknown dataset 'nowhere': choose from cifar10, .*, a"),
+        ("distill dc --dataset ./pics2", "there is no folder ./pics2: name a data set, or a fold"),
+        ("distill dc --dataset afile", "afile is a file, not a folder: name a data set, or a"),
+        ("methods dc --dataset nope", "unknown dataset 'nope': choose from"),
+        ("evaluate SET --dataset nope", "unknown dataset 'nope': choose from"),
+        (
+            "compare dc --seed 3",
+            "compare has no --seed, which belongs to distill, .*: did you mean --seeds?",
+        ),
+        ("compare dc --tracker x", "compare has no --tracker, which belongs to distill: sdc-ext"),
+        ("distill dc --syn-steps 3", "--syn-steps is for mtt, ftd, tesla, datm, not dc: leave"),
+        ("distill dc --lam 1 --lam-ramp 1 2 3", "--lam and --lam-ramp exclude each other: set"),
+        ("distill dc --lam -1e-3", "--lam must be 0, or a number from 1e-30 .*, got -1e-3"),
+        ("distill dc --lam -inf", "--lam must be 0, or a number from 1e-30 .*, got -inf"),
+        ("--foo distill dc", "unrecognized argument --foo: options stand after a command; sdc-ext"),
+        ("distil dc", "unknown command 'distil': did you mean 'distill'"),
+        ("theory perceptro", "unknown theory 'perceptro': did you mean 'perceptron'"),
+        ("distill --help dcx", "unknown method 'dcx': did you mean 'dc'"),
+        ("distill datm mtt --help", "unrecognized arguments mtt: sdc-ext distill --help lists"),
+        ("distill", "METHOD is missing: see sdc-ext distill --help"),
+    ],
+)
+def test_each_kind_of_mistake_has_its_sentence(
+    command: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert re.match(f"sdc-ext: {sentence}", line), line
+
+
+@pytest.mark.parametrize("option", ["--dataset", "--out", "--data-dir", "--experts", "--network"])
+def test_nothing_is_no_value(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["distill", "mtt", option, ""]) == 2
+    assert f"{option} must be a " in capsys.readouterr().err
+
+
+def test_old_terminals_get_a_question_mark(tmp_path: Path) -> None:
+    code = "from sdc_ext.cli import run_program; run_program('x', lambda: print('1 \\xb1 2'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **ASCII}, capture_output=True, check=True
+    )
+    assert done.stdout == b"1 ? 2\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+@pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["methods", "dc"]])
+def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*CLI, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "sdc-ext: cannot write to standard output: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["methods"]])
+def test_a_closed_pipe_ends_the_program_silently(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*CLI, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
