@@ -56,4 +56,5 @@ def _completion(options: Namespace) -> None:
             action.complete = _DATASET  # type: ignore[attr-defined]
     datasets = " ".join(DATASETS.names())
     preamble = {shell: text.replace("NAMES", datasets) for shell, text in _PREAMBLE.items()}
-    print(shtab.complete(parser, options.shell, preamble=preamble))
+    # The annotation of shtab says str, its documentation a dictionary.
+    print(shtab.complete(parser, options.shell, preamble=preamble))  # type: ignore[arg-type]
