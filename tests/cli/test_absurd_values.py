@@ -71,7 +71,6 @@ def tries() -> Iterator[Try]:
         (commands,) = (a for a in parser._actions if isinstance(a.choices, dict))
         actions = list(all_actions(commands.choices[name]))  # type: ignore[index]
         if name == "theory":
-            inner = actions[-1].choices if isinstance(actions[-1].choices, dict) else None
             (inner,) = (a.choices for a in actions if isinstance(a.choices, dict))
             actions = list(all_actions(inner[more[0]]))
         for action in actions:
@@ -91,9 +90,8 @@ def outcome(
     command, option, value = one
     flag, _, times = option.partition(" ")
     words = [*command.split()[:1], flag, *[value] * int(times), *command.split()[1:]]
-    if flag in ("--gamma", "--f", "--epochs", "--lam"):  # they take all words that follow
-        words = [*command.split(), flag, *[value] * int(times)]
-    if command.startswith("theory"):
+    # Some options take all words that follow.
+    if command.startswith("theory") or flag in ("--epochs", "--lam"):
         words = [*command.split(), flag, *[value] * int(times)]
     arguments = [places.get(word, word) for word in [*words, *COMMANDS[command].split()]]
     signal.alarm(SECONDS)
@@ -116,7 +114,9 @@ def outcome(
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """A folder with what the commands read, and commands that stop where their work begins."""
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "of" / "work"  # ../.. is still a folder of its own
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     select_set("random", load_data("digits"), out="set", progress=False)
     Path("cells.csv").write_text("lam,seed,accuracy\n")
@@ -132,8 +132,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 
     earlier = signal.signal(signal.SIGALRM, hang)
     yield {
-        "SET": str(tmp_path / "set"),
-        "CSV": str(tmp_path / "cells.csv"),
+        "SET": str(folder / "set"),
+        "CSV": str(folder / "cells.csv"),
         "SCRIPT": str(ROOT / "tests/standins/gm/main.py"),
     }
     signal.signal(signal.SIGALRM, earlier)
