@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Real
 
+# The most characters of a bad value that a message repeats.
+_MOST_SHOWN = 60
+
 
 class InputError(ValueError):
     """Bad input; the message names the value, what is allowed, and what to do."""
@@ -34,7 +37,8 @@ def check_choice(
     near = get_close_matches(value.lower(), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     names = ", ".join(known if listed is None else listed)
-    raise InputError(f"unknown {what} {value!r}: {hint}choose from {names}")
+    said = repr(value) if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]!r}..."
+    raise InputError(f"unknown {what} {said}: {hint}choose from {names}")
 
 
 def check_positive_values(**values: float | None) -> None:

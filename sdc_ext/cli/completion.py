@@ -55,6 +55,5 @@ def _completion(options: Namespace) -> None:
         elif action.dest == "dataset":
             action.complete = _DATASET  # type: ignore[attr-defined]
     datasets = " ".join(DATASETS.names())
-    preamble = {shell: text.replace("NAMES", datasets) for shell, text in _PREAMBLE.items()}
-    # The annotation of shtab says str, its documentation a dictionary.
-    print(shtab.complete(parser, options.shell, preamble=preamble))  # type: ignore[arg-type]
+    preamble = _PREAMBLE.get(options.shell, "").replace("NAMES", datasets)
+    print(shtab.complete(parser, options.shell, preamble=preamble))

@@ -96,6 +96,8 @@ def test_completion_knows_commands_and_options(
     for name in COMMANDS:
         assert name in text
     assert "tau-quantile" in text
+    for name in ("datm", "herding", "tinyimagenet"):
+        assert name in text or (shell == "tcsh" and name == "tinyimagenet")
 
 
 def test_completion_needs_its_extra(

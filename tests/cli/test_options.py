@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import PATIENCE
 
+import sdc_ext
 from sdc_ext.cli import main
 
 CLI = [sys.executable, "-m", "sdc_ext.cli"]
@@ -93,3 +94,25 @@ def test_a_closed_pipe_ends_the_program_silently(arguments: list[str]) -> None:
     done = subprocess.run([*CLI, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("arguments", [["compare", "dc"], ["distill", "dc"]])
+def test_what_cannot_work_is_refused_before_data_are_loaded(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"sdc_ext.cli.{arguments[0]}.load_chosen_data", None)
+    for option, sentence in (
+        ("--experts", "dc matches no experts: leave --experts out"),
+        ("--out", "afile"),
+    ):
+        assert main([*arguments, option, "afile"]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_the_program_starts_without_torch() -> None:
+    code = "import sys, sdc_ext.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "sdc_ext", "--version"], capture_output=True, text=True
+    )
+    assert done.stdout == f"{sdc_ext.__version__}\n"

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from sdc_ext.cli import main
+from sdc_ext.report import write_report
 from sdc_ext.report.svg_charts import Line, line_chart
 from sdc_ext.sets.info import Correction
 
@@ -147,3 +148,17 @@ def test_chart_follows_the_page_and_is_the_same_every_time() -> None:
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "a < b" in texts and "iteration" in texts
     assert chart == line_chart("a < b", lines, "iteration", smooth=True)
+
+
+def test_runs_without_a_set_are_left_out(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "run.json").write_text("{}")
+    page = tmp_path / "report.html"
+    assert main(["report", str(begun), "--out", str(page)]) == 2
+    assert "has not saved a set yet: finish it first" in capsys.readouterr().err
+    report(page, runs, begun)
+    assert f"left out, since they have not saved a set yet: {begun}" in capsys.readouterr().out
+    write_report([str(runs)], str(tmp_path / "again.html"))

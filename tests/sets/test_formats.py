@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.loading import kind_of, load_set
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.recipe import TrainingRecipe
+from sdc_ext.verbs import select_set
 
 
 @pytest.fixture(scope="module")
@@ -323,3 +326,45 @@ def test_wrong_number_of_class_folders_is_refused(data: RealData) -> None:
     assert kind_of(Path("pictures")) == "pictures"
     with pytest.raises(InputError, match="class folder 'cat' in pictures is not a class of digits"):
         load_set(Path("pictures"), data)
+
+
+@pytest.mark.parametrize("fmt", ["res", "dd-ranking"])
+def test_files_have_the_ending_by_which_they_are_read(
+    fmt: str, data: RealData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_set(data, "hard" if fmt == "res" else "soft").save(Path("set"))
+    assert main(["export", "set", "exported", "--format", fmt]) == 2
+    assert f"exported must end in .pt for --format {fmt}" in capsys.readouterr().err
+    assert not Path("exported").exists()
+
+
+def test_evaluations_land_beside_exports(data: RealData) -> None:
+    make_set(data).save(Path("set"))
+    assert main(["export", "set", "set/a.pt"]) == 0
+    command = ["evaluate", "set/a.pt", "--networks", "mlp", "--num-eval", "1"]
+    assert main([*command, "--epoch-eval-train", "1"]) == 0
+    assert Path("set/evaluation-a/accuracies.csv").is_file()
+
+
+def test_a_learning_rate_counts_for_every_format(data: RealData) -> None:
+    make_set(data).save(Path("set"))
+    assert load_set("set").info.evaluation.lr == 0.03
+    assert load_set("set", lr=0.5).info.evaluation.lr == 0.5
+
+
+def test_sets_of_own_data_are_evaluated_with_their_folder() -> None:
+    for label, k in itertools.product(("cat", "dog"), range(4)):
+        path = Path("pets", label, f"{k}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 20 * k + 100 * (label == "cat")).save(path)
+    pets = load_data("pets", name="pets")
+    selected = select_set("random", pets, out="selected", progress=False)
+    assert selected.info.dataset == "pets"
+    command = ["evaluate", "selected", "--dataset", "pets", "--num-eval", "1"]
+    assert main([*command, "--epoch-eval-train", "1", "--networks", "mlp"]) == 0
+
+
+@pytest.mark.parametrize("read", [load_set, SyntheticSet.load])
+def test_what_is_not_there_is_said_to_be_missing(read: Callable[[str], object]) -> None:
+    with pytest.raises(InputError, match=r"there is no (file or )?folder nothing"):
+        read("nothing")
