@@ -123,7 +123,8 @@ def _stretched(flat: Tensor, tensors: Mapping[str, Tensor], power: float) -> Ten
     """Multiplies images (B, D) by the covariance plus eps, to a power."""
     basis = tensors["basis"]
     gains = (tensors["variances"] + _EPS) ** power - _EPS**power
-    return _EPS**power * flat + ((flat @ basis.T) * gains) @ basis
+    stretched: Tensor = _EPS**power * flat + ((flat @ basis.T) * gains) @ basis
+    return stretched
 
 
 def _check_cost(pixels: Tensor) -> None:
