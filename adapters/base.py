@@ -154,10 +154,12 @@ class Method:
             defaults.
         source: The origin of the choices, e.g. a script of the original repository.
         rules: A function of data set and ipc that returns further values, each with its source.
+        few_images: Values for data of the user with few training images, which replace the rules'.
         selects: The evaluation that counts: ``"last"``, or ``"best"`` for the highest mean
             accuracy.
         experts: A function of data set and ipc that returns the recipe for training expert
-            trajectories; None if the method matches no trajectories.
+            trajectories; None if the method matches no trajectories. Its batches are halved
+            where the data are small.
         matches: The thing that it matches, in a few words, for tables.
     """
 
@@ -167,6 +169,7 @@ class Method:
     choices: Mapping[str, Any] = field(default_factory=dict)
     source: str = "the method's defaults"
     rules: Callable[[str, int], Mapping[str, tuple[Any, str]]] = no_rules
+    few_images: Mapping[str, Any] = field(default_factory=dict)
     selects: Selects = "last"
     experts: Callable[[str, int], ExpertRecipe] | None = None
     matches: str = ""

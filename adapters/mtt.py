@@ -2,7 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
-from sdc_ext.adapters.recipes.trajectory import mtt_rules, sgd_experts
+from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, mtt_rules, sgd_experts
 
 MTT = Method(
     name="mtt",
@@ -14,6 +14,7 @@ MTT = Method(
     choices={"iterations": 5000, "eval_every": 100, "num_eval": 5, "epoch_eval_train": 1000},
     source="mtt-distillation distill.py",
     rules=mtt_rules,
+    few_images=FEW_IMAGES,
     selects="best",
     experts=sgd_experts,
     matches="trajectories",

@@ -11,6 +11,7 @@ from sdc_ext._values import Count, check_value, check_values
 from sdc_ext.adapters.base import Loop, Method
 from sdc_ext.adapters.methods import known_methods
 from sdc_ext.adapters.run_settings import RunSettings, Setting
+from sdc_ext.data.load import CLASS_COUNTS
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.regularizer import gradient_norm, with_sdc
 from sdc_ext.training.recipe import TrainingRecipe
@@ -48,7 +49,18 @@ class Settings:
         )
 
 
-def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]) -> Settings:
+# Fewer training images than this are few; the digits, for whose size the values are, have 1,347.
+_FEW_IMAGES = 2000
+
+
+def resolve(
+    method: Method,
+    dataset: str,
+    ipc: int,
+    overrides: Mapping[str, Any],
+    *,
+    images: int | None = None,
+) -> Settings:
     """Resolves all settings of a run.
 
     A setting takes its value from the overrides, else from what other settings imply, else from
@@ -60,6 +72,8 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
         dataset: The name of the data set.
         ipc: The number of images per class.
         overrides: Values by the name of the setting, e.g. from the command line.
+        images: The number of training images; None if it is not known yet. Few images of the
+            user's own have other defaults; our data sets keep the values of their name.
 
     Raises:
         InputError: If a setting is unknown, has no effect, or is out of range.
@@ -78,6 +92,9 @@ def resolve(method: Method, dataset: str, ipc: int, overrides: Mapping[str, Any]
     }
     origin |= {name: Setting(value, method.source) for name, value in method.choices.items()}
     origin |= {name: Setting(*rule) for name, rule in method.rules(dataset, ipc).items()}
+    if images is not None and images < _FEW_IMAGES and dataset not in CLASS_COUNTS:
+        few = f"sdc-ext, for fewer than {_FEW_IMAGES} images"
+        origin |= {name: Setting(value, few) for name, value in method.few_images.items()}
     origin |= {name: Setting(value, YOUR_CHOICE) for name, value in overrides.items()}
     for name, setting in method.loop.derived(origin, overrides).items():
         if name not in overrides:

@@ -43,7 +43,8 @@ class Misuse:
             args: The positional arguments of the call.
             kwargs: The keyword arguments of the call.
         """
-        named: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
+        named: dict[int | str, Any] = dict(enumerate(args))
+        named.update(kwargs)
         with_graph = [n for n, v in named.items() if any(t.requires_grad for t in _tensors(v))]
         other = None if observed or not with_graph else with_graph[0]
         what = "observed gradients" if observed else "gradients"

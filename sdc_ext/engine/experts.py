@@ -60,9 +60,8 @@ def with_experts(
         raise InputError(f"{method.name} matches no experts: leave `experts` out")
     network = settings.run.network
     model = _model(task.data, network)
-    recipe = replace(
-        method.experts(task.data.name, task.ipc), train_epochs=settings.loop.epochs_needed
-    )
+    recipe = method.experts(task.data.name, task.ipc).suited_to(len(task.data.train))
+    recipe = replace(recipe, train_epochs=settings.loop.epochs_needed)
     wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
     usual = root / _folder_name(task.data.label, network, settings.run.zca, recipe)
     chosen = usual if folder is None else Path(folder)

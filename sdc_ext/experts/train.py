@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -26,6 +26,11 @@ from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.training.epochs import accuracy, normalized_batches
 
 ExpertOptimizer = Literal["sgd", "gsam"]
+
+# What the batches of experts on small data are made for.
+_STEPS_PER_EPOCH = 30
+
+_SMALLEST_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,17 @@ class ExpertRecipe:
     def __post_init__(self) -> None:
         check_fields(self)
         parse_augmentation(self.augmentation, align_corners=True)
+
+    def suited_to(self, images: int) -> ExpertRecipe:
+        """Returns the recipe with batches of a size that suits a number of training images.
+
+        The original batch of 256 leaves experts on small data too few steps per epoch to learn. It
+        is halved until an epoch has 30 steps, but not below 16 images.
+        """
+        batch = self.batch_train
+        while batch > _SMALLEST_BATCH and images < _STEPS_PER_EPOCH * batch:
+            batch //= 2
+        return replace(self, batch_train=batch)
 
     @property
     def label(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from timm import create_model, is_model, list_models
 from timm.layers.config import set_fused_attn
-from torch import nn
+from torch import Tensor, nn
 
 from sdc_ext._kinds import Number, Whole
 from sdc_ext.errors import InputError, check_choice
@@ -132,10 +132,12 @@ def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSiz
 
     Raises:
         InputError: If ``create_network`` raises it, if the network does not take images of this
-            size (the message suggests one that it takes), or if it does not return logits.
+            size (the message suggests one that it takes), if it does not return logits, or if
+            these are the same for all images.
     """
+    shape = "x".join(map(str, (in_chans, *img_size)))
     try:
-        _try_network(spec, in_chans, num_classes, img_size)
+        network = _try_network(spec, in_chans, num_classes, img_size)
     except InputError as error:
         theirs = spec.startswith("timm:") or not is_model(f"dd_{spec.partition(':')[0]}")
         larger_first = sorted(_SIZES, key=lambda side: (side < max(img_size), side))
@@ -143,14 +145,18 @@ def check_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSiz
         wanted = next(fitting, None) if theirs else None
         if wanted is None:
             raise
-        shape = "x".join(map(str, (in_chans, *img_size)))
         raise InputError(
             f"network {spec!r} cannot take images of {shape}: it takes {wanted}x{wanted} pixels; "
             "choose another network, or data of that size"
         ) from error
+    if _answers_alike(network, in_chans, img_size):
+        raise InputError(
+            f"network {spec!r} gives all images of {shape} the same answer, as instance norm does "
+            "on maps of one pixel: choose another network or norm, or larger images"
+        )
 
 
-def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> None:
+def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize) -> nn.Module:
     network = create_network(spec, in_chans, num_classes, img_size).eval()
     try:
         with torch.no_grad():
@@ -163,6 +169,31 @@ def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize
             f"network {spec!r} returns the shape {tuple(logits.shape)} for 2 images of "
             f"{num_classes} classes: it must return logits (2, {num_classes})"
         )
+    return network
+
+
+@torch.no_grad()
+def _answers_alike(network: nn.Module, in_chans: int, img_size: ImageSize) -> bool:
+    """Returns whether a network cannot tell images apart, whatever it learns."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        images = torch.randn(2, in_chans, *img_size)
+        if not _alike(network.eval(), images, within=1e-2):
+            return False
+        # Last layers are often zero at first, batch norm may hide differences in evaluation, and
+        # instance norm blows up rounding in float32.
+        network, images = network.double(), images.double()
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        try:
+            return all(_alike(network.train(mode), images, within=1e-6) for mode in (False, True))
+        except (RuntimeError, ValueError):  # it does not train on two images, or in float64
+            return False
+
+
+def _alike(network: nn.Module, images: Tensor, within: float) -> bool:
+    first, second = network(images)
+    return bool((first - second).abs().max() <= within * first.abs().max())
 
 
 def _takes(spec: str, in_chans: int, num_classes: int, side: int) -> bool:

@@ -134,7 +134,10 @@ def compare(
     shared = chosen_settings(settings)
     first, task = set_up(chosen, data, ipc, {**shared, "lam": lams[0]}, accelerator, compile)
     real = task.data
-    by_lam = {lam: resolve(chosen, real.name, ipc, {**shared, "lam": lam}) for lam in lams}
+    by_lam = {
+        lam: resolve(chosen, real.name, ipc, {**shared, "lam": lam}, images=len(real.train))
+        for lam in lams
+    }
     folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{real.label}-ipc{ipc}"
     # All runs share the experts of one seed.
     task = with_experts(chosen, first, task, seed=0, console=console, folder=experts)

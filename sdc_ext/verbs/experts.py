@@ -89,7 +89,7 @@ def train_experts(
     run = resolve(chosen, loaded.name, ipc, overrides).run
     for name in recipe:
         check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])
-    how = replace(chosen.experts(loaded.name, ipc), **recipe)
+    how = replace(chosen.experts(loaded.name, ipc).suited_to(len(loaded.train)), **recipe)
     loaded = prepare_data(loaded, run, accelerator)
     check_augmentation(
         how.augmentation, loaded.few_images(), loaded.preprocessing, differentiable=False

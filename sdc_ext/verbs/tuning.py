@@ -145,7 +145,7 @@ def tune(
     resolved, task = set_up(chosen, data, ipc, {**shared, "lam": 0.0}, accelerator, compile)
     name = study or f"{chosen.name}-{task.data.label}-ipc{ipc}"
     folder = Path(out) if out else Path("runs") / f"tune-{name}"
-    held_out = task.data.held_out()
+    images, held_out = len(task.data.train), task.data.held_out()
     task = replace(task, data=held_out)
     check_run(resolved, task)
     iterations = resolved.run.iterations
@@ -165,7 +165,7 @@ def tune(
             f"{row['iterations']} iterations ({row['state']})"
         )
 
-    tuning.search(_Runs(engine, held_out.name, shared), trials, say)
+    tuning.search(_Runs(engine, held_out.name, images, shared), trials, say)
     return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
 
 
@@ -175,11 +175,13 @@ class _Runs:
 
     engine: Engine
     dataset: str
+    images: int
     shared: Mapping[str, Any]
 
     def __call__(self, tried: Mapping[str, Any], report: Report) -> float:
         method, ipc = self.engine.method, self.engine.task.ipc
-        settings = resolve(method, self.dataset, ipc, {**self.shared, **tried})
+        given = {**self.shared, **tried}
+        settings = resolve(method, self.dataset, ipc, given, images=self.images)
         with temporary_folder(self.engine.out) as temporary:
             trial = replace(
                 self.engine,

@@ -176,6 +176,22 @@ def test_start_epochs_never_run_out(iteration: int, last: int) -> None:
     assert 1 <= loop.upper_bound(iteration) <= last
 
 
+@pytest.mark.parametrize("method", ["mtt", "ftd", "tesla", "datm"])
+def test_few_images_of_ones_own_have_the_rates_of_the_digits(method: str) -> None:
+    rates = ("lr_img", "lr_lr")
+
+    def of(dataset: str, images: int, **chosen: float) -> list[object]:
+        settings = resolve(get_method(method), dataset, 1, chosen, images=images)
+        return [settings.origin[name].value for name in rates]
+
+    digits = [settle(method, "digits").origin[name].value for name in rates]
+    assert of("imagefolder", 150) == of("digits", 150) == digits
+    assert of("imagefolder", 150, lr_img=7.0) == [7.0, digits[1]]
+    for dataset, images in (("imagefolder", 2000), ("cifar10", 150)):
+        usual = settle(method, dataset).origin
+        assert of(dataset, images) == [usual[name].value for name in rates]
+
+
 def test_flat_experts_have_the_papers_balance_coefficient() -> None:
     experts = get_method("ftd").experts
     assert experts is not None

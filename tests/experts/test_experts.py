@@ -307,3 +307,13 @@ def test_info_survives_the_disk(tmp_path: Path) -> None:
     store = trained(tmp_path, 1)
     assert ExpertStore.open(tmp_path).info == store.info
     assert json.loads((tmp_path / "experts.json").read_text())["network"] == NETWORK
+
+
+@pytest.mark.parametrize(
+    ("images", "batch"),
+    [(2, 16), (112, 16), (1347, 32), (3000, 64), (7679, 128), (7680, 256), (50_000, 256)],
+)
+def test_batches_of_experts_follow_the_number_of_images(images: int, batch: int) -> None:
+    usual = ExpertRecipe(train_epochs=3)
+    assert usual.suited_to(images) == replace(usual, batch_train=batch)
+    assert RECIPE.suited_to(images) == RECIPE

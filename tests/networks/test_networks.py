@@ -17,6 +17,7 @@ from helpers import GOLDEN, Golden, relative_error
 from torch import Tensor, nn
 
 from sdc_ext.errors import InputError
+from sdc_ext.networks import network_name
 from sdc_ext.networks.create import check_network, create_network
 from sdc_ext.networks.registry import dd_networks
 
@@ -301,6 +302,22 @@ def test_network_that_cannot_take_the_images_names_the_size_it_wants(
 @pytest.mark.parametrize("spec", ["convnet:norm=batch", "test_vit", "test_resnet"])
 def test_network_that_can_take_the_images_passes_the_check(spec: str) -> None:
     check_network(spec, 3, 10, (32, 16))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_network_that_answers_alike_to_all_images_is_refused(channels: int) -> None:
+    with pytest.raises(InputError, match=f"all images of {channels}x8x8 the same answer, as inst"):
+        check_network("resnet18", channels, 10, (8, 8))
+    check_network("resnet18:norm=batch", channels, 10, (8, 8))
+
+
+def test_last_layer_of_zeros_answers_alike_and_can_learn() -> None:
+    def zero_at_first(in_chans: int, num_classes: int, img_size: tuple[int, int]) -> nn.Module:
+        last = nn.Linear(in_chans * img_size[0] * img_size[1], num_classes)
+        nn.init.zeros_(last.weight)
+        return nn.Sequential(nn.Flatten(), last)
+
+    check_network(network_name(zero_at_first), 1, 10, (8, 8))
 
 
 def test_pretrained_weights_are_refused() -> None:
