@@ -191,7 +191,7 @@ class _Source:
     @classmethod
     def of(cls, path: Path) -> _Source:
         """Examines a path; raises InputError if its ``meta.json`` is damaged."""
-        if not path.exists():
+        if not os.path.lexists(path):
             raise InputError(f"there is no file or folder {path}")
         kind = kind_of(path)
         meta = (path if path.is_dir() else path.parent) / META

@@ -75,7 +75,8 @@ def save_contrastive_run(folder: Path, difficulty: list[float]) -> SetInfo:
         settings={name: {"value": v, "source": "a test"} for name, v in settings.items()},
     )
     SyntheticSet(torch.zeros(10, 1, 8, 8), labels, info).save(folder)
-    rows = [{"iteration": k, "difficulty": d, "matching": 1.0} for k, d in enumerate(difficulty)]
+    others = {"loss": 1.0, "matching": 1.0}
+    rows = [{"iteration": k, "difficulty": d, **others} for k, d in enumerate(difficulty)]
     as_table(rows)(folder / HISTORY)
     return info
 
