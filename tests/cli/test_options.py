@@ -22,7 +22,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIO
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "afile").touch()
+    (tmp_path / "picture").touch()
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("distill dc --dataset nowhere", "unknown dataset 'nowhere': choose from cifar10, .*, a"),
         ("distill dc --dataset ./pics2", "there is no folder ./pics2: name a data set, or a fold"),
-        ("distill dc --dataset afile", "afile is a file, not a folder: name a data set, or a"),
+        ("distill dc --dataset picture", "picture is a file, not a folder: name a data set, or a"),
         ("methods dc --dataset nope", "unknown dataset 'nope': choose from"),
         ("evaluate SET --dataset nope", "unknown dataset 'nope': choose from"),
         (
@@ -103,9 +103,9 @@ def test_what_cannot_work_is_refused_before_data_are_loaded(
     monkeypatch.setattr(f"sdc_ext.cli.{arguments[0]}.load_chosen_data", None)
     for option, sentence in (
         ("--experts", "dc matches no experts: leave --experts out"),
-        ("--out", "afile"),
+        ("--out", "picture"),
     ):
-        assert main([*arguments, option, "afile"]) == 2
+        assert main([*arguments, option, "picture"]) == 2
         assert sentence in capsys.readouterr().err
 
 
