@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from sdc_ext.errors import InputError
@@ -46,9 +47,7 @@ def write_whole(path: Path, write: Writer) -> None:
     """
     temporary = path.with_name(f"{_own_name()}-{path.name}")
     with _naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        settle(path.parent)
-        _sweep(path.parent)
+        _prepare(path.parent)
         try:
             write(temporary)
             if path.is_dir():
@@ -70,9 +69,7 @@ def write_files(folder: Path, writers: Mapping[str, Writer]) -> None:
     """
     staged = folder / _own_name()
     with _naming(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        settle(folder)
-        _sweep(folder)
+        _prepare(folder)
         try:
             staged.mkdir()
             for name, write in writers.items():
@@ -104,8 +101,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     """Makes a hidden folder, which is removed at the end, or by the next program after a kill."""
     folder = parent / f"{_own_name()}-work"
     with _naming(folder):
-        parent.mkdir(parents=True, exist_ok=True)
-        _sweep(parent)
+        _prepare(parent)
         folder.mkdir(exist_ok=True)
     try:
         yield folder
@@ -176,8 +172,6 @@ def as_tensors(content: Any) -> Writer:
     """Returns what writes tensors, and plain values that hold them, as ``torch.save`` does."""
 
     def write(path: Path) -> None:
-        import torch
-
         # torch reports a full disk without a reason if it writes to the file itself.
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -209,6 +203,13 @@ def _naming(path: Path) -> Iterator[None]:
         if isinstance(error.errno, int):
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
+
+
+def _prepare(folder: Path) -> None:
+    """Makes a folder to write to, or puts in order what killed programs have left in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settle(folder)
+    _sweep(folder)
 
 
 def _sweep(folder: Path) -> None:

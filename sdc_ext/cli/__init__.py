@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import os
 import re
-import signal
 import sys
 from argparse import Action, ArgumentParser
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
@@ -19,6 +18,7 @@ from sdc_ext._kinds import Kind
 from sdc_ext._memory import keep_freed_memory
 from sdc_ext._text import visible
 from sdc_ext.cli.options import INTERRUPTED, all_actions, fill_placeholders, take_folder
+from sdc_ext.cli.signals import terminated_by
 from sdc_ext.errors import DivergenceError, InputError, check_choice
 
 _DESCRIPTION = """\
@@ -150,7 +150,7 @@ def run_program(
     keep_freed_memory()
     _print_any_character()
     try:
-        with _terminated_as_interrupted():
+        with terminated_by(_interrupt):
             return _and_flush(program)
     except InputError as error:
         return _report(name, _with_flags(str(error), flags), _BAD_INPUT)
@@ -212,26 +212,9 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Lets SIGTERM, which schedulers send, end the program as Ctrl-C does."""
-    own = os.getpid()
-
-    def stop(number: int, _: object) -> None:
-        if os.getpid() == own:
-            raise KeyboardInterrupt("terminated", 128 + number)
-        signal.signal(number, signal.SIG_DFL)  # a worker that was forked
-        os.kill(os.getpid(), number)
-
-    try:
-        earlier = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # only the main thread of a program handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
+def _interrupt(number: int) -> NoReturn:
+    """Ends the program as Ctrl-C does, with a status of its own."""
+    raise KeyboardInterrupt("terminated", 128 + number)
 
 
 def _unknown_options(command: str, unknown: Sequence[str], flags: Iterable[str]) -> str:

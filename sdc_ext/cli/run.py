@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from sdc_ext._words import number_of
 from sdc_ext.cli.options import INTERRUPTED, PLACE, RATE, SEED, WEIGHT, whole_ramp
+from sdc_ext.cli.signals import terminated_by
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.regularizer import LogRamp, Norm
@@ -122,19 +121,19 @@ def _run(options: Namespace) -> int:
         from sdc_ext._files import check_place
 
         check_place(files.folder)
-    _end_when_terminated()
-    try:
-        return script.run(arguments, injection, options.seed)
-    except DivergenceError:
-        if injection is not None:
-            files.save_images(injection.record, console)
-        raise
-    except KeyboardInterrupt:
-        console.print("sdc-ext: interrupted")
-        return INTERRUPTED
-    finally:
-        if injection is not None and injection.record.steps:
-            files.report(injection.record, console)
+    with terminated_by(_exit):
+        try:
+            return script.run(arguments, injection, options.seed)
+        except DivergenceError:
+            if injection is not None:
+                files.save_images(injection.record, console)
+            raise
+        except KeyboardInterrupt:
+            console.print("sdc-ext: interrupted")
+            return INTERRUPTED
+        finally:
+            if injection is not None and injection.record.steps:
+                files.report(injection.record, console)
 
 
 def _injection(options: Namespace, profile: Profile) -> Injection:
@@ -157,17 +156,9 @@ def _chose_strength(options: Namespace) -> bool:
     return options.observe or options.lam is not None or options.lam_ramp is not None
 
 
-def _end_when_terminated() -> None:
-    """Lets SIGTERM, which schedulers send, end the script in order, so that the record is kept."""
-    main = os.getpid()
-
-    def stop(number: int, _: object) -> None:
-        if os.getpid() == main:
-            sys.exit(128 + number)
-        signal.signal(number, signal.SIG_DFL)  # a worker that the script forked
-        os.kill(os.getpid(), number)
-
-    signal.signal(signal.SIGTERM, stop)
+def _exit(number: int) -> NoReturn:
+    """Ends the script in order, so that the record is kept."""
+    sys.exit(128 + number)
 
 
 def _command(command: list[str]) -> list[str]:

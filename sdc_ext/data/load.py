@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 
@@ -111,8 +111,8 @@ def load_data(
         InputError: If there is no such data set, the folder is missing or incomplete, an image is
             corrupt, a class is empty, sizes differ, or pixels or labels are out of range.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    decoding = Decoding(size, background)
+    # The kind of size has made two numbers of one.
+    decoding = Decoding(cast("tuple[int, int] | None", image_size), background)
     if isinstance(source, str | Path):
         check_source(source)
     if isinstance(source, str) and source in DATASETS:

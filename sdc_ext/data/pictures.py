@@ -54,10 +54,6 @@ class Decoding:
     background: str = "white"
 
     def __post_init__(self) -> None:
-        if self.image_size is not None and not all(side > 0 for side in self.image_size):
-            raise InputError(
-                f"`image_size` must be above 0, got {self.image_size}: pass (height, width)"
-            )
         try:
             ImageColor.getrgb(self.background)
         except ValueError:

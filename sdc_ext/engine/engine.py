@@ -19,7 +19,7 @@ from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.callbacks import Callback, Calls
 from sdc_ext.engine.checkpoint import Checkpoint
-from sdc_ext.engine.record import Record
+from sdc_ext.engine.record import Moment, Record
 from sdc_ext.engine.run_folder import RUN, RunFolder, run_identity
 from sdc_ext.errors import DivergenceError
 from sdc_ext.evaluation.evaluator import evaluate
@@ -122,51 +122,42 @@ class Engine:
     def _run(self, record: Record, checkpoint: Checkpoint, calls: Calls) -> None:
         run = self.settings.run
         loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
-        way_back = _WayBack(record.moment().state)
+        now = record.moment()
+        way_back = _WayBack(now, now)
         while record.iteration < run.iterations and not calls.stopped:
-            before = record.moment()
+            way_back.before = record.moment()
             try:
-                log = self._step_or_skip(record, before.state, loss_fn, way_back, calls)
+                log = self._step_or_skip(record, loss_fn, way_back, calls)
                 self._after_step(record, log, checkpoint, calls)
             except KeyboardInterrupt:
-                record.return_to(before)
+                record.return_to(way_back.before)
                 self._on_main(checkpoint.save)
                 raise
 
     def _step_or_skip(
-        self,
-        record: Record,
-        before: dict[str, Any],
-        loss_fn: SDCLoss,
-        way_back: _WayBack,
-        calls: Calls,
+        self, record: Record, loss_fn: SDCLoss, way_back: _WayBack, calls: Calls
     ) -> dict[str, float]:
         try:
             log = self._step(record, loss_fn)
         except DivergenceError as error:
-            return self._skip(record, before, error, way_back, calls)
+            return self._skip(record, error, way_back, calls)
         # A finite step vouches for the state before it, not for the state after it.
-        way_back.proved, way_back.skipped = before, 0
+        way_back.proved, way_back.skipped = way_back.before, 0
         return log
 
     def _skip(
-        self,
-        record: Record,
-        before: dict[str, Any],
-        error: DivergenceError,
-        way_back: _WayBack,
-        calls: Calls,
+        self, record: Record, error: DivergenceError, way_back: _WayBack, calls: Calls
     ) -> dict[str, float]:
         """Skips the update, as DATM does above its threshold, or ends the run."""
         iteration = record.iteration
         way_back.skipped += 1
         if self.settings.run.on_divergence == "stop" or way_back.skipped > _MOST_SKIPPED:
-            record.state.load_state_dict(way_back.proved)
+            record.state.load_state_dict(way_back.proved.state)
             self._save(record, record.kept if self.method.selects == "best" else None, calls)
             raise DivergenceError(
                 f"iteration {iteration}: {error}; the last good set is in {self.out}"
             ) from None
-        record.state.load_state_dict(before)
+        record.return_to(way_back.before)
         calls.each(lambda c: c.on_skip(iteration, error))
         log = {"loss": math.nan, "matching": math.nan, "difficulty": math.nan, "skipped": 1}
         record.note(log)
@@ -275,14 +266,16 @@ class Engine:
 
 @dataclass
 class _WayBack:
-    """The state to which a run returns when steps keep failing.
+    """The moments to which a run returns when a step fails.
 
     Attributes:
-        proved: The last state from which a step succeeded.
+        proved: The last moment from which a step succeeded.
+        before: The moment before the current step.
         skipped: The number of updates skipped in a row.
     """
 
-    proved: dict[str, Any]
+    proved: Moment
+    before: Moment
     skipped: int = 0
 
 

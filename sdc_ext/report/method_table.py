@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from sdc_ext._console import PlainTable
 from sdc_ext.adapters import Method, resolve
-from sdc_ext.report.tables import make_table
 
 
 def method_table(methods: Iterable[Method], dataset: str, ipc: int, classes: int | None) -> Table:
@@ -25,7 +25,7 @@ def method_table(methods: Iterable[Method], dataset: str, ipc: int, classes: int
     counted = "" if classes is None else f" ({classes} classes)"
     title = f"methods, with their defaults for {dataset}{counted} at ipc {ipc}"
     columns = ("method", "matches", "start", "iterations", "lam", "images", "epochs of an expert")
-    table = make_table(title, *columns)
+    table = PlainTable(title, *columns)
     for method in methods:
         settings = resolve(method, dataset, ipc, {})
         origin = settings.origin

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def settings_table(settings: Settings, title: str = "settings") -> Table:
     """Returns a table of the settings that have an effect on a run, each with its source."""
-    table = make_table(title, "setting", "value", "source")
+    table = PlainTable(title, "setting", "value", "source")
     unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
     for name, setting in settings.origin.items():
         if name not in unused:
@@ -46,7 +46,7 @@ def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table
         title: The title of the table.
         evaluations: The accuracies by what networks were trained on.
     """
-    table = make_table(title, "trained on", "accuracy %", "std", "n")
+    table = PlainTable(title, "trained on", "accuracy %", "std", "n")
     for what, e in evaluations.items():
         count = str(len(e.accuracies))
         table.add_row(what, f"{100 * e.mean:.2f}", f"{100 * e.std:.2f}", count)
@@ -65,7 +65,7 @@ def cross_table(results: Sequence[Result]) -> Table:
     title = f"test accuracy %, mean ± std of {number_of(count, 'network')}"
     tall = len(names) > len(networks)
     rows, columns = (names, networks) if tall else (networks, names)
-    table = make_table(title, "set" if tall else "network", *columns)
+    table = PlainTable(title, "set" if tall else "network", *columns)
     for row in rows:
         keys = ((column, row) if tall else (row, column) for column in columns)
         table.add_row(row, *(found.get(key, "") for key in keys))
@@ -74,7 +74,7 @@ def cross_table(results: Sequence[Result]) -> Table:
 
 def score_table(scores: Scores) -> Table:
     """Returns a table of HLR, IOR and LRS, as fractions."""
-    table = make_table("scores, as fractions", "score", "value", "better is")
+    table = PlainTable("scores, as fractions", "score", "value", "better is")
     table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
     table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
     table.add_row("label-robust score (LRS)", f"{scores.lrs:.4f}", "higher")
@@ -88,7 +88,7 @@ def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
     ratio over classes.
     """
     columns = ("space", "measure", "set", "pooled", "random, sd", "by class")
-    table = make_table("discrepancy, random real images = 1", *columns)
+    table = PlainTable("discrepancy, random real images = 1", *columns)
     cells: defaultdict[tuple[str, str], dict[str, list[Closeness]]] = defaultdict(dict)
     for name, rows in sets.items():
         for row in rows:
@@ -106,7 +106,7 @@ def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
 def expert_table(store: ExpertStore) -> Table:
     """Returns a table of a store: the number of experts, their training and their accuracy."""
     accuracies = Evaluation(store.info.network, tuple(store.accuracies()))
-    table = make_table(f"experts in {store.folder}", "what", "value")
+    table = PlainTable(f"experts in {store.folder}", "what", "value")
     table.add_row("trajectories", f"{len(store)} of {number_of(store.epochs, 'epoch')}")
     table.add_row("network", store.info.network)
     table.add_row("whitened", "no" if store.info.whitening is None else "ZCA")
@@ -118,7 +118,7 @@ def expert_table(store: ExpertStore) -> Table:
 
 def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
     """Returns a table of an injection's record: first, last and mean GraDN, loss and lam."""
-    table = make_table("image steps recorded", "what", "first", "last", "mean")
+    table = PlainTable("image steps recorded", "what", "first", "last", "mean")
     for name, label in (
         ("difficulty", "GraDN (difficulty)"),
         ("matching", "matching loss"),
@@ -143,7 +143,7 @@ def tracking_table(
             [`warm_up`][sdc_ext.evaluation.warm_up].
     """
     title = f"GraDN over the distillation{_after(skip)}"
-    table = make_table(title, "lam", "first and last tenth", "rose in")
+    table = PlainTable(title, "lam", "first and last tenth", "rose in")
     for lam, histories in tracked.items():
         drifts = [Drift.of(history["difficulty"], skip) for history in histories]
         rose = sum(drift.last > drift.first for drift in drifts)
@@ -159,7 +159,7 @@ def _after(skip: int) -> str:
 
 def accuracy_table(comparison: Comparison) -> Table:
     """Returns a table of test accuracies by lam, in percent: mean and deviation over seeds."""
-    table = make_table("test accuracy", "lam", "mean %", "std", "seeds")
+    table = PlainTable("test accuracy", "lam", "mean %", "std", "seeds")
     for lam in comparison.lams:
         values = [100 * a for a in comparison.accuracies(lam)]
         mean, std = statistics.mean(values), statistics.stdev(values)
@@ -172,7 +172,7 @@ def gain_table(comparison: Comparison) -> Table:
     title = f"points gained over lam {comparison.lams[0]:g}, paired by seed"
     needed_for = f"n to detect {100 * GAIN:g}"
     columns = ("lam", "gain", "95 %, t", "95 %, bootstrap", "+/-", "p, sign")
-    table = make_table(title, *columns, needed_for)
+    table = PlainTable(title, *columns, needed_for)
     for lam in comparison.lams[1:]:
         d = comparison.difference(lam)
         needed = d.seeds_needed(GAIN)
@@ -191,7 +191,7 @@ def gain_table(comparison: Comparison) -> Table:
 def difficulty_table(found: Mapping[tuple[str, int], Difficulty]) -> Table:
     """Returns a table of mean difficulties and rank correlations, by samples and epoch."""
     columns = ("samples", "n", "epoch", "wrong %", "GraDN", "loss", "rho GraDN", "rho loss")
-    table = make_table(
+    table = PlainTable(
         "difficulty; rho: rank correlation with the share of wrong networks", *columns
     )
     for (name, epoch), d in found.items():
@@ -209,7 +209,7 @@ def search_table(rows: Sequence[Mapping[str, Any]], baseline: float | None) -> T
         rows: The trials, the best first.
         baseline: The accuracy without correction in [0, 1], if it is known.
     """
-    table = make_table(
+    table = PlainTable(
         "accuracy on held-out training images", "schedule", "%", "iterations", "state"
     )
     if baseline is not None:
@@ -234,7 +234,7 @@ def summary(
             not made by a run.
     """
     info = synthetic.info
-    table = make_table(f"{info.method} on {info.dataset}", "what", "value")
+    table = PlainTable(f"{info.method} on {info.dataset}", "what", "value")
     table.add_row("images", f"{len(synthetic.images)} of {tuple(synthetic.images.shape[1:])}")
     table.add_row("images per class", str(info.ipc))
     table.add_row("correction", str(info.correction))
@@ -260,8 +260,3 @@ def summary(
         share = 100 * statistics.fmean(history["easy_share"])
         table.add_row("easy real images matched", f"{share:.2g} % of each batch")
     return table
-
-
-def make_table(title: str, *columns: str) -> Table:
-    """Returns an empty table with a title and the headings of its columns."""
-    return PlainTable(title, *columns)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from sdc_ext.report.tables import make_table
+from sdc_ext._console import PlainTable
 from sdc_ext.theory.coverage import MODE, Coverage
 from sdc_ext.theory.fitting import Interval
 from sdc_ext.theory.required import Required
@@ -21,7 +21,7 @@ def scaling_table(law: Scaling) -> Table:
 
     The law that the test for a floor chooses is marked.
     """
-    table = make_table(
+    table = PlainTable(
         f"{law.series.quantity} of {law.series} over {len(law.points.sizes)} sizes",
         *("law", "A", "beta", "floor B", "saturation", "AICc"),
     )
@@ -57,7 +57,7 @@ def crossover_table(rows: Sequence[Mapping[str, float | None]], last: float) -> 
         rows: One row per gamma and share, as ``Study.crossovers`` returns them.
         last: The largest alpha of the curves.
     """
-    table = make_table("kept samples per dimension at which errors are equal", *rows[0])
+    table = PlainTable("kept samples per dimension at which errors are equal", *rows[0])
     for row in rows:
         values = row.values()
         table.add_row(*(f"none up to {last:g}" if v is None else f"{v:.6g}" for v in values))
@@ -68,7 +68,7 @@ def coverage_table(law: Coverage) -> Table:
     """Returns a table of the worst of M by number of images, and the required sizes."""
     title = f"{law.quantity} of {law.family}: {MODE}, of {len(law.configurations)}, by images"
     sizes = (str(size) for size in law.sizes)
-    table = make_table(title, "M", *sizes, f"for {law.target:.3g}")
+    table = PlainTable(title, "M", *sizes, f"for {law.target:.3g}")
     for row, required in zip(law.worst, law.required, strict=True):
         table.add_row(str(required.count), *(f"{v:.3f}" for v in row), _required(required))
     return table
@@ -76,7 +76,7 @@ def coverage_table(law: Coverage) -> Table:
 
 def form_table(law: Coverage) -> Table:
     """Returns a table that compares the coverage laws."""
-    table = make_table("laws for the worst of M", "grows with", "parameters", "AICc", "rms")
+    table = PlainTable("laws for the worst of M", "grows with", "parameters", "AICc", "rms")
     for name, form in law.forms.items():
         parameters = ", ".join(f"{k} {_number(v)}" for k, v in form.parameters.items())
         label = {"log": "ln M", "constant": "nothing", "linear": "M", "floor": "ln M, floor only"}
