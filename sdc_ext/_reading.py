@@ -24,6 +24,10 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 
+# The types of values that the library computes with; many functions of torch refuse others.
+_TYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool}
+_TYPES |= {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
+
 # What the files of torch.save since torch 1.6 begin with.
 _ZIP = b"PK\x03\x04"
 
@@ -78,10 +82,10 @@ def load_plain(
         warnings.simplefilter("ignore")  # torch warns about files that it then refuses
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     for tensor in _tensors(content):
-        strided = tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_nested)
-        if not strided or tensor.device.type != "cpu":
+        if not is_plain(tensor):
             raise ValueError(
-                "it holds a tensor that is sparse, quantised, nested, or without values"
+                "it holds a tensor that is sparse, nested or without values, or of other types "
+                "than usual numbers"
             )
         if tensor.numel() * tensor.element_size() > size:
             raise ValueError(
@@ -90,7 +94,20 @@ def load_plain(
     return content
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Returns whether a tensor holds its values in memory, as numbers of the usual types."""
+    laid_out = tensor.layout is torch.strided and not tensor.is_nested
+    return laid_out and tensor.device.type == "cpu" and tensor.dtype in _TYPES
+
+
 def _check_archive(path: Path, size: int, whole: bool) -> None:
+    try:
+        _check_members(path, size, whole)
+    except OSError as error:  # a damaged table of contents leads to places that are not there
+        raise ValueError(f"it is no intact archive: {error}") from None
+
+
+def _check_members(path: Path, size: int, whole: bool) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):

@@ -11,6 +11,12 @@ from sdc_ext.errors import InputError
 
 _T = TypeVar("_T")
 
+# No description of ours is nested as deeply, and Python's recursion allows a thousand levels.
+_DEEPEST = 50
+
+# Larger numbers are of no use, and fail where they become floating point.
+_LARGEST = 2**64
+
 _AT_FIELD = re.compile(r"(?P<what>.*) - at `\$\.?(?P<field>.*)`")
 
 
@@ -24,7 +30,8 @@ def from_json(content: str | bytes, kind: type[_T], name: str, advice: str) -> _
 
     Args:
         content: The text.
-        kind: The type that describes it. Numbers are finite, since JSON has no others.
+        kind: The type that describes it. Numbers are finite, since JSON has no others, and whole
+            numbers have at most 64 bits.
         name: What messages call the text, e.g. its path.
         advice: What the user can do if it is not of this type.
 
@@ -34,8 +41,10 @@ def from_json(content: str | bytes, kind: type[_T], name: str, advice: str) -> _
     import msgspec
 
     try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        plain = msgspec.json.decode(content)
+        _check_plain(plain)
+        return msgspec.convert(plain, kind)
+    except (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError) as error:
         raise InputError(f"{name} is damaged ({_problem(error)}): {advice}") from None
 
 
@@ -47,6 +56,17 @@ def as_kind(value: Any, kind: type[_T], name: str, advice: str) -> _T:
         return msgspec.convert(value, kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InputError(f"{name} is damaged ({_problem(error)}): {advice}") from None
+
+
+def _check_plain(value: Any, depth: int = 0) -> None:
+    """Raises an error for what is nested too deeply, and for numbers that are too large."""
+    if depth > _DEEPEST:
+        raise RecursionError
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise OverflowError("a whole number has more than 64 bits")
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_plain(inner, depth + 1)
 
 
 def _problem(error: Exception) -> str:

@@ -49,6 +49,9 @@ COMMANDS = {
 # The commands whose help depends on the method.
 _HELP_OF_THEIR_OWN = ("distill", "compare", "tune")
 
+# A longer word is no path, but what a damaged file holds.
+_MOST = 4096
+
 _BAD_INPUT = 2
 _DIVERGED = 3
 # As the shell reports the end of other programs by SIGPIPE.
@@ -255,7 +258,8 @@ def _with_flags(problem: str, flags: Container[str]) -> str:
 
 
 def _report(name: str, problem: str, status: int) -> int:
-    print(f"{name}:", visible(" ".join(problem.split())), file=sys.stderr)
+    words = (word if len(word) <= _MOST else f"{word[:50]}..." for word in problem.split())
+    print(f"{name}:", visible(" ".join(words)), file=sys.stderr)
     return status
 
 

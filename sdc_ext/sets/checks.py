@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sdc_ext._reading import is_plain
 from sdc_ext.errors import InputError
 from sdc_ext.sets.info import SetInfo
 
@@ -25,13 +26,18 @@ def check_tensors(images: Tensor, labels: Tensor, info: SetInfo, name: str) -> N
         InputError: If they are of other shapes or types, are not finite, or do not fit the
             description.
     """
-    channels, classes, count = len(info.mean), len(info.classes), len(images)
-    if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point():
+    channels, classes = len(info.mean), len(info.classes)
+    count = len(images) if images.ndim else 0
+    if not (is_plain(images) and is_plain(labels) and images.is_floating_point()):
+        problem = f"images and labels are of the types {images.dtype} and {labels.dtype}"
+    elif images.ndim != 4 or images.shape[1] != channels:
         problem = f"images have the shape {tuple(images.shape)}, not (N, {channels}, H, W)"
     elif images.numel() == 0:
         problem = "there are no images"
-    elif not bool(images.isfinite().all()):
-        problem = "images are not finite"
+    elif not bool(images.float().square().sum().isfinite()):
+        problem = "images are not finite, or too large to compute with"
+    elif info.ipc > count:
+        problem = f"there are {count} images, and {info.ipc} of each class"
     elif labels.shape not in ((count,), (count, classes)):
         problem = f"labels have the shape {tuple(labels.shape)}, for {count} images"
     elif labels.ndim == 1:
@@ -40,6 +46,26 @@ def check_tensors(images: Tensor, labels: Tensor, info: SetInfo, name: str) -> N
         problem = _of_soft_labels(labels)
     if problem:
         raise InputError(f"{name} is damaged ({problem}): pass another copy of it")
+    check_normalised(images, name)
+
+
+def check_normalised(images: Tensor, name: str) -> None:
+    """Raises InputError for pixels from 0 to 255 where a file should hold normalised images."""
+    whole = bool(((images >= 0) & (images <= 255) & (images == images.round())).all())
+    if whole and images.max() > 1:
+        raise InputError(
+            f"{name} holds whole numbers from 0 to 255, which look like pixels rather than "
+            "normalised images: normalise them as the data, or pass a folder of pictures"
+        )
+
+
+def check_pixels(pixels: Tensor, images: Tensor, name: str) -> None:
+    """Raises InputError unless a file holds a pixel for each value of its whitened images."""
+    fit = is_plain(pixels) and pixels.is_floating_point() and pixels.shape == images.shape
+    if not fit or not bool(pixels.isfinite().all()):
+        raise InputError(
+            f"{name} is damaged (its pixels do not belong to its images): pass another copy of it"
+        )
 
 
 def _of_hard_labels(labels: Tensor, classes: int) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
 
+from sdc_ext._kinds import Number
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, from_json
+from sdc_ext._values import Count, CountOrZero, Decay, Rate, Weight, kind_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.training.recipe import TrainingRecipe
@@ -21,6 +23,9 @@ FORMAT = 1
 
 # The method of a set that does not name one.
 UNKNOWN = "unknown"
+
+
+_Fraction: TypeAlias = Annotated[float, Number(0, 1)]
 
 
 class _EvaluationRow(TypedDict):
@@ -38,6 +43,15 @@ class _SettingRow(TypedDict):
 
     value: Any
     source: str
+
+
+# The settings that the library itself reads again; ``Correction`` has others.
+_READ_AGAIN: dict[str, Any] = {
+    "contrast": bool | None,
+    "outer_warmup": int | None,
+    "lr_eval": float | None,
+    "eval_network": str | None,
+}
 
 
 @dataclass(frozen=True)
@@ -168,7 +182,7 @@ class SetInfo:
         if content.get("format") not in (None, FORMAT):
             raise InputError(f"{name} was written by a newer sdc-ext: upgrade to read it")
         info = as_kind(content, cls, name, advice)
-        _check(info, name, advice)
+        check_info(info, name, advice)
         return info
 
 
@@ -225,24 +239,52 @@ def read_info(path: Path) -> SetInfo:
     )
 
 
-def _check(info: SetInfo, name: str, advice: str) -> None:
-    """Raises InputError if a value is out of its range."""
+def check_info(info: SetInfo, name: str, advice: str) -> None:
+    """Checks the values of a description that was read from a file.
+
+    Args:
+        info: The description.
+        name: What messages call the file.
+        advice: What the user can do if a value is wrong.
+
+    Raises:
+        InputError: If a value is of another type or out of range; the message names it.
+    """
     for setting, row in info.settings.items():
         as_kind(row, _SettingRow, f"{name}, setting {setting},", advice)
+    for setting, kind in _READ_AGAIN.items():
+        as_kind(info.value(setting), kind, f"{name}, setting {setting},", advice)
     for row in info.accuracies:
         as_kind(row, _EvaluationRow, f"{name}, accuracies,", advice)
-    str(info.correction)  # reads settings
+    try:
+        str(info.correction)  # reads settings
+        _check_ranges(info)
+    except InputError as error:
+        raise InputError(f"{name} is damaged ({error}): {advice}") from None
+
+
+def _check_ranges(info: SetInfo) -> None:
     channels = {len(info.mean), len(info.std)}
+    if len(channels) > 1 or not channels <= {1, 3}:
+        raise InputError("mean and std are not of 1 or 3 channels")
+    if not info.classes:
+        raise InputError("there are no classes")
     recipe = info.evaluation
-    problems = [
-        (len(channels) > 1 or not channels <= {1, 3}, "mean and std are not of 1 or 3 channels"),
-        (not all(value > 0 for value in info.std), f"std is not above 0: {info.std}"),
-        (not info.classes, "there are no classes"),
-        (info.ipc < 1, f"ipc is not above 0: {info.ipc}"),
-        (recipe.epochs < 1, f"evaluation.epochs is not above 0: {recipe.epochs}"),
-        (recipe.batch_size < 1, f"evaluation.batch_size is not above 0: {recipe.batch_size}"),
-        (recipe.lr <= 0, f"evaluation.lr is not above 0: {recipe.lr}"),
+    ranges: list[tuple[str, Any, Any]] = [
+        ("ipc", info.ipc, Count),
+        ("evaluation.epochs", recipe.epochs, Count),
+        ("evaluation.lr", recipe.lr, Rate),
+        ("evaluation.momentum", recipe.momentum, Decay),
+        ("evaluation.weight_decay", recipe.weight_decay, Weight),
+        ("evaluation.batch_size", recipe.batch_size, Count),
+        *(("mean", value, float) for value in info.mean),
+        *(("std", value, Rate) for value in info.std),
     ]
-    for is_so, problem in problems:
-        if is_so:
-            raise InputError(f"{name} is damaged ({problem}): {advice}")
+    for row in info.accuracies:
+        if not row["accuracies"]:
+            raise InputError("an evaluation has no accuracies")
+        ranges += [("accuracies.iteration", row["iteration"], CountOrZero)]
+        fractions = [row["mean"], row["std"], *row["accuracies"]]
+        ranges += [("accuracies", value, _Fraction) for value in fractions]
+    for what, value, kind in ranges:
+        kind_of(kind).check(what, value)

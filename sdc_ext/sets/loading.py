@@ -15,7 +15,6 @@ from PIL import Image
 from sdc_ext.data.load import DATASETS, takes_image_size
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.checks import check_tensors
 from sdc_ext.sets.formats.best import BEST, is_best_file, read_best
 from sdc_ext.sets.formats.dd_ranking import read_dd_ranking
 from sdc_ext.sets.formats.original_names import our_dataset
@@ -138,7 +137,10 @@ def open_with_data(
             height, width = synthetic.images.shape[2:]
             size = height, width
         data = load(dataset, size)
-    return synthetic, synthetic.adopt(data)
+    try:
+        return synthetic, synthetic.adopt(data)
+    except InputError as error:
+        raise InputError(f"{path} does not fit: {error}") from None
 
 
 def open_all(
@@ -215,7 +217,6 @@ class _Source:
     def read(self, data: RealData | None, *, zca: bool, lr: float | None) -> SyntheticSet:
         """Reads the set; the arguments are those of ``load_set``."""
         synthetic = self._read(data, zca=zca, lr=lr)
-        check_tensors(synthetic.images, synthetic.labels, synthetic.info, str(self.path))
         if lr is None:
             return synthetic
         info = synthetic.info

@@ -25,7 +25,7 @@ from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.checks import check_tensors
+from sdc_ext.sets.checks import check_pixels, check_tensors
 from sdc_ext.sets.info import UNKNOWN, SetInfo
 
 TENSORS = "synthetic.safetensors"
@@ -180,8 +180,11 @@ class SyntheticSet:
             meta = regular_file(folder / META)
             info = SetInfo.from_json(meta.read_bytes(), str(meta))
             tensors = load_file(regular_file(folder / TENSORS))
-            check_tensors(tensors["images"], tensors["labels"], info, str(folder / TENSORS))
-            synthetic = cls(tensors["images"], tensors["labels"], info, tensors.get("pixels"))
+            images, labels, pixels = tensors["images"], tensors["labels"], tensors.get("pixels")
+            check_tensors(images, labels, info, str(folder / TENSORS))
+            if pixels is not None:
+                check_pixels(pixels, images, str(folder / TENSORS))
+            synthetic = cls(images, labels, info, pixels)
             if info.tensors not in (None, fingerprint(*synthetic._tensors().values())):
                 raise ValueError(f"{TENSORS} is not the one that {META} was written with")
             return synthetic

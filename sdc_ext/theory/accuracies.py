@@ -141,8 +141,8 @@ def _read(path: Path) -> Iterable[Trained]:
 def _row(row: Mapping[str, str], where: str) -> Trained:
     images = _number(row["images"], f"{where}: images")
     accuracy = _number(row["accuracy"], f"{where}: accuracy")
-    if not (images >= 1 and images.is_integer()):
-        raise InputError(f"{where}: images must be an integer above 0, got {row['images']}")
+    if not (1 <= images <= 10**9 and images.is_integer()):
+        raise InputError(f"{where}: images must be an integer above 0, got {images:g}")
     if not 0 <= accuracy <= 1:
         raise InputError(
             f"{where}: accuracy must be a fraction in [0, 1], got {row['accuracy']}: divide "

@@ -157,7 +157,7 @@ def test_originals_file_round_trip(tmp_path: Path) -> None:
 def test_file_of_the_originals_is_understood(
     tmp_path: Path, name: str, network: str, epochs: int, augmentation: str
 ) -> None:
-    images = torch.randn(20, 1, 28, 28)
+    images = torch.randn(20, 1 if "MNIST" in name else 3, 28, 28)
     accuracies = [np.float64(0.9), np.float64(0.8)]
     content = {"data": [[images, class_labels(10, 2)]], "accs_all_exps": {"ConvNet": accuracies}}
     torch.save(content, tmp_path / name)

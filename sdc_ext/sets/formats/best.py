@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from sdc_ext._files import as_tensors, as_text, write_files
+from sdc_ext._values import Rate, kind_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import check_tensors
 from sdc_ext.sets.formats.original_names import recipe_of_originals
 from sdc_ext.sets.formats.tensors import load_tensors
 from sdc_ext.sets.info import SetInfo
@@ -69,22 +71,15 @@ def read_best(
         )
     which, folder = named["which"], path.parent
     images = _tensor(path).float()
-    labels_path = folder / f"{named['average'] or ''}labels_{which}.pt"
-    labels = _as_labels(_tensor(labels_path), labels_path, len(images), len(data.classes))
     shape = (data.channels, *data.image_size)
-    if images.shape[1:] != shape or not bool(images.isfinite().all()):
+    fits = images.ndim == 4 and images.shape[1:] == shape and len(images) > 0
+    if not fits or not bool(images.isfinite().all()):
         raise InputError(
             f"{path} has the shape {tuple(images.shape)}: {data.name} needs finite images "
             f"(N, {', '.join(map(str, shape))}), so pass the data set that they were made from"
         )
-    if (
-        bool(((images >= 0) & (images <= 255) & (images == images.round())).all())
-        and images.max() > 1
-    ):
-        raise InputError(
-            f"{path} holds whole numbers from 0 to 255, which look like pixels rather than "
-            "normalised images: normalise them as the data, or pass a folder of pictures"
-        )
+    labels_path = folder / f"{named['average'] or ''}labels_{which}.pt"
+    labels = _as_labels(_tensor(labels_path), labels_path, len(images), len(data.classes))
     if zca or any(folder.glob("images_zca_*.pt")):
         data = data.whitened()
     info = known
@@ -93,6 +88,7 @@ def read_best(
         recipe = replace(recipe_of_originals("dsa", data.name), lr=rate, align_corners=True)
         hard = labels if labels.ndim == 1 else labels.argmax(1)
         info = SetInfo.of_data(data, hard, recipe)
+    check_tensors(images, labels, info, str(path))
     synthetic = SyntheticSet.of(images, labels, info, data)
     picture = folder / f"images_zca_{which}.pt"
     if synthetic.unwhitened is not None and picture.is_file():
@@ -161,9 +157,10 @@ def _rate(path: Path) -> float:
             "syn_lr as `lr_eval`, or 0.01 if none was learnt"
         )
     tensor = _tensor(path)
-    if tensor.numel() != 1 or not 0 < float(tensor) < float("inf"):
+    rate = kind_of(Rate).accept(float(tensor)) if tensor.numel() == 1 else None
+    if rate is None:
         raise InputError(f"{path} holds no learning rate above 0: pass one as `lr_eval`")
-    return float(tensor)
+    return float(rate)
 
 
 def _check_picture(pixels: Tensor, picture: Tensor, path: Path) -> None:

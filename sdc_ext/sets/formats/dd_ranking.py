@@ -12,6 +12,7 @@ from sdc_ext._files import as_tensors, write_whole
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import check_normalised, check_tensors
 from sdc_ext.sets.formats.tensors import OUR_KEY
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -72,11 +73,14 @@ def read_dd_ranking(content: dict[str, Any], path: Path) -> SyntheticSet:
         info = SetInfo.from_json(content[OUR_KEY], f"the description in {path}")
         ours, theirs = _statistics(info)
         soft = content["soft_labels"]
+        check_normalised(content["images"], str(path))
         images = ours.normalize(theirs.pixels(content["images"]))
-        return SyntheticSet(images, content["labels"] if soft is None else soft.softmax(1), info)
+        labels = content["labels"] if soft is None else soft.softmax(1)
+        check_tensors(images, labels, info, str(path))
+        return SyntheticSet(images, labels, info)
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{path} was not exported by sdc-ext ({error!r}): pass a file that sdc-ext export wrote"
         ) from None

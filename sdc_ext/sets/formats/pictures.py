@@ -18,6 +18,7 @@ from sdc_ext.data.image_folder import read_class_folders
 from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import check_tensors
 from sdc_ext.sets.formats.original_names import recipe_of_originals
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -100,7 +101,9 @@ def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
             f"{folder} has images of {tuple(images.shape[1:])} and {data.name} of "
             f"{(data.channels, *data.image_size)}: pass the data set that they were made from"
         )
-    return SyntheticSet(data.normalize(images), labels[order], info)
+    images, labels = data.normalize(images), labels[order]
+    check_tensors(images, labels, info, str(folder))
+    return SyntheticSet(images, labels, info)
 
 
 def _labels_of(names: Sequence[str], data: RealData, folder: Path) -> Tensor:

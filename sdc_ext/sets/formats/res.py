@@ -12,13 +12,14 @@ from torch import Tensor
 from sdc_ext._files import as_tensors, write_whole
 from sdc_ext.data.load import CLASS_COUNTS, STATISTICS
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import check_tensors
 from sdc_ext.sets.formats.original_names import (
     original_network,
     our_network,
     recipe_of_originals,
 )
 from sdc_ext.sets.formats.tensors import OUR_KEY, load_tensors
-from sdc_ext.sets.info import Evaluation, SetInfo
+from sdc_ext.sets.info import Evaluation, SetInfo, check_info
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
 _NAME = re.compile(r"res_(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+)_(?P<ipc>\d+)ipc")
@@ -45,10 +46,18 @@ def parse_res(content: Any, path: Path) -> SyntheticSet:
             info = SetInfo.from_json(content[OUR_KEY], f"the description in {path}")
         else:
             info = _info_from_name(path, content.get("accs_all_exps", {}), labels)
-        return SyntheticSet(images.detach().float(), labels.long(), info)
-    except InputError as error:
-        raise InputError(f"cannot read {path}: {error}") from None
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            check_info(info, str(path), "pass another copy of it")
+        if not bool((labels == labels.long()).all()):
+            raise ValueError("labels are not whole numbers")
+        images, labels = images.detach().float(), labels.long()
+        check_tensors(images, labels, info, str(path))
+        return SyntheticSet(images, labels, info)
+    except InputError:
+        raise
+    except (
+        *(LookupError, TypeError, ValueError),
+        *(AttributeError, RuntimeError, ArithmeticError),
+    ) as error:
         raise InputError(
             f"{path} is not a res_*.pt of DC's kind ({error!r}): pass a file that the script of "
             "DC, DSA, DCC or DM wrote"
@@ -67,8 +76,8 @@ def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetIn
     classes = int(labels.max()) + 1
     if classes > CLASS_COUNTS[dataset]:
         raise InputError(
-            f"it holds the label {classes - 1}, and {dataset} has {CLASS_COUNTS[dataset]} classes: "
-            "keep the original name and content"
+            f"{path} holds the label {classes - 1}, and {dataset} has {CLASS_COUNTS[dataset]} "
+            "classes: keep the original name and content"
         )
     return SetInfo(
         method=method,
