@@ -13,6 +13,7 @@ from torch import Tensor
 from sdc_ext._reading import load_plain
 from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
+from sdc_ext.experts.base import check_parameters
 
 _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
 
@@ -55,6 +56,11 @@ class ReplayBuffers:
                 "those of one training run"
             )
         self.epochs = lengths.pop() - 1
+        if self.epochs < 1:
+            raise InputError(
+                f"the trajectories in {folder} have no entry after the first one: train experts "
+                "with sdc-ext experts"
+            )
         self._folder = folder
         if torch.equal(self.parameters(0, 0), self.parameters(0, -1)):
             raise InputError(
@@ -83,7 +89,8 @@ class ReplayBuffers:
     def parameters(self, expert: int, epoch: int) -> Tensor:
         """See [`Experts`][sdc_ext.experts.Experts]."""
         tensors = self._trajectories[expert][epoch % (self.epochs + 1)]
-        return torch.cat([t.detach().flatten() for t in tensors])
+        row = torch.cat([t.detach().flatten() for t in tensors])
+        return check_parameters(row, len(row), f"replay_buffer_*.pt in {self._folder}")
 
 
 def holds_buffers(folder: Path) -> bool:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from sdc_ext._files import Writer, as_tensors, as_text, write_files, write_whole
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, read_json
+from sdc_ext._values import Count, Rate, kind_of
 from sdc_ext._words import number_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.experts.base import Experts
+from sdc_ext.experts.base import Experts, check_parameters
 from sdc_ext.experts.replay_buffers import (
     BUFFER_LENGTH,
     ReplayBuffers,
@@ -198,7 +199,12 @@ class ExpertStore:
                 "with replay_buffer_*.pt"
             )
         info = read_json(path, ExpertInfo, advice)
-        as_kind(info.recipe, _Recipe, f"{path}, recipe,", advice)
+        recipe = as_kind(info.recipe, _Recipe, f"{path}, recipe,", advice)
+        try:
+            kind_of(Count).check("recipe.train_epochs", recipe["train_epochs"])
+            kind_of(Rate).check("recipe.lr_teacher", recipe["lr_teacher"])
+        except InputError as error:
+            raise InputError(f"{path} is damaged ({error}): {advice}") from None
         return cls(folder, info)
 
     def __len__(self) -> int:
@@ -223,16 +229,20 @@ class ExpertStore:
 
     def parameters(self, expert: int, epoch: int) -> Tensor:
         """See [`Experts`][sdc_ext.experts.Experts]."""
-        with _reading(self._files()[expert]) as file:
+        path = self._files()[expert]
+        with _reading(path) as file:
             row: Tensor = file.get_slice(_TRAJECTORY)[epoch % (self.epochs + 1)]
-            return row
+        return check_parameters(row, self.info.num_parameters, str(path))
 
     def accuracies(self) -> list[float]:
         """Returns the test accuracy of each expert's last parameters, in [0, 1]."""
         found = []
         for path in self._files():
             with _reading(path) as file:
-                found.append(float(file.metadata()["accuracy"]))
+                accuracy = float(file.metadata()["accuracy"])
+                if not 0 <= accuracy <= 1:
+                    raise ValueError(f"its accuracy is {accuracy}, not from 0 to 1")
+                found.append(accuracy)
         return found
 
     def export(self, folder: Path, shapes: Sequence[torch.Size]) -> list[Path]:

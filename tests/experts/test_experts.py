@@ -254,7 +254,9 @@ def test_replay_buffers_of_another_network_are_refused(tmp_path: Path) -> None:
     [
         (lambda trajectories: [], "must have the same length, found none"),
         (lambda ts: [ts[0], ts[1][:-1]], "must have the same length, found 2, 3"),
+        (lambda ts: [t[:1] for t in ts], "have no entry after the first one"),
         (lambda ts: [[t[0]] * 3 for t in ts], "are the same at all epochs"),
+        (lambda ts: [[[p / 0 for p in e] for e in t] for t in ts], "parameters are not finite"),
     ],
 )
 def test_unusable_replay_buffers_are_refused(
