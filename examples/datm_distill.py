@@ -5,6 +5,8 @@
 It matches the experts that ``ftd_buffer.py`` trains for 100 epochs with alpha 0.3.
 """
 
+import math
+import reprlib
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -52,20 +54,36 @@ def configuration(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file cannot be read, or a setting or a value is unknown.
     """
+    if not path.is_file():
+        raise InputError(f"cannot read {path}: it is no file")
     try:
-        chosen = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        chosen = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(chosen, dict):
+        raise InputError(f"{path} holds no settings: write one per line, as in `ipc: 1`")
     for name, value in chosen.items():
         if name not in DEFAULTS:
             raise InputError(f"{path}: unknown setting {name!r}, known are {', '.join(DEFAULTS)}")
-        kind = type(DEFAULTS[name])
-        if kind in (int, float):
-            try:
-                chosen[name] = kind(value)  # YAML takes 1e-5 for a text
-            except (TypeError, ValueError):
-                raise InputError(f"{path}: {name} must be a number, got {value!r}") from None
+        chosen[name] = _typed(f"{path}: {name}", value, type(DEFAULTS[name]))
     return {**DEFAULTS, **chosen}
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    """The value of a setting, of the type of its default."""
+    if kind in (int, float):
+        try:
+            number = kind(value)  # YAML takes 1e-5 for a text
+            if number == float(value) and math.isfinite(number):
+                return number
+        except (TypeError, ValueError, OverflowError):
+            pass
+        whole = "a whole number" if kind is int else "a number"
+        raise InputError(f"{name} must be {whole}, got {reprlib.repr(value)}")
+    if kind is not type(None) and not isinstance(value, kind):
+        what = {bool: "true or false", str: "a text", list: "a list"}[kind]
+        raise InputError(f"{name} must be {what}, got {reprlib.repr(value)}")
+    return value
 
 
 def main() -> None:
