@@ -131,7 +131,7 @@ def make_original(case: Case, ipc: int) -> Step:
     with torch.no_grad():
         for target, source in zip(theirs.parameters(), network.parameters(), strict=True):
             target.copy_(source)
-    options = Namespace(dis_metric="ours", device="cpu")
+    options = Namespace(dis_metric="ours", device=images.device)
     return make_plain(
         theirs, real, images, lambda syn, real: original_utils.match_loss(syn, real, options)
     )

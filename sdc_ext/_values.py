@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -43,6 +44,9 @@ CountOrZero: TypeAlias = Annotated[int, Whole(0)]
 
 Rate: TypeAlias = Annotated[float, Number(_SMALLEST, _LARGEST)]
 """A learning rate, or another factor that is above 0."""
+
+LearntRate: TypeAlias = Annotated[float, Number(0, math.inf, "()")]
+"""A learning rate that a run has learnt, which may have left the bounds of chosen ones."""
 
 Weight: TypeAlias = Annotated[float, Number(_SMALLEST, _LARGEST, or_zero=True)]
 """The weight of a term; 0 leaves it out."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._files import as_tensors, as_text, write_files
-from sdc_ext._values import Rate, kind_of
+from sdc_ext._values import LearntRate, kind_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_tensors
@@ -157,7 +157,7 @@ def _rate(path: Path) -> float:
             "syn_lr as `lr_eval`, or 0.01 if none was learnt"
         )
     tensor = _tensor(path)
-    rate = kind_of(Rate).accept(float(tensor)) if tensor.numel() == 1 else None
+    rate = kind_of(LearntRate).accept(float(tensor)) if tensor.numel() == 1 else None
     if rate is None:
         raise InputError(f"{path} holds no learning rate above 0: pass one as `lr_eval`")
     return float(rate)
