@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -60,7 +61,8 @@ def use(synthetic: SyntheticSet, folder: Path | None = None) -> None:
     """Whatever commands do with a set before they train on it."""
     assert bool(synthetic.images.isfinite().all()) and synthetic.images.ndim == 4
     assert len(synthetic.images) == len(synthetic.labels) > 0
-    assert 0 < synthetic.info.evaluation.lr < 1e31 and 0 <= synthetic.info.evaluation.momentum < 1
+    recipe = synthetic.info.evaluation
+    assert 0 < recipe.lr < math.inf and 0 <= recipe.momentum < 1
     assert all(0 <= a <= 1 for row in synthetic.info.accuracies for a in row["accuracies"])
     str(synthetic)
     synthetic.pixels()
