@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from torch import Tensor
 
 from sdc_ext._options import COMPUTING, CORRECTION, DATA, EVALUATION, IMAGES, option
 from sdc_ext._values import Count, Ramp, Rate, Weight, check_fields
 from sdc_ext.augment.parse import parse_augmentation
-from sdc_ext.regularizer import LogRamp, Norm
+from sdc_ext.regularizer import Norm
+from sdc_ext.sdc_loss import SDCLoss, with_sdc
+from sdc_ext.strength import LogRamp
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,19 @@ class RunSettings:
     lam_ramp: Ramp | None = option(
         None,
         "adaptive SDC instead of lam: lam grows from START to END over ITERATIONS",
+        _OURS,
+        CORRECTION,
+    )
+    share: Weight | None = option(
+        None,
+        "strength of the correction instead of lam: the norm of its image gradient over that of "
+        "the matching loss's, e.g. 0.1",
+        _OURS,
+        CORRECTION,
+    )
+    share_ramp: Ramp | None = option(
+        None,
+        "adaptive SDC as a share: it grows from START to END over ITERATIONS",
         _OURS,
         CORRECTION,
     )
@@ -87,9 +104,22 @@ class RunSettings:
         parse_augmentation(self.eval_augmentation)
 
     @property
-    def schedule(self) -> float | LogRamp:
-        """The constant lam, or the ramp that takes its place."""
-        return self.lam if self.lam_ramp is None else LogRamp(*self.lam_ramp)
+    def strength(self) -> str:
+        """The name of the setting that gives the strength: lam, share, or the ramp of one."""
+        ramps = ("share_ramp", "share", "lam_ramp")
+        return next((name for name in ramps if getattr(self, name) is not None), "lam")
+
+    def correct(self, loss_fn: Callable[..., Tensor]) -> SDCLoss:
+        """Returns a matching loss with the correction that the settings describe."""
+        value = getattr(self, self.strength)
+        schedule = LogRamp(*value) if self.strength.endswith("_ramp") else value
+        if self.strength.startswith("share"):
+            return with_sdc(loss_fn, share=schedule, norm=self.norm)
+        return with_sdc(loss_fn, schedule, norm=self.norm)
+
+
+# The settings that give the strength of the correction, which exclude each other.
+STRENGTHS = ("lam", "lam_ramp", "share", "share_ramp")
 
 
 def evaluation_as_distillation(

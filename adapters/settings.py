@@ -10,10 +10,10 @@ from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._values import Count, check_value, check_values
 from sdc_ext.adapters.base import Loop, Method
 from sdc_ext.adapters.methods import known_methods
-from sdc_ext.adapters.run_settings import RunSettings, Setting
+from sdc_ext.adapters.run_settings import STRENGTHS, RunSettings, Setting
 from sdc_ext.data.load import CLASS_COUNTS
 from sdc_ext.errors import InputError, check_choice
-from sdc_ext.regularizer import gradient_norm, with_sdc
+from sdc_ext.regularizer import gradient_norm
 from sdc_ext.training.recipe import TrainingRecipe
 
 
@@ -81,8 +81,9 @@ def resolve(
     loop_names = [f.name for f in fields(method.loop)]
     run_names = [f.name for f in fields(RunSettings)]
     check_value("ipc", ipc, Count)
-    if {"lam", "lam_ramp"} <= set(overrides):
-        raise InputError("`lam` and `lam_ramp` exclude each other: set only one of them")
+    strengths = [f"`{name}`" for name in STRENGTHS if name in overrides]
+    if len(strengths) > 1:
+        raise InputError(f"{' and '.join(strengths)} exclude each other: set only one of them")
     for name in overrides:
         _check_name(name, method)
 
@@ -127,6 +128,6 @@ def _check_name(name: str, method: Method) -> None:
 
 def _check_correction(run: RunSettings) -> None:
     try:
-        with_sdc(gradient_norm, run.schedule, norm=run.norm)
+        run.correct(gradient_norm)
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from None

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from sdc_ext.data import register_dataset as register_dataset
     from sdc_ext.injection import inject as inject
     from sdc_ext.networks import register_network as register_network
-    from sdc_ext.regularizer import LogRamp as LogRamp
-    from sdc_ext.regularizer import SDCLoss as SDCLoss
     from sdc_ext.regularizer import gradient_norm as gradient_norm
     from sdc_ext.regularizer import sdc_penalty as sdc_penalty
-    from sdc_ext.regularizer import with_sdc as with_sdc
+    from sdc_ext.sdc_loss import SDCLoss as SDCLoss
+    from sdc_ext.sdc_loss import with_sdc as with_sdc
     from sdc_ext.sets import load_set as load_set
+    from sdc_ext.strength import LogRamp as LogRamp
     from sdc_ext.verbs import compare as compare
     from sdc_ext.verbs import difficulty_of as difficulty_of
     from sdc_ext.verbs import discrepancy_of as discrepancy_of
@@ -40,8 +40,8 @@ __version__ = "0.1.0"
 
 # The modules of the names.
 _ON_DEMAND = {
-    "LogRamp": "sdc_ext.regularizer",
-    "SDCLoss": "sdc_ext.regularizer",
+    "LogRamp": "sdc_ext.strength",
+    "SDCLoss": "sdc_ext.sdc_loss",
     "compare": "sdc_ext.verbs",
     "difficulty_of": "sdc_ext.verbs",
     "discrepancy_of": "sdc_ext.verbs",
@@ -59,7 +59,7 @@ _ON_DEMAND = {
     "select_set": "sdc_ext.verbs",
     "train_experts": "sdc_ext.verbs",
     "tune": "sdc_ext.verbs.tuning",
-    "with_sdc": "sdc_ext.regularizer",
+    "with_sdc": "sdc_ext.sdc_loss",
 }
 
 __all__ = [

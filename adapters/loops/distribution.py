@@ -22,7 +22,8 @@ from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.networks.features import noted_features
-from sdc_ext.regularizer import SDCLoss, gradient_norm
+from sdc_ext.regularizer import gradient_norm
+from sdc_ext.sdc_loss import SDCLoss
 
 
 def match_distributions(
@@ -66,8 +67,7 @@ def match_distributions(
         materialize_grads=True,
     )
     corrected = loss_fn.corrected([gradient_norm(gradient)], means, real)
-    (image_gradient,) = torch.autograd.grad(corrected.loss, leaf)
-    return StepResult.of(corrected, image_gradient)
+    return StepResult.of(corrected, leaf, loss_fn)
 
 
 @torch.no_grad()
@@ -159,7 +159,9 @@ class DistributionMatching(Loop):
             batches,
             partial(shared_real_features, network, batches, task),
             loss_fn,
-        ).each(broadcast)  # on GPUs, rounding may differ between processes and let them drift apart
+        )
+        # On GPUs, rounding may differ between processes and let them drift apart.
+        result = result.each(broadcast).settled(loss_fn)
         log = result.log(self.lr_img)
         state.update(result.image_gradient)
         check_images(state.images)

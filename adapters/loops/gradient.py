@@ -18,12 +18,18 @@ from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
-from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
+from sdc_ext.adapters.run_settings import (
+    STRENGTHS,
+    RunSettings,
+    Setting,
+    evaluation_as_distillation,
+)
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.matching.distances import gradient_distance
-from sdc_ext.regularizer import SDCLoss, gradient_norm
+from sdc_ext.regularizer import gradient_norm
+from sdc_ext.sdc_loss import ImageGradients, SDCLoss
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
 
@@ -56,19 +62,22 @@ def match_by_class(
         easy: Chooses the real images to match; by default all of them are matched.
 
     Returns:
-        The image gradient, and the losses and the difficulty summed over the classes.
+        The gradients, and the losses and the difficulty summed over the classes.
     """
-    gradient = torch.zeros_like(images)
-    losses = torch.zeros(3, device=images.device, dtype=images.dtype)
+    parts = 2 if loss_fn.measures else 1
+    whole = [torch.zeros_like(images) for _ in range(parts)]
+    losses = torch.zeros(4, device=images.device, dtype=images.dtype)
     for batch in batches:
         gw_real = _real_gradient(network, batch, batch_loss, easy)
         leaf = images[batch.rows].detach().requires_grad_()
         labels = torch.full((len(leaf),), batch.label, device=images.device)
         gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
         corrected = loss_fn.corrected([gradient_norm(gw_syn)], gw_syn, gw_real)
-        (gradient[batch.rows],) = torch.autograd.grad(corrected.loss, leaf)
-        losses += StepResult.of(corrected, gradient).losses
-    return StepResult(gradient, *losses)
+        part = StepResult.of(corrected, leaf, loss_fn)
+        losses += part.losses
+        for total, (gradient,) in zip(whole, part.image_gradients, strict=True):
+            total[batch.rows] = gradient
+    return StepResult(ImageGradients(*([total] for total in whole)), *losses)
 
 
 def real_gradient(
@@ -123,8 +132,7 @@ def match_all_classes(
     augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
     gw_syn = differentiable_gradient(network, augmented, labels)
     corrected = loss_fn.corrected([gradient_norm(gw_syn)], gw_syn, gw_real)
-    (image_gradient,) = torch.autograd.grad(corrected.loss, leaf)
-    return StepResult.of(corrected, image_gradient)
+    return StepResult.of(corrected, leaf, loss_fn)
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ class GradientMatching(Loop):
             derived["epoch_eval_train"] = Setting(1000, "original scripts, with augmentation")
         derived["lr_eval"] = Setting(origin["lr_net"].value, "as in distillation")
         chooses = any(origin[name].value is not None for name in ("tau", "tau_quantile"))
-        if chooses and "lam" not in chosen and "lam_ramp" not in chosen:
+        if chooses and not any(name in chosen for name in STRENGTHS):
             derived["lam"] = Setting(0.0, "0 where tau is set")
         iterations = origin["iterations"].value
         if origin["contrast"].value and iterations != RunSettings.iterations:
@@ -233,7 +241,7 @@ class GradientMatching(Loop):
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             match = self._match_all_classes if self.contrast and not warm else self._match_by_class
             batches = draw_batches(task, augmentation, self.batch_real)
-            result = match(network, state, task, batches, loss_fn, easy)
+            result = match(network, state, task, batches, loss_fn, easy).settled(loss_fn)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient)
             check_images(state.images)

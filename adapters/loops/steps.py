@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, Replay
 from sdc_ext.errors import DivergenceError
-from sdc_ext.regularizer import Corrected
+from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss
 
 
 @dataclass(frozen=True)
@@ -66,31 +66,50 @@ class StepResult:
     """The result of a matching step, detached from any graph.
 
     Attributes:
-        image_gradient: The gradient of ``loss`` over the synthetic images (N, C, H, W).
+        image_gradients: The gradients over the synthetic images (N, C, H, W), of the corrected
+            loss and, if the share is measured in this update, of the term.
         loss: The corrected loss, a scalar.
         matching: The matching loss without the correction, a scalar.
         difficulty: GraDN, a scalar.
+        term: The term at lam 1, a scalar.
     """
 
-    image_gradient: Tensor
+    image_gradients: ImageGradients
     loss: Tensor
     matching: Tensor
     difficulty: Tensor
+    term: Tensor
 
     @classmethod
-    def of(cls, corrected: Corrected, image_gradient: Tensor) -> StepResult:
-        """Returns the result of a corrected loss with this image gradient (N, C, H, W)."""
-        loss = corrected.loss.detach()
-        return cls(image_gradient, loss, corrected.matching, corrected.difficulty)
+    def of(cls, corrected: Corrected, images: Tensor, loss_fn: SDCLoss) -> StepResult:
+        """Differentiates a corrected loss by the synthetic images (N, C, H, W)."""
+        gradients = loss_fn.differentiate(corrected, [images])
+        matching, difficulty = corrected.matching, corrected.difficulty
+        term = torch.zeros_like(matching) if corrected.term is None else corrected.term.detach()
+        return cls(gradients, corrected.loss.detach(), matching, difficulty, term)
+
+    @property
+    def image_gradient(self) -> Tensor:
+        """The gradient of ``loss`` over the synthetic images (N, C, H, W)."""
+        return self.image_gradients.loss[0]
 
     @property
     def losses(self) -> Tensor:
-        """The loss, the matching loss and the difficulty as one tensor (3,)."""
-        return torch.stack([self.loss, self.matching, self.difficulty])
+        """The loss, the matching loss, the difficulty and the term as one tensor (4,)."""
+        return torch.stack([self.loss, self.matching, self.difficulty, self.term])
 
     def each(self, function: Callable[[Tensor], Tensor]) -> StepResult:
-        """Returns the result with a function applied to the gradient and to the losses (3,)."""
-        return StepResult(function(self.image_gradient), *function(self.losses))
+        """Returns the result with a function applied to the gradients and to the losses (4,)."""
+        return StepResult(self.image_gradients.each(function), *function(self.losses))
+
+    def settled(self, loss_fn: SDCLoss) -> StepResult:
+        """Counts the update; returns the result with the lam that follows from its measure."""
+        held = loss_fn.lam
+        gradients = ImageGradients(loss_fn.settle(self.image_gradients))
+        if loss_fn.lam == held:
+            return replace(self, image_gradients=gradients)
+        loss = self.loss + (loss_fn.lam - held) * self.term
+        return replace(self, image_gradients=gradients, loss=loss)
 
     def log(self, lr_img: float) -> dict[str, float]:
         """Returns the values to log: ``loss``, ``matching`` and ``difficulty``.
@@ -101,7 +120,8 @@ class StepResult:
         Raises:
             DivergenceError: If a loss or the gradient is not finite.
         """
-        log = dict(zip(("loss", "matching", "difficulty"), self.losses.tolist(), strict=True))
+        values = self.losses[:3].tolist()
+        log = dict(zip(("loss", "matching", "difficulty"), values, strict=True))
         finite = bool(self.image_gradient.isfinite().all())
         if not (finite and all(math.isfinite(value) for value in log.values())):
             raise DivergenceError(

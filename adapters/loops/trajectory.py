@@ -31,7 +31,7 @@ from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
 from sdc_ext.networks.functional import FunctionalNetwork
-from sdc_ext.regularizer import Corrected, SDCLoss
+from sdc_ext.sdc_loss import Corrected, SDCLoss
 from sdc_ext.sets.synthetic_set import class_labels
 
 _OURS = "sdc-ext default"
@@ -300,14 +300,19 @@ class TrajectoryMatching(Loop):
             adjoint=self._adjoint(task.share),
             difficulty_at=self.difficulty_at,
         )
+        held = loss_fn.lam
         # On GPUs, rounding may differ between processes and let them drift apart.
-        gradients = [broadcast(g) for g in torch.autograd.grad(corrected.loss, state.leaves)]
-        self._check_finite(corrected.loss, gradients, state)
+        measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
+        gradients = loss_fn.settle(measured)
+        loss = corrected.loss.detach()
+        if corrected.term is not None and loss_fn.lam != held:
+            loss = loss + (loss_fn.lam - held) * corrected.term.detach()
+        self._check_finite(loss, gradients, state)
         skipped = 0 < self.threshold < float(corrected.matching)
         if not skipped:
             self._update(state, gradients)
         return {
-            "loss": float(corrected.loss.detach()),
+            "loss": float(loss),
             "matching": float(corrected.matching),
             "difficulty": float(corrected.difficulty),
             "syn_lr": float(state.syn_lr.detach()),
@@ -357,7 +362,7 @@ class TrajectoryMatching(Loop):
     ) -> None:
         if not all(bool(t.isfinite().all()) for t in (loss, *gradients)):
             raise DivergenceError(
-                f"the student diverged: the loss is {float(loss.detach())}, or its gradient is "
+                f"the student diverged: the loss is {float(loss)}, or its gradient is "
                 f"not finite; lower `lr_img` (now {self.lr_img:g}), `lr_lr` or `lr_teacher` "
                 f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check `zca`, because "
                 "whitened images need other rates"

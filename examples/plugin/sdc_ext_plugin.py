@@ -59,7 +59,7 @@ class MeanImageMatching(Loop):
         # What the correction penalises: the gradient of the loss on the synthetic images.
         gradient = differentiable_gradient(task.new_network(), leaf, state.labels)
         corrected = loss_fn.corrected([gradient_norm(gradient)], leaf, torch.stack(real))
-        result = StepResult.of(corrected, *torch.autograd.grad(corrected.loss, leaf))
+        result = StepResult.of(corrected, leaf, loss_fn).settled(loss_fn)
         log = result.log(self.lr_img)  # stops the run if anything is not finite
         state.update(result.image_gradient)
         return log

@@ -36,8 +36,8 @@ def add_options(parser: ArgumentParser) -> None:
 def _distill(options: Namespace) -> None:
     method = get_method(options.method)
     settings = chosen_settings(options)
-    if "lam_ramp" in settings:
-        settings["lam_ramp"] = whole_ramp(settings["lam_ramp"])
+    for name in {"lam_ramp", "share_ramp"} & set(settings):
+        settings[name] = whole_ramp(settings[name], name)
     out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     check_start(method, out, options.experts)

@@ -87,7 +87,7 @@ def add_seed(group: Any) -> None:
     )
 
 
-def whole_ramp(ramp: Sequence[float]) -> tuple[float, float, int]:
+def whole_ramp(ramp: Sequence[float], name: str = "lam_ramp") -> tuple[float, float, int]:
     """Returns what ``--lam-ramp START END ITERATIONS`` was given, with whole iterations.
 
     Raises:
@@ -95,7 +95,7 @@ def whole_ramp(ramp: Sequence[float]) -> tuple[float, float, int]:
     """
     start, end, steps = ramp
     length = int(steps) if float(steps).is_integer() else steps
-    return (start, end, kind_of(Count).check("`lam_ramp`'s ITERATIONS", length))
+    return (start, end, kind_of(Count).check(f"`{name}`'s ITERATIONS", length))
 
 
 def add_settings(group: Any, cls: type[Any]) -> None:

@@ -14,7 +14,8 @@ from sdc_ext.cli.options import INTERRUPTED, PLACE, RATE, SEED, WEIGHT, whole_ra
 from sdc_ext.cli.signals import terminated_by
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
-from sdc_ext.regularizer import LogRamp, Norm
+from sdc_ext.regularizer import Norm
+from sdc_ext.strength import LogRamp
 
 # The process is the script's: what it does not need yet is imported where it is used.
 if TYPE_CHECKING:

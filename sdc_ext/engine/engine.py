@@ -21,10 +21,9 @@ from sdc_ext.engine.callbacks import Callback, Calls
 from sdc_ext.engine.checkpoint import Checkpoint
 from sdc_ext.engine.record import Moment, Record
 from sdc_ext.engine.run_folder import RUN, RunFolder, run_identity
-from sdc_ext.errors import DivergenceError
+from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.networks.create import check_network
-from sdc_ext.regularizer import SDCLoss, with_sdc
 from sdc_ext.sets.history import HISTORY
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import Distilled, SyntheticSet
@@ -104,7 +103,8 @@ class Engine:
         calls = Calls(self.callbacks)
         self.check(resume=resume)
         seed_torch(self.seed, "start")
-        record = Record(self.settings.loop.start(self.task), self.method.pick)
+        loss_fn = self.settings.run.correct(self.settings.loop.matching_loss())
+        record = Record(self.settings.loop.start(self.task), loss_fn, self.method.pick)
         self._claim_folder()  # not earlier: an error in start would leave a folder behind
         checkpoint = Checkpoint(record, self.folder, self.task.accelerator.device)
         if resume:
@@ -121,24 +121,21 @@ class Engine:
 
     def _run(self, record: Record, checkpoint: Checkpoint, calls: Calls) -> None:
         run = self.settings.run
-        loss_fn = with_sdc(self.settings.loop.matching_loss(), run.schedule, norm=run.norm)
         now = record.moment()
         way_back = _WayBack(now, now)
         while record.iteration < run.iterations and not calls.stopped:
             way_back.before = record.moment()
             try:
-                log = self._step_or_skip(record, loss_fn, way_back, calls)
+                log = self._step_or_skip(record, way_back, calls)
                 self._after_step(record, log, checkpoint, calls)
             except KeyboardInterrupt:
                 record.return_to(way_back.before)
                 self._on_main(checkpoint.save)
                 raise
 
-    def _step_or_skip(
-        self, record: Record, loss_fn: SDCLoss, way_back: _WayBack, calls: Calls
-    ) -> dict[str, float]:
+    def _step_or_skip(self, record: Record, way_back: _WayBack, calls: Calls) -> dict[str, float]:
         try:
-            log = self._step(record, loss_fn)
+            log = self._step(record)
         except DivergenceError as error:
             return self._skip(record, error, way_back, calls)
         # A finite step vouches for the state before it, not for the state after it.
@@ -225,12 +222,17 @@ class Engine:
         self.task.accelerator.wait_for_everyone()
         self._on_main(self.folder.claim)
 
-    def _step(self, record: Record, loss_fn: SDCLoss) -> dict[str, float]:
-        iteration = record.iteration
+    def _step(self, record: Record) -> dict[str, float]:
+        iteration, loss_fn = record.iteration, record.loss_fn
         seed_torch(self.seed, "iteration", iteration)
-        loss_fn.iteration = iteration
+        loss_fn.iteration, before = iteration, loss_fn.updates
         log = self.settings.loop.step(record.state, self.task, loss_fn, iteration)
-        log["lam"] = loss_fn.lam
+        if loss_fn.follows_share and loss_fn.updates == before:
+            raise InputError(
+                f"{self.method.name} does not measure its share, because its step calls neither "
+                "loss_fn.settle nor the loss itself: pass `lam` instead of `share`"
+            )
+        log |= {"lam": loss_fn.lam, "share": loss_fn.share, "cosine": loss_fn.cosine}
         record.note(log)
         return log
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from sdc_ext._console import Words, make_progress
 from sdc_ext.adapters.base import State
 from sdc_ext.engine.callbacks import Callback
+from sdc_ext.evaluation.tracking import Action
 from sdc_ext.sets.info import Evaluation
 
 # The number of iterations after which the time of the rest is estimated; the first one is slow.
@@ -84,8 +86,15 @@ class ShowProgress(Callback):
             )
 
     def on_end(self, history: Sequence[Mapping[str, float]], completed: bool) -> None:
-        """Stops the bar, and warns if more than half of the updates were skipped."""
+        """Stops the bar, and warns of a correction or of updates that hardly took place."""
         self._progress.stop()
+        columns = {
+            name: [row.get(name, math.nan) for row in history]
+            for name in ("share", "cosine", "lam")
+        }
+        advice = Action.of(columns).advice
+        if completed and advice is not None:
+            self._console.print(advice)
         skipped = sum(row.get("skipped", 0) for row in history)
         if completed and skipped > len(history) / 2:
             self._console.print(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sdc_ext.adapters.base import State
+from sdc_ext.sdc_loss import SDCLoss
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import Distilled
 
@@ -17,12 +18,14 @@ class Moment(NamedTuple):
 
     Attributes:
         state: A copy of the state of the loop.
+        correction: The measures of the correction's strength.
         iteration: The number of outer iterations done.
         evaluations: The number of evaluations.
         kept: The distilled images and labels at the evaluation that counts.
     """
 
     state: dict[str, Any]
+    correction: dict[str, float]
     iteration: int
     evaluations: int
     kept: Distilled | None
@@ -34,6 +37,7 @@ class Record:
 
     Attributes:
         state: The state of the loop.
+        loss_fn: The matching loss with the correction, which measures its strength.
         pick: A function that chooses the evaluation that counts.
         iteration: The number of outer iterations done.
         history: The logged values, one row per iteration.
@@ -42,6 +46,7 @@ class Record:
     """
 
     state: State
+    loss_fn: SDCLoss
     pick: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
     iteration: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -68,11 +73,13 @@ class Record:
     def moment(self) -> Moment:
         """Returns everything that an iteration may change, as it is now."""
         state = copy.deepcopy(self.state.state_dict())
-        return Moment(state, self.iteration, len(self.evaluations), self.kept)
+        correction = self.loss_fn.state_dict()
+        return Moment(state, correction, self.iteration, len(self.evaluations), self.kept)
 
     def return_to(self, moment: Moment) -> None:
         """Undoes what was done since a moment, however far it had come."""
         self.state.load_state_dict(moment.state)
+        self.loss_fn.load_state_dict(moment.correction)
         self.iteration = moment.iteration
         del self.history[moment.iteration :]  # one row per iteration
         del self.evaluations[moment.evaluations :]
@@ -82,6 +89,7 @@ class Record:
         """Returns everything a checkpoint needs to continue the run."""
         return {
             "state": self.state.state_dict(),
+            "correction": self.loss_fn.state_dict(),
             "iteration": self.iteration,
             "history": self.history,
             "evaluations": self.evaluations,
@@ -91,6 +99,7 @@ class Record:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restores what ``state_dict`` returned, in place."""
         self.state.load_state_dict(saved["state"])
+        self.loss_fn.load_state_dict(saved["correction"])
         self.iteration = saved["iteration"]
         self.history = saved["history"]
         self.evaluations = saved["evaluations"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -10,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sdc_ext.sets.info import SetInfo
+
+# A correction below the first share cannot be seen in a result; one of the second can.
+_HARDLY, _SEEN = 1e-3, 0.1
 
 
 def running_mean(values: Sequence[float]) -> tuple[int, npt.NDArray[np.float64]]:
@@ -84,3 +88,47 @@ class Drift:
     def __str__(self) -> str:
         change = 100 * (self.last / self.first - 1) if self.first else np.nan
         return f"{self.first:.3g} → {self.last:.3g} ({change:+.0f} %)"
+
+
+@dataclass(frozen=True)
+class Action:
+    """How strongly a correction acted on the images, on average over a run.
+
+    Attributes:
+        share: The norm of its image gradient over that of the matching loss's; NaN if it was not
+            measured.
+        cosine: The cosine between the two; NaN if it was not measured.
+        lam: The weight of the correction.
+    """
+
+    share: float
+    cosine: float
+    lam: float
+
+    @classmethod
+    def of(cls, history: Mapping[str, Sequence[float]]) -> Action:
+        """Averages the columns ``share``, ``cosine`` and ``lam`` of a history.
+
+        Entries that are not finite are ignored, and so are missing columns.
+        """
+        return cls(*(_mean(history.get(name, ())) for name in ("share", "cosine", "lam")))
+
+    def __str__(self) -> str:
+        cosine = "" if math.isnan(self.cosine) else f", cosine {self.cosine:+.2f}"
+        return f"{100 * self.share:.2g} % of the matching loss's image gradient{cosine}"
+
+    @property
+    def advice(self) -> str | None:
+        """A sentence on a correction that can hardly have acted; None for all others."""
+        if not 0 < self.share < _HARDLY:
+            return None
+        return (
+            f"the correction can hardly have acted: its image gradient was {100 * self.share:.2g} "
+            f"% of the matching loss's. Lam {self.lam * _SEEN / self.share:.2g} would make it a "
+            f"tenth, as a share of {_SEEN} does whatever the method"
+        )
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return fmean(finite) if finite else math.nan

@@ -17,16 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
-from sdc_ext.injection.graphs import depends_on
+from sdc_ext._graphs import depends_on
 from sdc_ext.injection.record import Step
-from sdc_ext.regularizer import (
-    Norm,
-    Reduction,
-    Schedule,
-    check_lam,
-    gradient_norm,
-    sdc_penalty,
-)
+from sdc_ext.regularizer import Norm, Reduction, gradient_norm, sdc_penalty
+from sdc_ext.strength import Schedule, check_lam
 
 # The last resort against a loop that never calls backward. Loops that do keep one gradient per
 # class (200 for Tiny ImageNet) or one per inner step (about 100).

@@ -30,6 +30,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils.weak import WeakIdKeyDictionary
 
+from sdc_ext._graphs import depends_on_leaf
 from sdc_ext.errors import DivergenceError, InjectionError, InputError, check_choice
 from sdc_ext.injection.corrections import (
     BackwardCorrection,
@@ -37,12 +38,13 @@ from sdc_ext.injection.corrections import (
     StepwiseCorrection,
     Strength,
 )
-from sdc_ext.injection.graphs import depends_on_leaf
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.injection.recognition import read_facts
 from sdc_ext.injection.record import InjectionRecord
-from sdc_ext.regularizer import Corrected, Norm, Reduction, Schedule, SDCLoss, check_lam
+from sdc_ext.regularizer import Norm, Reduction
+from sdc_ext.sdc_loss import Corrected, SDCLoss
+from sdc_ext.strength import Schedule, check_lam
 
 Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla"]
 

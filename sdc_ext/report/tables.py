@@ -12,10 +12,11 @@ from rich.table import Table
 
 from sdc_ext._console import PlainTable
 from sdc_ext._words import number_of
+from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
-from sdc_ext.evaluation.tracking import Drift, warm_up
+from sdc_ext.evaluation.tracking import Action, Drift, warm_up
 from sdc_ext.sets.info import Evaluation
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def settings_table(settings: Settings, title: str = "settings") -> Table:
     """Returns a table of the settings that have an effect on a run, each with its source."""
     table = PlainTable(title, "setting", "value", "source")
-    unused = {*settings.loop.unused, "lam_ramp" if settings.run.lam_ramp is None else "lam"}
+    unused = settings.loop.unused | {*STRENGTHS} - {settings.run.strength}
     for name, setting in settings.origin.items():
         if name not in unused:
             table.add_row(name, str(setting.value), setting.source)
@@ -256,6 +257,9 @@ def summary(
         skip = warm_up(info, len(history["difficulty"]))
         drift = Drift.of(history["difficulty"], skip)
         table.add_row(f"GraDN, first and last tenth{_after(skip)}", str(drift))
+        action = Action.of(history)
+        if action.share > 0:
+            table.add_row("correction's share", str(action))
     if history and "easy_share" in history:
         share = 100 * statistics.fmean(history["easy_share"])
         table.add_row("easy real images matched", f"{share:.2g} % of each batch")

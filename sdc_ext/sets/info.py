@@ -59,8 +59,12 @@ class Correction:
     """The correction of a run, which all sets of one family share.
 
     Attributes:
-        lam: The weight of the correction; None if it is unknown or follows a ramp.
+        lam: The weight of the correction; None if it is unknown, follows a ramp, or follows from
+            a share.
         ramp: The weight's first value, its last value, and the number of iterations between them.
+        share: The share of the image gradient from which the weight followed; None if there was
+            none, or it follows a ramp.
+        share_ramp: The share's first value, its last value, and the number of iterations between.
         tau: The largest gradient norm of the real images that were matched; None if there was no
             such limit.
         tau_quantile: The quantile of these norms up to which real images were matched; None if
@@ -69,11 +73,17 @@ class Correction:
 
     lam: float | None = None
     ramp: tuple[float, float, int] | None = None
+    share: float | None = None
+    share_ramp: tuple[float, float, int] | None = None
     tau: float | None = None
     tau_quantile: float | None = None
 
     def __str__(self) -> str:
-        if self.ramp is not None:
+        if self.share is not None:
+            words = f"share {self.share:g}"
+        elif self.share_ramp is not None:
+            words = "share {:g} to {:g} in {}".format(*self.share_ramp)
+        elif self.ramp is not None:
             words = "lam {:g} to {:g} in {}".format(*self.ramp)
         else:
             words = "lam unknown" if self.lam is None else f"lam {self.lam:g}"
@@ -141,10 +151,12 @@ class SetInfo:
     @property
     def correction(self) -> Correction:
         """The correction of the run that made the set."""
-        ramp = self.value("lam_ramp")
+        others = {name: self.value(name) for name in ("lam_ramp", "share", "share_ramp")}
         found = {
-            "lam": self.value("lam") if ramp is None else None,
-            "ramp": ramp,
+            "lam": self.value("lam") if all(v is None for v in others.values()) else None,
+            "ramp": others["lam_ramp"],
+            "share": others["share"],
+            "share_ramp": others["share_ramp"],
             "tau": self.value("tau"),
             "tau_quantile": self.value("tau_quantile"),
         }

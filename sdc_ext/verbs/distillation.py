@@ -16,9 +16,9 @@ from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.engine.progress import ShowProgress
 from sdc_ext.engine.run_folder import RunFolder
-from sdc_ext.regularizer import LogRamp
 from sdc_ext.report.tables import settings_table
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.strength import LogRamp
 from sdc_ext.verbs.session import (
     check_start,
     chosen_settings,

@@ -22,7 +22,7 @@ from sdc_ext.data.load import load_data, with_statistics
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks import network_name
-from sdc_ext.regularizer import LogRamp
+from sdc_ext.strength import LogRamp
 from sdc_ext.training.probe import Probe
 
 # Arguments of load_data that people look for in the verbs.
@@ -119,11 +119,11 @@ def chosen_settings(
     """
     for name in sorted(_OF_DATA & set(settings)):
         raise InputError(f"{name} belongs to the data: pass data=load_data(..., {name}=...)")
-    chosen = dict(settings)
-    if isinstance(lam, LogRamp):
-        chosen["lam_ramp"] = (lam.start, lam.end, lam.steps)
-    elif lam is not None:
-        chosen["lam"] = lam
+    chosen = dict(settings) if lam is None else {**settings, "lam": lam}
+    for name in ("lam", "share"):
+        if isinstance(chosen.get(name), LogRamp):
+            ramp = chosen.pop(name)
+            chosen[f"{name}_ramp"] = (ramp.start, ramp.end, ramp.steps)
     networks = [name for name in ("network", "eval_network") if name in chosen]
     network_names([chosen[name] for name in networks])  # refuses two networks with one name
     return chosen | {name: network_name(chosen[name]) for name in networks}

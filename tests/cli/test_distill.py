@@ -52,7 +52,7 @@ def test_every_method_leaves_a_distilled_set(
     with Image.open(tmp_path / "set" / "grid.png") as picture:
         assert picture.width > 100
     history = (tmp_path / "set" / "history.csv").read_text().splitlines()
-    assert history[0] == "iteration,loss,matching,difficulty,lam"
+    assert history[0] == "iteration,loss,matching,difficulty,lam,share,cosine"
     assert len(history) == 4
     printed = capsys.readouterr().out
     assert "lr_img" in printed and "accuracy, last (counts)" in printed

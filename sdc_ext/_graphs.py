@@ -24,10 +24,15 @@ def nodes_of(tensors: Sequence[Tensor]) -> Iterator[Node]:
                 stack.append(following)
 
 
+def leaves_of(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yields every leaf tensor that the tensors depend on and can be differentiated by."""
+    leaves = (getattr(node, "variable", None) for node in nodes_of(tensors))
+    return (leaf for leaf in leaves if leaf is not None)
+
+
 def depends_on_leaf(tensors: Sequence[Tensor], wanted: Callable[[Tensor], bool]) -> bool:
     """Returns whether the tensors depend on a leaf tensor for which ``wanted`` is true."""
-    leaves = (getattr(node, "variable", None) for node in nodes_of(tensors))
-    return any(leaf is not None and wanted(leaf) for leaf in leaves)
+    return any(map(wanted, leaves_of(tensors)))
 
 
 def depends_on(tensors: Sequence[Tensor], groups: Sequence[set[Node]]) -> list[bool]:
