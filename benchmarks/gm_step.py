@@ -84,9 +84,8 @@ def make_ours(case: Case, ipc: int) -> Step:
     ]
 
     def step() -> Tensor:
-        return match_by_class(
-            network, images, batches, loss_fn, batch_loss=batch_loss
-        ).image_gradient
+        result = match_by_class(network, images, batches, loss_fn, batch_loss=batch_loss)
+        return result.settled(loss_fn).image_gradient
 
     return step
 

@@ -98,7 +98,7 @@ class SDCLoss:
 
         It is that of the last lam with the two gradients last measured (NaN before a measure, and
         0 if lam is 0). A measure is a second backward pass, so it is made in one of 101 updates,
-        or in one of 13 if lam follows from a share.
+        or in one of 17 if lam follows from a share.
         """
         return self._strength.share
 
@@ -330,7 +330,7 @@ def with_sdc(
             [`LogRamp`][sdc_ext.LogRamp]; by default 0.002, as in the paper.
         share: The strength of the correction in place of lam: the norm of its image gradient over
             that of the matching loss's, e.g. 0.1, or a schedule of it. Lam follows from the two
-            gradients, which are measured in the first call and in one of 13 from then on.
+            gradients, which are measured in the first call and in one of 17 from then on.
         images: The images that are learnt, by which the two are differentiated. By default they
             are found in the graph of the gradients: its leaf tensors of at least three dimensions
             that are no parameters of a module or, if there are none, those of two.

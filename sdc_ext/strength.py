@@ -26,7 +26,7 @@ DEFAULT_LAM = 0.002
 # A measure costs a second backward pass. Both numbers are primes, since an outer loop takes 10 or
 # 50 updates per network, and measures should fall on all of them.
 RECORDED_EVERY = 101
-REFRESHED_EVERY = 13
+REFRESHED_EVERY = 17
 
 # The weight of the newest measure in the moving averages that lam follows from.
 _NEWEST = 0.5
