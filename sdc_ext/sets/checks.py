@@ -41,7 +41,7 @@ def check_tensors(images: Tensor, labels: Tensor, info: SetInfo, name: str) -> N
     elif labels.shape not in ((count,), (count, classes)):
         problem = f"labels have the shape {tuple(labels.shape)}, for {count} images"
     elif labels.ndim == 1:
-        problem = _of_hard_labels(labels, classes)
+        problem = problem_of_classes(labels, classes)
     else:
         problem = _of_soft_labels(labels)
     if problem:
@@ -68,7 +68,8 @@ def check_pixels(pixels: Tensor, images: Tensor, name: str) -> None:
         )
 
 
-def _of_hard_labels(labels: Tensor, classes: int) -> str:
+def problem_of_classes(labels: Tensor, classes: int) -> str:
+    """Says what is wrong with hard labels (N,); "" if nothing is."""
     if labels.dtype != torch.int64:
         return f"labels are of the type {labels.dtype}, not int64"
     if not bool(((labels >= 0) & (labels < classes)).all()):

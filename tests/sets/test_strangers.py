@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,12 @@ def test_labels_without_a_class_are_refused(label: int, stored: Path) -> None:
     torch.save({"data": [[synthetic.images, labels]]}, theirs)
     with pytest.raises(InputError, match=f"{theirs.name} (holds the label|is damaged .labels are)"):
         load_set(theirs)
+
+
+def test_sets_made_in_python_have_labels_of_classes(stored: Path) -> None:
+    synthetic = SyntheticSet.load(stored)
+    with pytest.raises(InputError, match="the set's labels are not from 0 to 9: pass the set"):
+        replace(synthetic, labels=synthetic.labels + 10**9)
 
 
 def test_safetensors_hold_what_their_header_says(stored: Path) -> None:

@@ -72,10 +72,9 @@ def read_best(
     which, folder = named["which"], path.parent
     images = _tensor(path).float()
     shape = (data.channels, *data.image_size)
-    fits = images.ndim == 4 and images.shape[1:] == shape and len(images) > 0
-    if not fits or not bool(images.isfinite().all()):
+    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
         raise InputError(
-            f"{path} has the shape {tuple(images.shape)}: {data.name} needs finite images "
+            f"{path} has the shape {tuple(images.shape)}: {data.name} needs images "
             f"(N, {', '.join(map(str, shape))}), so pass the data set that they were made from"
         )
     labels_path = folder / f"{named['average'] or ''}labels_{which}.pt"
