@@ -86,7 +86,7 @@ def train_experts(
     loaded = open_data(data, accelerator)
     given = {"network": network, "zca": zca}
     overrides = chosen_settings({k: v for k, v in given.items() if v is not None})
-    run = resolve(chosen, loaded.name, ipc, overrides).run
+    run = resolve(chosen, loaded.name, ipc, overrides, image_size=loaded.image_size).run
     for name in recipe:
         check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])
     how = replace(chosen.experts(loaded.name, ipc).suited_to(len(loaded.train)), **recipe)

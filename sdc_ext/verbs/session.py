@@ -139,7 +139,14 @@ def set_up(
 ) -> tuple[Settings, Task]:
     """Returns the settings of a run and its task, still without experts."""
     loaded = open_data(data, accelerator)
-    resolved = resolve(method, loaded.name, ipc, settings, images=len(loaded.train))
+    resolved = resolve(
+        method,
+        loaded.name,
+        ipc,
+        settings,
+        images=len(loaded.train),
+        image_size=loaded.image_size,
+    )
     loaded = prepare_data(loaded, resolved.run, accelerator)
     return resolved, Task(loaded, ipc, resolved.run.network, accelerator, compile)
 

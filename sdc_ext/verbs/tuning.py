@@ -181,7 +181,14 @@ class _Runs:
     def __call__(self, tried: Mapping[str, Any], report: Report) -> float:
         method, ipc = self.engine.method, self.engine.task.ipc
         given = {**self.shared, **tried}
-        settings = resolve(method, self.dataset, ipc, given, images=self.images)
+        settings = resolve(
+            method,
+            self.dataset,
+            ipc,
+            given,
+            images=self.images,
+            image_size=self.engine.task.data.image_size,
+        )
         with temporary_folder(self.engine.out) as temporary:
             trial = replace(
                 self.engine,
