@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._reading import is_plain
+from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 from sdc_ext.sets.info import SetInfo
 
@@ -37,9 +38,9 @@ def check_tensors(images: Tensor, labels: Tensor, info: SetInfo, name: str) -> N
     elif not bool(images.float().square().sum().isfinite()):
         problem = "images are not finite, or too large to compute with"
     elif info.ipc > count:
-        problem = f"there are {count} images, and {info.ipc} of each class"
+        problem = f"it holds {number_of(count, 'image')}, but {info.ipc} per class"
     elif labels.shape not in ((count,), (count, classes)):
-        problem = f"labels have the shape {tuple(labels.shape)}, for {count} images"
+        problem = f"labels have the shape {tuple(labels.shape)}, for {number_of(count, 'image')}"
     elif labels.ndim == 1:
         problem = problem_of_classes(labels, classes)
     else:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sdc_ext._files import Writer, as_text, fingerprint, settle, write_files
 from sdc_ext._reading import regular_file
+from sdc_ext._words import number_of
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
@@ -119,7 +120,7 @@ class SyntheticSet:
         return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
 
     def __repr__(self) -> str:
-        return f"SyntheticSet({self.title}, {len(self.images)} images)"
+        return f"SyntheticSet({self.title}, {number_of(len(self.images), 'image')})"
 
     def draw(self, to: str | Path | IO[bytes]) -> None:
         """Draws the images by class, at most 20 classes and 10 images of each.

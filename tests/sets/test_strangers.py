@@ -120,7 +120,7 @@ EVALUATION = {"iteration": 1, "network": "mlp", "mean": 0.5, "std": 0.0, "accura
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"ipc": 11}, "there are 10 images, and 11 of each class"),
+        ({"ipc": 11}, "it holds 10 images, but 11 per class"),
         ({"std": [0.0]}, "std must be a number from 1e-30 to 1e[+]30, got 0"),
         ({"mean": [1e308]}, "mean must be a number from -1e[+]30 to 1e[+]30"),
         ({"evaluation": {"epochs": 1, "momentum": -1}}, "evaluation.momentum must be a number of"),
