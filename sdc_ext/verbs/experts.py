@@ -15,11 +15,11 @@ from sdc_ext.adapters.settings import resolve
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.experts import export_store, train_store
 from sdc_ext.errors import InputError, check_choice
-from sdc_ext.experts.replay_buffers import check_export
 from sdc_ext.experts.store import ExpertStore
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.report.tables import expert_table
 from sdc_ext.verbs.session import (
+    check_export,
     check_start,
     chosen_settings,
     make_accelerator,
@@ -79,8 +79,7 @@ def train_experts(
         matching = ", ".join(m.name for m in known_methods() if m.experts is not None)
         raise InputError(f"{chosen.name} matches no experts: choose from {matching}")
     check_start(chosen, out)
-    if export is not None:
-        check_export(Path(export))
+    check_export(export)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)

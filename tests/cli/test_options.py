@@ -111,6 +111,24 @@ def test_what_cannot_work_is_refused_before_data_are_loaded(
 
 
 @pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("picture", "picture is a file, not a folder: choose another --export"),
+        ("picture/below", "cannot write to picture/below"),
+        ("full", "full already holds replay_buffer_*.pt: export to another folder"),
+    ],
+)
+def test_experts_have_a_place_before_data_are_loaded(
+    place: str, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdc_ext.cli.experts.load_chosen_data", None)
+    Path("full").mkdir()
+    Path("full", "replay_buffer_0.pt").touch()
+    assert main(["experts", "mtt", "--export", place]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["difficulty", "--per-class", "5", "--num-networks", "1"],
