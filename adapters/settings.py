@@ -121,7 +121,7 @@ def _suited(
     method: Method, images: int | None, image_size: tuple[int, int] | None
 ) -> dict[str, Setting]:
     """Returns the values for data of the user that are few or small."""
-    found = {}
+    found: dict[str, Setting] = {}
     if image_size is not None and min(image_size) < _SMALL_IMAGE:
         small = f"sdc-ext, for images below {_SMALL_IMAGE} pixels"
         found |= {name: Setting(value, small) for name, value in method.small_images.items()}
