@@ -155,6 +155,8 @@ class Method:
         source: The origin of the choices, e.g. a script of the original repository.
         rules: A function of data set and ipc that returns further values, each with its source.
         few_images: Values for data of the user with few training images, which replace the rules'.
+        small_images: Values for data of the user with images of fewer than 16 pixels per side,
+            which replace the rules' as well.
         selects: The evaluation that counts: ``"last"``, or ``"best"`` for the highest mean
             accuracy.
         experts: A function of data set and ipc that returns the recipe for training expert
@@ -170,6 +172,7 @@ class Method:
     source: str = "the method's defaults"
     rules: Callable[[str, int], Mapping[str, tuple[Any, str]]] = no_rules
     few_images: Mapping[str, Any] = field(default_factory=dict)
+    small_images: Mapping[str, Any] = field(default_factory=dict)
     selects: Selects = "last"
     experts: Callable[[str, int], ExpertRecipe] | None = None
     matches: str = ""

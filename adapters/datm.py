@@ -2,7 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
-from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, datm_experts, datm_rules
+from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, SMALL_IMAGES, datm_experts, datm_rules
 
 DATM = Method(
     name="datm",
@@ -29,6 +29,7 @@ DATM = Method(
     source="DATM configs and cfg.py",
     rules=datm_rules,
     few_images=FEW_IMAGES,
+    small_images=SMALL_IMAGES,
     selects="best",
     experts=datm_experts,
     matches="progressively later trajectories",

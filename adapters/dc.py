@@ -2,7 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.gradient import GradientMatching
-from sdc_ext.adapters.recipes.gradient import dc_rules
+from sdc_ext.adapters.recipes.gradient import SHALLOW, dc_rules
 
 DC = Method(
     name="dc",
@@ -11,6 +11,7 @@ DC = Method(
     choices={"init": "noise"},
     source="DatasetCondensation main.py",
     rules=dc_rules,
+    small_images=SHALLOW,
     selects="last",
     matches="gradients per class",
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.gradient import GradientMatching
-from sdc_ext.adapters.recipes.gradient import dcc_rules, dsac_rules
+from sdc_ext.adapters.recipes.gradient import SHALLOW, dcc_rules, dsac_rules
 
 DCC = Method(
     name="dcc",
@@ -19,6 +19,7 @@ DCC = Method(
     choices={"init": "real", "contrast": True},
     source="DCC main.py --contrast",
     rules=dcc_rules,
+    small_images=SHALLOW,
     selects="last",
     matches="all classes' gradient",
 )

@@ -6,7 +6,7 @@ correction to carry the same weight as in gradient matching, lam has to be large
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.distribution import DistributionMatching
-from sdc_ext.adapters.recipes.gradient import dm_rules
+from sdc_ext.adapters.recipes.gradient import SHALLOW, dm_rules
 
 DM = Method(
     name="dm",
@@ -15,6 +15,7 @@ DM = Method(
     choices={"iterations": 20_000, "eval_every": 2000, "epoch_eval_train": 1000},
     source="DatasetCondensation main_DM.py",
     rules=dm_rules,
+    small_images=SHALLOW,
     selects="last",
     matches="mean features per class",
 )

@@ -5,7 +5,7 @@ Real and synthetic images of a class go through the same draw of the augmentatio
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.gradient import GradientMatching
-from sdc_ext.adapters.recipes.gradient import dsa_rules
+from sdc_ext.adapters.recipes.gradient import SHALLOW, dsa_rules
 
 DSA = Method(
     name="dsa",
@@ -16,6 +16,7 @@ DSA = Method(
     choices={"init": "real"},
     source="DatasetCondensation README",
     rules=dsa_rules,
+    small_images=SHALLOW,
     selects="last",
     matches="gradients per class",
 )

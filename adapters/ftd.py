@@ -2,7 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
-from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, ftd_experts, ftd_rules
+from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, SMALL_IMAGES, ftd_experts, ftd_rules
 
 FTD = Method(
     name="ftd",
@@ -21,6 +21,7 @@ FTD = Method(
     source="FTD-distillation distill_FTD.py",
     rules=ftd_rules,
     few_images=FEW_IMAGES,
+    small_images=SMALL_IMAGES,
     selects="best",
     experts=ftd_experts,
     matches="flat trajectories",

@@ -2,7 +2,7 @@
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
-from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, mtt_rules, sgd_experts
+from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, SMALL_IMAGES, mtt_rules, sgd_experts
 
 MTT = Method(
     name="mtt",
@@ -15,6 +15,7 @@ MTT = Method(
     source="mtt-distillation distill.py",
     rules=mtt_rules,
     few_images=FEW_IMAGES,
+    small_images=SMALL_IMAGES,
     selects="best",
     experts=sgd_experts,
     matches="trajectories",

@@ -52,6 +52,9 @@ class Settings:
 # Fewer training images than this are few; the digits, for whose size the values are, have 1,347.
 _FEW_IMAGES = 2000
 
+# Images with fewer pixels per side are small: three blocks leave a single pixel of them.
+_SMALL_IMAGE = 16
+
 
 def resolve(
     method: Method,
@@ -60,6 +63,7 @@ def resolve(
     overrides: Mapping[str, Any],
     *,
     images: int | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> Settings:
     """Resolves all settings of a run.
 
@@ -74,6 +78,8 @@ def resolve(
         overrides: Values by the name of the setting, e.g. from the command line.
         images: The number of training images; None if it is not known yet. Few images of the
             user's own have other defaults; our data sets keep the values of their name.
+        image_size: The height and width of the images; None if they are not known yet. Small
+            images of the user's own have other defaults, too.
 
     Raises:
         InputError: If a setting is unknown, has no effect, or is out of range.
@@ -93,9 +99,8 @@ def resolve(
     }
     origin |= {name: Setting(value, method.source) for name, value in method.choices.items()}
     origin |= {name: Setting(*rule) for name, rule in method.rules(dataset, ipc).items()}
-    if images is not None and images < _FEW_IMAGES and dataset not in CLASS_COUNTS:
-        few = f"sdc-ext, for fewer than {_FEW_IMAGES} images"
-        origin |= {name: Setting(value, few) for name, value in method.few_images.items()}
+    if dataset not in CLASS_COUNTS:
+        origin |= _suited(method, images, image_size)
     origin |= {name: Setting(value, YOUR_CHOICE) for name, value in overrides.items()}
     for name, setting in method.loop.derived(origin, overrides).items():
         if name not in overrides:
@@ -111,6 +116,20 @@ def resolve(
             f"`{name}` has no effect with these settings of {method.name}: leave it out"
         )
     return Settings(loop, run, origin)
+
+
+def _suited(
+    method: Method, images: int | None, image_size: tuple[int, int] | None
+) -> dict[str, Setting]:
+    """Returns the values for data of the user that are few or small."""
+    found: dict[str, Setting] = {}
+    if image_size is not None and min(image_size) < _SMALL_IMAGE:
+        small = f"sdc-ext, for images below {_SMALL_IMAGE} pixels"
+        found |= {name: Setting(value, small) for name, value in method.small_images.items()}
+    if images is not None and images < _FEW_IMAGES:
+        few = f"sdc-ext, for fewer than {_FEW_IMAGES} images"
+        found |= {name: Setting(value, few) for name, value in method.few_images.items()}
+    return found
 
 
 def _check_name(name: str, method: Method) -> None:

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from sdc_ext._words import number_of
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.data.real import RealData
@@ -48,8 +49,9 @@ class Task:
             raise InputError(f"ipc must be at least 1, got {self.ipc}")
         for name, index in zip(self.data.classes, self.class_indices, strict=True):
             if len(index) < self.ipc:
+                images = number_of(len(index), "training image")
                 raise InputError(
-                    f"ipc {self.ipc} is more than the {len(index)} training images of class "
+                    f"ipc {self.ipc} is more than the {images} of class "
                     f"{name!r}: use at most {len(index)}"
                 )
 

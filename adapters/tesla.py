@@ -8,7 +8,7 @@ own is used unchanged.
 
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
-from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, sgd_experts, tesla_rules
+from sdc_ext.adapters.recipes.trajectory import FEW_IMAGES, SMALL_IMAGES, sgd_experts, tesla_rules
 
 TESLA = Method(
     name="tesla",
@@ -27,6 +27,7 @@ TESLA = Method(
     source="tesla distill.py",
     rules=tesla_rules,
     few_images=FEW_IMAGES,
+    small_images=SMALL_IMAGES,
     selects="best",
     experts=sgd_experts,
     matches="trajectories",

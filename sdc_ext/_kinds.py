@@ -11,9 +11,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from sdc_ext.errors import InputError, check_choice
-
-_MOST_SHOWN = 40
+from sdc_ext.errors import MOST_SHOWN, InputError, check_choice
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
@@ -285,4 +283,4 @@ class _Written(str):
 def _shown(value: object) -> str:
     plain = isinstance(value, _Written) and value.isprintable() and value.strip() == value != ""
     text = str(value) if plain else repr(str(value) if isinstance(value, _Written) else value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

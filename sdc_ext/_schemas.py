@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from sdc_ext._reading import regular_file
 from sdc_ext.errors import InputError
 
@@ -38,8 +40,6 @@ def from_json(content: str | bytes, kind: type[_T], name: str, advice: str) -> _
     Raises:
         InputError: If it is not; the message names the field and what was expected.
     """
-    import msgspec
-
     try:
         plain = msgspec.json.decode(content)
         _check_plain(plain)
@@ -50,8 +50,6 @@ def from_json(content: str | bytes, kind: type[_T], name: str, advice: str) -> _
 
 def as_kind(value: Any, kind: type[_T], name: str, advice: str) -> _T:
     """Converts plain values, e.g. those of decoded JSON, into a type; see ``from_json``."""
-    import msgspec
-
     try:
         return msgspec.convert(value, kind)
     except (msgspec.MsgspecError, RecursionError) as error:

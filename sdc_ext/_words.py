@@ -8,9 +8,9 @@ def number_of(count: int, noun: str, verb: str = "") -> str:
 
     Args:
         count: The count.
-        noun: A noun in the singular whose plural ends in s.
+        noun: A noun in the singular whose plural ends in s, or in es where the noun ends in s.
         verb: ``"were"``, if the sentence goes on with it.
     """
-    plural = "" if count == 1 else "s"
+    plural = "" if count == 1 else "es" if noun.endswith("s") else "s"
     said = f"{count} {noun}{plural}"
     return f"{said} {verb if plural else 'was'}" if verb else said

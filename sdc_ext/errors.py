@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from numbers import Real
 
 # The most characters of a bad value that a message repeats.
-_MOST_SHOWN = 60
+MOST_SHOWN = 60
 
 
 class InputError(ValueError):
@@ -37,7 +37,7 @@ def check_choice(
     near = get_close_matches(value.lower(), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     names = ", ".join(known if listed is None else listed)
-    said = repr(value) if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]!r}..."
+    said = repr(value) if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]!r}..."
     raise InputError(f"unknown {what} {said}: {hint}choose from {names}")
 
 

@@ -188,6 +188,7 @@ def launch(processes: int, folder: Path, *arguments: str, code: str = PROGRAM) -
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         "ACCELERATE_USE_CPU": "1",
+        "CUDA_VISIBLE_DEVICES": "",  # or barriers ask for as many GPUs as there are processes
         **alone_in(folder),
     }
     ranks = [str(rank) for rank in range(processes)]
@@ -220,6 +221,22 @@ def alone_in(folder: Path) -> dict[str, str]:
     """An environment that holds nothing of this process but where Python looks for packages."""
     path = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
     return {"OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(folder), **path}
+
+
+def same(one: Tensor, other: Tensor) -> None:
+    """Asserts that two runs computed the same: to the bit on CPUs, and closely on GPUs.
+
+    Backward passes of cuDNN and scattered sums add in another order every time.
+    """
+    if torch.cuda.is_available():
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    else:
+        assert torch.equal(one, other)
+
+
+def same_texts(one: object, other: object) -> None:
+    """Asserts that what two runs wrote of their numbers is the same, where ``same`` is exact."""
+    assert torch.cuda.is_available() or one == other
 
 
 @contextmanager

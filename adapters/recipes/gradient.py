@@ -34,6 +34,9 @@ TABLE_4: dict[str, dict[str, dict[int, float]]] = {
 }
 
 
+# What suits images that three blocks pool to a single pixel.
+SHALLOW = {"network": "convnet:depth=2"}
+
 _STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 _STRATEGY_DIGITS = "color_crop_cutout_scale_rotate"
@@ -108,7 +111,7 @@ def network_rule(dataset: str) -> dict[str, tuple[Any, str]]:
     if dataset == "tinyimagenet":
         return {"network": ("convnet:depth=4", "SDC paper, Section 4.1")}
     if dataset == "digits":
-        return {"network": ("convnet:depth=2", "sdc-ext, for 8x8 images")}
+        return {"network": (SHALLOW["network"], "sdc-ext, for 8x8 images")}
     return {}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from sdc_ext.adapters.recipes.gradient import Rule, network_rule, strategy_rule
+from sdc_ext.adapters.recipes.gradient import SHALLOW, Rule, network_rule, strategy_rule
 from sdc_ext.experts.train import ExpertRecipe
 
 # Maps (data set, ipc) to one value per column of the table.
@@ -158,12 +158,19 @@ def datm_rules(dataset: str, ipc: int) -> Rule:
     return rule
 
 
-_DIGITS = {"syn_steps": 20, "expert_epochs": 2, "lr_img": 100.0, "lr_lr": 1e-6}
+# The original values are for 32x32 colour images and diverge on 8x8 grey ones.
+SMALL_IMAGES = {
+    **SHALLOW,
+    "syn_steps": 20,
+    "expert_epochs": 2,
+    "lr_img": 100.0,
+    "lr_lr": 1e-6,
+}
 
 
 # The original rates throw the images and the step size out of range where experts see few images
 # and therefore move little.
-FEW_IMAGES = {name: _DIGITS[name] for name in ("lr_img", "lr_lr")}
+FEW_IMAGES = {name: SMALL_IMAGES[name] for name in ("lr_img", "lr_lr")}
 
 
 def sgd_experts(dataset: str, ipc: int) -> ExpertRecipe:
@@ -189,9 +196,8 @@ def _strategy(dataset: str) -> str:
 
 def _common(dataset: str) -> dict[str, tuple[Any, str]]:
     rule = network_rule(dataset) | strategy_rule(dataset)
-    # The original values are for 32x32 colour images and diverge on 8x8 grey ones.
     if dataset == "digits":
-        rule |= {name: (value, "sdc-ext, for 8x8 images") for name, value in _DIGITS.items()}
+        rule |= {name: (value, "sdc-ext, for 8x8 images") for name, value in SMALL_IMAGES.items()}
     if dataset == "cifar100":
         rule["statistics"] = ("cifar10", "MTT get_dataset")
     return rule

@@ -19,7 +19,7 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument("sets", type=PLACE, nargs="+", metavar="SET", help=SET_HELP)
-    add_set_data(parser)
+    add_set_data(parser, trained_on=False)
     parser.add_argument(
         "--measures",
         type=NAMES,

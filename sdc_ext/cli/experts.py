@@ -17,7 +17,7 @@ from sdc_ext.cli.options import (
 )
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.verbs.experts import train_experts
-from sdc_ext.verbs.session import check_start, make_accelerator
+from sdc_ext.verbs.session import check_export, check_start, make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -53,7 +53,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> None:
-    check_start(get_method(options.method), options.out)  # before the data are loaded
+    # Before the data are loaded.
+    check_start(get_method(options.method), options.out)
+    check_export(options.export)
     accelerator = make_accelerator()
     train_experts(
         options.method,

@@ -17,12 +17,22 @@ from sdc_ext.verbs.session import open_data
 SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
 
 
-def add_set_data(parser: ArgumentParser) -> None:
-    """Adds options for the real data of a set, and for what files of others leave open."""
+# The rate of sets that nothing is trained on, whose files need not name one.
+_UNUSED_RATE = 0.01
+
+
+def add_set_data(parser: ArgumentParser, *, trained_on: bool = True) -> None:
+    """Adds options for the real data of a set, and for what files of others leave open.
+
+    Args:
+        parser: The parser of a command.
+        trained_on: Whether the learning rate of training on the set matters to the command.
+    """
     add_data(parser, None, "the set's own")
-    parser.add_argument(
-        "--lr-eval", type=RATE, help="learning rate of the training (default: the set's own)"
-    )
+    if trained_on:
+        parser.add_argument(
+            "--lr-eval", type=RATE, help="learning rate of the training (default: the set's own)"
+        )
     parser.add_argument(
         "--zca",
         action="store_true",
@@ -64,4 +74,5 @@ def _loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
 
 
 def _opening(options: Namespace) -> loading.Opening:
-    return loading.Opening(options.dataset, options.image_size, options.zca, options.lr_eval)
+    lr = getattr(options, "lr_eval", _UNUSED_RATE)
+    return loading.Opening(options.dataset, options.image_size, options.zca, lr)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._reading import regular_file
+from sdc_ext._words import number_of
 from sdc_ext.data.pictures import Decoding, changes_note, is_picture
 from sdc_ext.data.splits import stratified_split
 from sdc_ext.errors import InputError
@@ -224,10 +225,10 @@ def _kind(path: Path, directory: Path) -> str | None:
     if path.is_dir():
         return None
     if any(_is_hidden(Path(part)) for part in path.relative_to(directory).parts):
-        return "hidden files"
+        return "hidden file"
     if path.is_file() and is_picture(path):
         return _PICTURES
-    return "files that are no pictures"
+    return "non-image file"
 
 
 def _read_two(
@@ -241,7 +242,7 @@ def _read_two(
 
 def _note(skipped: Counter[str], changes: Counter[str], unused: Sequence[str] = ()) -> str:
     parts = [f"the folder {name} was not used" for name in unused]
-    parts += [f"{count} {what} were skipped" for what, count in skipped.items()]
+    parts += [f"{number_of(count, what, 'were')} skipped" for what, count in skipped.items()]
     return "; ".join([*parts, *changes_note(changes)])
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._files import fingerprint
+from sdc_ext._words import number_of
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.splits import stratified_split
 from sdc_ext.data.whitening import Whitening
@@ -138,9 +139,10 @@ class RealData:
     def __repr__(self) -> str:
         height, width = self.image_size
         note = f"; {self.note}" if self.note else ""
+        tested = number_of(len(self.test), "test image")
         return (
-            f"{self.name}: {len(self.train)} training and {len(self.test)} test images of "
-            f"{self.channels}x{height}x{width}, {len(self.classes)} classes{note}"
+            f"{self.name}: {len(self.train)} training and {tested} of "
+            f"{self.channels}x{height}x{width}, {number_of(len(self.classes), 'class')}{note}"
         )
 
 

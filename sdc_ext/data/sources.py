@@ -157,8 +157,8 @@ def _check_labels(labels: Tensor, classes: Sequence[str]) -> None:
     wrong = labels[(labels < 0) | (labels >= len(classes))]
     if len(wrong):
         raise InputError(
-            f"label {int(wrong[0])} is outside the {len(classes)} classes: number the classes from "
-            "0, and leave unlabelled images out"
+            f"label {int(wrong[0])} is outside the {number_of(len(classes), 'class')}: number the "
+            "classes from 0, and leave unlabelled images out"
         )
 
 

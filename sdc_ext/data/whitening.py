@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sdc_ext._files import fingerprint, write_whole
 from sdc_ext._memory import available_memory
+from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 
 # Added to the covariance's eigenvalues; the same value as in the original repositories.
@@ -139,9 +140,9 @@ def _check_cost(pixels: Tensor) -> None:
     shape = "x".join(map(str, pixels.shape[1:]))
     if needed > available:
         raise InputError(
-            f"ZCA whitening of {count} images of {shape} needs about {needed / 1e9:.0f} GB of "
-            f"memory, and {available / 1e9:.0f} GB are available: make them smaller by "
-            "`image_size`, or leave `zca` out"
+            f"ZCA whitening of {number_of(count, 'image')} of {shape} needs about "
+            f"{needed / 1e9:.0f} GB of memory, and {available / 1e9:.0f} GB are available: make "
+            "them smaller by `image_size`, or leave `zca` out"
         )
     if seconds > _LONG_IN_SECONDS:
         _LOG.warning(

@@ -140,7 +140,7 @@ def _train(
     mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
     done = sum(store.has(k) for k in mine)
     if 0 < len(store) < num_experts:
-        console.print(f"{len(store)} of {num_experts} experts exist already")
+        console.print(f"found {len(store)} of {num_experts} experts")
     with make_progress(console) as progress:
         bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
         progress.advance(bar, done * recipe.train_epochs)

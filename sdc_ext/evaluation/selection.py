@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._seeds import seed_torch
+from sdc_ext._words import number_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.create import create_network
@@ -216,7 +217,8 @@ def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Ten
     for name, index, count in zip(data.classes, data.indices_by_class(), counts, strict=True):
         if len(index) < count:
             raise InputError(
-                f"class {name!r} has {len(index)} real images, fewer than the set's {count}"
+                f"class {name!r} has {number_of(len(index), 'real image')}, fewer than the set's "
+                f"{count}"
             )
         chosen.append(pick_at_random(index, count))
     return torch.cat(chosen)

@@ -22,7 +22,7 @@ _BUFFER = re.compile(r"replay_buffer_(\d+)\.pt")
 BUFFER_LENGTH = 10
 
 
-def check_export(folder: Path) -> None:
+def check_no_buffers(folder: Path) -> None:
     """Raises InputError if a folder already holds ``replay_buffer_*.pt``."""
     if holds_buffers(folder):
         raise InputError(f"{folder} already holds replay_buffer_*.pt: export to another folder")

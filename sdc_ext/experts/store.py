@@ -28,7 +28,7 @@ from sdc_ext.experts.base import Experts, check_parameters
 from sdc_ext.experts.replay_buffers import (
     BUFFER_LENGTH,
     ReplayBuffers,
-    check_export,
+    check_no_buffers,
     holds_buffers,
     split_parameters,
 )
@@ -258,7 +258,7 @@ class ExpertStore:
         Raises:
             InputError: If the folder already holds such files.
         """
-        check_export(folder)
+        check_no_buffers(folder)
         sizes = [shape.numel() for shape in shapes]
 
         def write(first: int, path: Path) -> None:

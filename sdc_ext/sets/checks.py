@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._reading import is_plain
+from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 from sdc_ext.sets.info import SetInfo
 
@@ -37,11 +38,11 @@ def check_tensors(images: Tensor, labels: Tensor, info: SetInfo, name: str) -> N
     elif not bool(images.float().square().sum().isfinite()):
         problem = "images are not finite, or too large to compute with"
     elif info.ipc > count:
-        problem = f"there are {count} images, and {info.ipc} of each class"
+        problem = f"it holds {number_of(count, 'image')}, but {info.ipc} per class"
     elif labels.shape not in ((count,), (count, classes)):
-        problem = f"labels have the shape {tuple(labels.shape)}, for {count} images"
+        problem = f"labels have the shape {tuple(labels.shape)}, for {number_of(count, 'image')}"
     elif labels.ndim == 1:
-        problem = _of_hard_labels(labels, classes)
+        problem = problem_of_classes(labels, classes)
     else:
         problem = _of_soft_labels(labels)
     if problem:
@@ -68,7 +69,8 @@ def check_pixels(pixels: Tensor, images: Tensor, name: str) -> None:
         )
 
 
-def _of_hard_labels(labels: Tensor, classes: int) -> str:
+def problem_of_classes(labels: Tensor, classes: int) -> str:
+    """Says what is wrong with hard labels (N,); "" if nothing is."""
     if labels.dtype != torch.int64:
         return f"labels are of the type {labels.dtype}, not int64"
     if not bool(((labels >= 0) & (labels < classes)).all()):

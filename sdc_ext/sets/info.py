@@ -240,15 +240,17 @@ class Evaluation:
         return f"{100 * self.mean:.2f} ± {100 * self.std:.2f} %"
 
 
-def read_info(path: Path) -> SetInfo:
-    """Reads the ``meta.json`` that ``write_best`` wrote.
+def read_info(path: Path, advice: str = "pass another copy of it") -> SetInfo:
+    """Reads a ``meta.json``.
+
+    Args:
+        path: The file.
+        advice: What the user can do if it is wrong.
 
     Raises:
         InputError: If it is damaged.
     """
-    return SetInfo.from_json(
-        regular_file(path).read_bytes(), str(path), "delete it to read the tensors without it"
-    )
+    return SetInfo.from_json(regular_file(path).read_bytes(), str(path), advice)
 
 
 def check_info(info: SetInfo, name: str, advice: str) -> None:

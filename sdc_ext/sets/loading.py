@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from PIL import Image
-
 from sdc_ext.data.load import DATASETS, takes_image_size
+from sdc_ext.data.pictures import is_picture
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.best import BEST, is_best_file, read_best
@@ -69,10 +68,7 @@ def _is_picture_folder(path: Path) -> bool:
     if (path / META).is_file() or not inner.is_dir():
         return False
     folders = [p for p in inner.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    extensions = Image.registered_extensions()
-    return bool(folders) and all(
-        any(p.suffix.lower() in extensions for p in folder.iterdir()) for folder in folders
-    )
+    return bool(folders) and all(any(map(is_picture, folder.iterdir())) for folder in folders)
 
 
 def load_set(
@@ -197,7 +193,9 @@ class _Source:
             raise InputError(f"there is no file or folder {path}")
         kind = kind_of(path)
         meta = (path if path.is_dir() else path.parent) / META
-        beside = read_info(meta) if kind == "best" and meta.is_file() else None
+        beside = None
+        if kind == "best" and meta.is_file():
+            beside = read_info(meta, "delete it to read the tensors without it")
         return cls(path, kind, beside)
 
     @property

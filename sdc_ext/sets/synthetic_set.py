@@ -21,12 +21,13 @@ from torch import Tensor
 
 from sdc_ext._files import Writer, as_text, fingerprint, settle, write_files
 from sdc_ext._reading import regular_file
+from sdc_ext._words import number_of
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.checks import check_pixels, check_tensors
-from sdc_ext.sets.info import UNKNOWN, SetInfo
+from sdc_ext.sets.checks import check_pixels, check_tensors, problem_of_classes
+from sdc_ext.sets.info import UNKNOWN, SetInfo, read_info
 
 TENSORS = "synthetic.safetensors"
 
@@ -73,12 +74,11 @@ class SyntheticSet:
 
     def __post_init__(self) -> None:
         """Raises InputError for labels without a class, whose counting could fill the memory."""
-        labels, classes = self.labels, len(self.info.classes)
-        if labels.ndim == 1 and bool(((labels < 0) | (labels >= classes)).any()):
-            raise InputError(
-                f"labels must be classes from 0 to {classes - 1}, found {float(labels.min()):g} to "
-                f"{float(labels.max()):g}: pass the set as it was written"
-            )
+        problem = ""
+        if self.labels.ndim == 1:
+            problem = problem_of_classes(self.labels, len(self.info.classes))
+        if problem:
+            raise InputError(f"the set's {problem}: pass the set as it was written")
 
     @classmethod
     def of(cls, images: Tensor, labels: Tensor, info: SetInfo, data: RealData) -> SyntheticSet:
@@ -120,7 +120,7 @@ class SyntheticSet:
         return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
 
     def __repr__(self) -> str:
-        return f"SyntheticSet({self.title}, {len(self.images)} images)"
+        return f"SyntheticSet({self.title}, {number_of(len(self.images), 'image')})"
 
     def draw(self, to: str | Path | IO[bytes]) -> None:
         """Draws the images by class, at most 20 classes and 10 images of each.
@@ -177,8 +177,7 @@ class SyntheticSet:
                 "sdc-ext distill or select wrote, res_*.pt, images_*.pt, or a folder of pictures"
             )
         try:
-            meta = regular_file(folder / META)
-            info = SetInfo.from_json(meta.read_bytes(), str(meta))
+            info = read_info(folder / META)
             tensors = load_file(regular_file(folder / TENSORS))
             images, labels, pixels = tensors["images"], tensors["labels"], tensors.get("pixels")
             check_tensors(images, labels, info, str(folder / TENSORS))

@@ -135,7 +135,14 @@ def compare(
     first, task = set_up(chosen, data, ipc, {**shared, "lam": lams[0]}, accelerator, compile)
     real = task.data
     by_lam = {
-        lam: resolve(chosen, real.name, ipc, {**shared, "lam": lam}, images=len(real.train))
+        lam: resolve(
+            chosen,
+            real.name,
+            ipc,
+            {**shared, "lam": lam},
+            images=len(real.train),
+            image_size=real.image_size,
+        )
         for lam in lams
     }
     folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{real.label}-ipc{ipc}"

@@ -14,7 +14,8 @@ from torch import Tensor
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext._values import Count, Seed, checked
-from sdc_ext.adapters.recipes.gradient import network_rule
+from sdc_ext.adapters.methods import get_method
+from sdc_ext.adapters.settings import resolve
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.difficulty import Difficulty, measure_difficulty, real_samples
@@ -163,7 +164,8 @@ def _probe(opened: Sequence[OpenedSet], data: RealData, settings: Mapping[str, A
     if opened:
         network = opened[0].synthetic.info.eval_network
     else:
-        network = network_rule(data.name).get("network", ("convnet", ""))[0]
+        usual = resolve(get_method("dc"), data.name, 1, {}, image_size=data.image_size)
+        network = usual.run.network
     probe = make_probe(network, settings)
     check_network(probe.network, *data.network_shape)
     return probe

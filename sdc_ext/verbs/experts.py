@@ -15,11 +15,11 @@ from sdc_ext.adapters.settings import resolve
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.experts import export_store, train_store
 from sdc_ext.errors import InputError, check_choice
-from sdc_ext.experts.replay_buffers import check_export
 from sdc_ext.experts.store import ExpertStore
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.report.tables import expert_table
 from sdc_ext.verbs.session import (
+    check_export,
     check_start,
     chosen_settings,
     make_accelerator,
@@ -79,14 +79,13 @@ def train_experts(
         matching = ", ".join(m.name for m in known_methods() if m.experts is not None)
         raise InputError(f"{chosen.name} matches no experts: choose from {matching}")
     check_start(chosen, out)
-    if export is not None:
-        check_export(Path(export))
+    check_export(export)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
     given = {"network": network, "zca": zca}
     overrides = chosen_settings({k: v for k, v in given.items() if v is not None})
-    run = resolve(chosen, loaded.name, ipc, overrides).run
+    run = resolve(chosen, loaded.name, ipc, overrides, image_size=loaded.image_size).run
     for name in recipe:
         check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])
     how = replace(chosen.experts(loaded.name, ipc).suited_to(len(loaded.train)), **recipe)

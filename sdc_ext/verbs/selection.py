@@ -67,7 +67,7 @@ def select_set(
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
-    settings = resolve(get_method(like), loaded.name, ipc, {})
+    settings = resolve(get_method(like), loaded.name, ipc, {}, image_size=loaded.image_size)
     looks_through = make_probe(settings.run.network, probe)
     loaded = prepare_data(loaded, settings.run, accelerator)
     check_network(looks_through.network, *loaded.network_shape)

@@ -21,6 +21,7 @@ from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.data.load import load_data, with_statistics
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
+from sdc_ext.experts.replay_buffers import check_no_buffers
 from sdc_ext.networks import network_name
 from sdc_ext.strength import LogRamp
 from sdc_ext.training.probe import Probe
@@ -139,7 +140,14 @@ def set_up(
 ) -> tuple[Settings, Task]:
     """Returns the settings of a run and its task, still without experts."""
     loaded = open_data(data, accelerator)
-    resolved = resolve(method, loaded.name, ipc, settings, images=len(loaded.train))
+    resolved = resolve(
+        method,
+        loaded.name,
+        ipc,
+        settings,
+        images=len(loaded.train),
+        image_size=loaded.image_size,
+    )
     loaded = prepare_data(loaded, resolved.run, accelerator)
     return resolved, Task(loaded, ipc, resolved.run.network, accelerator, compile)
 
@@ -157,11 +165,22 @@ def check_start(method: Method, out: str | Path | None, experts: str | Path | No
     """
     if experts is not None and method.experts is None:
         raise InputError(f"{method.name} matches no experts: leave `experts` out")
-    if out is None:
+    _check_folder(out, "out")
+
+
+def check_export(export: str | Path | None) -> None:
+    """Raises InputError if a folder holds replay buffers already, or cannot be written to."""
+    _check_folder(export, "export")
+    if export is not None:
+        check_no_buffers(Path(export))
+
+
+def _check_folder(folder: str | Path | None, argument: str) -> None:
+    if folder is None:
         return
-    if Path(out).exists() and not Path(out).is_dir():
-        raise InputError(f"{out} is a file, not a folder: choose another `out`")
-    check_place(Path(out))
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InputError(f"{folder} is a file, not a folder: choose another `{argument}`")
+    check_place(Path(folder))
 
 
 def check_free(out: str | Path | None) -> None:

@@ -13,6 +13,7 @@ from rich.console import RenderableType
 
 from sdc_ext._files import as_table, temporary_folder, write_files, write_whole
 from sdc_ext._values import Count, Rate, Seed, checked
+from sdc_ext._words import number_of
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.callbacks import Callback
@@ -162,7 +163,7 @@ def tune(
         accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} % "
         console.print(
             f"trial {row['trial']}: {row['schedule']}, {accuracy}after "
-            f"{row['iterations']} iterations ({row['state']})"
+            f"{number_of(row['iterations'], 'iteration')} ({row['state']})"
         )
 
     tuning.search(_Runs(engine, held_out.name, images, shared), trials, say)
@@ -181,7 +182,14 @@ class _Runs:
     def __call__(self, tried: Mapping[str, Any], report: Report) -> float:
         method, ipc = self.engine.method, self.engine.task.ipc
         given = {**self.shared, **tried}
-        settings = resolve(method, self.dataset, ipc, given, images=self.images)
+        settings = resolve(
+            method,
+            self.dataset,
+            ipc,
+            given,
+            images=self.images,
+            image_size=self.engine.task.data.image_size,
+        )
         with temporary_folder(self.engine.out) as temporary:
             trial = replace(
                 self.engine,

@@ -192,6 +192,17 @@ def test_few_images_of_ones_own_have_the_rates_of_the_digits(method: str) -> Non
         assert of(dataset, images) == [usual[name].value for name in rates]
 
 
+@pytest.mark.parametrize("method", METHODS.names())
+def test_small_images_of_ones_own_have_the_settings_of_the_digits(method: str) -> None:
+    def of(dataset: str, side: int) -> dict[str, Any]:
+        settings = resolve(get_method(method), dataset, 1, {}, images=1347, image_size=(side, side))
+        augmentations = ("dsa_strategy", "eval_augmentation")  # digits are not mirrored
+        return {n: s.value for n, s in settings.origin.items() if n not in augmentations}
+
+    assert of("imagefolder", 8) == of("custom", 15) == of("digits", 8)
+    assert of("imagefolder", 16)["network"] == of("cifar10", 8)["network"] == "convnet"
+
+
 def test_flat_experts_have_the_papers_balance_coefficient() -> None:
     experts = get_method("ftd").experts
     assert experts is not None

@@ -124,10 +124,9 @@ def test_chunk_size_changes_nothing_but_rounding(
 
 @pytest.mark.parametrize("method", ["dsa", "dsac", "dm"])
 def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
-    options = ("--ipc", "2")
-    alone = distill(tmp_path / "one", method, *options).images
-    launch(2, tmp_path, "distill", method, *tiny(method), "--out", "two", *options)
-    together = SyntheticSet.load(tmp_path / "two").images
+    for number, name in ((1, "one"), (2, "two")):
+        launch(number, tmp_path, "distill", method, *tiny(method), "--ipc", "2", "--out", name)
+    alone, together = (SyntheticSet.load(tmp_path / name).images for name in ("one", "two"))
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 

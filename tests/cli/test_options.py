@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import PATIENCE
 
 import sdc_ext
@@ -107,6 +108,43 @@ def test_what_cannot_work_is_refused_before_data_are_loaded(
     ):
         assert main([*arguments, option, "picture"]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("picture", "picture is a file, not a folder: choose another --export"),
+        ("picture/below", "cannot write to picture/below"),
+        ("full", "full already holds replay_buffer_*.pt: export to another folder"),
+    ],
+)
+def test_experts_have_a_place_before_data_are_loaded(
+    place: str, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdc_ext.cli.experts.load_chosen_data", None)
+    Path("full").mkdir()
+    Path("full", "replay_buffer_0.pt").touch()
+    assert main(["experts", "mtt", "--export", place]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["difficulty", "--per-class", "5", "--num-networks", "1"],
+        ["discrepancy", "--measures", "energy", "--spaces", "pixels", "--draws", "2"],
+    ],
+)
+def test_what_is_not_trained_on_needs_no_rate(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(torch.rand(10, 1, 8, 8), tmp_path / "images_best.pt")
+    torch.save(torch.arange(10), tmp_path / "labels_best.pt")
+    command, *options = arguments
+    given = [command, str(tmp_path), "--dataset", "digits", *options]
+    assert main([*given, "--lr-eval", "0.1"]) == 2
+    assert f"{command} has no --lr-eval, which belongs to" in capsys.readouterr().err
+    assert main([*given, "--train-epochs", "1", "--out", str(tmp_path / "out")]) == 0
 
 
 def test_the_program_starts_without_torch() -> None:

@@ -163,7 +163,7 @@ def test_what_was_done_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "dog" / "loop").symlink_to(tmp_path / "dog")
     assert repr(load_data(tmp_path)) == (
         "imagefolder: 6 training and 3 test images of 1x6x5, 2 classes; 3 hidden files were "
-        "skipped; 3 files that are no pictures were skipped; 1 picture was laid on a white "
+        "skipped; 3 non-image files were skipped; 1 picture was laid on a white "
         "background"
     )
 

@@ -92,7 +92,7 @@ def test_bad_input(options: list[str], message: str, capsys: pytest.CaptureFixtu
 def test_two_processes_compare_as_one_does(tmp_path: Path) -> None:
     """Runs follow each other in one group of processes."""
     command = ["compare", "dc", *OPTIONS, "--batch-real", "8"]
-    launch(2, tmp_path, *command, "--out", str(tmp_path / "two"))
-    assert main([*command, "--out", str(tmp_path / "one")]) == 0
+    for number, name in ((1, "one"), (2, "two")):
+        launch(number, tmp_path, *command, "--out", name)
     one, two = (json.loads((tmp_path / n / "comparison.json").read_text()) for n in ("one", "two"))
     assert [row["mean"] for row in one] == pytest.approx([row["mean"] for row in two], abs=0.01)

@@ -135,8 +135,8 @@ def test_command_scores_real_and_distilled_samples(
 
 def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
     small = [*SMALL, "--per-class", "3"]
-    assert main(["difficulty", *small, "--out", str(tmp_path / "one")]) == 0
-    launch(2, tmp_path, "difficulty", *small, "--out", "two")
+    for number, name in ((1, "one"), (2, "two")):
+        launch(number, tmp_path, "difficulty", *small, "--out", name)
     one, two = ((tmp_path / name / "difficulty.csv").read_text() for name in ("one", "two"))
     for ours, theirs in zip(one.splitlines()[1:], two.splitlines()[1:], strict=True):
         for a, b in zip(ours.split(",")[4:], theirs.split(",")[4:], strict=True):

@@ -248,16 +248,16 @@ def test_class_folders_sort_as_the_labels_do(data: RealData) -> None:
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"images": torch.zeros(3, 1, 8, 8)}, "the shape .2,.: the 3 images need finite labels"),
+        ({"images": torch.zeros(3, 1, 8, 8)}, "the shape .2,.: 3 images must have finite labels"),
         (
             {"images": torch.zeros(2, 64)},
-            "the shape .2, 64.: digits needs finite images .N, 1, 8, 8.",
+            "the shape .2, 64.: digits needs images .N, 1, 8, 8.",
         ),
-        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "finite images"),
+        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "images are not finite"),
         ({"labels": torch.tensor([0, 11])}, "labels that are not classes from 0 to 9"),
         ({"labels": torch.tensor([0.5, 1.0])}, "labels that are not classes from 0 to 9"),
         ({"labels": torch.rand(2, 9)}, "of shape .2,. or .2, 10."),
-        ({"labels": torch.full((2, 10), float("nan"))}, "2 images need finite labels"),
+        ({"labels": torch.full((2, 10), float("nan"))}, "2 images must have finite labels"),
         ({"lr": torch.tensor(-0.1)}, "holds no learning rate above 0"),
         ({"lr": torch.ones(2)}, "holds no learning rate above 0"),
     ],

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,12 @@ def test_labels_without_a_class_are_refused(label: int, stored: Path) -> None:
         load_set(theirs)
 
 
+def test_sets_made_in_python_have_labels_of_classes(stored: Path) -> None:
+    synthetic = SyntheticSet.load(stored)
+    with pytest.raises(InputError, match="the set's labels are not from 0 to 9: pass the set"):
+        replace(synthetic, labels=synthetic.labels + 10**9)
+
+
 def test_safetensors_hold_what_their_header_says(stored: Path) -> None:
     tensors = stored / "synthetic.safetensors"
     images = {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}
@@ -113,7 +120,7 @@ EVALUATION = {"iteration": 1, "network": "mlp", "mean": 0.5, "std": 0.0, "accura
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"ipc": 11}, "there are 10 images, and 11 of each class"),
+        ({"ipc": 11}, "it holds 10 images, but 11 per class"),
         ({"std": [0.0]}, "std must be a number from 1e-30 to 1e[+]30, got 0"),
         ({"mean": [1e308]}, "mean must be a number from -1e[+]30 to 1e[+]30"),
         ({"evaluation": {"epochs": 1, "momentum": -1}}, "evaluation.momentum must be a number of"),

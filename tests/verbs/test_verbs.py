@@ -68,6 +68,21 @@ def test_data_and_a_network_of_ones_own(method: str, tmp_path: Path) -> None:
         evaluate_set(out, progress=False)
 
 
+def test_small_images_of_ones_own_suit_trajectories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    split = sdc_ext.load_data("digits").train
+    data = (split.images[:100], split.labels[:100])
+    sdc_ext.train_experts("mtt", data, num_experts=1, train_epochs=3, progress=False)
+    settings = {"max_start_epoch": 1, "num_eval": 1, "epoch_eval_train": 2, "progress": False}
+    synthetic = distill("mtt", data, iterations=3, **settings)
+    assert synthetic.info.network == synthetic.info.eval_network == "convnet:depth=2"
+    assert [folder.name for folder in Path("experts").iterdir()] == ["custom-convnet-depth2-sgd"]
+    measured = sdc_ext.difficulty_of(data=data, num_networks=1, train_epochs=1, progress=False)
+    assert measured.network == "convnet:depth=2"
+
+
 def test_every_name_is_there() -> None:
     for name in sdc_ext.__all__:
         assert callable(getattr(sdc_ext, name))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sdc_ext._files import as_tensors, as_text, write_files
 from sdc_ext._values import LearntRate, kind_of
+from sdc_ext._words import number_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_tensors
@@ -72,10 +73,9 @@ def read_best(
     which, folder = named["which"], path.parent
     images = _tensor(path).float()
     shape = (data.channels, *data.image_size)
-    fits = images.ndim == 4 and images.shape[1:] == shape and len(images) > 0
-    if not fits or not bool(images.isfinite().all()):
+    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
         raise InputError(
-            f"{path} has the shape {tuple(images.shape)}: {data.name} needs finite images "
+            f"{path} has the shape {tuple(images.shape)}: {data.name} needs images "
             f"(N, {', '.join(map(str, shape))}), so pass the data set that they were made from"
         )
     labels_path = folder / f"{named['average'] or ''}labels_{which}.pt"
@@ -133,8 +133,8 @@ def _as_labels(labels: Tensor, path: Path, count: int, classes: int) -> Tensor:
     """Returns classes (N,) int64, or probabilities (N, classes)."""
     if labels.shape not in ((count,), (count, classes)) or not bool(labels.isfinite().all()):
         raise InputError(
-            f"{path} has the shape {tuple(labels.shape)}: the {count} images need finite labels "
-            f"of shape {(count,)} or {(count, classes)}"
+            f"{path} has the shape {tuple(labels.shape)}: {number_of(count, 'image')} must have "
+            f"finite labels of shape {(count,)} or {(count, classes)}"
         )
     if labels.ndim == 1:
         hard = labels.long()

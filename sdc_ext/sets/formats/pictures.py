@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from sdc_ext._files import as_text, write_whole
+from sdc_ext._words import number_of
 from sdc_ext.data.image_folder import read_class_folders
 from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.real import RealData
@@ -142,7 +143,7 @@ def _card(synthetic: SyntheticSet) -> str:
     info, count = synthetic.info, len(synthetic.images)
     lines = [
         f"* {e['network']}, iteration {e['iteration']}: {100 * e['mean']:.2f} ± "
-        f"{100 * e['std']:.2f} % ({len(e['accuracies'])} networks)"
+        f"{100 * e['std']:.2f} % ({number_of(len(e['accuracies']), 'network')})"
         for e in info.accuracies
     ]
     return _CARD.format(

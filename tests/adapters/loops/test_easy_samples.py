@@ -107,8 +107,8 @@ def test_runs_record_the_share_that_was_easy(
 
 def test_two_processes_choose_what_one_does(tmp_path: Path) -> None:
     tau = ["--tau", "2.4"]
-    assert main(["distill", "dc", *TINY, *tau, "--out", str(tmp_path / "one")]) == 0
-    launch(2, tmp_path, "distill", "dc", *TINY, *tau, "--out", "two")
+    for number, name in ((1, "one"), (2, "two")):
+        launch(number, tmp_path, "distill", "dc", *TINY, *tau, "--out", name)
     one, two = (SyntheticSet.load(tmp_path / name).images for name in ("one", "two"))
     torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
     shares = [read_history(tmp_path / name)["easy_share"] for name in ("one", "two")]
