@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 import sdc_ext
 from sdc_ext.adapters import get_method, resolve
+from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
 from sdc_ext.cli.options import COUNT, PLACE, RATE, TEXT, add_seed, chosen_settings
@@ -14,17 +15,13 @@ from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    without = ("lam", "lam_ramp", "eval_every", "experts")
-    first = add_distillation(parser, without=without)
-    first.add_argument(
-        "--lam",
-        type=RATE,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        default=[1e-4, 0.1],
-        help="range that is searched (default: 0.0001 0.1)",
-    )
-    first.add_argument("--ramp", action="store_true", help="search for a schedule of lam, too")
+    first = add_distillation(parser, without=(*STRENGTHS, "eval_every", "experts"))
+    for name, text in (
+        ("--lam", "range of lam that is searched (default: 0.0001 0.1)"),
+        ("--share", "range of shares that is searched instead, e.g. 0.01 1"),
+    ):
+        first.add_argument(name, type=RATE, nargs=2, metavar=("LOW", "HIGH"), help=text)
+    first.add_argument("--ramp", action="store_true", help="search for a schedule of it, too")
     first.add_argument(
         "--trials", type=COUNT, metavar="N", default=20, help="number of trials (default: 20)"
     )
@@ -48,7 +45,7 @@ def add_options(parser: ArgumentParser) -> None:
 def _tune(options: Namespace) -> None:
     tune = sdc_ext.tune  # says so if optuna, an extra, is missing
     method = get_method(options.method)
-    low, high = options.lam
+    lams, shares = (pair and tuple(pair) for pair in (options.lam, options.share))
     settings = chosen_settings(options)
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     check_start(method, options.out)
@@ -56,7 +53,8 @@ def _tune(options: Namespace) -> None:
     tuned = tune(
         method.name,
         load_chosen_data(options, accelerator),
-        lams=(low, high),
+        lams=lams,
+        shares=shares,
         ramp=options.ramp,
         trials=options.trials,
         ipc=options.ipc,

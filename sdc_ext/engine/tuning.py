@@ -1,7 +1,8 @@
 """Searching for lam by successive halving, with accuracies on held-out training images.
 
-The SDC paper sets lam by hand (Section 4.3). Here optuna chooses lam, or the ramp of adaptive SDC,
-and stops runs that fall behind. Several processes or machines can share a study by its storage.
+The SDC paper sets lam by hand (Section 4.3). Here optuna chooses lam, the share from which lam
+follows, or the ramp of one of them (adaptive SDC), and stops runs that fall behind. Several
+processes or machines can share a study by its storage.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -39,13 +40,14 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The values of lam to search, and whether to search ramps.
+    """The strengths to search, and whether to search ramps.
 
     Attributes:
-        low: The smallest lam.
-        high: The largest lam; values are drawn log-uniformly between the two.
-        ramp: Search the adaptive correction, too: lam grows up to tenfold, over a tenth to all of
-            the iterations.
+        low: The smallest strength.
+        high: The largest one; values are drawn log-uniformly between the two.
+        ramp: Search the adaptive correction, too: the strength grows up to tenfold, over a tenth
+            to all of the iterations.
+        of: The setting that is searched: ``"lam"`` or ``"share"``.
 
     Raises:
         InputError: Unless 0 < low < high.
@@ -54,22 +56,23 @@ class SearchSpace:
     low: float
     high: float
     ramp: bool = False
+    of: Literal["lam", "share"] = "lam"
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < float("inf"):
             raise InputError(
-                "lam is searched between two numbers above 0, the smaller one first, got "
+                f"{self.of} is searched between two numbers above 0, the smaller one first, got "
                 f"{self.low:g} and {self.high:g}"
             )
 
     def suggest(self, trial: optuna.Trial, iterations: int) -> dict[str, Any]:
-        """Draws the settings of a trial: ``lam`` or ``lam_ramp``."""
-        lam = trial.suggest_float("lam", self.low, self.high, log=True)
+        """Draws the settings of a trial: ``lam``, ``share``, or the ramp of one of them."""
+        value = trial.suggest_float(self.of, self.low, self.high, log=True)
         if not self.ramp or trial.suggest_categorical("schedule", ["constant", "ramp"]) != "ramp":
-            return {"lam": lam}
+            return {self.of: value}
         growth = trial.suggest_float("growth", 1.5, 10.0, log=True)
-        steps = round(iterations * trial.suggest_float("share", 0.1, 1.0))
-        return {"lam_ramp": (lam, lam * growth, max(1, steps))}
+        steps = round(iterations * trial.suggest_float("length", 0.1, 1.0))
+        return {f"{self.of}_ramp": (value, value * growth, max(1, steps))}
 
 
 @dataclass(frozen=True)
@@ -210,11 +213,16 @@ def _open_study(storage: str, name: str, first_rung: int) -> optuna.Study:
 
 
 def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
-    """Returns the lam or the ramp of a trial as options of the command line."""
+    """Returns the strength or the ramp of a trial as options of the command line."""
+    of = _searched(params)
     if "growth" not in params:
-        return f"--lam {params['lam']:.3g}"
-    steps = max(1, round(iterations * params["share"]))
-    return f"--lam-ramp {params['lam']:.3g} {params['lam'] * params['growth']:.3g} {steps}"
+        return f"--{of} {params[of]:.3g}"
+    steps = max(1, round(iterations * params["length"]))
+    return f"--{of}-ramp {params[of]:.3g} {params[of] * params['growth']:.3g} {steps}"
+
+
+def _searched(params: Mapping[str, Any]) -> str:
+    return "share" if "share" in params else "lam"
 
 
 def reached(trial: FrozenTrial) -> tuple[int, float | None]:
@@ -225,12 +233,12 @@ def reached(trial: FrozenTrial) -> tuple[int, float | None]:
 
 
 def rows(trials: Sequence[FrozenTrial], iterations: int) -> list[dict[str, Any]]:
-    """Returns trials as rows: number, schedule, lam, state, iterations, accuracy in [0, 1]."""
+    """Returns trials as rows: number, schedule, strength, state, iterations, accuracy in [0, 1]."""
     return [
         {
             "trial": trial.number,
             "schedule": schedule_of(trial.params, iterations),
-            "lam": trial.params["lam"],
+            _searched(trial.params): trial.params[_searched(trial.params)],
             "state": "diverged" if _DIVERGED in trial.user_attrs else trial.state.name.lower(),
             "iterations": reached(trial)[0],
             "accuracy": reached(trial)[1],

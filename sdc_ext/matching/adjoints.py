@@ -328,8 +328,8 @@ class _Trail:
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._file: IO[bytes] | None = None
         self._count = like.numel()
-        self._dtype = torch.empty(0, dtype=like.dtype).numpy().dtype
         if like.device.type == "cpu":
+            self._dtype = torch.empty(0, dtype=like.dtype, device="cpu").numpy().dtype
             self._file = tempfile.TemporaryFile(buffering=0, prefix="sdc-ext-")  # noqa: SIM115
 
     def append(self, theta: Tensor, g: Tensor) -> None:

@@ -215,17 +215,18 @@ def draw_tracking(
 
 
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:
-    """Draws the accuracy of every trial over its lam; the dots of stopped trials are hollow."""
+    """Draws the accuracy of every trial over lam or share; the dots of stopped ones are hollow."""
+    searched = "share" if "share" in rows[0] else "lam"
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")
     axis = figure.subplots()
     for state, face in (("complete", "C0"), ("pruned", "none")):
         chosen = [row for row in rows if row["state"] == state]
-        places, values = [r["lam"] for r in chosen], [100 * r["accuracy"] for r in chosen]
+        places, values = [r[searched] for r in chosen], [100 * r["accuracy"] for r in chosen]
         axis.scatter(places, values, facecolors=face, edgecolors="C0", label=state)
     if baseline is not None:
         axis.axhline(100 * baseline, color="0.3", linewidth=1, label="lam 0")
     axis.set_xscale("log")
-    axis.set_xlabel("lam (at the start, for ramps)")
+    axis.set_xlabel(f"{searched} (at the start, for ramps)")
     axis.set_ylabel("accuracy on held-out images %")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

@@ -15,6 +15,7 @@ from sdc_ext._files import as_table, temporary_folder, write_files, write_whole
 from sdc_ext._values import Count, Rate, Seed, checked
 from sdc_ext._words import number_of
 from sdc_ext.adapters import get_method
+from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.callbacks import Callback
 from sdc_ext.engine.engine import Engine, check_run
@@ -34,6 +35,9 @@ from sdc_ext.verbs.session import (
     refuse,
     set_up,
 )
+
+# The range of lam by default.
+_LAMS = (1e-4, 0.1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,18 +65,23 @@ class Tuned(Shown):
         if best["state"] != "complete":
             return "no trial was completed: search smaller lam, or run more trials"
         if self.baseline is not None and best["accuracy"] <= self.baseline:
-            return "no lam did better than --lam 0 here"
+            return f"no {_searched(best)} did better than --lam 0 here"
         found = f"best: {best['schedule']}; one seed on held-out images is no proof of a gain."
-        if not best["schedule"].startswith("--lam "):
+        of = _searched(best)
+        if not best["schedule"].startswith(f"--{of} "):
             return found
         return (
             f"{found}\nTo check it, add the other options of this search to: sdc-ext compare ... "
-            f"--lam 0 {best['lam']:.3g} --seeds 10"
+            f"--{of} 0 {best[of]:.3g} --seeds 10"
         )
 
     def draw(self, path: str | Path) -> None:
         """Draws the accuracy of every trial over its lam into a file."""
         write_whole(Path(path), lambda file: draw_search(self.trials, self.baseline, file))
+
+
+def _searched(row: Mapping[str, Any]) -> str:
+    return "share" if "share" in row else "lam"
 
 
 class _Reporter(Callback):
@@ -90,7 +99,8 @@ def tune(
     method: str,
     data: Any = "digits",
     *,
-    lams: tuple[Rate, Rate] = (1e-4, 0.1),
+    lams: tuple[Rate, Rate] | None = None,
+    shares: tuple[Rate, Rate] | None = None,
     ramp: bool = False,
     trials: Count = 20,
     ipc: Count = 1,
@@ -110,8 +120,9 @@ def tune(
     Args:
         method: The method's name; see [`distill`][sdc_ext.distill].
         data: The data to distil; see [`distill`][sdc_ext.distill].
-        lams: The smallest and the largest lam, both above 0.
-        ramp: Search ramps of lam, too.
+        lams: The smallest and the largest lam, both above 0; by default 0.0001 and 0.1.
+        shares: The smallest and the largest share to search instead, e.g. 0.01 and 1.
+        ramp: Search ramps, too.
         trials: The total number of trials of the study over all processes that share it.
         ipc: The number of images per class.
         out: The folder of the study; by default ``runs/tune-STUDY``.
@@ -127,12 +138,19 @@ def tune(
         The trials, which print as a table.
 
     Raises:
-        InputError: If the Accelerator has several processes, the storage holds another study, or
-            [`distill`][sdc_ext.distill] would raise it.
+        InputError: If both ranges are given, the Accelerator has several processes, the storage
+            holds another study, or [`distill`][sdc_ext.distill] would raise it.
     """
     chosen_here = "the search chooses it"
-    refuse(settings, "tune", lam="pass lams", lam_ramp="pass ramp=True", eval_every=chosen_here)
-    space = SearchSpace(*lams, ramp)
+    ramps = {"lam_ramp": "pass ramp=True", "share_ramp": "pass shares and ramp=True"}
+    refuse(settings, "tune", lam="pass lams", share="pass shares", eval_every=chosen_here, **ramps)
+    if lams is not None and shares is not None:
+        raise InputError("tune searches lam or the share: pass lams or shares")
+    space = (
+        SearchSpace(*(lams or _LAMS), ramp)
+        if shares is None
+        else SearchSpace(*shares, ramp, "share")
+    )
     chosen = get_method(method)
     check_start(chosen, out)
     accelerator = accelerator or make_accelerator()
@@ -208,7 +226,8 @@ def _open(engine: Engine, space: SearchSpace, storage: str | None, name: str) ->
         storage or _database(engine.out / "study.db"),
         name,
         space,
-        {key: value for key, value in identity.items() if key not in ("lam", "lam_ramp")},
+        {key: value for key, value in identity.items() if key not in STRENGTHS}
+        | {"searched": space.of},
         iterations=engine.settings.run.iterations,
         seed=engine.seed,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -83,8 +83,9 @@ def test_diverged_trial_fails_and_the_search_goes_on() -> None:
     assert reached(tuning.finished()[-1]) == (0, None)
 
 
-def test_ramps_are_searched_when_asked_for() -> None:
-    tuning = open_study(space=SearchSpace(1e-4, 0.1, ramp=True))
+@pytest.mark.parametrize("of", ["lam", "share"])
+def test_ramps_are_searched_when_asked_for(of: Literal["lam", "share"]) -> None:
+    tuning = open_study(space=SearchSpace(1e-4, 0.1, ramp=True, of=of))
     tried: list[Mapping[str, Any]] = []
 
     def note(settings: Mapping[str, Any], report: Report) -> float:
@@ -92,13 +93,13 @@ def test_ramps_are_searched_when_asked_for() -> None:
         return 0.5
 
     tuning.search(note, 12, lambda trial: None)
-    ramps = [settings["lam_ramp"] for settings in tried if "lam_ramp" in settings]
+    ramps = [settings[f"{of}_ramp"] for settings in tried if f"{of}_ramp" in settings]
     assert 0 < len(ramps) < 12
     for start, end, steps in ramps:
         assert start * 1.5 <= end <= start * 10 and 1 <= steps <= 9
     schedules = {row["schedule"] for row in rows(tuning.finished(), 9)}
     start, end, steps = ramps[0]
-    assert f"--lam-ramp {start:.3g} {end:.3g} {steps}" in schedules
+    assert f"--{of}-ramp {start:.3g} {end:.3g} {steps}" in schedules
 
 
 def test_study_of_another_task_is_refused() -> None:
@@ -131,16 +132,19 @@ def test_held_out_images_are_training_images_only() -> None:
     assert set(held_out.test.labels.tolist()) == set(range(10))
 
 
-def test_command_leaves_study_table_and_picture(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["tune", *TINY, "--trials", "3", "--lam", "0.001", "0.1", "--out", "study"]
+@pytest.mark.parametrize("of", ["lam", "share"])
+def test_command_leaves_study_table_and_picture(
+    of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["tune", *TINY, "--trials", "3", f"--{of}", "0.001", "0.1", "--out", "study"]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "1010 training and 337 test images" in printed
-    assert "sdc-ext compare ... --lam 0 0.0" in printed or "no lam did better" in printed
+    assert f"sdc-ext compare ... --{of} 0 0.0" in printed or f"no {of} did better" in printed
     with Path("study/trials.csv").open() as file:
         table = list(csv.DictReader(file))
     assert len(table) == 3
-    assert all(0.001 <= float(row["lam"]) <= 0.1 for row in table)
+    assert all(0.001 <= float(row[of]) <= 0.1 for row in table)
     with Image.open("study/trials.png") as picture:
         assert picture.width > 100
     assert main(command) == 0  # nothing is left to do
