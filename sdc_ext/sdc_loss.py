@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sdc_ext._calls import Misuse, find_gradients
 from sdc_ext.regularizer import Gradients, Norm, check_norm, gradient_norm, sdc_penalty, stacked
-from sdc_ext.strength import DEFAULT_LAM, Pull, Schedule, Strength, find_images
+from sdc_ext.strength import Pull, Schedule, Strength, find_images
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,4 @@ def with_sdc(
             "itself, not its value"
         )
     check_norm(norm)
-    if lam is not None and share is not None:
-        raise ValueError("lam and share exclude each other: pass one of them")
-    weight = DEFAULT_LAM if lam is None else lam
-    return SDCLoss(loss_fn, Strength(weight, share), grads, norm, images)
+    return SDCLoss(loss_fn, Strength.chosen(lam, share), grads, norm, images)

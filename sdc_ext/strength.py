@@ -153,6 +153,18 @@ class Strength:
         self._share_of_one = self.cosine = math.nan
         self.set_lam(0)
 
+    @classmethod
+    def chosen(cls, lam: float | Schedule | None, share: float | Schedule | None) -> Strength:
+        """Returns the strength that a user chose by one of the two, or the default lam.
+
+        Raises:
+            TypeError: If the one that is given is not a number.
+            ValueError: If both are given, or one of them is negative or not finite.
+        """
+        if lam is not None and share is not None:
+            raise ValueError("lam and share exclude each other: pass one of them")
+        return cls(DEFAULT_LAM if lam is None else lam, share)
+
     @property
     def active(self) -> bool:
         """Whether lam is or may become larger than 0."""
@@ -167,7 +179,11 @@ class Strength:
     @property
     def share(self) -> float:
         """The share of the present lam, by the last measure: NaN before it, and 0 for lam 0."""
-        return self.lam * self._share_of_one if self.lam > 0 else 0.0
+        return self.share_of(self.lam)
+
+    def share_of(self, lam: float) -> float:
+        """Returns the share of any lam, by the last measure: NaN before it, and 0 for lam 0."""
+        return lam * self._share_of_one if lam > 0 else 0.0
 
     @property
     def measures(self) -> bool:
@@ -213,12 +229,21 @@ def _at(value: float | Schedule, iteration: int) -> float:
     return value(iteration) if callable(value) else value
 
 
-def find_images(loss: Tensor) -> list[Tensor]:
+def find_images(loss: Tensor, weights: Sequence[Tensor] = ()) -> list[Tensor]:
     """Returns the images that a loss is to change, as far as its graph shows them.
 
     They are the leaf tensors of at least three dimensions that are no parameters of a module; if
     there are none, those of two dimensions, such as latent codes.
+
+    Args:
+        loss: A scalar with its graph.
+        weights: Tensors that are known to be a network's weights, whatever their type.
     """
-    leaves = [leaf for leaf in leaves_of([loss]) if not isinstance(leaf, torch.nn.Parameter)]
+    known = {id(weight) for weight in weights}
+    leaves = [
+        leaf
+        for leaf in leaves_of([loss])
+        if not isinstance(leaf, torch.nn.Parameter) and id(leaf) not in known
+    ]
     images = [leaf for leaf in leaves if leaf.ndim > 2]
     return images or [leaf for leaf in leaves if leaf.ndim == 2]

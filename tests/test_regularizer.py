@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sdc_ext import LogRamp, sdc_penalty, with_sdc
-from sdc_ext.injection.corrections import Strength
+from sdc_ext.injection.term import Term
 from sdc_ext.regularizer import gradient_norm
+from sdc_ext.strength import Strength
 
 LAM = 0.1
 
@@ -588,7 +589,8 @@ def test_wrapper_and_injection_add_the_formula_bit_for_bit(
     assert torch.equal(with_derivatives(wrapped(), norms), formula(lam, "mean"))
     for reduction in ("mean", "sum"):
         norms = norms_of(values)
-        term = Strength(lam, norm, reduction, scale).term(norms, 0, of=len(norms))
+        added = Term(Strength(lam), norm, reduction, scale)
+        term = added.at(lam, norms, of=len(norms))
         assert torch.equal(with_derivatives(term, norms), formula(scale * lam, reduction))
 
 

@@ -15,7 +15,7 @@ from sdc_ext.cli.signals import terminated_by
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.regularizer import Norm
-from sdc_ext.strength import LogRamp
+from sdc_ext.strength import DEFAULT_LAM, LogRamp
 
 # The process is the script's: what it does not need yet is imported where it is used.
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from sdc_ext.injection.hooks import Injection
     from sdc_ext.injection.record import InjectionRecord
     from sdc_ext.injection.runner import Script
+
+# The options that exclude each other.
+_STRENGTHS = ("observe", "lam", "lam_ramp", "share", "share_ramp")
 
 _EPILOG = """\
 The script runs as `python SCRIPT ARGUMENTS` would in its own folder. Example:
@@ -45,6 +48,20 @@ def add_options(parser: ArgumentParser) -> None:
         type=RATE,
         metavar=("START", "END", "ITERATIONS"),
         help="adaptive SDC: lam grows from START to END",
+    )
+    strength.add_argument(
+        "--share",
+        type=WEIGHT,
+        metavar="X",
+        help="strength instead of lam: the norm of the correction's image gradient over that of "
+        "the script's own, e.g. 0.1",
+    )
+    strength.add_argument(
+        "--share-ramp",
+        nargs=3,
+        type=RATE,
+        metavar=("START", "END", "ITERATIONS"),
+        help="adaptive SDC as a share: it grows from START to END",
     )
     strength.add_argument(
         "--observe", action="store_true", help="record the difficulty (GraDN) without correcting"
@@ -102,10 +119,9 @@ def _run(options: Namespace) -> int:
     profile = _profile(options, script)
     # The script's own output stays alone on the standard output.
     console = PlainConsole(stderr=True, soft_wrap=True)
-    if profile == "none" and options.profile == "none" and _chose_strength(options):
-        raise InputError(
-            "--profile none corrects and records nothing: leave --lam and --observe out"
-        )
+    chosen = _chosen_strength(options)
+    if profile == "none" and options.profile == "none" and chosen is not None:
+        raise InputError(f"--profile none corrects and records nothing: leave `{chosen}` out")
     injection = None if profile == "none" else _injection(options, profile)
     console.print(_announcement(options, script, profile))
     if profile == "tesla" and script.facts.repeats_gradients and options.scale == 1:
@@ -142,7 +158,7 @@ def _injection(options: Namespace, profile: Profile) -> Injection:
 
     try:
         return inject(
-            _lam(options),
+            **_strength(options),
             profile=profile,
             norm=options.norm,
             reduction=options.reduction,
@@ -153,8 +169,9 @@ def _injection(options: Namespace, profile: Profile) -> Injection:
         raise InputError(str(error)) from None
 
 
-def _chose_strength(options: Namespace) -> bool:
-    return options.observe or options.lam is not None or options.lam_ramp is not None
+def _chosen_strength(options: Namespace) -> str | None:
+    """Returns the name of the option that chose the strength; None if none did."""
+    return next((name for name in _STRENGTHS if getattr(options, name) not in (None, False)), None)
 
 
 def _exit(number: int) -> NoReturn:
@@ -169,13 +186,18 @@ def _command(command: list[str]) -> list[str]:
     return command
 
 
-def _lam(options: Namespace) -> Any:
-    if options.observe:
-        return 0.0
-    if options.lam_ramp is None:
-        return 0.002 if options.lam is None else options.lam
+def _strength(options: Namespace) -> dict[str, float | LogRamp]:
+    """Returns lam or the share, as an argument of ``inject``."""
+    name = _chosen_strength(options)
+    if name is None:
+        return {"lam": DEFAULT_LAM}
+    if name == "observe":
+        return {"lam": 0.0}
+    value = getattr(options, name)
+    if not name.endswith("_ramp"):
+        return {name: value}
     try:
-        return LogRamp(*whole_ramp(options.lam_ramp))
+        return {name.removesuffix("_ramp"): LogRamp(*whole_ramp(value, name))}
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -197,8 +219,8 @@ def _announcement(options: Namespace, script: Script, profile: str) -> str:
     parts = [f"{script.path.name}: profile {profile}"]
     if profile in PROFILES:
         reduction = options.reduction or PROFILES[profile].reduction
-        lam = _lam(options)
-        parts.append(f"lam {lam}, norm {options.norm}, {reduction}, scale {options.scale:g}")
+        ((name, value),) = _strength(options).items()
+        parts.append(f"{name} {value}, norm {options.norm}, {reduction}, scale {options.scale:g}")
     else:
         parts.append("nothing to correct")
     if options.seed is not None:
@@ -244,6 +266,7 @@ class _Files:
     def report(self, record: InjectionRecord, console: Console) -> None:
         """Table, record and curves, whatever ended the run; that keeps its own exit status."""
         from sdc_ext._files import write_files
+        from sdc_ext.evaluation.tracking import Action
         from sdc_ext.report.figures import draw_curves
         from sdc_ext.report.tables import injection_table
 
@@ -251,6 +274,11 @@ class _Files:
         columns = record.columns()
         columns["image step"] = [float(n) for n in range(len(record.steps))]
         console.print(injection_table(columns))
+        action = Action.of(columns)
+        if action.share > 0:
+            console.print(f"sdc-ext: the correction's share is {action}")
+        if action.advice is not None:
+            console.print(f"sdc-ext: {action.advice}")
         files: dict[str, Writer] = {
             table.name: record.write_csv,
             picture.name: lambda path: draw_curves(columns, path, over="image step"),

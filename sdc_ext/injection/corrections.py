@@ -18,56 +18,14 @@ from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
 from sdc_ext._graphs import depends_on
+from sdc_ext.injection.measures import BackwardPass, Measure
 from sdc_ext.injection.record import Step
-from sdc_ext.regularizer import Norm, Reduction, gradient_norm, sdc_penalty
-from sdc_ext.strength import Schedule, check_lam
+from sdc_ext.injection.term import Term
+from sdc_ext.regularizer import gradient_norm
 
 # The last resort against a loop that never calls backward. Loops that do keep one gradient per
 # class (200 for Tiny ImageNet) or one per inner step (about 100).
 _MOST_LIVE = 2000
-
-
-@dataclass(frozen=True)
-class Strength:
-    """The strength of the correction.
-
-    Attributes:
-        lam: The weight, at least 0, or a schedule from the iteration to the weight.
-        norm: The norm that is penalised.
-        reduction: How the norms of an image step are reduced.
-        scale: A further factor of the term, above 0.
-    """
-
-    lam: float | Schedule
-    norm: Norm
-    reduction: Reduction
-    scale: float
-
-    @property
-    def active(self) -> bool:
-        """Whether the correction changes the loop; with lam 0 it only observes."""
-        return callable(self.lam) or self.lam > 0
-
-    def lam_at(self, iteration: int) -> float:
-        """Returns lam at an outer iteration, counted from 0.
-
-        Raises:
-            TypeError, ValueError: If the schedule returns anything but a finite number >= 0.
-        """
-        return check_lam(self.lam(iteration) if callable(self.lam) else self.lam)
-
-    def term(self, norms: Sequence[Tensor], iteration: int, of: int) -> Tensor | None:
-        """Returns the term for some of the ``of`` norms of an image step; None if it is zero.
-
-        Args:
-            norms: Gradient norms, scalars with their graphs.
-            iteration: The outer iteration, counted from 0.
-            of: The number of norms in the whole image step.
-        """
-        weight = self.scale * self.lam_at(iteration)
-        if weight == 0:
-            return None
-        return sdc_penalty(norms, weight, norm=self.norm, reduction=self.reduction, of=of)
 
 
 @dataclass
@@ -106,22 +64,28 @@ class Correction(ABC):
     """The base of the corrections, which differ in where the term goes in.
 
     Args:
-        strength: The strength of the correction.
+        term: The term that is added, with its strength.
         complain: Called with a sentence on what is wrong; raises if the injection is strict.
         steps: A list to which corrected image steps are appended.
     """
 
-    def __init__(
-        self, strength: Strength, complain: Callable[[str], None], steps: list[Step]
-    ) -> None:
-        self.strength = strength
+    def __init__(self, term: Term, complain: Callable[[str], None], steps: list[Step]) -> None:
+        self._term = term
+        self._strength = term.strength
+        self._before_measures = term.strength.state_dict()
         self._complain = complain
         self._steps = steps
         self._iteration = -1
 
+    @property
+    def active(self) -> bool:
+        """Whether the correction changes the loop; with lam 0 it only observes."""
+        return self._strength.active
+
     def begin(self) -> None:
-        """Starts schedules again, because an optimiser for new synthetic images was made."""
+        """Starts schedules and measures again, because new images have got an optimiser."""
         self._iteration = -1
+        self._strength.load_state_dict(self._before_measures)
 
     def capture(
         self, inputs: Sequence[Tensor], gradients: Sequence[Tensor], loss_scale: Tensor | None
@@ -133,23 +97,23 @@ class Correction(ABC):
             gradients: One gradient for each input.
             loss_scale: The factor by which mixed precision scaled the loss; None for 1.
         """
-        with torch.set_grad_enabled(self.strength.active):
+        with torch.set_grad_enabled(self.active):
             norm = gradient_norm(gradients)
             norm = norm if loss_scale is None else norm / loss_scale
         by = [TensorWeakRef(t) for t in inputs]
         self._note(_Capture(list(gradients), by, all(t.is_leaf for t in inputs), norm))
 
     @abstractmethod
-    def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
-        """Handles a request for the outputs' gradient by the inputs, without a graph.
+    def plain_gradient(self, asked: BackwardPass, inputs: Sequence[Tensor]) -> Tensor | None:
+        """Handles a request for the roots' gradient by the inputs, without a graph.
 
         Returns:
-            A scalar to differentiate along with the outputs; None for nothing.
+            A scalar to differentiate along with the roots; None for nothing.
         """
 
     @abstractmethod
-    def backward(self, losses: Sequence[Tensor]) -> Tensor | None:
-        """Handles the beginning of a backward pass from losses.
+    def backward(self, asked: BackwardPass) -> Tensor | None:
+        """Handles the beginning of a backward pass from losses, which are its roots.
 
         Returns:
             A scalar to differentiate along with the losses; None for nothing.
@@ -166,10 +130,24 @@ class Correction(ABC):
     @abstractmethod
     def _note(self, capture: _Capture) -> None: ...
 
-    def _finish(self, norms: Sequence[Tensor], matching: float) -> None:
-        lam = self.strength.lam_at(self._iteration)
+    def _add(
+        self, measure: Measure, asked: BackwardPass, captures: Sequence[_Capture], of: int
+    ) -> bool:
+        """Adds a pass to a measure; returns whether it could be measured."""
+        term = self._term.at_one([c.norm for c in captures], of)
+        weights = [w for c in captures for ref in c.by if (w := ref()) is not None]
+        wrong = measure.add(asked, term, weights)
+        if wrong is not None and self._strength.follows_share:
+            self._complain(f"the share cannot be measured, since {wrong}: pass `lam` instead")
+        return wrong is None
+
+    def _finish(self, norms: Sequence[Tensor], matching: float, lam: float) -> None:
+        """Records an image step that was corrected with a lam."""
         difficulty = float(torch.stack([n.detach() for n in norms]).mean())
-        self._steps.append(Step(self._iteration, lam, len(norms), difficulty, matching))
+        share, cosine = self._strength.share_of(lam), self._strength.cosine
+        values = (difficulty, matching, share, cosine)
+        self._steps.append(Step(self._iteration, lam, len(norms), *values))
+        self._strength.count()
 
 
 class BackwardCorrection(Correction):
@@ -177,24 +155,24 @@ class BackwardCorrection(Correction):
 
     def __init__(
         self,
-        strength: Strength,
+        term: Term,
         complain: Callable[[str], None],
         steps: list[Step],
         *,
         trajectories: bool,
     ) -> None:
-        super().__init__(strength, complain, steps)
+        super().__init__(term, complain, steps)
         self._trajectories = trajectories
         self._live: list[_Capture] = []
         self._by_hand = 0
         self._network: TensorWeakRef | None = None
 
     def begin(self) -> None:
-        """Starts schedules again, and takes the next network for a new one."""
+        """Starts schedules and measures again, and takes the next network for a new one."""
         super().begin()
         self._network = None
 
-    def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
+    def plain_gradient(self, asked: BackwardPass, inputs: Sequence[Tensor]) -> Tensor | None:
         """Corrects a loss that is differentiated by ``torch.autograd.grad`` like a backward pass.
 
         A loss that depends on only some of the captured gradients is one of TESLA's steps, which
@@ -202,7 +180,7 @@ class BackwardCorrection(Correction):
         """
         if not self._live or not any(t.ndim > 2 for t in inputs):
             return None
-        used = self._used_by(outputs)
+        used = self._used_by(asked.roots)
         if not any(used):
             return None
         self._by_hand += 1
@@ -213,15 +191,15 @@ class BackwardCorrection(Correction):
             )
             self.drop()
             return None
-        return self._correct(self._live, outputs)
+        return self._correct(self._live, asked)
 
-    def backward(self, losses: Sequence[Tensor]) -> Tensor | None:
+    def backward(self, asked: BackwardPass) -> Tensor | None:
         """Returns the term for the captured gradients that the losses depend on, if any."""
-        used = self._used_by(losses)
+        used = self._used_by(asked.roots)
         if not any(used):  # a loss that has nothing to do with matching
             return None
         return self._correct(
-            [c for c, is_used in zip(self._live, used, strict=True) if is_used], losses
+            [c for c, is_used in zip(self._live, used, strict=True) if is_used], asked
         )
 
     def left_over(self) -> str | None:
@@ -250,13 +228,17 @@ class BackwardCorrection(Correction):
         """Returns for each captured gradient whether the outputs depend on it."""
         return depends_on(outputs, [{g.grad_fn for g in c.gradients} for c in self._live])
 
-    def _correct(self, captures: Sequence[_Capture], losses: Sequence[Tensor]) -> Tensor | None:
+    def _correct(self, captures: Sequence[_Capture], asked: BackwardPass) -> Tensor | None:
         self.drop()
         self._check_profile(captures)
         self._count_iteration(captures[0].first)
-        norms = [c.norm for c in captures]
-        self._finish(norms, float(losses[0].detach()))
-        return self.strength.term(norms, self._iteration, of=len(norms))
+        self._strength.set_lam(self._iteration)
+        measure, of = Measure(), len(captures)
+        if self._strength.measures and self._add(measure, asked, captures, of):
+            self._strength.note(measure.pull, self._iteration)
+        norms, lam = [c.norm for c in captures], self._strength.lam
+        self._finish(norms, float(asked.roots[0].detach()), lam)
+        return self._term.at(lam, norms, of)
 
     def _count_iteration(self, network: Tensor | None) -> None:
         """Counts every trajectory as an iteration, or else every new network."""
@@ -295,14 +277,15 @@ class StepwiseCorrection(Correction):
     made from that sum. The correction ``lam / N * sum_n ||g_n||`` is a sum over steps, too, so
     each of these products gets the term of its own step, ``lam / N * ||g_n||``.
 
+    A measure, too, is a sum over steps and complete at the last of them. So lam follows from a
+    share with the next image step, and the very first one is measured without a correction.
+
     Reference: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory",
     Section 3; the SDC paper, Eq. 12.
     """
 
-    def __init__(
-        self, strength: Strength, complain: Callable[[str], None], steps: list[Step]
-    ) -> None:
-        super().__init__(strength, complain, steps)
+    def __init__(self, term: Term, complain: Callable[[str], None], steps: list[Step]) -> None:
+        super().__init__(term, complain, steps)
         # How many gradients the loop has asked for, by the shape of the tensor it differentiates
         # by. For the shape of the parameters, the first pass thus counts the inner steps N,
         # whether it keeps graphs or not; gradients by the learning rate have another shape.
@@ -310,8 +293,9 @@ class StepwiseCorrection(Correction):
         self._latest: _Capture | None = None
         self._norms: list[Tensor] = []
         self._expected = 0
+        self._measure: Measure | None = None
 
-    def plain_gradient(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor | None:
+    def plain_gradient(self, asked: BackwardPass, inputs: Sequence[Tensor]) -> Tensor | None:
         """Counts the first pass's steps; returns the step's term for an image gradient."""
         capture = self._latest
         # Only inputs of more than two dimensions can be images: flat parameters, the learning
@@ -322,7 +306,7 @@ class StepwiseCorrection(Correction):
             return None
         # A product of the second pass contains g_n. Anything else is not part of the matching
         # loss, so that correcting it would add the term to an unrelated gradient.
-        if not any(depends_on(outputs, [{g.grad_fn for g in capture.gradients}])):
+        if not any(depends_on(asked.roots, [{g.grad_fn for g in capture.gradients}])):
             return None
         # The mean over N norms needs N at the first of them already. So N is read off the first
         # pass when the second one begins.
@@ -343,13 +327,17 @@ class StepwiseCorrection(Correction):
         # time, which is what TESLA's two passes are for.
         self._latest = None
         self._norms.append(capture.norm.detach())
-        of = self._expected
+        of, lam = self._expected, self._strength.lam
+        if self._measure is not None and not self._add(self._measure, asked, [capture], of):
+            self._measure = None
         if len(self._norms) == of:
-            self._finish(self._norms, math.nan)
+            if self._measure is not None:
+                self._strength.note(self._measure.pull, self._iteration)
+            self._finish(self._norms, math.nan, lam)
             self.drop()
-        return self.strength.term([capture.norm], self._iteration, of=of)
+        return self._term.at(lam, [capture.norm], of)
 
-    def backward(self, losses: Sequence[Tensor]) -> Tensor | None:
+    def backward(self, asked: BackwardPass) -> Tensor | None:
         """Reports the wrong profile if a captured gradient waits; never corrects."""
         capture = self._latest
         if capture is not None:
@@ -371,7 +359,7 @@ class StepwiseCorrection(Correction):
     def drop(self) -> None:
         """Forgets both passes."""
         self._asked.clear()
-        self._latest, self._norms = None, []
+        self._latest, self._norms, self._measure = None, [], None
 
     def _note(self, capture: _Capture) -> None:
         self._latest = capture
@@ -384,3 +372,5 @@ class StepwiseCorrection(Correction):
         # The count includes the second pass's first captured gradient.
         self._expected = 0 if by is None else self._asked[by.shape] - 1
         self._iteration += 1
+        self._strength.set_lam(self._iteration)
+        self._measure = Measure() if self._strength.measures else None

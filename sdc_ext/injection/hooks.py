@@ -32,19 +32,16 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from sdc_ext._graphs import depends_on_leaf
 from sdc_ext.errors import DivergenceError, InjectionError, InputError, check_choice
-from sdc_ext.injection.corrections import (
-    BackwardCorrection,
-    Correction,
-    StepwiseCorrection,
-    Strength,
-)
+from sdc_ext.injection.corrections import BackwardCorrection, Correction, StepwiseCorrection
+from sdc_ext.injection.measures import BackwardPass
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.injection.recognition import read_facts
 from sdc_ext.injection.record import InjectionRecord
+from sdc_ext.injection.term import Term
 from sdc_ext.regularizer import Norm, Reduction
 from sdc_ext.sdc_loss import Corrected, SDCLoss
-from sdc_ext.strength import Schedule, check_lam
+from sdc_ext.strength import Schedule, Strength
 
 Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla"]
 
@@ -53,8 +50,9 @@ _active: list[Injection] = []
 
 
 def inject(
-    lam: float | Schedule = 0.002,
+    lam: float | Schedule | None = None,
     *,
+    share: float | Schedule | None = None,
     profile: Choice = "auto",
     norm: Norm = "l2",
     reduction: Reduction | None = None,
@@ -74,8 +72,12 @@ def inject(
 
     Args:
         lam: The weight, at least 0, or a schedule that maps the outer iteration to the weight,
-            such as [`LogRamp`][sdc_ext.LogRamp]. An outer iteration is a network for gradient
-            matching and an image step for trajectory matching.
+            such as [`LogRamp`][sdc_ext.LogRamp]; by default 0.002, as in the paper. An outer
+            iteration is a network for gradient matching and an image step for trajectory matching.
+        share: The strength of the correction in place of lam: the norm of its image gradient over
+            that of the loop's own loss, e.g. 0.1, or a schedule of it. Lam follows from the two
+            gradients, which are measured in the first image step and in one of 13 from then on.
+            TESLA's loops have their first lam in the second image step.
         profile: The kind of loop: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM) or
             ``"tesla"`` (image gradients by hand). ``"auto"`` recognises it from the source file
             that asks for the gradients.
@@ -92,16 +94,17 @@ def inject(
         A context manager that yields an [`InjectionRecord`][sdc_ext.injection.InjectionRecord].
 
     Raises:
-        TypeError: If lam is not a number.
-        ValueError: If lam, norm, reduction, scale or profile is not allowed.
-        InjectionError: Inside the block, if the loop does not behave as the profile says; at its
-            end, if nothing was corrected.
+        TypeError: If lam or share is not a number.
+        ValueError: If both are given, or lam, share, norm, reduction, scale or profile is not
+            allowed.
+        InjectionError: Inside the block, if the loop does not behave as the profile says, or a
+            share cannot be measured; at its end, if nothing was corrected.
         DivergenceError: Inside the block, before an image step whose gradient is not finite,
             unless lam is 0.
 
-    Reference: the SDC paper, Eq. 11 and 12.
+    Reference: the SDC paper, Eq. 11 and 12; the share is ours.
     """
-    check_lam(lam(0) if callable(lam) else lam)
+    strength = Strength.chosen(lam, share)
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"scale must be finite and above 0, got {scale}: 1 leaves lam as it is")
     check_choice("profile", profile, get_args(Choice))
@@ -109,10 +112,10 @@ def inject(
     if reduction is not None:
         check_choice("reduction", reduction, get_args(Reduction))
 
-    def strength(profile: Profile) -> Strength:
-        return Strength(lam, norm, reduction or PROFILES[profile].reduction, scale)
+    def term(profile: Profile) -> Term:
+        return Term(strength, norm, reduction or PROFILES[profile].reduction, scale)
 
-    return Injection(profile, strength, strict)
+    return Injection(profile, term, strict)
 
 
 class Injection:
@@ -122,15 +125,14 @@ class Injection:
         record: The record that entering the context returns; it stays readable afterwards.
     """
 
-    def __init__(
-        self, profile: Choice, strength: Callable[[Profile], Strength], strict: bool
-    ) -> None:
+    def __init__(self, profile: Choice, term: Callable[[Profile], Term], strict: bool) -> None:
         self.record = InjectionRecord()
-        self._strength = strength
+        self._term = term
         self._strict = strict
         self._correction: Correction | None = None
         self._looked_at: set[str] = set()
         self._patches = Patches()
+        self._grad: Callable[..., Any] = torch.autograd.grad
         self._loss_scales: Any = WeakIdKeyDictionary()  # factors of mixed precision by scaled loss
         self._images: Any = WeakIdKeyDictionary()  # image tensors that optimisers update
         self._steps_before: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
@@ -144,6 +146,7 @@ class Injection:
                 "after the active one has ended"
             )
         _active.append(self)
+        self._grad = torch.autograd.grad
         self._patches.wrap(torch.autograd, "grad", self._watch_grad)
         self._patches.wrap(torch.autograd, "backward", self._watch_backward)
         self._patches.wrap(torch.amp.GradScaler, "scale", self._watch_scale)
@@ -177,19 +180,19 @@ class Injection:
             *args: Any,
             **kwargs: Any,
         ) -> Any:
-            outputs, inputs = _kept(outputs), _kept(inputs)
+            outputs, inputs, grad_outputs = _kept(outputs), _kept(inputs), _kept(grad_outputs)
             rest = (retain_graph, create_graph, *args)
             correction = self._find_correction(sys._getframe(1).f_code.co_filename)
             by, roots = _tensors(inputs), _tensors(outputs)
             if correction is None or not by or not roots:
                 return original(outputs, inputs, grad_outputs, *rest, **kwargs)
-            scale = self._loss_scales.get(roots[0])
+            asked = self._backward_pass(roots, grad_outputs)
             if not create_graph:
-                term = _scaled(correction.plain_gradient(roots, by), scale)
-                outputs, grad_outputs = _with_root(term, outputs, grad_outputs)
+                term = correction.plain_gradient(asked, by)
+                outputs, grad_outputs = _with_term(term, asked, outputs)
             gradients = original(outputs, inputs, grad_outputs, *rest, **kwargs)
             if create_graph and self._is_synthetic(_tensors(gradients), by):
-                correction.capture(by, _tensors(gradients), scale)
+                correction.capture(by, _tensors(gradients), asked.loss_scale)
             return gradients
 
         return grad
@@ -197,12 +200,12 @@ class Injection:
     def _watch_backward(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            tensors = _kept(tensors)
+            tensors, grad_tensors = _kept(tensors), _kept(grad_tensors)
             losses = _tensors(tensors)
             if self in _active and self._correction is not None and losses:
-                term = self._correction.backward(losses)
-                term = _scaled(term, self._loss_scales.get(losses[0]))
-                tensors, grad_tensors = _with_root(term, tensors, grad_tensors)
+                asked = self._backward_pass(losses, grad_tensors)
+                term = self._correction.backward(asked)
+                tensors, grad_tensors = _with_term(term, asked, tensors)
             original(tensors, grad_tensors, *args, **kwargs)
 
         return backward
@@ -237,7 +240,7 @@ class Injection:
     def _watch_with_sdc(self, original: Callable[..., Corrected]) -> Callable[..., Corrected]:
         @functools.wraps(original)
         def corrected(loss: SDCLoss, *args: Any, **kwargs: Any) -> Corrected:
-            if self._correction is None or self._correction.strength.active:
+            if self._correction is None or self._correction.active:
                 self._complain(
                     "the loop already corrects its loss by with_sdc: remove with_sdc or the "
                     "injection, or inject lam 0 to observe only"
@@ -245,6 +248,9 @@ class Injection:
             return original(loss, *args, **kwargs)
 
         return corrected
+
+    def _backward_pass(self, roots: Sequence[Tensor], seeds: Any) -> BackwardPass:
+        return BackwardPass(roots, seeds, self._loss_scales.get(roots[0]), self._images, self._grad)
 
     def _is_synthetic(self, gradients: Sequence[Tensor], by: Sequence[Tensor]) -> bool:
         """Returns whether gradients depend on learnt data and not only on a network."""
@@ -257,7 +263,7 @@ class Injection:
         return depends_on_leaf(gradients, learnt)
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
-        if self._correction is None or not self._correction.strength.active:
+        if self._correction is None or not self._correction.active:
             return
         for images in images_of(optimizer):
             if images.grad is not None and not images.grad.isfinite().all():
@@ -307,7 +313,7 @@ class Injection:
 
     def _correct_as(self, profile: Profile) -> None:
         self.record.profile = profile
-        shared = (self._strength(profile), self._complain, self.record.steps)
+        shared = (self._term(profile), self._complain, self.record.steps)
         if profile == "tesla":
             self._correction = StepwiseCorrection(*shared)
         else:
@@ -338,7 +344,8 @@ class Injection:
 
 def _kept(values: Any) -> Any:
     """Returns an iterator's values as a tuple, since reading them would use it up."""
-    return values if isinstance(values, (Tensor, dict, tuple, list)) else tuple(values)
+    as_it_is = values is None or isinstance(values, (Tensor, dict, tuple, list))
+    return values if as_it_is else tuple(values)
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -348,19 +355,16 @@ def _tensors(values: Any) -> list[Tensor]:
     return [v for v in values if isinstance(v, Tensor)]
 
 
-def _scaled(term: Tensor | None, scale: Tensor | None) -> Tensor | None:
-    return term if term is None or scale is None else term * scale
-
-
-def _with_root(term: Tensor | None, roots: Any, seeds: Any) -> tuple[Any, Any]:
-    """Returns the roots of a backward pass and their seeds, with one more scalar root."""
+def _with_term(term: Tensor | None, asked: BackwardPass, roots: Any) -> tuple[Any, Any]:
+    """Returns the roots of a backward pass and their seeds, with the term as one more root."""
+    seeds = asked.seeds
     if term is None:
         return roots, seeds
     roots = (roots,) if isinstance(roots, Tensor) else tuple(roots)
     if seeds is not None:
         seeds = (seeds,) if isinstance(seeds, Tensor) else tuple(seeds)
         seeds = (*seeds, None)
-    return (*roots, term), seeds
+    return (*roots, asked.scaled(term)), seeds
 
 
 def images_of(optimizer: Optimizer) -> list[Tensor]:

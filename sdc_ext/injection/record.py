@@ -22,6 +22,10 @@ class Step:
         captured: The number of gradients of synthetic batches that the loss depends on.
         difficulty: The mean L2 norm of these gradients (GraDN).
         matching: The script's own loss; NaN for TESLA, whose loss is not differentiated.
+        share: How strong the correction is: the norm of its image gradient over that of the
+            script's own loss. It is that of this step's lam with the two gradients last measured
+            (NaN before a measure, and 0 if lam is 0).
+        cosine: The cosine between the two, as last measured (NaN before a measure).
     """
 
     iteration: int
@@ -29,6 +33,8 @@ class Step:
     captured: int
     difficulty: float
     matching: float
+    share: float
+    cosine: float
 
     def __str__(self) -> str:
         return (

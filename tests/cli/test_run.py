@@ -111,6 +111,34 @@ def test_observing_leaves_the_images_as_they_are(profile: str, tmp_path: Path) -
         assert all(float(row["difficulty"]) > 0 for row in rows)
 
 
+@pytest.mark.parametrize("profile", SCRIPTS)
+def test_a_share_takes_the_place_of_lam(profile: str, tmp_path: Path) -> None:
+    path, record = STANDINS / SCRIPTS[profile], tmp_path / "share.csv"
+    command = ("--share", 0.1, "--seed", 3, "--record", record, "--", path, "--Iteration", 3)
+    done = execute(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+    assert f"profile {profile}; share 0.1, norm l2" in done.stderr
+    with record.open() as file:
+        rows = list(csv.DictReader(file))
+    shares, lams, cosines = (
+        [float(row[name]) for row in rows] for name in ("share", "lam", "cosine")
+    )
+    late = int(profile == "tesla")  # which has no lam before its second image step
+    assert shares == pytest.approx([0.1] * 3 if not late else [0.0, 0.1, 0.1])
+    assert [lam > 0 for lam in lams] == [not late, True, True]
+    mean = "6.7" if late else "10"
+    said = f"share is {mean} % of the matching loss's image gradient, cosine {cosines[0]:+.2f}"
+    assert said in done.stderr
+
+
+def test_a_correction_that_can_hardly_have_acted_is_pointed_out(tmp_path: Path) -> None:
+    done = execute(tmp_path, "--lam", 1e-6, "--", STANDINS / SCRIPTS["gm"])
+    assert "the correction can hardly have acted: its image gradient was " in done.stderr
+    ramp = execute(tmp_path, "--share-ramp", 0.1, 0.2, 2, "--", STANDINS / SCRIPTS["gm"])
+    assert "share LogRamp(start=0.1, end=0.2, steps=2)" in ramp.stderr
+    assert "hardly" not in ramp.stderr
+
+
 def test_the_seed_covers_the_clock(tmp_path: Path) -> None:
     text = "import time, torch\nprint(time.time(), torch.rand(()).item())\n"
     path = script(tmp_path, text)
@@ -204,7 +232,17 @@ def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> 
             ["--lam-ramp", "0", "0.2", "1", "--", STANDINS / "gm/main.py"],
             "--lam-ramp must be a number from 1e-30 to .*, got 0",
         ),
-        (["--profile", "none", "--lam", "1", "--", STANDINS / "buffer.py"], "corrects and records"),
+        (["--share", "-1", "--", STANDINS / "gm/main.py"], "--share must be 0, or a number from"),
+        (["--share", "1", "--lam", "1", "--", "x.py"], "not allowed with argument"),
+        (["--share-ramp", "0.1", "0.2", "1.5", "--", STANDINS / "gm/main.py"], "whole number"),
+        (
+            ["--share-ramp", "0", "0.2", "1", "--", STANDINS / "gm/main.py"],
+            "--share-ramp must be a number from 1e-30 to .*, got 0",
+        ),
+        (
+            ["--profile", "none", "--share-ramp", "1", "2", "3", "--", STANDINS / "buffer.py"],
+            "corrects and records nothing: leave --share-ramp out",
+        ),
         (["--", STANDINS], "is a folder: pass the script in it"),
         (["--record", "taken.txt", "--", STANDINS / "gm/main.py"], "must end in .csv"),
         (["--record", "other.csv", "--", STANDINS / "gm/main.py"], "other.png exists"),

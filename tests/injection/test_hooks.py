@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import copy
 import gc
-import importlib.util
 import sys
-import types
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from injected import SCRIPTS, STANDINS, matched_by_hand, run, unrolled_by_hand
 from torch import Tensor
 from torch.autograd import grad as early_grad
 from torch.nn.functional import cross_entropy
@@ -21,77 +18,8 @@ from torch.nn.functional import cross_entropy
 from sdc_ext import LogRamp, inject, with_sdc
 from sdc_ext.errors import DivergenceError, InjectionError
 from sdc_ext.injection import corrections
-from sdc_ext.injection.patches import Patches
-from sdc_ext.injection.shims import needed_shims
 
-STANDINS = Path(__file__).parent.parent / "standins"
-SCRIPTS = {"gm": "gm/main.py", "tm": "tm/distill.py", "tesla": "tesla/distill.py"}
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Float64, the stand-ins' helpers, a clock that stands still, wandb, no leftovers."""
-    spec = importlib.util.spec_from_file_location("utils", STANDINS / "gm/utils.py")
-    utils = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(utils)
-    monkeypatch.setitem(sys.modules, "utils", utils)
-    ticks = iter(range(10**6))
-    monkeypatch.setattr(utils, "time", types.SimpleNamespace(time=lambda: next(ticks) / 1000))
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    patches = Patches()
-    for shim in needed_shims("import wandb"):
-        shim.install(patches)
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
-    patches.undo()
-
-
-def load(profile: str) -> ModuleType:
-    """The stand-in for a profile, or a script of another path."""
-    path = STANDINS / SCRIPTS.get(profile, profile)
-    spec = importlib.util.spec_from_file_location("standin", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(profile: str, *arguments: str, seed: int = 0) -> tuple[Tensor, list[Any]]:
-    module = load(profile)
-    sys.modules["utils"].time = types.SimpleNamespace(time=lambda: seed)
-    torch.manual_seed(seed)
-    return module.main(list(arguments))
-
-
-def unrolled_by_hand(profile: str, saw: Any) -> list[Tensor]:
-    """Norms of the first image step's gradients, in graph of the images, which come first."""
-    start, images, _ = saw
-    images = images.clone().requires_grad_()
-    network, labels = load(profile).network, torch.arange(3)
-    params, norms = start.clone().requires_grad_(), []
-    for _ in range(4):
-        loss = cross_entropy(network(images, params), labels)
-        (g,) = torch.autograd.grad(loss, params, create_graph=True)
-        norms.append(g.norm())
-        params = params - 0.1 * g
-        if profile == "tesla":
-            params = params.detach().requires_grad_()
-    return [images, *norms]
-
-
-def matched_by_hand(images: Tensor, contrast: bool) -> list[Tensor]:
-    """The same for the network and the classes of gradient matching."""
-    images = images.clone().requires_grad_()
-    net = sys.modules["utils"].get_network(3)
-    labels = torch.arange(3)
-    batches = [slice(0, 3)] if contrast else [slice(c, c + 1) for c in range(3)]
-    norms = []
-    for rows in batches:
-        loss = cross_entropy(net(images[rows]), labels[rows])
-        gs = torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
-        norms.append(torch.cat([g.flatten() for g in gs]).norm())
-    return [images, *norms]
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def difference(profile: str, lam: float, *arguments: str, **options: Any) -> Tensor:
@@ -215,14 +143,14 @@ def test_no_second_injection() -> None:
 
 
 @pytest.mark.parametrize("profile", SCRIPTS)
-@pytest.mark.parametrize("lam", [0, 0.1])
-def test_no_graph_outlives_its_iteration(profile: str, lam: float) -> None:
+@pytest.mark.parametrize("strength", [{"lam": 0}, {"lam": 0.1}, {"share": 0.1}])
+def test_no_graph_outlives_its_iteration(profile: str, strength: dict[str, float]) -> None:
     def graphs() -> int:
         gc.collect()
         return sum(issubclass(type(o), Tensor) and o.grad_fn is not None for o in gc.get_objects())
 
     before = graphs()
-    with inject(lam) as record:
+    with inject(**strength) as record:
         run(profile, "--Iteration", "4")
         assert graphs() == before
     assert len(record.steps) == 4
@@ -342,12 +270,12 @@ def test_divergence_stops_before_the_images_are_spoilt() -> None:
     assert record.images.isfinite().all()
 
 
-def mixed_precision(scale: float, lam: float, way: str) -> Tensor:
-    """The image gradient of one step under a loss scale, unscaled again."""
+def mixed_precision(scale: float, lam: float, way: str) -> tuple[Tensor, float]:
+    """The image gradient of one step under a loss scale, unscaled again, and the share."""
     images = torch.full((2, 2, 2), 0.3, requires_grad=True)
     weight = torch.ones(2, requires_grad=True)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    with inject(lam, profile="gm"):
+    with inject(lam, profile="gm") as record:
         loss = torch.tanh(images * weight).square().sum()
         if way == "scaled inner loss":
             (g,) = torch.autograd.grad(scaler.scale(loss), weight, create_graph=True)
@@ -357,13 +285,14 @@ def mixed_precision(scale: float, lam: float, way: str) -> Tensor:
         outer = g.square().sum()
         scaled = scaler.scale([outer])[0] if way == "list" else scaler.scale(outer)
         scaled.backward()
-    return images.grad / scale
+    return images.grad / scale, record.steps[0].share
 
 
 @pytest.mark.parametrize("way", ["scaled outer loss", "scaled inner loss", "list"])
 def test_a_loss_scale_changes_nothing(way: str) -> None:
-    assert not torch.allclose(mixed_precision(1.0, 0.5, way), mixed_precision(1.0, 0.0, way))
-    torch.testing.assert_close(mixed_precision(1024.0, 0.5, way), mixed_precision(1.0, 0.5, way))
+    (plain, _), (corrected, share) = (mixed_precision(1.0, lam, way) for lam in (0.0, 0.5))
+    assert share == pytest.approx(float((corrected - plain).norm() / plain.norm()))
+    torch.testing.assert_close(mixed_precision(1024.0, 0.5, way), (corrected, share))
 
 
 @settings(deadline=None, max_examples=30)
@@ -400,6 +329,9 @@ def test_any_backward_gets_the_sum_of_norms(
     [
         ({"lam": -1.0}, "at least 0"),
         ({"lam": float("nan")}, "finite"),
+        ({"share": -0.1}, "share must be finite and at least 0, got -0.1"),
+        ({"share": lambda t: t - 1.0}, "share must be finite and at least 0, got -1.0"),
+        ({"lam": 0.1, "share": 0.1}, "lam and share exclude each other"),
         ({"profile": "dc"}, "choose from auto, gm, tesla, tm"),
         ({"norm": "l1"}, "choose from l2, l2_squared"),
         ({"reduction": "max"}, "choose from mean, sum"),

@@ -1,0 +1,96 @@
+"""Measures how strongly an unmodified loop's own loss and the term pull at its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from sdc_ext._graphs import leaves_of
+from sdc_ext.strength import Pull, find_images
+
+
+@dataclass(frozen=True)
+class BackwardPass:
+    """A backward pass that the loop is about to make.
+
+    Attributes:
+        roots: The tensors to differentiate, at least one.
+        seeds: The gradients of the roots, as the loop passes them; None for ones.
+        loss_scale: The factor by which mixed precision scaled the roots; None for 1.
+        learnt: The image tensors that are known from optimisers.
+        grad: ``torch.autograd.grad`` itself, which no injection observes.
+    """
+
+    roots: Sequence[Tensor]
+    seeds: Any
+    loss_scale: Tensor | None
+    learnt: Container[Tensor]
+    grad: Callable[..., tuple[Tensor, ...]]
+
+    def scaled(self, term: Tensor) -> Tensor:
+        """Returns the term as it has to be added to the roots."""
+        return term if self.loss_scale is None else term * self.loss_scale
+
+    def images(self, term: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Returns the images in the graph of a term, first of all those of an optimiser."""
+        updated = [leaf for leaf in leaves_of([term]) if leaf in self.learnt]
+        return updated or find_images(term, weights)
+
+    def gradients(self, term: Tensor, images: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Differentiates the roots and the term by the images, without the loss scale.
+
+        The loop's own pass still finds its graph, and no ``.grad`` changes.
+        """
+        scale = 1.0 if self.loss_scale is None else self.loss_scale
+        by_roots, by_term = (
+            self.grad(root, images, seeds, retain_graph=True, materialize_grads=True)
+            for root, seeds in ((self.roots, self.seeds), (self.scaled(term), None))
+        )
+        return [(r / scale, t / scale) for r, t in zip(by_roots, by_term, strict=True)]
+
+
+class Measure:
+    """The two image gradients of an image step, summed over the passes that make them.
+
+    TESLA's loops ask for an image gradient at every inner step, often by a tensor made for this
+    step. The images that all of these are made from are leaves of every step's graph, so their
+    gradients add up to those of the image step. Where a loop makes new leaves for each step, which
+    images they stand for is unknown, and their gradients are concatenated.
+    """
+
+    def __init__(self) -> None:
+        # By identity; the tensor is kept, since a later one might get the identity of a lost one.
+        self._sums: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def add(self, asked: BackwardPass, term: Tensor, weights: Sequence[Tensor]) -> str | None:
+        """Differentiates and adds up; says what prevents it, and returns None if nothing does.
+
+        Args:
+            asked: The loop's pass.
+            term: The term at lam 1 that belongs to this pass, with its graph.
+            weights: The network's weights, which are no images.
+        """
+        images = asked.images(term, weights)
+        if not images:
+            return "the graphs of the captured gradients show no images"
+        # A graph is kept longer for a measure, which takes memory, and some functions allow a
+        # single backward pass. Neither is to stop a loop that goes on without the measure.
+        try:
+            gradients = asked.gradients(term, images)
+        except RuntimeError as error:
+            return f"the loss cannot be differentiated twice ({error})"
+        for image, (by_roots, by_term) in zip(images, gradients, strict=True):
+            known = self._sums.get(id(image))
+            if known is not None:
+                by_roots, by_term = known[1] + by_roots, known[2] + by_term
+            self._sums[id(image)] = (image, by_roots, by_term)
+        return None
+
+    @property
+    def pull(self) -> Pull:
+        """How strongly the loop's loss and the term pull at the images."""
+        sums = self._sums.values()
+        return Pull.of([matching for _, matching, _ in sums], [term for *_, term in sums])

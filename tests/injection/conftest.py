@@ -1,0 +1,35 @@
+"""What scripts of others find around them when a test runs them in its own process."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+import torch
+from injected import STANDINS
+
+from sdc_ext.injection.patches import Patches
+from sdc_ext.injection.shims import needed_shims
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Float64, the stand-ins' helpers, a clock that stands still, wandb, no leftovers."""
+    spec = importlib.util.spec_from_file_location("utils", STANDINS / "gm/utils.py")
+    utils = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(utils)
+    monkeypatch.setitem(sys.modules, "utils", utils)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(utils, "time", types.SimpleNamespace(time=lambda: next(ticks) / 1000))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    patches = Patches()
+    for shim in needed_shims("import wandb"):
+        shim.install(patches)
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+    patches.undo()
