@@ -14,6 +14,7 @@ from sdc_ext.evaluation.jobs import Job as Job
 from sdc_ext.evaluation.jobs import evaluate_sets as evaluate_sets
 from sdc_ext.evaluation.jobs import evaluation_jobs as evaluation_jobs
 from sdc_ext.evaluation.paired import PairedDifference as PairedDifference
+from sdc_ext.evaluation.paired import holm as holm
 from sdc_ext.evaluation.results import Result as Result
 from sdc_ext.evaluation.results import Results as Results
 from sdc_ext.evaluation.results import counted as counted
@@ -22,6 +23,8 @@ from sdc_ext.evaluation.scores import Scores as Scores
 from sdc_ext.evaluation.scores import measure_scores as measure_scores
 from sdc_ext.evaluation.selection import select_images as select_images
 from sdc_ext.evaluation.selection import selected_set as selected_set
+from sdc_ext.evaluation.summaries import RandomEffects as RandomEffects
+from sdc_ext.evaluation.summaries import random_effects as random_effects
 from sdc_ext.evaluation.tracking import Drift as Drift
 from sdc_ext.evaluation.tracking import warm_up as warm_up
 
@@ -33,6 +36,7 @@ __all__ = [
     "Drift",
     "Job",
     "PairedDifference",
+    "RandomEffects",
     "Result",
     "Results",
     "Scored",
@@ -44,8 +48,10 @@ __all__ = [
     "evaluate_sets",
     "evaluation_jobs",
     "feature_maps",
+    "holm",
     "measure_difficulty",
     "measure_scores",
+    "random_effects",
     "score_samples",
     "select_images",
     "selected_set",
