@@ -1,10 +1,14 @@
 """Evaluating distilled sets: accuracies, scores, comparisons, difficulty, discrepancies."""
 
+from sdc_ext.evaluation.across import ArmAcross as ArmAcross
+from sdc_ext.evaluation.across import across_settings as across_settings
+from sdc_ext.evaluation.arms import Arm as Arm
 from sdc_ext.evaluation.closeness import Closeness as Closeness
 from sdc_ext.evaluation.closeness import compare_with_real as compare_with_real
 from sdc_ext.evaluation.closeness import feature_maps as feature_maps
 from sdc_ext.evaluation.comparison import Cell as Cell
 from sdc_ext.evaluation.comparison import Comparison as Comparison
+from sdc_ext.evaluation.comparison import Gain as Gain
 from sdc_ext.evaluation.difficulty import Difficulty as Difficulty
 from sdc_ext.evaluation.difficulty import measure_difficulty as measure_difficulty
 from sdc_ext.evaluation.difficulty import score_samples as score_samples
@@ -29,11 +33,14 @@ from sdc_ext.evaluation.tracking import Drift as Drift
 from sdc_ext.evaluation.tracking import warm_up as warm_up
 
 __all__ = [
+    "Arm",
+    "ArmAcross",
     "Cell",
     "Closeness",
     "Comparison",
     "Difficulty",
     "Drift",
+    "Gain",
     "Job",
     "PairedDifference",
     "RandomEffects",
@@ -41,6 +48,7 @@ __all__ = [
     "Results",
     "Scored",
     "Scores",
+    "across_settings",
     "choose_discrepancies",
     "compare_with_real",
     "counted",
