@@ -66,7 +66,7 @@ def written_arm(text: str, method: Method) -> dict[str, Any]:
     for word in text.split():
         name, equals, value = word.partition("=")
         name = name.removeprefix("--").replace("-", "_")
-        if not equals or name in written:
+        if not (name and equals) or name in written:
             raise InputError(
                 f"an `arm` is written NAME=VALUE NAME=VALUE, each name once, got {text}"
             )

@@ -157,13 +157,13 @@ def compare(
     folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{loaded.label}-ipc{ipc}"
     tasks = _Tasks(chosen, loaded, ipc, accelerator, compile, console, experts)
     console.print(str(loaded))
+    made = {arm: tasks.of(resolved) for arm, resolved in by_arm.items()}
     runs = {
-        (arm, seed): Engine(chosen, by_arm[arm], tasks.of(by_arm[arm]), seed, place)
+        (arm, seed): Engine(chosen, by_arm[arm], made[arm], seed, _folder(folder, arm, seed))
         for arm, seed in grid(chosen_arms, seeds)
-        for place in [_folder(folder, arm, seed)]
     }
-    for run in runs.values():
-        run.check(resume=True)  # what the last arm asks for is not refused after hours
+    for arm in chosen_arms:
+        runs[arm, 0].check(resume=True)  # not only when it is the arm's turn, after hours
     compared = _compared(runs, folder, margin / 100, console)
     if accelerator.is_main_process:
         compared.save()
