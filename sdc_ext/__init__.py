@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sdc_ext.sets import load_set as load_set
     from sdc_ext.strength import LogRamp as LogRamp
     from sdc_ext.verbs import compare as compare
+    from sdc_ext.verbs import compare_plan as compare_plan
     from sdc_ext.verbs import difficulty_of as difficulty_of
     from sdc_ext.verbs import discrepancy_of as discrepancy_of
     from sdc_ext.verbs import distill as distill
@@ -43,6 +44,7 @@ _ON_DEMAND = {
     "LogRamp": "sdc_ext.strength",
     "SDCLoss": "sdc_ext.sdc_loss",
     "compare": "sdc_ext.verbs",
+    "compare_plan": "sdc_ext.verbs",
     "difficulty_of": "sdc_ext.verbs",
     "discrepancy_of": "sdc_ext.verbs",
     "distill": "sdc_ext.verbs",
@@ -69,6 +71,7 @@ __all__ = [
     "LogRamp",
     "SDCLoss",
     "compare",
+    "compare_plan",
     "difficulty_of",
     "discrepancy_of",
     "distill",

@@ -198,6 +198,10 @@ class Flag(Kind):
         """See [`Kind`][sdc_ext._kinds.Kind]."""
         return value if isinstance(value, bool) else None
 
+    def parse(self, text: str) -> object:
+        """See [`Kind`][sdc_ext._kinds.Kind]."""
+        return {"true": True, "false": False}.get(text.lower(), text)
+
 
 @dataclass(frozen=True)
 class OneOf(Kind):
@@ -257,7 +261,7 @@ class Many(Kind):
 
 @dataclass(frozen=True)
 class Several(Kind):
-    """Tuples with one kind for each place."""
+    """Tuples with one kind for each place; a text has commas between its values."""
 
     placeholder = "X"
 
@@ -274,6 +278,13 @@ class Several(Kind):
             return None
         found = tuple(kind.accept(one) for kind, one in zip(self.each, value, strict=True))
         return None if None in found else found
+
+    def parse(self, text: str) -> object:
+        """See [`Kind`][sdc_ext._kinds.Kind]."""
+        parts = text.split(",")
+        if len(parts) != len(self.each):
+            return text
+        return [kind.parse(part.strip()) for kind, part in zip(self.each, parts, strict=True)]
 
 
 class _Written(str):

@@ -127,13 +127,18 @@ def make_report(folder: Path) -> None:
     base = {"lam": 0.0, "mean": 0.5, "std": 0.1, "n": 2}
     gain = {"difference": 0.1, "t_interval": [0, 1], "bootstrap_interval": [0, 1], "wins": 1}
     gain |= {"losses": 0, "sign_test": 1.0, "seeds_for_0.005": None}
+    arm = {"arm": "share 0.1", "settings": {"share": 0.1}, "mean": 0.5, "std": 0.1, "n": 2}
+    tests = {"t_test_holm": 1.0, "equivalence_test": 0.5, "margin": 0.005, "verdict": "open"}
+    tests |= {"anytime_interval": None, "seeds_left": 3}
     evaluated = {"set": "a", "network": "mlp", "epochs": 1, "lr": 0.1, "seed": 0}
     evaluated |= {"mean": 0.5, "std": 0.1, "accuracies": [0.4, 0.6]}
     files = {
-        "comparison.json": as_text(json.dumps([base, {**base, **gain}])),
+        "comparison.json": as_text(json.dumps([base, {**base, **gain}])),  # of earlier versions
         "accuracies.json": as_text(json.dumps([evaluated])),
     }
     write_files(folder, files)
+    rows = [arm, {**arm, **gain, **tests}]
+    write_files(folder / "arms", {"comparison.json": as_text(json.dumps(rows))})
 
 
 def make_table(folder: Path) -> None:

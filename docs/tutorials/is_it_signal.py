@@ -36,11 +36,15 @@ compared
 # * **gain** is the mean difference to the first `lam`, in points.
 # * **95 %, t** is the interval that holds the true gain in 95 of 100 such comparisons. If it
 #   contains zero, the gain is statistically indistinguishable from zero.
-# * **95 %, bootstrap** is the same by resampling the seeds; with four of them it is too narrow.
-# * **+/-** counts the seeds that went up and down, and **p, sign** is the p-value of the sign test.
+# * **p, Holm** is the p-value of the t-test, adjusted for testing two values of `lam`.
+# * **p, sign** is the p-value of the sign test, which counts only how many seeds went up and down.
 #   With four seeds it cannot be below 0.125, so that test says nothing here.
-# * **n to detect 0.5** is the number of seeds after which a gain of half a point would be seen four
-#   times in five. If your n is smaller, "no gain" means "not looked closely enough".
+# * **p, ±0.5** is the test of equivalence: below 0.05, gains and losses of half a point or more are
+#   ruled out. Without it, "no gain" means "not looked closely enough".
+# * **95 %, any look** is an interval that stays valid if you look at the table, add seeds and look
+#   again. It needs at least five seeds.
+# * **to go** is the number of further seeds after which a gain of half a point would be seen four
+#   times in five.
 
 # %%
 import matplotlib.pyplot as plt
@@ -60,16 +64,17 @@ plt.show()
 # a thousand times the paper's value, it should.
 
 # %%
-for lam, histories in compared.histories().items():
+for arm, histories in compared.histories().items():
     last = sum(history["difficulty"][-1] for history in histories) / len(histories)
-    print(f"lam {lam:g}: GraDN of the last iteration {last:.2f}")
+    print(f"{arm}: GraDN of the last iteration {last:.2f}")
 
 # %% [markdown]
 # ## What next?
 #
 # * Finished runs are kept. Calling `compare` with more seeds and the same folder adds the missing
-#   ones only.
-# * `sdc_ext.tune` searches for `lam` on held-out training images. Several `lam` are several tests,
-#   so compare the winner again, under fresh seeds.
+#   ones only. Then trust the interval for any look, since you have looked.
+# * `arms=[{"lam": 0}, {"lam": 0.02, "norm": "l2_squared"}]` compares any settings, not `lam` alone.
+# * `sdc_ext.tune` searches for `lam` on held-out training images. Compare its winner again, under
+#   fresh seeds.
 # * [Comparing and tuning](../guides/compare.md) has the details, and [Results](../results.md) what
 #   larger comparisons found.

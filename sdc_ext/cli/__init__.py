@@ -32,7 +32,7 @@ COMMANDS = {
     "experts": "train and store expert trajectories",
     "run": "run an unmodified script of another repository with the correction",
     "methods": "list the methods, with their defaults and costs",
-    "compare": "distil with several lam under the same seeds, and test whether a gain is real",
+    "compare": "distil with several settings under the same seeds, and test whether gains are real",
     "tune": "search for lam on held-out training images",
     "select": "choose real images, the baseline that distillation must beat",
     "evaluate": "train networks on distilled sets and test them",
@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(_unknown_options(given[0], unknown, flags))
         if hasattr(options, "print_help"):
             options.print_help(options)
-        if given[0] in _HELP_OF_THEIR_OWN and options.method is None:
+        needs_method = given[0] in _HELP_OF_THEIR_OWN and getattr(options, "plan", None) is None
+        if needs_method and options.method is None:
             raise InputError(f"METHOD is missing: see sdc-ext {given[0]} --help")
         take_folder(options)
         status: int | None = options.run(options)

@@ -1,49 +1,109 @@
-"""``sdc-ext compare``: paired runs with several lam."""
+"""``sdc-ext compare``: paired runs of several arms."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
+from sdc_ext._values import kind_of
 from sdc_ext.adapters import get_method, resolve
+from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import COUNT, PLACE, WEIGHT, chosen_settings
-from sdc_ext.verbs.comparison import compare
+from sdc_ext.cli.options import COUNT, PLACE, TEXT, WEIGHT, chosen_settings
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.comparison import GAIN
+from sdc_ext.verbs.arms import check_arms, written_arm
+from sdc_ext.verbs.comparison import Points, compare
+from sdc_ext.verbs.plans import compare_plan
 from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
-    first = add_distillation(parser, without=("lam", "lam_ramp"))
+    first = add_distillation(parser, without=STRENGTHS)
     first.add_argument(
         "--lam",
         type=WEIGHT,
         nargs="+",
         metavar="X",
-        default=[0.0, 0.002],
         help="weights, of which the others are compared to the first (default: 0 0.002)",
     )
     first.add_argument(
-        "--seeds", type=COUNT, metavar="N", default=6, help="number of runs per lam (default: 6)"
+        "--share",
+        type=WEIGHT,
+        nargs="+",
+        metavar="X",
+        help="instead of --lam: shares of the image gradient, e.g. 0 0.1 0.3",
+    )
+    first.add_argument(
+        "--arm",
+        type=TEXT,
+        action="append",
+        metavar="SETTINGS",
+        help="instead of --lam: one arm, as in --arm lam=0 --arm 'lam=0.002 norm=l2_squared'; the "
+        "others are compared to the first",
+    )
+    first.add_argument(
+        "--seeds", type=COUNT, metavar="N", default=6, help="number of runs per arm (default: 6)"
+    )
+    first.add_argument(
+        "--margin",
+        type=kind_of(Points),
+        metavar="POINTS",
+        default=100 * GAIN,
+        help=f"smallest difference in accuracy that matters (default: {100 * GAIN:g} points)",
+    )
+    first.add_argument(
+        "--plan",
+        type=PLACE,
+        metavar="FILE",
+        help="instead of METHOD and all other options but --out and --mixed-precision: a plan in "
+        "YAML that compares the same arms with several methods, ipc or data sets",
     )
     first.add_argument(
         "--out", type=PLACE, metavar="FOLDER", help="folder of the runs; finished ones are kept"
     )
-    parser.set_defaults(run=_compare)
+    parser.set_defaults(run=lambda options: _run(options, parser))
+
+
+def _run(options: Namespace, parser: ArgumentParser) -> None:
+    if options.plan is None:
+        _compare(options)
+        return
+    for name, value in vars(options).items():
+        is_own = name in ("plan", "out", "mixed_precision", "run")
+        if not is_own and value != parser.get_default(name):
+            given = "METHOD" if name == "method" else f"`{name.removeprefix('set_')}`"
+            raise InputError(f"{given} has no effect with `plan`: put it into the plan")
+    compared = compare_plan(
+        options.plan,
+        out=options.out or Path("runs") / f"plan-{options.plan.stem}",
+        accelerator=(accelerator := make_accelerator(options.mixed_precision)),
+    )
+    console = make_console(accelerator)
+    console.print(compared)
+    console.print(f"plan.json, plan.csv and forest.png in {compared.out}")
 
 
 def _compare(options: Namespace) -> None:
     method = get_method(options.method)
     settings = chosen_settings(options)
-    resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
+    arms = None if options.arm is None else [written_arm(text, method) for text in options.arm]
+    # All of this fails before the data are loaded.
+    for arm in check_arms(options.seeds, lam=options.lam, share=options.share, arms=arms):
+        resolve(method, options.dataset, options.ipc, settings | arm.values)
     check_start(method, options.out, options.experts)
     accelerator = make_accelerator(options.mixed_precision)
     compared = compare(
         method.name,
         load_chosen_data(options, accelerator),
         lams=options.lam,
+        shares=options.share,
+        arms=arms,
         seeds=options.seeds,
         ipc=options.ipc,
+        margin=options.margin,
         out=options.out,
         experts=options.experts,
         compile=options.compile,

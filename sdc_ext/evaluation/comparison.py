@@ -1,47 +1,51 @@
-"""Comparing paired runs: several values of lam, each with the same seeds."""
+"""Comparing paired runs: several arms, each with the same seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation.paired import PairedDifference
+from sdc_ext.evaluation.arms import Arm
+from sdc_ext.evaluation.paired import PairedDifference, holm
 from sdc_ext.evaluation.results import set_columns
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
-# The gain in accuracy for which tables give the number of seeds needed.
+# The gain in accuracy that matters: smaller ones count as none, and seeds are counted for it.
 GAIN = 0.005
+
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a comparison: its lam, its seed and its accuracies.
+    """One run of a comparison: its arm, its seed and its accuracies.
 
     Attributes:
-        lam: The weight of the correction.
-        seed: The seed of everything random; runs with the same seed share all but lam.
+        arm: The settings of the run that differ between the arms.
+        seed: The seed of everything random; runs with the same seed share all but the arm.
         accuracies: The accuracies of the evaluation that counts, one per network, in [0, 1].
         columns: Further columns for tables: the set, and the network it was evaluated with.
     """
 
-    lam: float
+    arm: Arm
     seed: int
     accuracies: tuple[float, ...]
     columns: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, synthetic: SyntheticSet, lam: float, seed: int, evaluation: Mapping[str, Any]
+        cls, synthetic: SyntheticSet, arm: Arm, seed: int, evaluation: Mapping[str, Any]
     ) -> Cell:
         """Makes a cell from the set of a finished run.
 
         Args:
             synthetic: The distilled set.
-            lam: The weight of the correction in this run.
+            arm: The arm of this run.
             seed: The seed of this run.
             evaluation: The entry of ``synthetic.info.accuracies`` that counts.
         """
@@ -52,96 +56,176 @@ class Cell:
             "epochs": recipe.epochs,
             "augmentation": recipe.augmentation,
         }
-        return cls(lam, seed, tuple(evaluation["accuracies"]), columns)
+        if not arm.is_lam:  # the sets of two arms are no replicates of each other
+            columns["correction"] = arm.name
+        return cls(arm, seed, tuple(evaluation["accuracies"]), columns)
 
     @property
     def accuracy(self) -> float:
         """The mean accuracy over the networks, in [0, 1]."""
         return float(np.mean(self.accuracies))
 
+    def row(self, index: int) -> dict[str, object]:
+        """Returns the columns of one of the networks."""
+        settings = {n: v for n, v in self.arm.settings if n not in self.columns}
+        of_arm = {"arm": self.arm.name, **settings}
+        at = {"seed": self.seed, "index": index, "accuracy": self.accuracies[index]}
+        return {**self.columns, **of_arm, **at}
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What an arm gains over the base, and how sure that is.
+
+    Attributes:
+        arm: The arm.
+        base: The arm that it is compared with.
+        difference: The paired differences in accuracy.
+        p: The p-value of the t-test, adjusted for the number of arms by Holm's method. It holds
+            for a number of seeds that was fixed in advance.
+        anytime_p: The p-value that holds however often the tables were looked at, adjusted in the
+            same way.
+        margin: The smallest difference in accuracy that matters.
+    """
+
+    arm: Arm
+    base: Arm
+    difference: PairedDifference
+    p: float
+    anytime_p: float
+    margin: float
+
+    @property
+    def verdict(self) -> str:
+        """What the tests show at a level of 5 %, in one sentence."""
+        margin, d = f"{100 * self.margin:g} points", self.difference
+        against = f"a {'gain' if d.mean > 0 else 'loss'} against {self.base}"
+        equivalent = f"equivalent to {self.base} within {margin}"
+        low, high = d.anytime_interval
+        if self.anytime_p < _LEVEL:
+            return f"{self.arm}: {against}, however often you looked."
+        if -self.margin < low and high < self.margin:
+            return f"{self.arm}: {equivalent}, however often you looked."
+        if self.p < _LEVEL:
+            return f"{self.arm}: {against}, if the number of seeds was fixed in advance."
+        if d.equivalence_test(self.margin) < _LEVEL:
+            return f"{self.arm}: {equivalent}, if the number of seeds was fixed in advance."
+        left = d.seeds_left(self.margin)
+        more = f"; {left} more would show a gain of {margin} 4 times in 5" if left else ""
+        return f"{self.arm}: undecided after {d.n} seeds{more}."
+
+    def row(self) -> dict[str, object]:
+        """Returns the statistics as content for JSON, where an unbounded interval is None."""
+        d = self.difference
+        bounded = np.isfinite(d.anytime_interval).all()
+        return {
+            "difference": d.mean,
+            "differences": d.differences,
+            "t_interval": d.t_interval,
+            "bootstrap_interval": d.bootstrap_interval,
+            "anytime_interval": d.anytime_interval if bounded else None,
+            "wins": d.wins,
+            "losses": d.losses,
+            "sign_test": d.sign_test,
+            "t_test": d.t_test,
+            "t_test_holm": self.p,
+            "anytime_test": d.anytime_test,
+            "anytime_test_holm": self.anytime_p,
+            "margin": self.margin,
+            "equivalence_test": d.equivalence_test(self.margin),
+            "seeds_needed": d.seeds_needed(self.margin),
+            "seeds_left": d.seeds_left(self.margin),
+            "verdict": self.verdict,
+        }
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of a grid of lam and seeds; all other lam are compared with the first.
+    """The runs of a grid of arms and seeds; all other arms are compared with the first.
 
     Attributes:
-        cells: One cell per lam and seed.
+        cells: One cell per arm and seed.
+        margin: The smallest difference in accuracy that matters, in (0, 1]: arms that differ by
+            less are equivalent, and seeds are counted that find it.
     """
 
     cells: tuple[Cell, ...]
+    margin: float = GAIN
 
     @property
-    def lams(self) -> list[float]:
-        """The different values of lam, in the order in which they were run."""
-        return list(dict.fromkeys(cell.lam for cell in self.cells))
+    def arms(self) -> list[Arm]:
+        """The different arms, in the order in which they were run."""
+        return list(dict.fromkeys(cell.arm for cell in self.cells))
 
-    def accuracies(self, lam: float) -> list[float]:
-        """Returns the accuracies of a lam in [0, 1], one per seed, in the order of the seeds."""
-        return [cell.accuracy for cell in self.of_lam(lam)]
+    @property
+    def base(self) -> Arm:
+        """The first arm."""
+        return self.cells[0].arm
 
-    def of_lam(self, lam: float) -> list[Cell]:
-        """Returns the cells of a lam, in the order of the seeds."""
-        return sorted((c for c in self.cells if c.lam == lam), key=lambda c: c.seed)
+    def accuracies(self, arm: Arm) -> list[float]:
+        """Returns the accuracies of an arm in [0, 1], one per seed, in the order of the seeds."""
+        return [cell.accuracy for cell in self.of_arm(arm)]
 
-    def difference(self, lam: float) -> PairedDifference:
-        """Returns the gain in accuracy of a lam over the first one, seed by seed.
+    def of_arm(self, arm: Arm) -> list[Cell]:
+        """Returns the cells of an arm, in the order of the seeds."""
+        return sorted((c for c in self.cells if c.arm == arm), key=lambda c: c.seed)
+
+    def difference(self, arm: Arm) -> PairedDifference:
+        """Returns the gain in accuracy of an arm over the first one, seed by seed.
 
         Raises:
             InputError: If the two were not run with the same seeds.
         """
-        base = self.lams[0]
-        seeds = {value: {c.seed for c in self.cells if c.lam == value} for value in (lam, base)}
-        if seeds[lam] != seeds[base]:
-            odd = min(seeds[lam] ^ seeds[base])
+        seeds = {one: {c.seed for c in self.of_arm(one)} for one in (arm, self.base)}
+        if seeds[arm] != seeds[self.base]:
+            odd = min(seeds[arm] ^ seeds[self.base])
             raise InputError(
-                f"seed {odd} was run with only one of lam {base:g} and {lam:g}: run it with both"
+                f"seed {odd} was run with only one of {self.base} and {arm}: run it with both"
             )
-        return PairedDifference.of(self.accuracies(lam), self.accuracies(base))
+        return PairedDifference.of(self.accuracies(arm), self.accuracies(self.base))
+
+    @cached_property
+    def gains(self) -> list[Gain]:
+        """The gains of all arms but the first, tested together.
+
+        Raises:
+            InputError: If the arms were not run with the same seeds.
+        """
+        found = {arm: self.difference(arm) for arm in self.arms[1:]}
+        p = holm([d.t_test for d in found.values()])
+        anytime = holm([d.anytime_test for d in found.values()])
+        return [
+            Gain(arm, self.base, found[arm], p[k], anytime[k], self.margin)
+            for k, arm in enumerate(found)
+        ]
 
     def rows(self) -> list[dict[str, object]]:
         """Returns one row per run and network, as columns of a table."""
-        return [
-            {
-                **cell.columns,
-                "lam": cell.lam,
-                "seed": cell.seed,
-                "index": k,
-                "accuracy": accuracy,
-            }
-            for cell in self.cells
-            for k, accuracy in enumerate(cell.accuracies)
-        ]
+        return [cell.row(k) for cell in self.cells for k in range(len(cell.accuracies))]
 
     def summary(self) -> list[dict[str, object]]:
-        """Returns one row per lam, as content for JSON.
+        """Returns one row per arm, as content for JSON.
 
-        Each row has the accuracy; all but the first also have the paired difference.
+        Each row has the settings and the accuracy; all but the first also have the paired
+        difference.
         """
         return list(self._summary_rows())
 
-    def _summary_rows(self) -> Iterable[dict[str, object]]:
-        for lam in self.lams:
-            values = self.accuracies(lam)
-            row: dict[str, object] = {
-                "lam": lam,
+    def _summary_rows(self) -> Iterator[dict[str, object]]:
+        gains = {gain.arm: gain.row() for gain in self.gains}
+        for arm in self.arms:
+            values = self.accuracies(arm)
+            yield {
+                "arm": arm.name,
+                "settings": arm.values,
+                "folder": arm.folder,
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values, ddof=1)),
                 "n": len(values),
+                **gains.get(arm, {}),
             }
-            if lam != self.lams[0]:
-                d = self.difference(lam)
-                row |= {
-                    "difference": d.mean,
-                    "t_interval": d.t_interval,
-                    "bootstrap_interval": d.bootstrap_interval,
-                    "wins": d.wins,
-                    "losses": d.losses,
-                    "sign_test": d.sign_test,
-                    f"seeds_for_{GAIN}": d.seeds_needed(GAIN),
-                }
-            yield row
 
 
-def grid(lams: Sequence[float], seeds: int) -> list[tuple[float, int]]:
-    """Lists pairs of lam and seed, seed by seed, so that an unfinished grid can be paired."""
-    return [(lam, seed) for seed in range(seeds) for lam in lams]
+def grid(arms: Sequence[Arm], seeds: int) -> list[tuple[Arm, int]]:
+    """Lists pairs of arm and seed, seed by seed, so that an unfinished grid can be paired."""
+    return [(arm, seed) for seed in range(seeds) for arm in arms]

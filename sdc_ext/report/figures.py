@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from sdc_ext.evaluation.difficulty import Difficulty
     from sdc_ext.evaluation.results import Result
     from sdc_ext.sets.synthetic_set import SyntheticSet
+
+
+# Longer names do not fit beside each other.
+_LONG_NAME = 12
 
 
 def draw_comparison(rows: Mapping[str, SyntheticSet], path: Path) -> None:
@@ -92,31 +97,37 @@ def draw_accuracies(results: Sequence[Result], path: Path) -> None:
 
 
 def draw_differences(comparison: Comparison, path: Path) -> None:
-    """Draws accuracies by lam, joined by seed, and the paired gains with their 95 % intervals."""
-    lams = comparison.lams
+    """Draws accuracies by arm, joined by seed, and the paired gains with their 95 % intervals.
+
+    Thick intervals are Student's t; thin ones hold however often people look and add seeds, and
+    are left out where they are unbounded.
+    """
+    arms = comparison.arms
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    places = range(len(lams))
-    by_seed = zip(*(comparison.accuracies(lam) for lam in lams), strict=True)
+    places = range(len(arms))
+    by_seed = zip(*(comparison.accuracies(arm) for arm in arms), strict=True)
     for values in by_seed:
         left.plot(places, [100 * v for v in values], color="0.6", linewidth=0.8, marker=".")
-    means = [100 * float(np.mean(comparison.accuracies(lam))) for lam in lams]
+    means = [100 * float(np.mean(comparison.accuracies(arm))) for arm in arms]
     left.plot(places, means, color="C0", linewidth=2, marker="o")
     left.set_title("test accuracy %, one line per seed", fontsize=10)
-    for place, lam in enumerate(lams[1:], start=1):
-        difference = comparison.difference(lam)
+    for place, gain in enumerate(comparison.gains, start=1):
+        difference = gain.difference
         low, high = (100 * bound for bound in difference.t_interval)
+        anytime = [100 * bound for bound in difference.anytime_interval]
+        if np.isfinite(anytime).all():
+            right.plot([place + 0.1] * 2, anytime, color="C0", linewidth=0.8)
         points = [100 * d for d in difference.differences]
         right.plot([place] * len(points), points, ".", color="0.6")
         right.plot([place + 0.1] * 2, [low, high], color="C0", linewidth=2)
         right.plot(place + 0.1, 100 * difference.mean, "o", color="C0")
     right.axhline(0, color="0.3", linewidth=0.8)
-    right.set_xlim(0.5, len(lams) - 0.5)
-    right.set_title(f"points gained over lam {lams[0]:g}, 95 % (t)", fontsize=10)
+    right.set_title(as_written(f"points gained over {arms[0]}, 95 %"), fontsize=10)
     for axis in (left, right):
-        axis.set_xticks(places, [f"{lam:g}" for lam in lams])
-        axis.set_xlabel("lam")
+        _name_places(axis, [arm.name for arm in arms])
         axis.grid(alpha=0.3)
+    right.set_xlim(0.5, len(arms) - 0.5)
     save_figure(figure, path)
 
 
@@ -187,31 +198,38 @@ def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
 
 
 def draw_tracking(
-    tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]], path: Path
+    tracked: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], path: Path
 ) -> None:
-    """Draws the difficulty over iterations by lam: every seed faintly, and the mean over seeds.
+    """Draws the difficulty over iterations by arm: every seed faintly, and the mean over seeds.
 
     Args:
-        tracked: The histories by lam, one per seed, all over the same iterations.
+        tracked: The histories by the name of the arm, one per seed, over the same iterations.
         path: The picture to write.
 
     Reference: SDC paper, Figure 1.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axis = figure.subplots()
-    for k, (lam, histories) in enumerate(tracked.items()):
+    for k, (arm, histories) in enumerate(tracked.items()):
         means = []
         for history in histories:
             skipped, mean = running_mean(history["difficulty"])
             axis.plot(history["iteration"][skipped:], mean, f"C{k}", linewidth=0.6, alpha=0.4)
             means.append(mean)
         iterations = histories[0]["iteration"][skipped:]
-        axis.plot(iterations, np.mean(means, axis=0), f"C{k}", label=f"lam {lam:g}")
+        axis.plot(iterations, np.mean(means, axis=0), f"C{k}", label=as_written(arm))
     axis.set_xlabel("iteration")
     axis.set_ylabel("GraDN of the synthetic batch")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     save_figure(figure, path)
+
+
+def _name_places(axis: Axes, names: Sequence[str]) -> None:
+    """Writes names below the places 0, 1, 2 ..., slanted if they are long."""
+    rotation, side = (20, "right") if max(map(len, names)) > _LONG_NAME else (0, "center")
+    written = [as_written(name) for name in names]
+    axis.set_xticks(range(len(names)), written, fontsize=8, rotation=rotation, ha=side)
 
 
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import jinja2
 import torch
@@ -19,65 +19,22 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from sdc_ext._schemas import as_kind, read_json
 from sdc_ext._text import visible
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation.comparison import GAIN
-from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import counted
 from sdc_ext.evaluation.tracking import Drift, warm_up
+from sdc_ext.report.kept_tables import ACCURACIES, Rows, comparisons, evaluations, percent
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import read_history
 from sdc_ext.sets.info import Correction, SetInfo
 from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
-Rows = list[list[str]]
-
-
 _MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
-
-_COMPARISON, _ACCURACIES = "comparison.json", "accuracies.json"
 
 # What a run writes before it has a set.
 _RUN = "run.json"
-
-
-_ADVICE = "write it again, or leave its folder out"
-
-
-class _EvaluatedRow(TypedDict):
-    """An entry of ``accuracies.json``."""
-
-    set: str
-    network: str
-    epochs: int
-    lr: float
-    seed: int
-    mean: float
-    std: float
-    accuracies: list[float]
-
-
-class _ComparedRow(TypedDict):
-    """An entry of ``comparison.json``, as for the first lam."""
-
-    lam: float
-    mean: float
-    std: float
-    n: int
-
-
-class _GainRow(_ComparedRow):
-    """An entry of ``comparison.json`` for another lam than the first."""
-
-    difference: float
-    t_interval: tuple[float, float]
-    bootstrap_interval: tuple[float, float]
-    wins: int
-    losses: int
-    sign_test: float
 
 
 @dataclass(frozen=True)
@@ -129,13 +86,13 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         inside = sorted(path.parent for path in folder.rglob(META))
         waits = any(folder in (run, *run.parents) for run in unfinished)
-        if not (inside or waits or (folder / _ACCURACIES).is_file()):
+        if not (inside or waits or (folder / ACCURACIES).is_file()):
             raise InputError(
                 f"{folder} holds no distilled set: pass a folder that sdc-ext distill, select, "
                 "compare or evaluate has written"
             )
         found += inside
-    if not found and not any((folder / _ACCURACIES).is_file() for folder in folders):
+    if not found and not any((folder / ACCURACIES).is_file() for folder in folders):
         raise InputError(f"the run in {unfinished[0]} has not saved a set yet: finish it first")
     found = list(dict.fromkeys(found))
     return [
@@ -190,7 +147,7 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
         "version": version("sdc-ext"),
         "runs": _run_table(runs),
         "groups": [group for group in groups if group is not None],
-        "tables": [*_comparisons(folders), *_evaluations(runs, folders)],
+        "tables": [*comparisons(folders), *evaluations([run.folder for run in runs], folders)],
         "pictures": [_picture(run) for run in shown],
         "left_out": f"Not shown: {left_out} more." if left_out else "",
         "differing": differing,
@@ -213,7 +170,7 @@ def _run_table(runs: Sequence[Run]) -> Rows:
         row += [str(info.correction), info.network]
         row.append(str(run.drift) if run.history else "")
         if info.accuracies:
-            row += [_percent(counted(info.accuracies, name)) for name in ("last", "best")]
+            row += [percent(counted(info.accuracies, name)) for name in ("last", "best")]
             row.append(selects_of(info.method))
         rows.append(row + [""] * (len(head) - len(row)))
     return rows
@@ -288,47 +245,6 @@ def _picture(run: Run) -> dict[str, str]:
     return {"name": name, "png": base64.b64encode(buffer.getvalue()).decode(), "alt": alt}
 
 
-def _comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yields the tables of ``sdc-ext compare`` in the folders."""
-    head = ["lam", "accuracy ± std over seeds", "seeds", "gain", "95 %, t", "95 %, bootstrap"]
-    head += ["up / down", "p, sign test", f"seeds to detect {100 * GAIN:g}"]
-    for path in (path for folder in folders for path in sorted(folder.rglob(_COMPARISON))):
-        rows = [head]
-        for row in _read(path, lambda row: _GainRow if "difference" in row else _ComparedRow):
-            cells = [f"{row['lam']:g}", _percent(row), str(row["n"])]
-            if "difference" in row:
-                needed = row.get(f"seeds_for_{GAIN}")
-                cells += [
-                    f"{100 * row['difference']:+.2f}",
-                    points(row["t_interval"]),
-                    points(row["bootstrap_interval"]),
-                    f"{row['wins']} / {row['losses']}",
-                    f"{row['sign_test']:.3f}",
-                    "-" if needed is None else str(needed),
-                ]
-            rows.append(cells + [""] * (len(head) - len(cells)))
-        yield {"title": f"{path.parent.name}: points gained, paired by seed", "rows": rows}
-
-
-def _evaluations(runs: Sequence[Run], folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yields the tables of ``sdc-ext evaluate`` in the folders, and in those of the runs."""
-    inside = (path for run in runs for path in sorted(run.folder.glob(f"*/{_ACCURACIES}")))
-    given = (folder / _ACCURACIES for folder in folders)
-    for path in dict.fromkeys([*inside, *(path for path in given if path.is_file())]):
-        rows = [["set", "network", "epochs", "learning rate", "seed", "accuracy", "n"]]
-        for r in _read(path, lambda _: _EvaluatedRow):
-            how = [r["set"], r["network"], str(r["epochs"]), f"{r['lr']:g}", str(r["seed"])]
-            rows.append([*how, _percent(r), str(len(r["accuracies"]))])
-        yield {"title": f"{path.parent}: across networks", "rows": rows}
-
-
-def _read(path: Path, kind_of: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
-    rows = read_json(path, list[dict[str, Any]], _ADVICE)
-    for number, row in enumerate(rows):
-        as_kind(row, kind_of(row), f"{path}, entry {number},", _ADVICE)
-    return rows
-
-
 def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
     """Returns a table of the settings that differ between the runs, and one of all others."""
     names = list(dict.fromkeys(name for run in runs for name in run.info.settings))
@@ -349,9 +265,3 @@ def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
 
 def _shown(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _percent(row: Mapping[str, Any]) -> str:
-    several = len(row.get("accuracies", (0, 1))) > 1
-    spread = f" ± {100 * row['std']:.2f}" if several else ""
-    return f"{100 * row['mean']:.2f}{spread}" + (" (average)" if row.get("of") == "ema" else "")

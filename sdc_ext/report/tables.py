@@ -13,7 +13,6 @@ from rich.table import Table
 from sdc_ext._console import PlainTable
 from sdc_ext._words import number_of
 from sdc_ext.adapters.run_settings import STRENGTHS
-from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
@@ -134,23 +133,26 @@ def injection_table(columns: Mapping[str, Sequence[float]]) -> Table:
 
 
 def tracking_table(
-    tracked: Mapping[float, Sequence[Mapping[str, Sequence[float]]]], skip: int = 0
+    tracked: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], skips: Mapping[str, int]
 ) -> Table:
-    """Returns a table of GraDN in the first and last tenth of the iterations, mean over seeds.
+    """Returns a table of GraDN in the first and last tenth of the iterations, and of the share.
+
+    Both are means over the seeds; the share is that of the correction's image gradient in percent
+    of the matching loss's.
 
     Args:
-        tracked: The histories by lam, one per seed.
-        skip: The number of iterations to leave out at the start; see
+        tracked: The histories by the name of the arm, one per seed.
+        skips: The number of iterations of each arm to leave out at the start; see
             [`warm_up`][sdc_ext.evaluation.warm_up].
     """
-    title = f"GraDN over the distillation{_after(skip)}"
-    table = PlainTable(title, "lam", "first and last tenth", "rose in")
-    for lam, histories in tracked.items():
-        drifts = [Drift.of(history["difficulty"], skip) for history in histories]
+    title = f"GraDN over the distillation{_after(max(skips.values()))}"
+    table = PlainTable(title, "arm", "first and last tenth", "rose in", "share %")
+    for arm, histories in tracked.items():
+        drifts = [Drift.of(history["difficulty"], skips[arm]) for history in histories]
         rose = sum(drift.last > drift.first for drift in drifts)
-        table.add_row(
-            f"{lam:g}", str(Drift.mean(drifts)), f"{rose} of {number_of(len(drifts), 'seed')}"
-        )
+        share = statistics.fmean(Action.of(history).share for history in histories)
+        rose_in = f"{rose} of {number_of(len(drifts), 'seed')}"
+        table.add_row(arm, str(Drift.mean(drifts)), rose_in, f"{100 * share:.2g}")
     return table
 
 
@@ -159,32 +161,36 @@ def _after(skip: int) -> str:
 
 
 def accuracy_table(comparison: Comparison) -> Table:
-    """Returns a table of test accuracies by lam, in percent: mean and deviation over seeds."""
-    table = PlainTable("test accuracy", "lam", "mean %", "std", "seeds")
-    for lam in comparison.lams:
-        values = [100 * a for a in comparison.accuracies(lam)]
+    """Returns a table of test accuracies by arm, in percent: mean and deviation over seeds."""
+    table = PlainTable("test accuracy", "arm", "mean %", "std", "seeds")
+    for arm in comparison.arms:
+        values = [100 * a for a in comparison.accuracies(arm)]
         mean, std = statistics.mean(values), statistics.stdev(values)
-        table.add_row(f"{lam:g}", f"{mean:.2f}", f"{std:.2f}", str(len(values)))
+        table.add_row(arm.name, f"{mean:.2f}", f"{std:.2f}", str(len(values)))
     return table
 
 
 def gain_table(comparison: Comparison) -> Table:
-    """Returns a table of the gains over the first lam in points, paired by seed."""
-    title = f"points gained over lam {comparison.lams[0]:g}, paired by seed"
-    needed_for = f"n to detect {100 * GAIN:g}"
-    columns = ("lam", "gain", "95 %, t", "95 %, bootstrap", "+/-", "p, sign")
-    table = PlainTable(title, *columns, needed_for)
-    for lam in comparison.lams[1:]:
-        d = comparison.difference(lam)
-        needed = d.seeds_needed(GAIN)
+    """Returns a table of the gains over the first arm in points, paired by seed.
+
+    It fits into 100 columns; ``Comparison.summary`` has further statistics.
+    """
+    title = f"points gained over {comparison.base}, paired by seed"
+    within = f"p, ±{100 * comparison.margin:g}"
+    columns = ("arm", "gain", "95 %, t", "p, Holm", "p, sign", within, "95 %, any look")
+    table = PlainTable(title, *columns, "to go")
+    for gain in comparison.gains:
+        d = gain.difference
+        left = d.seeds_left(gain.margin)
         table.add_row(
-            f"{lam:g}",
+            gain.arm.name,
             f"{100 * d.mean:+.2f}",
             points(d.t_interval),
-            points(d.bootstrap_interval),
-            f"{d.wins}/{d.losses}",
+            f"{gain.p:.3f}",
             f"{d.sign_test:.3f}",
-            "-" if needed is None else str(needed),
+            f"{d.equivalence_test(gain.margin):.3f}",
+            points(d.anytime_interval),
+            "-" if left is None else str(left),
         )
     return table
 

@@ -14,18 +14,26 @@ from sdc_ext.verbs.distillation import distill as distill
 from sdc_ext.verbs.evaluation import Evaluated as Evaluated
 from sdc_ext.verbs.evaluation import evaluate_set as evaluate_set
 from sdc_ext.verbs.experts import train_experts as train_experts
+from sdc_ext.verbs.plans import ComparedPlan as ComparedPlan
+from sdc_ext.verbs.plans import Plan as Plan
+from sdc_ext.verbs.plans import PlannedRun as PlannedRun
+from sdc_ext.verbs.plans import compare_plan as compare_plan
 from sdc_ext.verbs.scoring import ScoredSet as ScoredSet
 from sdc_ext.verbs.scoring import score_set as score_set
 from sdc_ext.verbs.selection import select_set as select_set
 
 __all__ = [
     "Compared",
+    "ComparedPlan",
     "Evaluated",
     "MeasuredDifficulty",
     "MeasuredDiscrepancy",
     "Measurement",
+    "Plan",
+    "PlannedRun",
     "ScoredSet",
     "compare",
+    "compare_plan",
     "difficulty_of",
     "discrepancy_of",
     "distill",

@@ -1,71 +1,84 @@
-"""The verb that compares strengths of the correction by paired runs."""
+"""The verb that compares settings of a method by paired runs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from accelerate import Accelerator
 from rich.console import Console, RenderableType
 
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
+from sdc_ext._kinds import Number
 from sdc_ext._values import Count, Weight, checked
-from sdc_ext.adapters import get_method
-from sdc_ext.adapters.settings import resolve
+from sdc_ext.adapters import Method, Settings, Task, get_method
+from sdc_ext.adapters.run_settings import STRENGTHS
+from sdc_ext.data.real import RealData
 from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
-from sdc_ext.errors import DivergenceError, InputError
-from sdc_ext.evaluation.comparison import Cell, Comparison, grid
+from sdc_ext.errors import DivergenceError
+from sdc_ext.evaluation.arms import Arm
+from sdc_ext.evaluation.comparison import GAIN, Cell, Comparison, grid
 from sdc_ext.evaluation.tracking import warm_up
 from sdc_ext.report.figures import draw_differences, draw_tracking
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
 from sdc_ext.sets.history import read_history
+from sdc_ext.verbs.arms import check_arms
 from sdc_ext.verbs.session import (
     check_start,
     chosen_settings,
     make_accelerator,
     make_console,
+    open_data,
+    prepare_data,
     refuse,
-    set_up,
+    resolve_for,
 )
+
+Points: TypeAlias = Annotated[float, Number(0.001, 100)]
+"""A difference in accuracy, in percentage points."""
 
 
 @dataclass(frozen=True, repr=False)
 class Compared(Shown):
-    """The result of paired runs with several lam; it prints as tables.
+    """The result of paired runs of several arms; it prints as tables.
 
     Attributes:
         comparison: The accuracies of all runs, the gains and their intervals.
         out: The folder with the runs, ``cells.csv``, ``comparison.json`` and the pictures.
-        warm_up: The number of iterations at the start that the drift of GraDN leaves out; see
-            [`warm_up`][sdc_ext.evaluation.warm_up].
+        warm_ups: The numbers of iterations at the start that the drift of GraDN leaves out, by
+            the name of the arm; see [`warm_up`][sdc_ext.evaluation.warm_up].
     """
 
     comparison: Comparison
     out: Path
-    warm_up: int = 0
+    warm_ups: Mapping[str, int] = field(default_factory=dict)
 
     def tables(self) -> Sequence[RenderableType]:
-        """Returns the tables of GraDN's drift, of accuracies and of gains."""
+        """Returns the tables of GraDN's drift, accuracies and gains, and a sentence per arm."""
         return (
-            tracking_table(self.histories(), self.warm_up),
+            tracking_table(self.histories(), self.warm_ups),
             accuracy_table(self.comparison),
             gain_table(self.comparison),
+            *(gain.verdict for gain in self.comparison.gains),
         )
 
-    def histories(self) -> dict[float, list[dict[str, list[float]]]]:
-        """Returns the columns that each run logged, by lam, one run per seed."""
+    def histories(self) -> dict[str, list[dict[str, list[float]]]]:
+        """Returns the columns that each run logged, by the name of the arm, one run per seed."""
         return {
-            lam: [read_history(_folder(self.out, lam, cell.seed)) for cell in cells]
-            for lam, cells in ((lam, self.comparison.of_lam(lam)) for lam in self.comparison.lams)
+            arm.name: [
+                read_history(_folder(self.out, arm, cell.seed))
+                for cell in self.comparison.of_arm(arm)
+            ]
+            for arm in self.comparison.arms
         }
 
     def draw(self, path: str | Path) -> None:
-        """Draws the accuracies by lam, and the gains with their 95 % intervals, into a file."""
+        """Draws the accuracies by arm, and the gains with their 95 % intervals, into a file."""
         write_whole(Path(path), lambda file: draw_differences(self.comparison, file))
 
     def save(self) -> None:
@@ -84,9 +97,12 @@ def compare(
     method: str,
     data: Any = "digits",
     *,
-    lams: Sequence[Weight] = (0.0, 0.002),
+    lams: Sequence[Weight] | None = None,
+    shares: Sequence[Weight] | None = None,
+    arms: Sequence[Mapping[str, Any]] | None = None,
     seeds: Count = 6,
     ipc: Count = 1,
+    margin: Points = 100 * GAIN,
     out: str | Path | None = None,
     experts: str | Path | None = None,
     compile: bool = False,
@@ -94,16 +110,24 @@ def compare(
     progress: bool = True,
     **settings: Any,
 ) -> Compared:
-    """Distils with several lam under the same seeds, and separates signal from noise.
+    """Distils with several settings under the same seeds, and separates signal from noise.
 
-    Runs that ``out`` already holds are kept, so the same call continues a stopped comparison.
+    Runs that ``out`` already holds are kept, so the same call continues a stopped comparison, and
+    a call with more seeds or further arms makes the missing runs only.
 
     Args:
         method: The method's name; see [`distill`][sdc_ext.distill].
         data: The data to distil; see [`distill`][sdc_ext.distill].
-        lams: The weights of the correction; all others are compared with the first.
-        seeds: The number of runs per lam, at least 2.
+        lams: The weights of the correction; all others are compared with the first. The default is
+            0 and 0.002, unless ``shares`` or ``arms`` are given.
+        shares: Shares of the image gradient to compare instead, e.g. ``[0, 0.1]``.
+        arms: What to compare if it is not lam alone, e.g. ``[{"lam": 0}, {"lam": 0.002, "norm":
+            "l2_squared"}]``: settings of the method by name, which take precedence over the shared
+            ones. All others are compared with the first.
+        seeds: The number of runs per arm, at least 2.
         ipc: The number of images per class.
+        margin: The smallest difference that matters, in percentage points of accuracy: arms that
+            differ by less count as equivalent, and the seeds to go are those that find this gain.
         out: The folder of the runs; by default ``runs/compare-METHOD-DATA-ipcN``.
         experts: A folder of expert trajectories, which all runs share.
         compile: Compile the networks, which needs a C++ compiler.
@@ -115,74 +139,90 @@ def compare(
         The paired differences, which print as tables.
 
     Raises:
-        InputError: If there are fewer than 2 seeds or 2 different lam, and in all cases in which
+        InputError: If there are fewer than 2 seeds or 2 different arms, and in all cases in which
             [`distill`][sdc_ext.distill] raises it.
-        DivergenceError: If the loss of a run is not finite with the first lam, or with all others;
-            a lam with which it diverges is otherwise left out.
+        DivergenceError: If the loss of a run is not finite in the first arm, or in all others; an
+            arm that diverges is otherwise left out.
     """
-    refuse(settings, "compare", lam="pass lams", lam_ramp="pass lams", seed="pass seeds")
-    # The folders of the runs name lam to six digits.
-    if seeds < 2 or len({f"{lam:g}" for lam in lams}) != len(lams) or len(lams) < 2:
-        raise InputError(
-            f"a comparison needs at least 2 seeds and 2 different lam (to six digits), got {seeds} "
-            f"seeds and lam {', '.join(map(str, lams)) or 'none'}"
-        )
+    elsewhere = "pass lams or shares, or put it into the arms"
+    refuse(settings, "compare", seed="pass seeds", **dict.fromkeys(STRENGTHS, elsewhere))
+    chosen_arms = check_arms(seeds, lam=lams, share=shares, arms=arms)
     chosen = get_method(method)
     check_start(chosen, out, experts)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     shared = chosen_settings(settings)
-    first, task = set_up(chosen, data, ipc, {**shared, "lam": lams[0]}, accelerator, compile)
-    real = task.data
-    by_lam = {
-        lam: resolve(
-            chosen,
-            real.name,
-            ipc,
-            {**shared, "lam": lam},
-            images=len(real.train),
-            image_size=real.image_size,
-        )
-        for lam in lams
-    }
-    folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{real.label}-ipc{ipc}"
-    # All runs share the experts of one seed.
-    task = with_experts(chosen, first, task, seed=0, console=console, folder=experts)
-    console.print(str(real))
+    loaded = open_data(data, accelerator)
+    by_arm = {arm: resolve_for(chosen, loaded, ipc, shared | arm.values) for arm in chosen_arms}
+    folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{loaded.label}-ipc{ipc}"
+    tasks = _Tasks(chosen, loaded, ipc, accelerator, compile, console, experts)
+    console.print(str(loaded))
+    made = {arm: tasks.of(resolved) for arm, resolved in by_arm.items()}
     runs = {
-        (lam, seed): Engine(chosen, by_lam[lam], task, seed, _folder(folder, lam, seed))
-        for lam, seed in grid(lams, seeds)
+        (arm, seed): Engine(chosen, by_arm[arm], made[arm], seed, _folder(folder, arm, seed))
+        for arm, seed in grid(chosen_arms, seeds)
     }
-    compared = _compared(runs, folder, console)
+    for arm in chosen_arms:
+        runs[arm, 0].check(resume=True)  # not only when it is the arm's turn, after hours
+    compared = _compared(runs, folder, margin / 100, console)
     if accelerator.is_main_process:
         compared.save()
     accelerator.wait_for_everyone()
     return compared
 
 
-def _compared(runs: Mapping[tuple[float, int], Engine], folder: Path, console: Console) -> Compared:
-    """Makes all runs, and leaves out each lam with which one diverged, but for the first."""
+@dataclass(frozen=True)
+class _Tasks:
+    """The tasks of the arms; arms with the same data, network and experts share one."""
+
+    method: Method
+    data: RealData
+    ipc: int
+    accelerator: Accelerator
+    compile: bool
+    console: Console
+    experts: str | Path | None
+    made: dict[tuple[object, ...], Task] = field(default_factory=dict)
+
+    def of(self, settings: Settings) -> Task:
+        run = settings.run
+        key = run.network, run.zca, run.statistics, settings.loop.epochs_needed
+        if key not in self.made:
+            data = prepare_data(self.data, run, self.accelerator)
+            task = Task(data, self.ipc, run.network, self.accelerator, self.compile)
+            # All runs share the experts of one seed.
+            self.made[key] = with_experts(
+                self.method, settings, task, seed=0, console=self.console, folder=self.experts
+            )
+        return self.made[key]
+
+
+def _compared(
+    runs: Mapping[tuple[Arm, int], Engine], folder: Path, margin: float, console: Console
+) -> Compared:
+    """Makes all runs, and leaves out each arm with which one diverged, but for the first."""
     cells: list[Cell] = []
-    diverged: dict[float, DivergenceError] = {}
-    for number, ((lam, seed), run) in enumerate(runs.items(), 1):
-        done = f"run {number} of {len(runs)}: lam {lam:g}, seed {seed}"
+    diverged: dict[Arm, DivergenceError] = {}
+    warm_ups: dict[str, int] = {}
+    for number, ((arm, seed), run) in enumerate(runs.items(), 1):
+        done = f"run {number} of {len(runs)}: {arm}, seed {seed}"
         try:
             synthetic = run.distill(resume=True)
         except DivergenceError as error:
-            diverged.setdefault(lam, error)
+            diverged.setdefault(arm, error)
             console.print(f"{done}: {error}")
             continue
-        cells.append(Cell.of(synthetic, lam, seed, run.method.pick(synthetic.info.accuracies)))
+        cells.append(Cell.of(synthetic, arm, seed, run.method.pick(synthetic.info.accuracies)))
+        warm_ups[arm.name] = warm_up(synthetic.info, run.settings.run.iterations)
         console.print(f"{done}: {100 * cells[-1].accuracy:.2f} %")
-    base, *others = dict.fromkeys(lam for lam, _ in runs)
-    if base in diverged or all(lam in diverged for lam in others):
+    base, *others = dict.fromkeys(arm for arm, _ in runs)
+    if base in diverged or all(arm in diverged for arm in others):
         raise next(iter(diverged.values()))
-    for lam in diverged:
-        console.print(f"lam {lam:g} diverged and is left out")
-    skip = warm_up(synthetic.info, run.settings.run.iterations)
-    kept = tuple(cell for cell in cells if cell.lam not in diverged)
-    return Compared(Comparison(kept), folder, skip)
+    for arm in diverged:
+        console.print(f"{arm} diverged and is left out")
+    kept = tuple(cell for cell in cells if cell.arm not in diverged)
+    return Compared(Comparison(kept, margin), folder, warm_ups)
 
 
-def _folder(out: Path, lam: float, seed: int) -> Path:
-    return out / f"lam-{lam:g}" / f"seed-{seed}"
+def _folder(out: Path, arm: Arm, seed: int) -> Path:
+    return out / arm.folder / f"seed-{seed}"

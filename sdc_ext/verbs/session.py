@@ -130,6 +130,13 @@ def chosen_settings(
     return chosen | {name: network_name(chosen[name]) for name in networks}
 
 
+def resolve_for(method: Method, data: RealData, ipc: int, settings: Mapping[str, Any]) -> Settings:
+    """Returns the settings of a run on data, whose name and size choose some of them."""
+    return resolve(
+        method, data.name, ipc, settings, images=len(data.train), image_size=data.image_size
+    )
+
+
 def set_up(
     method: Method,
     data: Any,
@@ -140,14 +147,7 @@ def set_up(
 ) -> tuple[Settings, Task]:
     """Returns the settings of a run and its task, still without experts."""
     loaded = open_data(data, accelerator)
-    resolved = resolve(
-        method,
-        loaded.name,
-        ipc,
-        settings,
-        images=len(loaded.train),
-        image_size=loaded.image_size,
-    )
+    resolved = resolve_for(method, loaded, ipc, settings)
     loaded = prepare_data(loaded, resolved.run, accelerator)
     return resolved, Task(loaded, ipc, resolved.run.network, accelerator, compile)
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation.paired import PairedDifference
+from sdc_ext.evaluation.paired import PairedDifference, holm, points
 
 NUMBERS = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=30)
 
@@ -61,3 +63,93 @@ def test_needed_seeds_at_the_ends() -> None:
 def test_too_few_or_unequal(changed: list[float], base: list[float]) -> None:
     with pytest.raises(InputError, match="equally many values on both sides, at least 2"):
         PairedDifference.of(changed, base)
+
+
+@settings(deadline=None, max_examples=50)
+@given(NUMBERS, st.floats(0.001, 1))
+def test_tests_are_those_of_scipy(differences: list[float], margin: float) -> None:
+    paired = PairedDifference(tuple(differences))
+    if not paired.varies:
+        assert paired.t_test == paired.equivalence_test(margin) == paired.anytime_test == 1
+        return
+    assert paired.t_test == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
+    below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
+    assert paired.equivalence_test(margin) == pytest.approx(max(above, below))
+
+
+@settings(deadline=None, max_examples=50)
+@given(NUMBERS)
+def test_looks_cost_width_and_evidence(differences: list[float]) -> None:
+    paired = PairedDifference(tuple(differences))
+    low, high = paired.anytime_interval
+    if math.isinf(low):
+        assert paired.n < 5 or not paired.varies
+        return
+    assert low < paired.t_interval[0] and high > paired.t_interval[1]
+    assert paired.anytime_test >= paired.t_test
+    shifted = PairedDifference(tuple(d - low for d in differences))
+    assert shifted.anytime_test == pytest.approx(0.05)  # the interval is the inverse of the test
+
+
+def test_evidence_is_the_mixture_of_likelihood_ratios() -> None:
+    """The closed form is the integral of noncentral over central densities of t."""
+    differences = (0.3, -0.1, 0.5, 0.4, 0.2, 0.6)
+    paired = PairedDifference(differences)
+    t = paired.mean / paired.error
+    effects = np.linspace(-8, 8, 4001)
+    ratios = stats.nct.pdf(t, 5, 6**0.5 * effects) / stats.t.pdf(t, 5)
+    mixed = integrate.trapezoid(ratios * stats.norm.pdf(effects), effects)
+    assert paired.anytime_test == pytest.approx(1 / mixed, rel=1e-6)
+
+
+def test_looks_are_paid_for_and_planned_numbers_are_not() -> None:
+    """Without an effect, one look at every seed: 5 % of false discoveries, or many."""
+    draw = np.random.default_rng(0)
+    fixed = anytime = 0
+    for _ in range(300):
+        differences = tuple(draw.normal(size=40))
+        looks = [PairedDifference(differences[:n]) for n in range(3, 41)]
+        fixed += any(look.t_test < 0.05 for look in looks)
+        anytime += any(look.anytime_test < 0.05 for look in looks)
+    assert fixed > 60 and anytime <= 15
+
+
+def test_equal_differences_claim_nothing() -> None:
+    paired = PairedDifference.of([0.3, 0.4, 0.5], [0.1, 0.2, 0.3])  # equal but for rounding
+    assert paired.std > 0 and not paired.varies
+    assert paired.t_test == paired.equivalence_test(0.5) == 1
+    assert paired.seeds_needed(0.005) is None is paired.seeds_left(0.005)
+
+
+def test_seeds_left_are_those_needed_without_those_made() -> None:
+    paired = PairedDifference((-0.01, 0.01, -0.01, 0.01))
+    assert paired.seeds_left(0.005) == paired.seeds_needed(0.005) - 4
+    assert paired.seeds_left(0.1) == 0
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, math.nan])
+def test_margins_are_above_zero(margin: float) -> None:
+    with pytest.raises(InputError, match="margin of equivalence must be above 0"):
+        PairedDifference((0.1, 0.2)).equivalence_test(margin)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1, 1]
+    assert holm([0.03]) == [0.03]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    for p, a in zip(p_values, adjusted, strict=True):
+        assert p <= a <= min(1, len(p_values) * p) + 1e-12
+    order = np.argsort(p_values, kind="stable")
+    assert (np.diff(np.asarray(adjusted)[order]) >= 0).all()
+
+
+def test_unbounded_intervals_as_text() -> None:
+    assert points((-math.inf, math.inf)) == "unbounded"
+    assert points((-0.01, 0.0123)) == "-1.00 to +1.23"

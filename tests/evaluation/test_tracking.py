@@ -98,7 +98,8 @@ def test_the_end_of_the_warm_up_is_no_drift(
     assert "<td>1.8 → 1.8 (+0 %)</td>" in (tmp_path / "both.html").read_text()
 
     skip = warm_up(info, len(STEP_DOWN))
-    Console(width=200).print(tracking_table({0.002: [{"difficulty": STEP_DOWN}]}, skip))
+    tracked = {"an arm": [{"difficulty": STEP_DOWN}]}
+    Console(width=200).print(tracking_table(tracked, {"an arm": skip}))
     compared = capsys.readouterr().out
     assert "1.8 → 1.8 (+0 %)" in compared and "after the warm-up" in compared
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 from sdc_ext.cli import main
+from sdc_ext.errors import InputError
 from sdc_ext.report import write_report
 from sdc_ext.report.svg_charts import Line, line_chart
 from sdc_ext.sets.info import Correction
@@ -85,6 +88,24 @@ def test_page_says_what_the_runs_say(tmp_path: Path, runs: Path) -> None:
     assert re.search(r"first to the last tenth.*with lam 0; .* with lam 0\.5", text)
     assert page.tags.count("img") == 2  # a picture a correction
     assert "Not shown: 2 more" in text
+
+
+def test_comparisons_of_this_and_of_earlier_versions(tmp_path: Path, runs: Path) -> None:
+    _, page = report(tmp_path / "report.html", runs)
+    for cell in ("arm", "p, Holm", "p, equivalence", "95 %, any look", "unbounded", "verdict"):
+        assert cell in page.cells
+    assert any("undecided after 2 seeds" in cell for cell in page.cells)
+    earlier = tmp_path / "earlier"
+    shutil.copytree(runs, earlier)
+    base = {"lam": 0.0, "mean": 0.5, "std": 0.1, "n": 2}
+    gain = {"difference": 0.0123, "t_interval": [0, 1], "bootstrap_interval": [0, 1], "wins": 1}
+    gain |= {"losses": 0, "sign_test": 1.0, "seeds_for_0.005": None}
+    (earlier / "comparison.json").write_text(json.dumps([base, {**base, "lam": 0.5, **gain}]))
+    _, page = report(tmp_path / "earlier.html", earlier)
+    assert "lam 0.5" in page.cells and "+1.23" in page.cells
+    (earlier / "comparison.json").write_text(json.dumps([{**base, "arm": 3}]))
+    with pytest.raises(InputError, match=r"entry 0, is damaged \(arm: Expected `?str"):
+        write_report([earlier], tmp_path / "damaged.html")
 
 
 def test_corrections_are_told_apart_by_their_values(

@@ -166,14 +166,35 @@ def test_select_equals_the_command(tmp_path: Path) -> None:
 def test_compare_is_paired_and_goes_on(tmp_path: Path) -> None:
     options: dict[str, Any] = {"lams": (0, 0.5), "seeds": 2, "out": tmp_path / "c", **TINY}
     compared = compare("dc", progress=False, **options)
-    assert [cell.lam for cell in compared.comparison.cells] == [0, 0.5, 0, 0.5]
+    assert [cell.arm.name for cell in compared.comparison.cells] == ["lam 0", "lam 0.5"] * 2
     again = compare("dc", progress=False, **options)
     assert again.comparison == compared.comparison
     text = str(compared)
     assert "lam" in text and "GraDN over the distillation" in text
     assert (tmp_path / "c" / "comparison.png").is_file()
+    assert (tmp_path / "c" / "lam-0.5" / "seed-1" / "meta.json").is_file()
     with pytest.raises(InputError, match="at least 2 seeds and 2 different lam"):
         compare("dc", lams=(0, 0), progress=False, **TINY)
+
+
+def test_arms_are_any_settings(tmp_path: Path) -> None:
+    arms = [{}, {"norm": "l2_squared"}, {"network": flat, "lam": 0.5}, {"iterations": 1}]
+    options: dict[str, Any] = {"arms": arms, "seeds": 2, "out": tmp_path / "c", **TINY}
+    compared = compare("dc", progress=False, **options)
+    names = ["defaults", "norm l2_squared", "lam 0.5, network flat", "iterations 1"]
+    assert [arm.name for arm in compared.comparison.arms] == names
+    folders = {path.name for path in (tmp_path / "c").iterdir() if path.is_dir()}
+    assert folders == {"defaults", "norm-l2_squared", "lam-0.5,network-flat", "iterations-1"}
+    networks = {row["arm"]: row["network"] for row in compared.comparison.rows()}
+    assert networks[names[2]] == "flat" and networks[names[0]] == NETWORK
+    corrections = {row["correction"] for row in compared.comparison.rows()}
+    assert corrections == set(names)  # no arm is taken for replicates of another
+    assert {name: len(rows[0]["difficulty"]) for name, rows in compared.histories().items()} == {
+        **dict.fromkeys(names[:3], 2),
+        names[3]: 1,
+    }
+    again = compare("dc", progress=False, **{**options, "arms": arms[:2]})
+    assert again.comparison.cells == compared.comparison.cells[:2] + compared.comparison.cells[4:6]
 
 
 def test_scores_print_and_save(tmp_path: Path) -> None:
@@ -188,6 +209,12 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
     ("call", "message"),
     [
         (lambda: compare("dc", lam=0.1), "compare takes no lam: pass lams"),
+        (lambda: compare("dc", lams=(0, 1), arms=[{}, {"lam": 1}]), "lam and arms exclude"),
+        (lambda: compare("dc", arms=[{}, {"lam": 1, "ipc": 2}]), "an arm takes no ipc"),
+        (lambda: compare("dc", arms=[{}, 3]), "an arm must be settings by name.* got 3"),
+        (lambda: compare("dc", arms=[{}, {"lam": 10**400}]), "`lam` must be 0, or a number"),
+        (lambda: compare("dc", arms=[{}, {"lam": None}]), "`lam` must be 0, or a number"),
+        (lambda: compare("dc", margin=0), "`margin` must be a number from 0.001 to 100, got 0"),
         (lambda: distill("dc", "photos", image_size=32), r"pass data=load_data\(..., image_size="),
         (lambda: sdc_ext.tune("dc", eval_every=3), "tune takes no eval_every"),
         (lambda: select_set("herding", train_epoch=3), "unknown setting of the probe 'train_epo"),

@@ -1,0 +1,287 @@
+"""The verb that carries out a plan: comparisons of the same arms in several settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from accelerate import Accelerator
+from rich.console import RenderableType
+
+from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
+from sdc_ext._reading import regular_file
+from sdc_ext._schemas import as_kind
+from sdc_ext._values import check_value
+from sdc_ext.adapters import Method, get_method
+from sdc_ext.adapters.run_settings import STRENGTHS
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.evaluation.across import ArmAcross, across_settings
+from sdc_ext.evaluation.arms import Arm
+from sdc_ext.evaluation.comparison import GAIN, Comparison
+from sdc_ext.report.across import across_sentence, across_table, draw_forest
+from sdc_ext.report.shown import Shown
+from sdc_ext.verbs.arms import check_arms, read_texts
+from sdc_ext.verbs.comparison import Points, compare
+from sdc_ext.verbs.session import (
+    check_start,
+    chosen_settings,
+    make_accelerator,
+    make_console,
+    open_data,
+    refuse,
+    resolve_for,
+)
+
+_ADVICE = "correct the plan"
+
+# No plan has as many characters.
+_MOST_CHARACTERS = 10**6
+
+
+class PlannedRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One comparison of a plan: the method, the data and what differs from the other ones.
+
+    Attributes:
+        method: The method's name.
+        ipc: The number of images per class.
+        dataset: The name of a data set or a folder; in Python anything that
+            [`load_data`][sdc_ext.load_data] takes.
+        data_dir: The folder of the data set with this name.
+        image_size: The size to which the images of a folder are resized.
+        download: Whether torchvision may download what is missing.
+        experts: A folder of expert trajectories.
+        settings: Settings of the method by name, which take precedence over those of the plan.
+    """
+
+    method: str
+    ipc: int = 1
+    dataset: Any = "digits"
+    data_dir: str | None = None
+    image_size: int | tuple[int, int] | None = None
+    download: bool = False
+    experts: str | None = None
+    settings: dict[str, Any] = {}
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Comparisons of the same arms in several settings.
+
+    Attributes:
+        arms: The settings to compare, by name; all others are compared with the first.
+        runs: The settings in which they are compared: methods, ipc, data sets.
+        seeds: The number of runs per arm and setting.
+        margin: The smallest difference that matters, in percentage points of accuracy.
+        settings: Settings of the methods that all runs share, by name.
+    """
+
+    arms: list[dict[str, Any]]
+    runs: list[PlannedRun]
+    seeds: int = 6
+    margin: float = 100 * GAIN
+    settings: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, repr=False)
+class ComparedPlan(Shown):
+    """The result of a plan; it prints as a table with one row per arm and setting.
+
+    Attributes:
+        comparisons: The comparisons by the name of their setting.
+        out: The folder with one folder per comparison, ``plan.json``, ``plan.csv`` and
+            ``forest.png``.
+    """
+
+    comparisons: Mapping[str, Comparison]
+    out: Path
+
+    @cached_property
+    def arms(self) -> list[ArmAcross]:
+        """The arms with their gains in all settings and the random-effects summaries."""
+        return across_settings(self.comparisons)
+
+    def tables(self) -> Sequence[RenderableType]:
+        """Returns the table of gains, and a sentence per arm."""
+        return (across_table(self.arms), *(across_sentence(arm) for arm in self.arms))
+
+    def draw(self, path: str | Path) -> None:
+        """Draws the gains in all settings, and their summaries, into a file: a forest plot."""
+        write_whole(Path(path), lambda file: draw_forest(self.arms, file))
+
+    def save(self) -> None:
+        """Writes the tables and the picture to ``out``."""
+        content = {
+            "settings": {name: c.summary() for name, c in self.comparisons.items()},
+            "arms": [arm.row() for arm in self.arms],
+        }
+        rows = [
+            {"setting": name, **row} for name, c in self.comparisons.items() for row in c.rows()
+        ]
+        files: dict[str, Writer] = {
+            "plan.json": as_text(json.dumps(content, indent=1)),
+            "plan.csv": as_table(rows),
+            "forest.png": self.draw,
+        }
+        write_files(self.out, files)
+
+
+def read_plan(plan: Plan | Mapping[str, Any] | str | Path) -> Plan:
+    """Returns a plan: as it is, from its content by name, or from a YAML file.
+
+    Raises:
+        InputError: If it is not a plan; the message names the field and what was expected.
+    """
+    if isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, Mapping):
+        return as_kind(dict(plan), Plan, "the plan", _ADVICE)
+    path = Path(plan)
+    try:
+        return as_kind(_read_yaml(path), Plan, str(path), _ADVICE)
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text in UTF-8: {_ADVICE}") from None
+
+
+def _read_yaml(path: Path) -> Any:
+    text = regular_file(path).read_text(encoding="utf-8")
+    try:
+        if len(text) > _MOST_CHARACTERS:
+            raise yaml.YAMLError("it is too long")
+        # References may stand for exponentially long content.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise yaml.YAMLError("it has a reference, *NAME")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(f"{path} is not YAML that plans are written in ({problem})") from None
+
+
+def compare_plan(
+    plan: Plan | Mapping[str, Any] | str | Path,
+    *,
+    out: str | Path = "runs/plan",
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+) -> ComparedPlan:
+    """Compares the same arms in several settings, and summarises the gains over the settings.
+
+    Each setting is one comparison as [`compare`][sdc_ext.compare] makes it, in a folder of its own
+    in ``out``. Runs that ``out`` already holds are kept, so the same call continues a stopped plan,
+    and more seeds, arms or settings may be added.
+
+    Args:
+        plan: The plan: a YAML file, its content as a dictionary, or a
+            [`Plan`][sdc_ext.verbs.Plan].
+        out: The folder of the comparisons.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
+        progress: Print a line for every run.
+
+    Returns:
+        The gains in all settings with their random-effects summaries, which print as a table.
+
+    Raises:
+        InputError: If the plan is none, two of its settings have the same name, or
+            [`compare`][sdc_ext.compare] would raise it for one of them.
+        DivergenceError: If every comparison diverges; those that do are otherwise left out.
+    """
+    read = read_plan(plan)
+    folder = Path(out)
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    settings = _prepared(read, folder, accelerator)
+    comparisons: dict[str, Comparison] = {}
+    diverged: dict[str, DivergenceError] = {}
+    for name, one in settings.items():
+        console.print(f"{name}: comparison {len(comparisons) + len(diverged) + 1}")
+        try:
+            comparisons[name] = one.compare(folder / name, accelerator, progress).comparison
+        except DivergenceError as error:
+            diverged[name] = error
+            console.print(f"{name} diverged and is left out: {error}")
+    if not comparisons:
+        raise next(iter(diverged.values()))
+    compared = ComparedPlan(comparisons, folder)
+    if accelerator.is_main_process:
+        compared.save()
+    accelerator.wait_for_everyone()
+    return compared
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A comparison of a plan that has been checked."""
+
+    method: Method
+    data: RealData
+    arms: Sequence[Mapping[str, Any]]
+    shared: Mapping[str, Any]
+    planned: PlannedRun
+    plan: Plan
+
+    def compare(self, out: Path, accelerator: Accelerator, progress: bool) -> Any:
+        return compare(
+            self.method.name,
+            self.data,
+            arms=self.arms,
+            seeds=self.plan.seeds,
+            ipc=self.planned.ipc,
+            margin=self.plan.margin,
+            out=out,
+            experts=self.planned.experts,
+            accelerator=accelerator,
+            progress=progress,
+            **self.shared,
+        )
+
+
+def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Setting]:
+    """Checks all that can be checked before the first run, and loads the data."""
+    if not plan.runs:
+        raise InputError("a plan needs at least one of runs, got none")
+    check_value("margin", plan.margin, Points)
+    found: dict[str, _Setting] = {}
+    loaded: dict[tuple[object, ...], RealData] = {}
+    for planned in plan.runs:
+        method = get_method(planned.method)
+        check_start(method, out, planned.experts)
+        source = planned.dataset if isinstance(planned.dataset, str) else id(planned.dataset)
+        key = source, planned.data_dir, planned.image_size, planned.download
+        if key not in loaded:
+            loaded[key] = _load(planned, accelerator)
+        setting = _checked(plan, planned, method, loaded[key])
+        name = f"{method.name}-{loaded[key].label}-ipc{planned.ipc}"
+        if planned.settings:
+            name += f"-{Arm.of(chosen_settings(planned.settings)).folder}"
+        if name in found:
+            raise InputError(f"two runs of the plan are the same ({name}): leave one out")
+        found[name] = setting
+    return found
+
+
+def _load(planned: PlannedRun, accelerator: Accelerator) -> RealData:
+    given = {
+        "data_dir": planned.data_dir,
+        "image_size": planned.image_size,
+        "download": planned.download,
+    }
+    options = {name: value for name, value in given.items() if value}
+    return open_data(planned.dataset, accelerator, **options)
+
+
+def _checked(plan: Plan, planned: PlannedRun, method: Method, data: RealData) -> _Setting:
+    """Returns a comparison whose arms and settings fit its method."""
+    arms = [read_texts(arm, method, "an arm") for arm in plan.arms]
+    shared = read_texts({**plan.settings, **planned.settings}, method, "the settings")
+    where = "put it into the arms"
+    strengths = dict.fromkeys(STRENGTHS, where)
+    refuse(shared, "a plan", seed="set seeds", ipc="set it in a run", **strengths)
+    chosen = chosen_settings(shared)
+    for arm in check_arms(plan.seeds, arms=arms):
+        resolve_for(method, data, planned.ipc, chosen | arm.values)
+    return _Setting(method, data, arms, shared, planned, plan)

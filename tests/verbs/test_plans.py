@@ -1,0 +1,157 @@
+"""Plans: the same arms in several settings, and their summaries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import sdc_ext
+from sdc_ext import InputError, compare_plan
+from sdc_ext.cli import main
+from sdc_ext.verbs import Plan, PlannedRun
+from sdc_ext.verbs.plans import read_plan
+
+SETTINGS: dict[str, Any] = {
+    **{"network": "convnet:width=8:depth=1", "batch_real": 8, "iterations": 2},
+    **{"num_eval": 1, "epoch_eval_train": 2},
+}
+PLAN = """\
+seeds: 3
+margin: 1
+arms: [{lam: 0}, {lam: 1e-1}, {lam: 2, norm: l2_squared}]
+settings: {network: "convnet:width=8:depth=1", batch_real: 8, iterations: 2, num_eval: 1,
+           epoch_eval_train: 2}
+runs:
+  - {method: dc, settings: {inner_loop: 1}}
+  - {method: dm, ipc: 2}
+"""
+NAMES = ["dc-digits-ipc1-inner_loop-1", "dm-digits-ipc2"]
+
+
+def test_a_plan_is_made_in_folders_of_its_own_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(PLAN)
+    assert main(["compare", "--plan", "mine.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "points gained over lam 0 in each setting" in shown and "all settings" in shown
+    assert "lam 2, norm l2_squared: the gain differs between 2 settings by" in shown
+    out = Path("runs/plan-mine")
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == NAMES
+    for name in NAMES:
+        assert (out / name / "lam-0.1" / "seed-2" / "meta.json").is_file()
+        assert (out / name / "comparison.json").is_file()
+    assert (out / "forest.png").read_bytes()[:4] == b"\x89PNG"
+    written = json.loads((out / "plan.json").read_text())
+    assert list(written["settings"]) == NAMES
+    assert [row["arm"] for row in written["arms"]] == ["lam 0.1", "lam 2, norm l2_squared"]
+    assert written["settings"][NAMES[0]][1]["margin"] == 0.01
+    assert len((out / "plan.csv").read_text().splitlines()) == 1 + 2 * 3 * 3
+
+    of_first = out / NAMES[0] / "lam-0" / "seed-0" / "synthetic.safetensors"
+    made = of_first.read_bytes()
+    Path("mine.yaml").write_text(PLAN.replace("seeds: 3", "seeds: 4"))
+    assert main(["compare", "--plan", "mine.yaml"]) == 0
+    assert of_first.read_bytes() == made
+    assert (out / NAMES[1] / "lam-0" / "seed-3").is_dir()
+
+
+def test_a_plan_in_python_takes_data_of_ones_own(tmp_path: Path) -> None:
+    images, labels = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
+    data = sdc_ext.load_data((images, labels), test=(images, labels), name="mine")
+    plan = Plan(
+        arms=[{"lam": 0}, {"lam": 0.5}],
+        runs=[PlannedRun(method="dm", dataset=data), PlannedRun(method="dm")],
+        seeds=2,
+        settings=SETTINGS,
+    )
+    compared = compare_plan(plan, out=tmp_path, progress=False)
+    assert list(compared.comparisons) == ["dm-mine-ipc1", "dm-digits-ipc1"]
+    (arm,) = compared.arms
+    assert arm.arm.name == "lam 0.5" and list(arm.gains) == list(compared.comparisons)
+    assert "dm-mine-ipc1" in str(compared)
+    compared.draw(tmp_path / "mine.png")
+    assert (tmp_path / "mine.png").is_file()
+
+
+def test_a_setting_that_diverges_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = {
+        "arms": [{"lam": 0}, {"lam": 0.5}],
+        "seeds": 2,
+        "settings": SETTINGS,
+        "runs": [{"method": "dm", "settings": {"lr_img": 1e30}}, {"method": "dm"}],
+    }
+    compared = compare_plan(plan, out=tmp_path)
+    assert list(compared.comparisons) == ["dm-digits-ipc1"]
+    assert "diverged and is left out" in capsys.readouterr().out
+    with pytest.raises(sdc_ext.DivergenceError):
+        compare_plan({**plan, "runs": plan["runs"][:1]}, out=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("arms: 3\nruns: []", r"arms: Expected `?array`?, got `?int"),
+        ("runs: []\narms: [{lam: 0}, {lam: 1}]", "at least one of runs"),
+        ("runs: [{method: dc}]", "missing required field"),
+        ("arms: []\nrun: []\nruns: []", "unknown field"),
+        (PLAN.replace("ipc: 2", "ipcs: 2"), r"runs\[1\]: .*unknown field"),
+        (PLAN.replace("method: dm", "method: dx"), "unknown method 'dx'"),
+        (PLAN.replace("lam: 1e-1", "lam: x"), "lam in an arm must be 0, or a number"),
+        (PLAN.replace("lam: 1e-1", "frob: 1"), "unknown setting of dc 'frob'"),
+        (PLAN.replace("ipc: 2", "settings: {inner_loop: 1}"), "`inner_loop` is for dc, dsa"),
+        (PLAN.replace("seeds: 3", "seeds: 1"), "at least 2 seeds"),
+        (PLAN.replace("margin: 1", "margin: 0"), "`margin` must be a number from 0.001"),
+        (PLAN.replace("{method: dm, ipc: 2}", "{method: dm, ipc: 0}"), "`ipc` must be"),
+        (PLAN + "  - {method: dm, ipc: 2}", r"two runs of the plan are the same \(dm-digits-ipc2"),
+        (PLAN.replace("iterations: 2", "lam: 2"), "a plan takes no lam: put it into the arms"),
+        (PLAN.replace("method: dm", "method: dm, dataset: nowhere"), "nowhere"),
+        ("[", "is not YAML"),
+        ("a: &x [1]\nb: *x", "reference"),
+        ("[" * 5000, "is not YAML|nested too deeply"),
+        ("3", r"Expected `?object`?, got `?int"),
+        ("", r"Expected `?object`?, got `?null"),
+        ("\0", "is not YAML"),
+        ("? [a, b]\n: 3", "is not YAML|damaged"),
+        ("seeds: 2020-01-01\nruns: []\narms: []", "seeds: Expected `?int"),
+    ],
+)
+def test_bad_plans_are_refused_before_anything_runs(
+    content: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        compare_plan(path, out=tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["dc", "--plan", "plan.yaml"], "METHOD has no effect with --plan: put it into the plan"),
+        (["--plan", "plan.yaml", "--lam", "0", "1"], "--lam has no effect with --plan"),
+        (["--plan", "plan.yaml", "--iterations", "3"], "--iterations has no effect with --plan"),
+        (["--plan", "nowhere.yaml"], "nowhere.yaml"),
+        ([], "METHOD is missing"),
+    ],
+)
+def test_options_beside_a_plan_are_refused(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not a text in UTF-8"):
+        read_plan(path)
