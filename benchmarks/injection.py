@@ -4,9 +4,10 @@ r"""Times what ``sdc-ext run`` adds to the image steps of an unmodified script.
         --num_eval 0 --num_exp 1 --Iteration 60
 
 The script runs once, with the shims that it needs here. Its image steps take turns in shuffled
-order: one untouched, one with lam 0, one with lam 0.002. A step is the time between two updates of
-the images. Each ratio compares two steps of one turn, so that whatever else happens on the machine
-hits both. The table shows the median over turns and its 95 % bootstrap interval.
+order: one untouched, one with lam 0, one with lam 0.002, one that measures its share as well. In a
+real run with this lam, one step in 101 is of the last kind. A step is the time between two updates
+of the images. Each ratio compares two steps of one turn, so that whatever else happens on
+the machine hits both. The table shows the median over turns and its 95 % bootstrap interval.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from rich.table import Table
 
 from sdc_ext.injection.hooks import images_of, inject
 from sdc_ext.injection.runner import Script
+from sdc_ext.strength import Strength
 
-CASES = {"untouched": None, "lam 0": 0.0, "lam 0.002": 0.002}
+MEASURED = "lam 0.002, measured"
+CASES = {"untouched": None, "lam 0": 0.0, "lam 0.002": 0.002, MEASURED: 0.002}
 
 
 class Turns:
@@ -50,6 +53,9 @@ class Turns:
             self._order = random.sample(list(CASES), len(CASES))
             self.seconds.append({})
         self._case = self._order.pop()
+        # Each turn is an injection of its own, which would otherwise measure in its first step.
+        measures = self._case == MEASURED
+        Strength.measures = property(lambda _: measures)
         lam = CASES[self._case]
         if lam is not None:
             self._active.enter_context(inject(lam, profile=self._profile))
