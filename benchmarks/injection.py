@@ -5,7 +5,7 @@ r"""Times what ``sdc-ext run`` adds to the image steps of an unmodified script.
 
 The script runs once, with the shims that it needs here. Its image steps take turns in shuffled
 order: one untouched, one with lam 0, one with lam 0.002, one that measures its share as well. In a
-real run with this lam, one step in 101 is of the last kind. A step is the time between two updates
+real run with this lam, one step in 151 is of the last kind. A step is the time between two updates
 of the images. Each ratio compares two steps of one turn, so that whatever else happens on
 the machine hits both. The table shows the median over turns and its 95 % bootstrap interval.
 """

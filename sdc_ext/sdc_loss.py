@@ -97,7 +97,7 @@ class SDCLoss:
         """How strong the correction is: its image gradient's norm over the matching loss's.
 
         It is that of the last lam with the two gradients last measured (NaN before a measure, and
-        0 if lam is 0). A measure is a second backward pass, so it is made in one of 101 updates,
+        0 if lam is 0). A measure is a second backward pass, so it is made in one of 151 updates,
         or in one of 17 if lam follows from a share.
         """
         return self._strength.share

@@ -25,7 +25,7 @@ DEFAULT_LAM = 0.002
 
 # A measure costs a second backward pass. Both numbers are primes, since an outer loop takes 10 or
 # 50 updates per network, and measures should fall on all of them.
-RECORDED_EVERY = 101
+RECORDED_EVERY = 151
 REFRESHED_EVERY = 17
 
 # The weight of the newest measure in the moving averages that lam follows from.
@@ -113,8 +113,8 @@ class Pull:
         """Measures two gradients, each by the same tensors."""
         sums = torch.zeros(3, dtype=torch.float64)
         for m, t in zip(by_matching, by_term, strict=True):
-            m, t = m.detach().double(), t.detach().double()
-            sums += torch.stack([(m * m).sum(), (t * t).sum(), (m * t).sum()]).cpu()
+            m, t = (g.detach().cpu().double() for g in (m, t))  # not every device has doubles
+            sums += torch.stack([(m * m).sum(), (t * t).sum(), (m * t).sum()])
         matching, term, product = sums.tolist()
         norms = math.sqrt(matching) * math.sqrt(term)
         return cls(math.sqrt(matching), math.sqrt(term), product / norms if norms else math.nan)
@@ -189,7 +189,8 @@ class Strength:
     def measures(self) -> bool:
         """Whether the share is to be measured in the present update."""
         every = REFRESHED_EVERY if self.follows_share else RECORDED_EVERY
-        return self.active and self.updates % every == 0
+        unknown = self.follows_share and self._term == 0  # no measure so far had a finite slope
+        return self.active and (unknown or self.updates % every == 0)
 
     def set_lam(self, iteration: int) -> None:
         """Sets the lam of an outer iteration, counted from 0."""

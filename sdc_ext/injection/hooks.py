@@ -76,7 +76,7 @@ def inject(
             iteration is a network for gradient matching and an image step for trajectory matching.
         share: The strength of the correction in place of lam: the norm of its image gradient over
             that of the loop's own loss, e.g. 0.1, or a schedule of it. Lam follows from the two
-            gradients, which are measured in the first image step and in one of 13 from then on.
+            gradients, which are measured in the first image step and in one of 17 from then on.
             TESLA's loops have their first lam in the second image step.
         profile: The kind of loop: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM) or
             ``"tesla"`` (image gradients by hand). ``"auto"`` recognises it from the source file

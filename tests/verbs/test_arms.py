@@ -49,5 +49,5 @@ def test_texts_of_numbers_are_read_and_other_values_stay() -> None:
 
 
 def test_the_default_arms_are_those_of_lam() -> None:
-    assert [arm.name for arm in check_arms(None, None, 2)] == ["lam 0", "lam 0.002"]
-    assert [arm.name for arm in check_arms([0, 1], None, 2)] == ["lam 0", "lam 1"]
+    assert [arm.name for arm in check_arms(2)] == ["lam 0", "lam 0.002"]
+    assert [arm.name for arm in check_arms(2, lam=[0, 1])] == ["lam 0", "lam 1"]
