@@ -44,7 +44,8 @@ def check_arms(
         )
     (kind,) = chosen
     if arms is None:
-        found = [Arm.of({kind: value}) for value in (LAMS if given[kind] is None else given[kind])]
+        values = lam if share is None else share
+        found = [Arm.of({kind: value}) for value in (LAMS if values is None else values)]
         kind += " (to six digits)"
     else:
         found = [Arm.of(chosen_settings(_as_arm(arm))) for arm in arms]
