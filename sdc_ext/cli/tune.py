@@ -6,10 +6,10 @@ from argparse import ArgumentParser, Namespace
 
 import sdc_ext
 from sdc_ext.adapters import get_method, resolve
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
 from sdc_ext.cli.options import COUNT, PLACE, RATE, TEXT, add_seed, chosen_settings
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 

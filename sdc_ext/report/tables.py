@@ -12,11 +12,11 @@ from rich.table import Table
 
 from sdc_ext._console import PlainTable
 from sdc_ext._words import number_of
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
 from sdc_ext.sets.info import Evaluation
+from sdc_ext.strength import STRENGTHS
 
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings

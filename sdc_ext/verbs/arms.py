@@ -11,10 +11,11 @@ from sdc_ext.adapters import Method
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.arms import Arm
+from sdc_ext.strength import DEFAULT_LAM
 from sdc_ext.verbs.session import chosen_settings, refuse
 
 # The values of lam that are compared unless others, or arms, are given.
-LAMS = (0.0, 0.002)
+LAMS = (0.0, DEFAULT_LAM)
 
 
 def check_arms(

@@ -19,7 +19,6 @@ from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind
 from sdc_ext._values import check_value
 from sdc_ext.adapters import Method, get_method
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.across import ArmAcross, across_settings
@@ -27,6 +26,7 @@ from sdc_ext.evaluation.arms import Arm
 from sdc_ext.evaluation.comparison import GAIN, Comparison
 from sdc_ext.report.across import across_sentence, across_table, draw_forest
 from sdc_ext.report.shown import Shown
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.arms import check_arms, read_texts
 from sdc_ext.verbs.comparison import Points, compare
 from sdc_ext.verbs.session import (

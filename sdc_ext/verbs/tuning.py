@@ -15,7 +15,6 @@ from sdc_ext._files import as_table, temporary_folder, write_files, write_whole
 from sdc_ext._values import Count, Rate, Seed, checked
 from sdc_ext._words import number_of
 from sdc_ext.adapters import get_method
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.callbacks import Callback
 from sdc_ext.engine.engine import Engine, check_run
@@ -27,6 +26,7 @@ from sdc_ext.report.figures import draw_search
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import search_table
 from sdc_ext.sets.info import Evaluation
+from sdc_ext.strength import STRENGTHS, lam_or_share
 from sdc_ext.verbs.session import (
     check_start,
     chosen_settings,
@@ -64,10 +64,10 @@ class Tuned(Shown):
         best = self.trials[0]
         if best["state"] != "complete":
             return "no trial was completed: search smaller lam, or run more trials"
+        of = lam_or_share(best)
         if self.baseline is not None and best["accuracy"] <= self.baseline:
-            return f"no {_searched(best)} did better than --lam 0 here"
+            return f"no {of} did better than --lam 0 here"
         found = f"best: {best['schedule']}; one seed on held-out images is no proof of a gain."
-        of = _searched(best)
         if not best["schedule"].startswith(f"--{of} "):
             return found
         return (
@@ -78,10 +78,6 @@ class Tuned(Shown):
     def draw(self, path: str | Path) -> None:
         """Draws the accuracy of every trial over its lam into a file."""
         write_whole(Path(path), lambda file: draw_search(self.trials, self.baseline, file))
-
-
-def _searched(row: Mapping[str, Any]) -> str:
-    return "share" if "share" in row else "lam"
 
 
 class _Reporter(Callback):
