@@ -38,17 +38,18 @@ def check_arms(
             seeds.
     """
     given = {"lam": lam, "share": share, "arms": arms}
-    chosen = [name for name, values in given.items() if values is not None] or ["lam"]
+    chosen = [name for name, values in given.items() if values is not None]
     if len(chosen) > 1:
         raise InputError(
             f"{' and '.join(chosen)} exclude each other in a comparison: put all of them into arms"
         )
-    (kind,) = chosen
-    if arms is None:
-        found = [Arm.of({kind: value}) for value in (LAMS if given[kind] is None else given[kind])]
-        kind += " (to six digits)"
+    if arms is not None:
+        kind, found = "arms", [Arm.of(chosen_settings(_as_arm(arm))) for arm in arms]
+    elif share is not None:
+        kind, found = "shares", [Arm.of({"share": value}) for value in share]
     else:
-        found = [Arm.of(chosen_settings(_as_arm(arm))) for arm in arms]
+        values = LAMS if lam is None else lam
+        kind, found = "lam (to six digits)", [Arm.of({"lam": value}) for value in values]
     if seeds < 2 or len({arm.folder for arm in found}) != len(found) or len(found) < 2:
         named = "; ".join(map(str, found)) or "no arms"
         raise InputError(
