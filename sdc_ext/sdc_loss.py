@@ -89,7 +89,7 @@ class SDCLoss:
 
     @property
     def lam(self) -> float:
-        """The last lam."""
+        """The lam of the last call, or of the iteration that was set after it."""
         return self._strength.lam
 
     @property
@@ -142,8 +142,10 @@ class SDCLoss:
 
     @iteration.setter
     def iteration(self, value: int) -> None:
-        self._iteration = value
+        self._iteration = self._corrected_at = value
         self._counts_calls = False
+        # Of several processes, one may have no class to correct, but it settles with the others.
+        self._strength.set_lam(value)
 
     def observe(self, gradients: Gradients) -> None:
         """Records the gradient of one inner step; the next call penalises the mean of all.

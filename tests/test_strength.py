@@ -197,6 +197,20 @@ def test_measures_go_on_where_they_were_saved() -> None:
     assert resumed.state_dict() == whole.state_dict()
 
 
+def test_a_process_without_a_class_settles_as_the_others_do() -> None:
+    ramp = LogRamp(0.01, 0.1, REFRESHED_EVERY)
+    with_classes, without = (with_sdc(distance, share=ramp) for _ in range(2))
+    for iteration in range(REFRESHED_EVERY + 1):
+        problem = Matching(iteration)
+        with_classes.iteration = without.iteration = iteration
+        gw_syn = problem.gradients(problem.images)
+        corrected = with_classes.corrected([gradient_norm(gw_syn)], gw_syn, problem.real)
+        gradients = with_classes.differentiate(corrected, [problem.images])
+        expected, found = with_classes.settle(gradients), without.settle(gradients)
+        assert torch.equal(found[0], expected[0])
+    assert without.state_dict() == with_classes.state_dict()
+
+
 def test_measures_of_a_given_lam_are_rare() -> None:
     problem = Matching()
     match_loss = with_sdc(distance, lam=0.1)
