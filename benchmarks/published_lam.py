@@ -4,8 +4,8 @@
 
 FOLDER is an image folder, e.g. of photographs of 32x32 pixels. All settings are those for CIFAR-10,
 the lam of the paper's tables among them. The share is measured in every third update, and each run
-ends after some seconds. Trajectory matching trains one expert before. Runs of several methods may
-be started side by side on a GPU, whose results do not depend on their speed.
+ends after some seconds. Trajectory matching first trains one expert. Runs of several methods may be
+started side by side on a GPU; each then makes fewer iterations in its time.
 """
 
 from __future__ import annotations
