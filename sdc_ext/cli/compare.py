@@ -76,11 +76,9 @@ def _run(options: Namespace, parser: ArgumentParser) -> None:
         if not is_own and value != parser.get_default(name):
             given = "METHOD" if name == "method" else f"`{name.removeprefix('set_')}`"
             raise InputError(f"{given} has no effect with `plan`: put it into the plan")
-    compared = compare_plan(
-        options.plan,
-        out=options.out or Path("runs") / f"plan-{options.plan.stem}",
-        accelerator=(accelerator := make_accelerator(options.mixed_precision)),
-    )
+    accelerator = make_accelerator(options.mixed_precision)
+    out = options.out or Path("runs") / f"plan-{options.plan.stem}"
+    compared = compare_plan(options.plan, out=out, accelerator=accelerator)
     console = make_console(accelerator)
     console.print(compared)
     console.print(f"plan.json, plan.csv and forest.png in {compared.out}")

@@ -21,7 +21,7 @@ def add_options(parser: ArgumentParser) -> None:
         ("--share", "range of shares that is searched instead, e.g. 0.01 1"),
     ):
         first.add_argument(name, type=RATE, nargs=2, metavar=("LOW", "HIGH"), help=text)
-    first.add_argument("--ramp", action="store_true", help="search for a schedule of it, too")
+    first.add_argument("--ramp", action="store_true", help="search for ramps (adaptive SDC), too")
     first.add_argument(
         "--trials", type=COUNT, metavar="N", default=20, help="number of trials (default: 20)"
     )

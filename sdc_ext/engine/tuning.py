@@ -1,4 +1,4 @@
-"""Searching for lam by successive halving, with accuracies on held-out training images.
+"""Searching for lam or a share by successive halving, with accuracies on held-out training images.
 
 The SDC paper sets lam by hand (Section 4.3). Here optuna chooses lam, the share from which lam
 follows, or the ramp of one of them (adaptive SDC), and stops runs that fall behind. Several

@@ -100,8 +100,8 @@ def draw_accuracies(results: Sequence[Result], path: Path) -> None:
 def draw_differences(comparison: Comparison, path: Path) -> None:
     """Draws accuracies by arm, joined by seed, and the paired gains with their 95 % intervals.
 
-    Thick intervals are Student's t; thin ones hold however often people look and add seeds, and
-    are left out where they are unbounded.
+    Thick intervals are Student's t; thin ones stay valid if seeds are added after a look, and are
+    left out where they are unbounded.
     """
     arms = comparison.arms
     figure = Figure(figsize=(9, 3.2), layout="constrained")

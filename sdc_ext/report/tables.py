@@ -142,13 +142,13 @@ def tracking_table(
 
     Args:
         tracked: The histories by the name of the arm, one per seed.
-        skips: The number of iterations of each arm to leave out at the start; see
+        skips: The number of iterations to leave out at the start, by the name of the arm; see
             [`warm_up`][sdc_ext.evaluation.warm_up].
     """
-    title = f"GraDN over the distillation{_after(max(skips.values()))}"
+    title = f"GraDN over the distillation{_after(max(skips.values(), default=0))}"
     table = PlainTable(title, "arm", "first and last tenth", "rose in", "share %")
     for arm, histories in tracked.items():
-        drifts = [Drift.of(history["difficulty"], skips[arm]) for history in histories]
+        drifts = [Drift.of(history["difficulty"], skips.get(arm, 0)) for history in histories]
         rose = sum(drift.last > drift.first for drift in drifts)
         share = statistics.fmean(Action.of(history).share for history in histories)
         rose_in = f"{rose} of {number_of(len(drifts), 'seed')}"

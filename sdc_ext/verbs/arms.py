@@ -1,4 +1,4 @@
-"""Reads what people write as arms and settings, and checks that arms can be compared."""
+"""Reads arms and settings as users write them, and checks that arms can be compared."""
 
 from __future__ import annotations
 

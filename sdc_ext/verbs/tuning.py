@@ -42,7 +42,7 @@ _LAMS = (1e-4, 0.1)
 
 @dataclass(frozen=True, repr=False)
 class Tuned(Shown):
-    """The result of a search for lam; it prints as a table.
+    """The result of a search for lam or a share; it prints as a table.
 
     Attributes:
         trials: One row per trial that ended, the best first.
@@ -60,11 +60,11 @@ class Tuned(Shown):
 
     @property
     def advice(self) -> str:
-        """The best lam and the command that checks it, in one or two sentences."""
+        """The best strength and the command that checks it, in one or two sentences."""
         best = self.trials[0]
-        if best["state"] != "complete":
-            return "no trial was completed: search smaller lam, or run more trials"
         of = lam_or_share(best)
+        if best["state"] != "complete":
+            return f"no trial was completed: search smaller {of}, or run more trials"
         if self.baseline is not None and best["accuracy"] <= self.baseline:
             return f"no {of} did better than --lam 0 here"
         found = f"best: {best['schedule']}; one seed on held-out images is no proof of a gain."
@@ -76,7 +76,7 @@ class Tuned(Shown):
         )
 
     def draw(self, path: str | Path) -> None:
-        """Draws the accuracy of every trial over its lam into a file."""
+        """Draws the accuracy of every trial over its lam or share into a file."""
         write_whole(Path(path), lambda file: draw_search(self.trials, self.baseline, file))
 
 
@@ -109,7 +109,7 @@ def tune(
     progress: bool = True,
     **settings: Any,
 ) -> Tuned:
-    """Searches for lam by successive halving, with accuracies on held-out training images.
+    """Searches for lam or a share by successive halving, on held-out training images.
 
     A quarter of the training images is held out; the test images are not used.
 
@@ -140,13 +140,7 @@ def tune(
     chosen_here = "the search chooses it"
     ramps = {"lam_ramp": "pass ramp=True", "share_ramp": "pass shares and ramp=True"}
     refuse(settings, "tune", lam="pass lams", share="pass shares", eval_every=chosen_here, **ramps)
-    if lams is not None and shares is not None:
-        raise InputError("tune searches lam or the share: pass lams or shares")
-    space = (
-        SearchSpace(*(lams or _LAMS), ramp)
-        if shares is None
-        else SearchSpace(*shares, ramp, "share")
-    )
+    space = _space(lams, shares, ramp)
     chosen = get_method(method)
     check_start(chosen, out)
     accelerator = accelerator or make_accelerator()
@@ -182,6 +176,16 @@ def tune(
 
     tuning.search(_Runs(engine, held_out.name, images, shared), trials, say)
     return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
+
+
+def _space(
+    lams: tuple[float, float] | None, shares: tuple[float, float] | None, ramp: bool
+) -> SearchSpace:
+    if shares is None:
+        return SearchSpace(*(lams or _LAMS), ramp)
+    if lams is not None:
+        raise InputError("tune searches lam or the share: pass lams or shares")
+    return SearchSpace(*shares, ramp, "share")
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,7 @@ def _keep(tuned: Tuned) -> Tuned:
     write_files(tuned.out, {"trials.csv": as_table(tuned.trials), "trials.png": tuned.draw})
     if all(row["state"] == "diverged" for row in tuned.trials):
         raise DivergenceError(
-            f"all {len(tuned.trials)} trials diverged: search smaller `lam`, or lower the learning "
-            "rate of the images"
+            f"all {len(tuned.trials)} trials diverged: search smaller "
+            f"`{lam_or_share(tuned.trials[0])}`, or lower the learning rate of the images"
         )
     return tuned
