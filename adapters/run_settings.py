@@ -13,7 +13,7 @@ from sdc_ext._values import Count, Ramp, Rate, Weight, check_fields
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.regularizer import Norm
 from sdc_ext.sdc_loss import SDCLoss, with_sdc
-from sdc_ext.strength import LogRamp
+from sdc_ext.strength import DEFAULT_LAM, STRENGTHS, as_argument
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ class RunSettings:
 
     iterations: Count = option(1000, "number of outer iterations", _ORIGINALS, IMAGES)
     lam: Weight = option(
-        0.002, "weight of the correction; 0 switches it off", "SDC paper, Section 4.3", CORRECTION
+        DEFAULT_LAM,
+        "weight of the correction; 0 switches it off",
+        "SDC paper, Section 4.3",
+        CORRECTION,
     )
     lam_ramp: Ramp | None = option(
         None,
@@ -106,20 +109,12 @@ class RunSettings:
     @property
     def strength(self) -> str:
         """The name of the setting that gives the strength: lam, share, or the ramp of one."""
-        ramps = ("share_ramp", "share", "lam_ramp")
-        return next((name for name in ramps if getattr(self, name) is not None), "lam")
+        return next(name for name in reversed(STRENGTHS) if getattr(self, name) is not None)
 
     def correct(self, loss_fn: Callable[..., Tensor]) -> SDCLoss:
         """Returns a matching loss with the correction that the settings describe."""
-        value = getattr(self, self.strength)
-        schedule = LogRamp(*value) if self.strength.endswith("_ramp") else value
-        if self.strength.startswith("share"):
-            return with_sdc(loss_fn, share=schedule, norm=self.norm)
-        return with_sdc(loss_fn, schedule, norm=self.norm)
-
-
-# The settings that give the strength of the correction, which exclude each other.
-STRENGTHS = ("lam", "lam_ramp", "share", "share_ramp")
+        strength = as_argument(self.strength, getattr(self, self.strength))
+        return with_sdc(loss_fn, **strength, norm=self.norm)
 
 
 def evaluation_as_distillation(

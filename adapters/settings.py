@@ -10,10 +10,11 @@ from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._values import Count, check_value, check_values
 from sdc_ext.adapters.base import Loop, Method
 from sdc_ext.adapters.methods import known_methods
-from sdc_ext.adapters.run_settings import STRENGTHS, RunSettings, Setting
+from sdc_ext.adapters.run_settings import RunSettings, Setting
 from sdc_ext.data.load import CLASS_COUNTS
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.regularizer import gradient_norm
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.recipe import TrainingRecipe
 
 

@@ -4,8 +4,8 @@
 
 FOLDER is an image folder, e.g. of photographs of 32x32 pixels. All settings are those for CIFAR-10,
 the lam of the paper's tables among them. The share is measured in every third update, and each run
-ends after some seconds. Trajectory matching trains one expert before. Runs of several methods may
-be started side by side on a GPU, whose results do not depend on their speed.
+ends after some seconds. Trajectory matching first trains one expert. Runs of several methods may be
+started side by side on a GPU; each then makes fewer iterations in its time.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rich.console import Console
 
 from sdc_ext import distill, load_data, strength, train_experts
 from sdc_ext.adapters import METHODS, State, get_method, resolve
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.data import RealData
 from sdc_ext.engine import Callback, StopRun
+from sdc_ext.strength import DEFAULT_LAM, STRENGTHS
 
 DATA_SET = "cifar10"
 EVERY = 3
@@ -50,7 +50,10 @@ def published(method: str, ipc: int) -> dict[str, Any]:
     settings = resolve(get_method(method), DATA_SET, ipc, {})
     without = {*LEFT_OUT, *STRENGTHS, *settings.loop.unused}
     given = {name: one.value for name, one in settings.origin.items() if name not in without}
-    return {**{n: v for n, v in given.items() if v is not None}, "lam": settings.run.lam or 0.002}
+    return {
+        **{n: v for n, v in given.items() if v is not None},
+        "lam": settings.run.lam or DEFAULT_LAM,
+    }
 
 
 def measure(method: str, data: RealData, ipc: int, seconds: float, folder: Path) -> Watch:

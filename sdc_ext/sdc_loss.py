@@ -89,7 +89,7 @@ class SDCLoss:
 
     @property
     def lam(self) -> float:
-        """The last lam."""
+        """The lam of the last call, or of the iteration that was set after it."""
         return self._strength.lam
 
     @property
@@ -142,8 +142,10 @@ class SDCLoss:
 
     @iteration.setter
     def iteration(self, value: int) -> None:
-        self._iteration = value
+        self._iteration = self._corrected_at = value
         self._counts_calls = False
+        # Of several processes, one may have no class to correct, but it settles with the others.
+        self._strength.set_lam(value)
 
     def observe(self, gradients: Gradients) -> None:
         """Records the gradient of one inner step; the next call penalises the mean of all.
@@ -194,7 +196,7 @@ class SDCLoss:
         held = self.lam
         gradients = self.differentiate(found, images, retain_graph=True)
         self.settle(gradients, images=len(images))
-        return found.loss if self.lam == held else found.loss + (self.lam - held) * term
+        return reweighted(found.loss, term, held, self.lam)
 
     def _images_of(self, term: Tensor) -> list[Tensor]:
         given = self._images
@@ -207,7 +209,7 @@ class SDCLoss:
         return images
 
     def corrected(self, norms: Iterable[Tensor], /, *args: Any, **kwargs: Any) -> Corrected:
-        """As a call, for a loop that has the norms and wants all results as values.
+        """Returns the corrected loss and its parts, for a loop that has the norms already.
 
         Observed gradients, ``matching`` and ``difficulty`` are neither used nor changed; a
         schedule advances as with a call.
@@ -293,9 +295,7 @@ class SDCLoss:
         both = list(zip(gradients.loss, by_term, strict=True))
         by_matching = [g - held * t for g, t in both[:images]]
         self._strength.note(Pull.of(by_matching, by_term[:images]), self._corrected_at)
-        if self.lam == held:
-            return gradients.loss
-        return [g + (self.lam - held) * t for g, t in both]
+        return [reweighted(g, t, held, self.lam) for g, t in both]
 
     def state_dict(self) -> dict[str, float]:
         """Returns what a checkpoint needs to go on to the same bits: measures and counts."""
@@ -304,6 +304,18 @@ class SDCLoss:
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Restores what ``state_dict`` returned."""
         self._strength.load_state_dict(state)
+
+
+def reweighted(value: Tensor, term: Tensor, held: float, lam: float) -> Tensor:
+    """Returns what was computed with one lam as it is with another, e.g. a loss or a gradient.
+
+    Args:
+        value: What was computed; it is returned unchanged if the two lam are equal.
+        term: The same of the term at lam 1.
+        held: The lam with which it was computed.
+        lam: The lam to use instead.
+    """
+    return value if lam == held else value + (lam - held) * term
 
 
 def with_sdc(

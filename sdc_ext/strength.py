@@ -8,10 +8,10 @@ norm of the term's image gradient over that of the matching loss's. This file ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ Schedule: TypeAlias = Callable[[int], float]
 
 # The SDC paper, Section 4.3.
 DEFAULT_LAM = 0.002
+
+# The settings that give the strength of a correction, which exclude each other.
+STRENGTHS = ("lam", "lam_ramp", "share", "share_ramp")
 
 # A measure costs a second backward pass. Both numbers are primes, since an outer loop takes 10 or
 # 50 updates per network, and measures should fall on all of them.
@@ -77,21 +80,43 @@ class LogRamp:
 
 def check_lam(lam: object) -> float:
     """Returns lam as a float; raises if it is not a number, negative or not finite."""
-    return _check_weight(lam, "lam", "the paper's default is 0.002, and 0 switches the correction")
+    return _check_weight(lam, "lam", "the paper's default is 0.002")
 
 
 def check_share(share: object) -> float:
     """Returns a share as a float; raises if it is not a number, negative or not finite."""
-    return _check_weight(share, "share", "0.1 is a tenth, and 0 switches the correction")
+    return _check_weight(share, "share", "0.1 is a tenth")
 
 
-def _check_weight(value: object, name: str, advice: str) -> float:
+def _check_weight(value: object, name: str, example: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number or a schedule, got {type(value).__name__}")
     number = float(value)
     if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{name} must be finite and at least 0, got {value}: {advice} off")
+        raise ValueError(
+            f"{name} must be finite and at least 0, got {value}: {example}, and 0 switches the "
+            "correction off"
+        )
     return number
+
+
+def as_argument(name: str, value: Any) -> dict[str, Any]:
+    """Returns a setting of ``STRENGTHS`` as an argument of ``with_sdc`` and ``inject``.
+
+    Args:
+        name: The name of the setting.
+        value: Its value; for a ramp the start, the end and the number of iterations.
+
+    Raises:
+        ValueError: If [`LogRamp`][sdc_ext.LogRamp] refuses the ramp.
+    """
+    of, is_ramp = name.removesuffix("_ramp"), name.endswith("_ramp")
+    return {of: LogRamp(*value) if is_ramp else value}
+
+
+def lam_or_share(names: Container[str]) -> Literal["lam", "share"]:
+    """Returns which of the two a search drew, given the names of the values of a trial."""
+    return "share" if "share" in names else "lam"
 
 
 @dataclass(frozen=True)
@@ -125,12 +150,15 @@ class Pull:
         return all(math.isfinite(norm) and norm > 0 for norm in (self.matching, self.term))
 
     def share(self, lam: float) -> float:
-        """Returns the share of a lam: the norm of lam times the term's gradient over the other."""
+        """Returns the share of a lam; NaN if it is not defined.
+
+        It is the norm of lam times the term's gradient over that of the matching loss's gradient.
+        """
         return lam * self.term / self.matching if self.acts else math.nan
 
 
 class Strength:
-    """The strength of a run's correction: its lam, given or chosen by the share, and its measures.
+    """The strength of a run's correction: its lam, given or following from a share, and measures.
 
     A share sets ``lam = share * m / t``, where m and t are moving averages of the two norms that
     were measured. The first lam is that of the first measure, whose share is therefore exact;
@@ -187,9 +215,10 @@ class Strength:
 
     @property
     def measures(self) -> bool:
-        """Whether the share is to be measured in the present update."""
+        """Whether the share has to be measured in the present update."""
         every = REFRESHED_EVERY if self.follows_share else RECORDED_EVERY
-        unknown = self.follows_share and self._term == 0  # no measure so far had a finite slope
+        # Until a measure has two gradients above 0, lam cannot follow from the share.
+        unknown = self.follows_share and self._term == 0
         return self.active and (unknown or self.updates % every == 0)
 
     def set_lam(self, iteration: int) -> None:

@@ -197,6 +197,20 @@ def test_measures_go_on_where_they_were_saved() -> None:
     assert resumed.state_dict() == whole.state_dict()
 
 
+def test_a_process_without_a_class_settles_as_the_others_do() -> None:
+    ramp = LogRamp(0.01, 0.1, REFRESHED_EVERY)
+    with_classes, without = (with_sdc(distance, share=ramp) for _ in range(2))
+    for iteration in range(REFRESHED_EVERY + 1):
+        problem = Matching(iteration)
+        with_classes.iteration = without.iteration = iteration
+        gw_syn = problem.gradients(problem.images)
+        corrected = with_classes.corrected([gradient_norm(gw_syn)], gw_syn, problem.real)
+        gradients = with_classes.differentiate(corrected, [problem.images])
+        expected, found = with_classes.settle(gradients), without.settle(gradients)
+        assert torch.equal(found[0], expected[0])
+    assert without.state_dict() == with_classes.state_dict()
+
+
 def test_measures_of_a_given_lam_are_rare() -> None:
     problem = Matching()
     match_loss = with_sdc(distance, lam=0.1)
@@ -226,3 +240,24 @@ def test_pull_of_opposed_gradients() -> None:
     pull = Pull.of([torch.tensor([3.0, 4.0])], [torch.tensor([-0.6, -0.8])])
     assert (pull.matching, pull.term, pull.cosine) == pytest.approx((5, 1, -1))
     assert pull.share(0.5) == pytest.approx(0.1)
+
+
+def test_log_ramp_grows_geometrically_then_stays() -> None:
+    ramp = LogRamp(0.002, 0.032, steps=4)
+    assert [ramp(t) for t in range(5)] == pytest.approx([0.002, 0.004, 0.008, 0.016, 0.032])
+    assert ramp(5) == ramp(10_000) == pytest.approx(0.032)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0, 1.0, 10), "LogRamp start must be finite and above 0, got 0.0"),
+        ((-1.0, 1.0, 10), "LogRamp start must be finite and above 0, got -1.0"),
+        ((0.1, math.inf, 10), "LogRamp end must be finite and above 0, got inf"),
+        ((0.1, math.nan, 10), "LogRamp end must be finite and above 0, got nan"),
+        ((0.1, 1.0, 0), "LogRamp steps must be at least 1, got 0"),
+    ],
+)
+def test_bad_ramp_is_refused(arguments: tuple[float, float, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LogRamp(*arguments)

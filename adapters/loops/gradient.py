@@ -18,18 +18,14 @@ from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
-from sdc_ext.adapters.run_settings import (
-    STRENGTHS,
-    RunSettings,
-    Setting,
-    evaluation_as_distillation,
-)
+from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.matching.distances import gradient_distance
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import ImageGradients, SDCLoss
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, Replay
 from sdc_ext.errors import DivergenceError
-from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss
+from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss, reweighted
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,7 @@ class StepResult:
         """Counts the update; returns the result with the lam that follows from its measure."""
         held = loss_fn.lam
         gradients = ImageGradients(loss_fn.settle(self.image_gradients))
-        if loss_fn.lam == held:
-            return replace(self, image_gradients=gradients)
-        loss = self.loss + (loss_fn.lam - held) * self.term
+        loss = reweighted(self.loss, self.term, held, loss_fn.lam)
         return replace(self, image_gradients=gradients, loss=loss)
 
     def log(self, lr_img: float) -> dict[str, float]:

@@ -31,7 +31,7 @@ from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
 from sdc_ext.networks.functional import FunctionalNetwork
-from sdc_ext.sdc_loss import Corrected, SDCLoss
+from sdc_ext.sdc_loss import Corrected, SDCLoss, reweighted
 from sdc_ext.sets.synthetic_set import class_labels
 
 _OURS = "sdc-ext default"
@@ -305,8 +305,8 @@ class TrajectoryMatching(Loop):
         measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
         gradients = loss_fn.settle(measured)
         loss = corrected.loss.detach()
-        if corrected.term is not None and loss_fn.lam != held:
-            loss = loss + (loss_fn.lam - held) * corrected.term.detach()
+        if corrected.term is not None:
+            loss = reweighted(loss, corrected.term.detach(), held, loss_fn.lam)
         self._check_finite(loss, gradients, state)
         skipped = 0 < self.threshold < float(corrected.matching)
         if not skipped:

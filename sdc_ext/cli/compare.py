@@ -7,12 +7,12 @@ from pathlib import Path
 
 from sdc_ext._values import kind_of
 from sdc_ext.adapters import get_method, resolve
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
 from sdc_ext.cli.options import COUNT, PLACE, TEXT, WEIGHT, chosen_settings
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.comparison import GAIN
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.arms import check_arms, written_arm
 from sdc_ext.verbs.comparison import Points, compare
 from sdc_ext.verbs.plans import compare_plan
@@ -76,11 +76,9 @@ def _run(options: Namespace, parser: ArgumentParser) -> None:
         if not is_own and value != parser.get_default(name):
             given = "METHOD" if name == "method" else f"`{name.removeprefix('set_')}`"
             raise InputError(f"{given} has no effect with `plan`: put it into the plan")
-    compared = compare_plan(
-        options.plan,
-        out=options.out or Path("runs") / f"plan-{options.plan.stem}",
-        accelerator=(accelerator := make_accelerator(options.mixed_precision)),
-    )
+    accelerator = make_accelerator(options.mixed_precision)
+    out = options.out or Path("runs") / f"plan-{options.plan.stem}"
+    compared = compare_plan(options.plan, out=out, accelerator=accelerator)
     console = make_console(accelerator)
     console.print(compared)
     console.print(f"plan.json, plan.csv and forest.png in {compared.out}")

@@ -15,7 +15,7 @@ from sdc_ext.cli.signals import terminated_by
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.regularizer import Norm
-from sdc_ext.strength import DEFAULT_LAM, LogRamp
+from sdc_ext.strength import DEFAULT_LAM, STRENGTHS, as_argument
 
 # The process is the script's: what it does not need yet is imported where it is used.
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from sdc_ext.injection.hooks import Injection
     from sdc_ext.injection.record import InjectionRecord
     from sdc_ext.injection.runner import Script
-
-# The options that exclude each other.
-_STRENGTHS = ("observe", "lam", "lam_ramp", "share", "share_ramp")
 
 _EPILOG = """\
 The script runs as `python SCRIPT ARGUMENTS` would in its own folder. Example:
@@ -171,7 +168,8 @@ def _injection(options: Namespace, profile: Profile) -> Injection:
 
 def _chosen_strength(options: Namespace) -> str | None:
     """Returns the name of the option that chose the strength; None if none did."""
-    return next((name for name in _STRENGTHS if getattr(options, name) not in (None, False)), None)
+    given = ("observe", *STRENGTHS)
+    return next((name for name in given if getattr(options, name) not in (None, False)), None)
 
 
 def _exit(number: int) -> NoReturn:
@@ -186,7 +184,7 @@ def _command(command: list[str]) -> list[str]:
     return command
 
 
-def _strength(options: Namespace) -> dict[str, float | LogRamp]:
+def _strength(options: Namespace) -> dict[str, Any]:
     """Returns lam or the share, as an argument of ``inject``."""
     name = _chosen_strength(options)
     if name is None:
@@ -194,10 +192,8 @@ def _strength(options: Namespace) -> dict[str, float | LogRamp]:
     if name == "observe":
         return {"lam": 0.0}
     value = getattr(options, name)
-    if not name.endswith("_ramp"):
-        return {name: value}
     try:
-        return {name.removesuffix("_ramp"): LogRamp(*whole_ramp(value, name))}
+        return as_argument(name, whole_ramp(value, name) if name.endswith("_ramp") else value)
     except ValueError as error:
         raise InputError(str(error)) from None
 

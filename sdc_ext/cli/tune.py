@@ -6,10 +6,10 @@ from argparse import ArgumentParser, Namespace
 
 import sdc_ext
 from sdc_ext.adapters import get_method, resolve
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
 from sdc_ext.cli.options import COUNT, PLACE, RATE, TEXT, add_seed, chosen_settings
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
 
@@ -21,7 +21,7 @@ def add_options(parser: ArgumentParser) -> None:
         ("--share", "range of shares that is searched instead, e.g. 0.01 1"),
     ):
         first.add_argument(name, type=RATE, nargs=2, metavar=("LOW", "HIGH"), help=text)
-    first.add_argument("--ramp", action="store_true", help="search for a schedule of it, too")
+    first.add_argument("--ramp", action="store_true", help="search for ramps (adaptive SDC), too")
     first.add_argument(
         "--trials", type=COUNT, metavar="N", default=20, help="number of trials (default: 20)"
     )

@@ -86,7 +86,7 @@ class ShowProgress(Callback):
             )
 
     def on_end(self, history: Sequence[Mapping[str, float]], completed: bool) -> None:
-        """Stops the bar, and warns of a correction or of updates that hardly took place."""
+        """Stops the bar, and warns of a correction that was too weak, or of skipped updates."""
         self._progress.stop()
         columns = {
             name: [row.get(name, math.nan) for row in history]

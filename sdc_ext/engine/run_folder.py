@@ -21,6 +21,9 @@ RUN = "run.json"
 # Where trackers write, before a run begins.
 _LOGS = "logs"
 
+# The key of the experts, which may not be trained yet.
+_EXPERTS = "experts"
+
 # Runs of earlier versions do not have this key.
 DATA = "fingerprint"
 
@@ -40,7 +43,7 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         "mixed_precision": task.accelerator.mixed_precision,
         "compile": task.compile,
         "whitening": data.whitened_by,
-        "experts": None if experts is None else experts.identity,
+        _EXPERTS: None if experts is None else experts.identity,
         **{name: setting.value for name, setting in settings.origin.items()},
     }
     if data.name not in {*STATISTICS, "digits"}:  # other data may have the same name
@@ -54,8 +57,8 @@ class RunFolder:
 
     Attributes:
         path: The path of the folder.
-        identity: The identity of the run; see ``run_identity``. An entry that is None is not known
-            yet (experts before they are trained) and is not compared.
+        identity: The identity of the run; see ``run_identity``. Experts that are None are not
+            trained yet and not compared.
     """
 
     path: Path
@@ -98,7 +101,8 @@ class RunFolder:
                     f"{self.path} holds a run of another version of sdc-ext, which did not record "
                     f"{name}: choose another `out`"
                 )
-            if value is None or earlier.get(name, value) == value:
+            is_open = name == _EXPERTS and value is None
+            if is_open or earlier.get(name, value) == value:
                 continue
             if name == DATA:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""Searching for lam by successive halving, with accuracies on held-out training images.
+"""Searching for lam or a share by successive halving, with accuracies on held-out training images.
 
 The SDC paper sets lam by hand (Section 4.3). Here optuna chooses lam, the share from which lam
 follows, or the ramp of one of them (adaptive SDC), and stops runs that fall behind. Several
@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sdc_ext.engine.run_folder import DATA
 from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.strength import lam_or_share
 
 # One of this many runs survives a rung, and gets this many times the iterations.
 FACTOR = 3
@@ -214,15 +215,11 @@ def _open_study(storage: str, name: str, first_rung: int) -> optuna.Study:
 
 def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
     """Returns the strength or the ramp of a trial as options of the command line."""
-    of = _searched(params)
+    of = lam_or_share(params)
     if "growth" not in params:
         return f"--{of} {params[of]:.3g}"
     steps = max(1, round(iterations * params["length"]))
     return f"--{of}-ramp {params[of]:.3g} {params[of] * params['growth']:.3g} {steps}"
-
-
-def _searched(params: Mapping[str, Any]) -> str:
-    return "share" if "share" in params else "lam"
 
 
 def reached(trial: FrozenTrial) -> tuple[int, float | None]:
@@ -238,7 +235,7 @@ def rows(trials: Sequence[FrozenTrial], iterations: int) -> list[dict[str, Any]]
         {
             "trial": trial.number,
             "schedule": schedule_of(trial.params, iterations),
-            _searched(trial.params): trial.params[_searched(trial.params)],
+            (of := lam_or_share(trial.params)): trial.params[of],
             "state": "diverged" if _DIVERGED in trial.user_attrs else trial.state.name.lower(),
             "iterations": reached(trial)[0],
             "accuracy": reached(trial)[1],

@@ -83,7 +83,7 @@ class Gain:
         difference: The paired differences in accuracy.
         p: The p-value of the t-test, adjusted for the number of arms by Holm's method. It holds
             for a number of seeds that was fixed in advance.
-        anytime_p: The p-value that holds however often the tables were looked at, adjusted in the
+        anytime_p: The p-value that stays valid if seeds are added after a look, adjusted in the
             same way.
         margin: The smallest difference in accuracy that matters.
     """

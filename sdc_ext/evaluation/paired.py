@@ -131,7 +131,7 @@ class PairedDifference:
 
     @property
     def anytime_interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean that holds however often people look and add seeds.
+        """The 95 % interval of the mean that stays valid if seeds are added after a look.
 
         With a probability of 95 %, the intervals after 2, 3, 4 and all later seeds *all* contain
         the true mean, for normal differences in the order of their seeds. So a comparison may be
@@ -155,7 +155,7 @@ class PairedDifference:
 
     @property
     def anytime_test(self) -> float:
-        """The p-value of no difference that holds however often people look and add seeds.
+        """The p-value of no difference that stays valid if seeds are added after a look.
 
         It is the inverse of the martingale whose intervals ``anytime_interval`` has.
         """

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sdc_ext.sets.info import SetInfo
 
-# A correction below the first share cannot be seen in a result; one of the second can.
+# Below the first share, a correction is reported as hardly acting; the second one is suggested.
 _HARDLY, _SEEN = 1e-3, 0.1
 
 
@@ -124,8 +124,8 @@ class Action:
             return None
         return (
             f"the correction can hardly have acted: its image gradient was {100 * self.share:.2g} "
-            f"% of the matching loss's. Lam {self.lam * _SEEN / self.share:.2g} would make it a "
-            f"tenth, as a share of {_SEEN} does whatever the method"
+            f"% of the matching loss's; lam {self.lam * _SEEN / self.share:.2g} would make it a "
+            f"tenth, as a share of {_SEEN} does with any method"
         )
 
 

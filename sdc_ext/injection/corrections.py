@@ -322,6 +322,10 @@ class StepwiseCorrection(Correction):
             )
             self.drop()
             return None
+        return self._correct(capture, asked)
+
+    def _correct(self, capture: _Capture, asked: BackwardPass) -> Tensor | None:
+        """Returns the term of an inner step; measures and records what the last one completes."""
         # Each captured gradient is used once: a second product with it would add the step's term
         # again. The norm is detached for the record, so that only one step's graph is alive at a
         # time, which is what TESLA's two passes are for.

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogFormatter
 
 from sdc_ext.evaluation.tracking import running_mean
 from sdc_ext.sets.grid import MOST_COLUMNS, as_pictures, as_written, save_figure
+from sdc_ext.strength import lam_or_share
 
 if TYPE_CHECKING:
     from sdc_ext.evaluation.closeness import Closeness
@@ -99,8 +100,8 @@ def draw_accuracies(results: Sequence[Result], path: Path) -> None:
 def draw_differences(comparison: Comparison, path: Path) -> None:
     """Draws accuracies by arm, joined by seed, and the paired gains with their 95 % intervals.
 
-    Thick intervals are Student's t; thin ones hold however often people look and add seeds, and
-    are left out where they are unbounded.
+    Thick intervals are Student's t; thin ones stay valid if seeds are added after a look, and are
+    left out where they are unbounded.
     """
     arms = comparison.arms
     figure = Figure(figsize=(9, 3.2), layout="constrained")
@@ -234,7 +235,7 @@ def _name_places(axis: Axes, names: Sequence[str]) -> None:
 
 def draw_search(rows: Sequence[Mapping[str, Any]], baseline: float | None, path: Path) -> None:
     """Draws the accuracy of every trial over lam or share; the dots of stopped ones are hollow."""
-    searched = "share" if "share" in rows[0] else "lam"
+    searched = lam_or_share(rows[0])
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")
     axis = figure.subplots()
     for state, face in (("complete", "C0"), ("pruned", "none")):

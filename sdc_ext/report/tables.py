@@ -12,11 +12,11 @@ from rich.table import Table
 
 from sdc_ext._console import PlainTable
 from sdc_ext._words import number_of
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
 from sdc_ext.sets.info import Evaluation
+from sdc_ext.strength import STRENGTHS
 
 if TYPE_CHECKING:
     from sdc_ext.adapters.settings import Settings
@@ -142,13 +142,13 @@ def tracking_table(
 
     Args:
         tracked: The histories by the name of the arm, one per seed.
-        skips: The number of iterations of each arm to leave out at the start; see
+        skips: The number of iterations to leave out at the start, by the name of the arm; see
             [`warm_up`][sdc_ext.evaluation.warm_up].
     """
-    title = f"GraDN over the distillation{_after(max(skips.values()))}"
+    title = f"GraDN over the distillation{_after(max(skips.values(), default=0))}"
     table = PlainTable(title, "arm", "first and last tenth", "rose in", "share %")
     for arm, histories in tracked.items():
-        drifts = [Drift.of(history["difficulty"], skips[arm]) for history in histories]
+        drifts = [Drift.of(history["difficulty"], skips.get(arm, 0)) for history in histories]
         rose = sum(drift.last > drift.first for drift in drifts)
         share = statistics.fmean(Action.of(history).share for history in histories)
         rose_in = f"{rose} of {number_of(len(drifts), 'seed')}"

@@ -45,7 +45,8 @@ class _SettingRow(TypedDict):
     source: str
 
 
-# The settings that the library itself reads again; ``Correction`` has others.
+# The types of the settings that the library itself reads again. Those of the correction are checked
+# by ``Correction``.
 _READ_AGAIN: dict[str, Any] = {
     "contrast": bool | None,
     "outer_warmup": int | None,

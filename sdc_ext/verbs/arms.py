@@ -1,4 +1,4 @@
-"""Reads what people write as arms and settings, and checks that arms can be compared."""
+"""Reads arms and settings as users write them, and checks that arms can be compared."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from sdc_ext.adapters import Method
 from sdc_ext.adapters.run_settings import RunSettings
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.arms import Arm
+from sdc_ext.strength import DEFAULT_LAM
 from sdc_ext.verbs.session import chosen_settings, refuse
 
 # The values of lam that are compared unless others, or arms, are given.
-LAMS = (0.0, 0.002)
+LAMS = (0.0, DEFAULT_LAM)
 
 
 def check_arms(
@@ -37,18 +38,18 @@ def check_arms(
             seeds.
     """
     given = {"lam": lam, "share": share, "arms": arms}
-    chosen = [name for name, values in given.items() if values is not None] or ["lam"]
+    chosen = [name for name, values in given.items() if values is not None]
     if len(chosen) > 1:
         raise InputError(
             f"{' and '.join(chosen)} exclude each other in a comparison: put all of them into arms"
         )
-    (kind,) = chosen
-    if arms is None:
-        values = lam if share is None else share
-        found = [Arm.of({kind: value}) for value in (LAMS if values is None else values)]
-        kind += " (to six digits)"
+    if arms is not None:
+        kind, found = "arms", [Arm.of(chosen_settings(_as_arm(arm))) for arm in arms]
+    elif share is not None:
+        kind, found = "shares", [Arm.of({"share": value}) for value in share]
     else:
-        found = [Arm.of(chosen_settings(_as_arm(arm))) for arm in arms]
+        values = LAMS if lam is None else lam
+        kind, found = "lam (to six digits)", [Arm.of({"lam": value}) for value in values]
     if seeds < 2 or len({arm.folder for arm in found}) != len(found) or len(found) < 2:
         named = "; ".join(map(str, found)) or "no arms"
         raise InputError(

@@ -15,7 +15,6 @@ from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext._kinds import Number
 from sdc_ext._values import Count, Weight, checked
 from sdc_ext.adapters import Method, Settings, Task, get_method
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.data.real import RealData
 from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
@@ -27,6 +26,7 @@ from sdc_ext.report.figures import draw_differences, draw_tracking
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
 from sdc_ext.sets.history import read_history
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.arms import check_arms
 from sdc_ext.verbs.session import (
     check_start,

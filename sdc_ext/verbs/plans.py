@@ -19,7 +19,6 @@ from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind
 from sdc_ext._values import check_value
 from sdc_ext.adapters import Method, get_method
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.across import ArmAcross, across_settings
@@ -27,8 +26,9 @@ from sdc_ext.evaluation.arms import Arm
 from sdc_ext.evaluation.comparison import GAIN, Comparison
 from sdc_ext.report.across import across_sentence, across_table, draw_forest
 from sdc_ext.report.shown import Shown
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.arms import check_arms, read_texts
-from sdc_ext.verbs.comparison import Points, compare
+from sdc_ext.verbs.comparison import Compared, Points, compare
 from sdc_ext.verbs.session import (
     check_start,
     chosen_settings,
@@ -159,7 +159,9 @@ def _read_yaml(path: Path) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         problem = " ".join(str(error).split())
-        raise InputError(f"{path} is not YAML that plans are written in ({problem})") from None
+        raise InputError(
+            f"{path} is not YAML that plans are written in ({problem}): {_ADVICE}"
+        ) from None
 
 
 def compare_plan(
@@ -197,8 +199,8 @@ def compare_plan(
     settings = _prepared(read, folder, accelerator)
     comparisons: dict[str, Comparison] = {}
     diverged: dict[str, DivergenceError] = {}
-    for name, one in settings.items():
-        console.print(f"{name}: comparison {len(comparisons) + len(diverged) + 1}")
+    for number, (name, one) in enumerate(settings.items(), 1):
+        console.print(f"comparison {number} of {len(settings)}: {name}")
         try:
             comparisons[name] = one.compare(folder / name, accelerator, progress).comparison
         except DivergenceError as error:
@@ -224,7 +226,7 @@ class _Setting:
     planned: PlannedRun
     plan: Plan
 
-    def compare(self, out: Path, accelerator: Accelerator, progress: bool) -> Any:
+    def compare(self, out: Path, accelerator: Accelerator, progress: bool) -> Compared:
         return compare(
             self.method.name,
             self.data,
@@ -243,13 +245,14 @@ class _Setting:
 def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Setting]:
     """Checks all that can be checked before the first run, and loads the data."""
     if not plan.runs:
-        raise InputError("a plan needs at least one of runs, got none")
+        raise InputError("a plan needs at least one of runs, got none: list the settings in runs")
     check_value("margin", plan.margin, Points)
     found: dict[str, _Setting] = {}
     loaded: dict[tuple[object, ...], RealData] = {}
     for planned in plan.runs:
         method = get_method(planned.method)
         check_start(method, out, planned.experts)
+        # Data in Python may have no equality; the plan keeps them, so that no other has their id.
         source = planned.dataset if isinstance(planned.dataset, str) else id(planned.dataset)
         key = source, planned.data_dir, planned.image_size, planned.download
         if key not in loaded:

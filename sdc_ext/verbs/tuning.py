@@ -15,7 +15,6 @@ from sdc_ext._files import as_table, temporary_folder, write_files, write_whole
 from sdc_ext._values import Count, Rate, Seed, checked
 from sdc_ext._words import number_of
 from sdc_ext.adapters import get_method
-from sdc_ext.adapters.run_settings import STRENGTHS
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.engine.callbacks import Callback
 from sdc_ext.engine.engine import Engine, check_run
@@ -27,6 +26,7 @@ from sdc_ext.report.figures import draw_search
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import search_table
 from sdc_ext.sets.info import Evaluation
+from sdc_ext.strength import STRENGTHS, lam_or_share
 from sdc_ext.verbs.session import (
     check_start,
     chosen_settings,
@@ -42,7 +42,7 @@ _LAMS = (1e-4, 0.1)
 
 @dataclass(frozen=True, repr=False)
 class Tuned(Shown):
-    """The result of a search for lam; it prints as a table.
+    """The result of a search for lam or a share; it prints as a table.
 
     Attributes:
         trials: One row per trial that ended, the best first.
@@ -60,14 +60,14 @@ class Tuned(Shown):
 
     @property
     def advice(self) -> str:
-        """The best lam and the command that checks it, in one or two sentences."""
+        """The best strength and the command that checks it, in one or two sentences."""
         best = self.trials[0]
+        of = lam_or_share(best)
         if best["state"] != "complete":
-            return "no trial was completed: search smaller lam, or run more trials"
+            return f"no trial was completed: search smaller {of}, or run more trials"
         if self.baseline is not None and best["accuracy"] <= self.baseline:
-            return f"no {_searched(best)} did better than --lam 0 here"
+            return f"no {of} did better than --lam 0 here"
         found = f"best: {best['schedule']}; one seed on held-out images is no proof of a gain."
-        of = _searched(best)
         if not best["schedule"].startswith(f"--{of} "):
             return found
         return (
@@ -76,12 +76,8 @@ class Tuned(Shown):
         )
 
     def draw(self, path: str | Path) -> None:
-        """Draws the accuracy of every trial over its lam into a file."""
+        """Draws the accuracy of every trial over its lam or share into a file."""
         write_whole(Path(path), lambda file: draw_search(self.trials, self.baseline, file))
-
-
-def _searched(row: Mapping[str, Any]) -> str:
-    return "share" if "share" in row else "lam"
 
 
 class _Reporter(Callback):
@@ -113,7 +109,7 @@ def tune(
     progress: bool = True,
     **settings: Any,
 ) -> Tuned:
-    """Searches for lam by successive halving, with accuracies on held-out training images.
+    """Searches for lam or a share by successive halving, on held-out training images.
 
     A quarter of the training images is held out; the test images are not used.
 
@@ -144,13 +140,7 @@ def tune(
     chosen_here = "the search chooses it"
     ramps = {"lam_ramp": "pass ramp=True", "share_ramp": "pass shares and ramp=True"}
     refuse(settings, "tune", lam="pass lams", share="pass shares", eval_every=chosen_here, **ramps)
-    if lams is not None and shares is not None:
-        raise InputError("tune searches lam or the share: pass lams or shares")
-    space = (
-        SearchSpace(*(lams or _LAMS), ramp)
-        if shares is None
-        else SearchSpace(*shares, ramp, "share")
-    )
+    space = _space(lams, shares, ramp)
     chosen = get_method(method)
     check_start(chosen, out)
     accelerator = accelerator or make_accelerator()
@@ -186,6 +176,16 @@ def tune(
 
     tuning.search(_Runs(engine, held_out.name, images, shared), trials, say)
     return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
+
+
+def _space(
+    lams: tuple[float, float] | None, shares: tuple[float, float] | None, ramp: bool
+) -> SearchSpace:
+    if shares is None:
+        return SearchSpace(*(lams or _LAMS), ramp)
+    if lams is not None:
+        raise InputError("tune searches lam or the share: pass lams or shares")
+    return SearchSpace(*shares, ramp, "share")
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _keep(tuned: Tuned) -> Tuned:
     write_files(tuned.out, {"trials.csv": as_table(tuned.trials), "trials.png": tuned.draw})
     if all(row["state"] == "diverged" for row in tuned.trials):
         raise DivergenceError(
-            f"all {len(tuned.trials)} trials diverged: search smaller `lam`, or lower the learning "
-            "rate of the images"
+            f"all {len(tuned.trials)} trials diverged: search smaller "
+            f"`{lam_or_share(tuned.trials[0])}`, or lower the learning rate of the images"
         )
     return tuned

@@ -137,6 +137,13 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert rows[0] == rows[1]
 
 
+def test_a_run_with_a_share_is_not_resumed_with_the_lam_that_it_left_out(tmp_path: Path) -> None:
+    given = {**QUICK, "iterations": 1, "out": tmp_path / "set"}
+    distill("dc", share=0.1, **given)
+    with pytest.raises(InputError, match=r"holds a run with share 0\.1, not None"):
+        distill("dc", resume=True, **given)
+
+
 @pytest.mark.parametrize("method", ["dsa", "dsac", "dm"])
 def test_two_processes_choose_the_lam_of_one(method: str, tmp_path: Path) -> None:
     command = f"distill {method} --share 0.2 --network {NETWORK} --num-eval 1 --iterations 3"
@@ -156,7 +163,7 @@ def test_a_correction_that_can_hardly_have_acted_is_said(
     assert main(["distill", "dc", *few, "--out", str(tmp_path / "weak")]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "the correction can hardly have acted: its image gradient was 0.0" in printed
-    assert "would make it a tenth, as a share of 0.1 does whatever the method" in printed
+    assert "would make it a tenth, as a share of 0.1 does with any method" in printed
     assert main(["distill", "dc", *few, "--share", "0.1", "--out", str(tmp_path / "seen")]) == 0
     assert "hardly" not in capsys.readouterr().out
     assert main(["show", str(tmp_path / "seen")]) == 0
