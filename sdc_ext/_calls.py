@@ -68,6 +68,16 @@ class Misuse:
             stacklevel=5,
         )
 
+    def warn_of_no_share(self) -> None:
+        """Warns that lam cannot follow from a share, since a gradient by the images is zero."""
+        self._warn(
+            "share",
+            "no share can be measured, because the gradient by the images of the matching loss or "
+            "of the correction is zero or not finite: pass the images that the loss depends on as "
+            "with_sdc(..., images=...)",
+            stacklevel=5,
+        )
+
     def _warn(self, kind: str, message: str, stacklevel: int = 4) -> None:
         if kind not in self._said:
             self._said.add(kind)

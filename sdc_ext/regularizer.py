@@ -114,6 +114,11 @@ def stacked(norms: Iterable[Tensor]) -> Tensor:
     return torch.stack(scalars)
 
 
+def shapes_of(gradients: Gradients) -> set[torch.Size]:
+    """Returns the shapes of gradients, which are those of the parameters."""
+    return {gradient.shape for gradient in _tensors(gradients)}
+
+
 def _tensors(gradients: Gradients) -> list[Tensor]:
     if isinstance(gradients, Tensor):
         return [gradients]

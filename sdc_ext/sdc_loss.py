@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from sdc_ext._calls import Misuse, find_gradients
-from sdc_ext.regularizer import Gradients, Norm, check_norm, gradient_norm, sdc_penalty, stacked
+from sdc_ext.regularizer import (
+    Gradients,
+    Norm,
+    check_norm,
+    gradient_norm,
+    sdc_penalty,
+    shapes_of,
+    stacked,
+)
 from sdc_ext.strength import Pull, Schedule, Strength, find_images
 
 
@@ -83,6 +91,7 @@ class SDCLoss:
         self._norm = norm
         self._images = images
         self._observed: list[Tensor] = []
+        self._shapes: set[torch.Size] = set()
         self._observed_at = 0
         self._misuse = Misuse()
         self._strength = strength
@@ -155,6 +164,7 @@ class SDCLoss:
         observed in an iteration that never came to its loss is left out, with a warning.
         """
         self._note([gradient_norm(gradients)])
+        self._shapes |= shapes_of(gradients)
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
         """As ``observe``, for a loop that already has the norms (scalars with their graphs)."""
@@ -179,6 +189,7 @@ class SDCLoss:
         if not observed:
             gradients = find_gradients(self._loss_fn, self._grads, args, kwargs)
             norms = [gradient_norm(gradients)]
+            self._shapes |= shapes_of(gradients)
             if self._grads is None and norms[0].requires_grad:
                 self._misuse.check_no_parameters(gradients)
         found = self.corrected(norms, *args, **kwargs)
@@ -196,11 +207,15 @@ class SDCLoss:
         held = self.lam
         gradients = self.differentiate(found, images, retain_graph=True)
         self.settle(gradients, images=len(images))
+        if self.follows_share and math.isnan(self.cosine):
+            self._misuse.warn_of_no_share()
         return reweighted(found.loss, term, held, self.lam)
 
     def _images_of(self, term: Tensor) -> list[Tensor]:
         given = self._images
-        images = [given] if isinstance(given, Tensor) else list(given or find_images(term))
+        # A gradient has the shape of its weight, which may be an image's in nothing but rank.
+        found = find_images(term, shapes=self._shapes) if given is None else given
+        images = [found] if isinstance(found, Tensor) else list(found)
         if self.follows_share and not images:
             raise ValueError(
                 "share needs the images that are learnt, and finds none in the graph of the "

@@ -259,7 +259,9 @@ def _at(value: float | Schedule, iteration: int) -> float:
     return value(iteration) if callable(value) else value
 
 
-def find_images(loss: Tensor, weights: Sequence[Tensor] = ()) -> list[Tensor]:
+def find_images(
+    loss: Tensor, weights: Sequence[Tensor] = (), shapes: Container[torch.Size] = ()
+) -> list[Tensor]:
     """Returns the images that a loss is to change, as far as its graph shows them.
 
     They are the leaf tensors of at least three dimensions that are no parameters of a module; if
@@ -268,12 +270,13 @@ def find_images(loss: Tensor, weights: Sequence[Tensor] = ()) -> list[Tensor]:
     Args:
         loss: A scalar with its graph.
         weights: Tensors that are known to be a network's weights, whatever their type.
+        shapes: Shapes of a network's weights, where the weights themselves are not known.
     """
     known = {id(weight) for weight in weights}
     leaves = [
         leaf
         for leaf in leaves_of([loss])
-        if not isinstance(leaf, torch.nn.Parameter) and id(leaf) not in known
+        if not (isinstance(leaf, torch.nn.Parameter) or id(leaf) in known or leaf.shape in shapes)
     ]
     images = [leaf for leaf in leaves if leaf.ndim > 2]
     return images or [leaf for leaf in leaves if leaf.ndim == 2]

@@ -176,6 +176,16 @@ def _fork_server() -> subprocess.Popen[str]:
 
 
 def launch(processes: int, folder: Path, *arguments: str, code: str = PROGRAM) -> None:
+    """Runs the program in a group of processes on CPUs, all of which have to succeed."""
+    finished = launched(processes, folder, *arguments, code=code)
+    assert [process.returncode for process in finished] == [0] * processes, [
+        process.stderr for process in finished
+    ]
+
+
+def launched(
+    processes: int, folder: Path, *arguments: str, code: str = PROGRAM
+) -> list[CompletedProcess[str]]:
     """Runs the program in a group of processes on CPUs, in ``folder``, as ``torchrun`` does."""
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     group = {
@@ -192,15 +202,12 @@ def launch(processes: int, folder: Path, *arguments: str, code: str = PROGRAM) -
         **alone_in(folder),
     }
     ranks = [str(rank) for rank in range(processes)]
-    finished = fork(
+    return fork(
         *[arguments] * processes,
         folder=folder,
         code=code,
         environments=tuple({**group, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks),
     )
-    assert [process.returncode for process in finished] == [0] * processes, [
-        process.stderr for process in finished
-    ]
 
 
 def torchrun(processes: int, folder: Path, *arguments: str) -> None:

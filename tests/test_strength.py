@@ -176,9 +176,36 @@ def test_latent_codes_are_found_and_parameters_have_to_be_given() -> None:
 
 def test_a_term_without_slope_leaves_lam_alone() -> None:
     images = torch.ones(1, 2, 2, requires_grad=True)
-    match_loss = with_sdc(lambda g, _: (g[0] ** 2).sum() + images.sum(), share=0.1)
-    match_loss([0 * images], None)
+    match_loss = with_sdc(lambda g, _: (g[0] ** 2).sum() + images.sum(), share=0.1, images=images)
+    with pytest.warns(UserWarning, match="no share can be measured"):
+        match_loss([0 * images], None)
     assert match_loss.lam == 0 and math.isnan(match_loss.cosine)
+
+
+def test_images_that_the_loss_does_not_depend_on_are_told() -> None:
+    problem = Matching()
+    match_loss = with_sdc(distance, share=0.1, images=torch.zeros(4, 1, 3, 3, requires_grad=True))
+    with pytest.warns(UserWarning, match="pass the images that the loss depends on"):
+        match_loss(problem.gradients(problem.images), problem.real)
+
+
+def test_weights_that_are_plain_tensors_are_not_taken_for_images() -> None:
+    weight = torch.randn(2, 1, 3, 3, requires_grad=True)
+    images = torch.randn(4, 1, 3, 3, requires_grad=True)
+    loss = F.conv2d(images, weight).square().mean()
+    gradients = torch.autograd.grad(loss, [weight], create_graph=True)
+    real = [torch.zeros_like(weight)]
+    matching, term = (
+        torch.autograd.grad(root, images, retain_graph=True)[0]
+        for root in (distance(gradients, real), gradient_norm(gradients))
+    )
+    passed, observed = with_sdc(distance, share=0.1), with_sdc(distance, share=0.1)
+    passed(gradients, real)
+    observed.observe(gradients)
+    observed(gradients, real)
+    expected = 0.1 * float(matching.norm() / term.norm())
+    assert passed.lam == pytest.approx(expected, rel=1e-4)
+    assert observed.lam == pytest.approx(expected, rel=1e-4)
 
 
 def test_measures_go_on_where_they_were_saved() -> None:

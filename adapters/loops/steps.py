@@ -125,6 +125,6 @@ class StepResult:
             raise DivergenceError(
                 f"the loss is {log['loss']} (matching {log['matching']}, GraDN "
                 f"{log['difficulty']}) or its gradient is not finite: lower `lr_img` (now "
-                f"{lr_img}) or `lam`, and check that the data are normalised"
+                f"{lr_img}), `lam` or `share`, and check that the data are normalised"
             )
         return log

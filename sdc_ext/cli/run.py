@@ -168,8 +168,9 @@ def _injection(options: Namespace, profile: Profile) -> Injection:
 
 def _chosen_strength(options: Namespace) -> str | None:
     """Returns the name of the option that chose the strength; None if none did."""
-    given = ("observe", *STRENGTHS)
-    return next((name for name in given if getattr(options, name) not in (None, False)), None)
+    if options.observe:
+        return "observe"
+    return next((name for name in STRENGTHS if getattr(options, name) is not None), None)
 
 
 def _exit(number: int) -> NoReturn:
