@@ -15,7 +15,8 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from helpers import fork
+import torch
+from helpers import fork, launch, launched
 
 from sdc_ext.sets import SyntheticSet
 
@@ -42,6 +43,27 @@ def kill(event, args):
 
 sys.addaudithook(kill)
 sys.exit(main(sys.argv[2:]))
+"""
+
+# Ends the program, without a word, at the n-th call of a function of ours; prints their number.
+AT_CALL = """
+import os, sys
+from sdc_ext.cli import main
+
+left, calls = int(sys.argv[1]), 0
+
+def kill(frame, event, argument):
+    global calls
+    if event == "call" and frame.f_globals.get("__name__", "").startswith("sdc_ext"):
+        calls += 1
+        if calls == left:
+            os._exit(137)
+
+sys.setprofile(kill)
+status = main(sys.argv[2:])
+sys.setprofile(None)
+print(f"{calls} calls")
+sys.exit(status)
 """
 
 SHORT = "--iterations 2 --num-eval 1 --epoch-eval-train 1"
@@ -85,14 +107,15 @@ COMMANDS = {
 }
 
 
-def run(folder: Path, command: str, kill_at: int = 0) -> CompletedProcess[str]:
-    (done,) = fork((kill_at, *command.split()), folder=folder, code=PROGRAM)
+def run(folder: Path, command: str, kill_at: int = 0, code: str = PROGRAM) -> CompletedProcess[str]:
+    (done,) = fork((kill_at, *command.split()), folder=folder, code=code)
     return done
 
 
-def run_whole(folder: Path, command: str) -> None:
-    done = run(folder, command)
+def run_whole(folder: Path, command: str, code: str = PROGRAM) -> str:
+    done = run(folder, command, code=code)
     assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
 
 
 def left_by(folder: Path) -> dict[str, Any]:
@@ -120,30 +143,55 @@ def check_moment(folder: Path) -> None:
 
 def goes_on(name: str, folder: Path, kills: list[int] | None) -> int:
     """Kills a command at each of some changes, or at every one; returns how often it was killed."""
-    before, command, on = COMMANDS[name]
-    clean = folder / "clean"
-    clean.mkdir()
-    if before:
-        run_whole(clean, before)
-    shutil.copytree(clean, folder / "start")
-    run_whole(clean, command)
-    expected = left_by(clean)
+    expected = prepare(name, folder)
     killed = 0
     for at in itertools.count(1) if kills is None else kills:
-        place = folder / f"killed-{at}"
-        shutil.copytree(folder / "start", place)
-        status = run(place, command, at).returncode
+        status = kill_once(name, folder, at, expected)
         if status == 0 and kills is None:
             break
-        assert status in (0, KILLED)
         killed += status == KILLED
+    return killed
+
+
+def prepare(name: str, folder: Path) -> dict[str, Any]:
+    """Makes what a command needs in ``start``; returns what it leaves if nobody kills it."""
+    before, command, _ = COMMANDS[name]
+    start, clean = folder / "start", folder / "clean"
+    start.mkdir()
+    if before:
+        run_whole(start, before)
+    shutil.copytree(start, clean)
+    run_whole(clean, command)
+    return left_by(clean)
+
+
+def kill_once(
+    name: str, folder: Path, at: int, expected: dict[str, Any], code: str = PROGRAM
+) -> int:
+    """Kills a command, runs it again and compares what it leaves; returns its first status."""
+    _, command, on = COMMANDS[name]
+    place = folder / f"killed-{at}"
+    shutil.copytree(folder / "start", place)
+    status = run(place, command, at, code).returncode
+    if status != 0:
+        assert status == KILLED
         check_moment(place)
         again = run(place, f"{command} {on}")
         assert left_by(place) == expected, (command, at, again.stderr)
         # Killed when all was done, it may say that its results exist.
         assert again.returncode == 0 or "exists" in again.stderr or "holds" in again.stderr
-        shutil.rmtree(place)
-    return killed
+    shutil.rmtree(place)
+    return status
+
+
+def at_moments(name: str, folder: Path, count: int) -> int:
+    """Kills a command at seeded moments, wherever it is; returns how often it was killed."""
+    expected = prepare(name, folder)
+    counted = folder / "counted"
+    shutil.copytree(folder / "start", counted)
+    *_, last = run_whole(counted, COMMANDS[name][1], AT_CALL).splitlines()
+    moments = random.Random(name).sample(range(1, int(last.split()[0])), count)
+    return sum(kill_once(name, folder, at, expected, AT_CALL) == KILLED for at in moments)
 
 
 @pytest.mark.parametrize("name", ["distill", "export best", "select"])
@@ -158,3 +206,47 @@ def test_killed_at_every_change_it_goes_on(name: str, tmp_path: Path) -> None:
     killed = goes_on(name, tmp_path, None)
     print(f"{name}: killed {killed} times, went on {killed} times")
     assert killed > 0
+
+
+@pytest.mark.parametrize("name", ["distill"])
+def test_killed_at_some_moments_it_goes_on(name: str, tmp_path: Path) -> None:
+    assert at_moments(name, tmp_path, 2) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_at_many_moments_it_goes_on(name: str, tmp_path: Path) -> None:
+    killed = at_moments(name, tmp_path, 10)
+    print(f"{name}: killed {killed} times, went on {killed} times")
+    assert killed > 0
+
+
+# One of two processes ends in the third iteration.
+ONE_ENDS = """
+import os, sys
+from sdc_ext.adapters.loops import GradientMatching
+from sdc_ext.cli import main
+step = GradientMatching.step
+
+def ended(self, *args):
+    if args[-1] == 2 and os.environ["RANK"] == "{rank}":
+        {what}
+    return step(self, *args)
+
+GradientMatching.step = ended
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("what", ["os._exit(137)", "raise MemoryError"])
+def test_one_of_two_processes_ends_and_both_go_on(rank: int, what: str, tmp_path: Path) -> None:
+    command = f"distill dsa {SHORT} {STUDENT}".replace("--iterations 2", "--iterations 4")
+    arguments = [*command.split(), "--eval-every", "2", "--out"]
+    launch(2, tmp_path, *arguments, "whole")
+    code = ONE_ENDS.format(rank=rank, what=what)
+    statuses = [done.returncode for done in launched(2, tmp_path, *arguments, "run", code=code)]
+    assert 0 not in statuses
+    check_moment(tmp_path)
+    launch(2, tmp_path, *arguments, "run", "--resume")
+    assert torch.equal(*(SyntheticSet.load(tmp_path / n).images for n in ("whole", "run")))

@@ -111,6 +111,15 @@ def test_observing_leaves_the_images_as_they_are(profile: str, tmp_path: Path) -
         assert all(float(row["difficulty"]) > 0 for row in rows)
 
 
+@pytest.mark.parametrize("strength", [("--lam", 0), ("--share", 0), ("--observe",)])
+def test_zero_is_no_correction(strength: tuple[object, ...], tmp_path: Path) -> None:
+    record = tmp_path / "record.csv"
+    done = execute(tmp_path, *strength, "--record", record, "--", STANDINS / SCRIPTS["gm"])
+    assert done.returncode == 0 and "hardly" not in done.stderr
+    with record.open(newline="") as file:
+        assert {float(row["lam"]) for row in csv.DictReader(file)} == {0.0}
+
+
 @pytest.mark.parametrize("profile", SCRIPTS)
 def test_a_share_takes_the_place_of_lam(profile: str, tmp_path: Path) -> None:
     path, record = STANDINS / SCRIPTS[profile], tmp_path / "share.csv"
