@@ -72,6 +72,9 @@ class LogRamp:
         if self.steps < 1:
             raise ValueError(f"LogRamp steps must be at least 1, got {self.steps}")
 
+    def __str__(self) -> str:
+        return f"{self.start:g} to {self.end:g} in {self.steps}"
+
     def __call__(self, iteration: int) -> float:
         """Returns lam at an outer iteration, counted from 0."""
         progress = min(iteration / self.steps, 1.0)

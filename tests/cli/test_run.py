@@ -144,7 +144,7 @@ def test_a_correction_that_can_hardly_have_acted_is_pointed_out(tmp_path: Path) 
     done = execute(tmp_path, "--lam", 1e-6, "--", STANDINS / SCRIPTS["gm"])
     assert "the correction can hardly have acted: its image gradient was " in done.stderr
     ramp = execute(tmp_path, "--share-ramp", 0.1, 0.2, 2, "--", STANDINS / SCRIPTS["gm"])
-    assert "share LogRamp(start=0.1, end=0.2, steps=2)" in ramp.stderr
+    assert "share 0.1 to 0.2 in 2," in ramp.stderr
     assert "hardly" not in ramp.stderr
 
 
@@ -174,7 +174,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> N
         "distill.py: captures (line 39), backward (line 45), unrolls (line 40)",
         "torch.autograd.grad",
         "shim wandb: ",
-        "LogRamp(start=0.02, end=0.08, steps=100)",
+        "lam 0.02 to 0.08 in 100,",
     ):
         assert text in done.stderr
 
