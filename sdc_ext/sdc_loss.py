@@ -213,7 +213,7 @@ class SDCLoss:
 
     def _images_of(self, term: Tensor) -> list[Tensor]:
         given = self._images
-        # A gradient has the shape of its weight, which may be an image's in nothing but rank.
+        # A gradient has the shape of its weight, which images have by chance only.
         found = find_images(term, shapes=self._shapes) if given is None else given
         images = [found] if isinstance(found, Tensor) else list(found)
         if self.follows_share and not images:
