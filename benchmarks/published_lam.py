@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 
 from sdc_ext import distill, load_data, strength, train_experts
-from sdc_ext.adapters import METHODS, State, get_method, resolve
+from sdc_ext.adapters import METHODS, Settings, State, get_method, resolve
 from sdc_ext.data import RealData
 from sdc_ext.engine import Callback, StopRun
 from sdc_ext.strength import DEFAULT_LAM, STRENGTHS
@@ -45,9 +45,8 @@ class Watch(Callback):
             raise StopRun
 
 
-def published(method: str, ipc: int) -> dict[str, Any]:
-    """The settings of a method for CIFAR-10 that have an effect."""
-    settings = resolve(get_method(method), DATA_SET, ipc, {})
+def published(settings: Settings) -> dict[str, Any]:
+    """The values of settings that have an effect."""
     without = {*LEFT_OUT, *STRENGTHS, *settings.loop.unused}
     given = {name: one.value for name, one in settings.origin.items() if name not in without}
     return {
@@ -58,9 +57,9 @@ def published(method: str, ipc: int) -> dict[str, Any]:
 
 def measure(method: str, data: RealData, ipc: int, seconds: float, folder: Path) -> Watch:
     """The log of one run."""
-    given = published(method, ipc)
-    if get_method(method).experts is not None:
-        epochs = resolve(get_method(method), DATA_SET, ipc, {}).loop.epochs_needed
+    settings = resolve(get_method(method), DATA_SET, ipc, {})
+    given, epochs = published(settings), settings.loop.epochs_needed
+    if epochs > 0:
         shared = {name: given[name] for name in ("network", "zca")}
         given["experts"] = folder / "experts"
         train_experts(

@@ -280,17 +280,17 @@ class SDCLoss:
             learnt: The tensors to differentiate by, the images first.
             retain_graph: Keep the graph for another backward pass.
         """
-        measures = self.measures and corrected.term is not None
-        loss = torch.autograd.grad(
-            corrected.loss, learnt, retain_graph=retain_graph or measures, materialize_grads=True
+        term = corrected.term if self.measures else None
+        keep = retain_graph or term is not None
+        by_loss = torch.autograd.grad(
+            corrected.loss, learnt, retain_graph=keep, materialize_grads=True
         )
-        if not measures:
-            return ImageGradients(list(loss))
-        assert corrected.term is not None
-        term = torch.autograd.grad(
-            corrected.term, learnt, retain_graph=retain_graph, materialize_grads=True
+        if term is None:
+            return ImageGradients(list(by_loss))
+        by_term = torch.autograd.grad(
+            term, learnt, retain_graph=retain_graph, materialize_grads=True
         )
-        return ImageGradients(list(loss), list(term))
+        return ImageGradients(list(by_loss), list(by_term))
 
     def settle(self, gradients: ImageGradients, *, images: int = 1) -> list[Tensor]:
         """Counts an update, and returns the gradients by which to update what is learnt.

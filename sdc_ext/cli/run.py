@@ -35,34 +35,7 @@ sdc-ext run --lam 0.002 -- DatasetCondensation/main.py --dataset MNIST --ipc 1
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.epilog = _EPILOG
-    strength = parser.add_mutually_exclusive_group()
-    strength.add_argument(
-        "--lam", type=WEIGHT, metavar="X", help="weight of the correction (default: 0.002)"
-    )
-    strength.add_argument(
-        "--lam-ramp",
-        nargs=3,
-        type=RATE,
-        metavar=("START", "END", "ITERATIONS"),
-        help="adaptive SDC: lam grows from START to END",
-    )
-    strength.add_argument(
-        "--share",
-        type=WEIGHT,
-        metavar="X",
-        help="strength instead of lam: the norm of the correction's image gradient over that of "
-        "the script's own, e.g. 0.1",
-    )
-    strength.add_argument(
-        "--share-ramp",
-        nargs=3,
-        type=RATE,
-        metavar=("START", "END", "ITERATIONS"),
-        help="adaptive SDC as a share: it grows from START to END",
-    )
-    strength.add_argument(
-        "--observe", action="store_true", help="record the difficulty (GraDN) without correcting"
-    )
+    _add_strength(parser.add_mutually_exclusive_group())
     parser.add_argument(
         "--norm", choices=get_args(Norm), default="l2", help="norm that is penalised (default: l2)"
     )
@@ -105,6 +78,30 @@ def add_options(parser: ArgumentParser) -> None:
         help="the script, and the arguments that it gets",
     )
     parser.set_defaults(run=_run)
+
+
+def _add_strength(group: Any) -> None:
+    """Adds the options that say how strong the correction is."""
+    weights = {
+        "lam": ("weight of the correction (default: 0.002)", "adaptive SDC: lam grows"),
+        "share": (
+            "strength instead of lam: the norm of the correction's image gradient over that of "
+            "the script's own, e.g. 0.1",
+            "adaptive SDC as a share: it grows",
+        ),
+    }
+    for name, (text, ramp) in weights.items():
+        group.add_argument(f"--{name}", type=WEIGHT, metavar="X", help=text)
+        group.add_argument(
+            f"--{name}-ramp",
+            nargs=3,
+            type=RATE,
+            metavar=("START", "END", "ITERATIONS"),
+            help=f"{ramp} from START to END",
+        )
+    group.add_argument(
+        "--observe", action="store_true", help="record the difficulty (GraDN) without correcting"
+    )
 
 
 def _run(options: Namespace) -> int:
