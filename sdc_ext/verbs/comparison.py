@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -69,6 +70,10 @@ class Compared(Shown):
 
     def histories(self) -> dict[str, list[dict[str, list[float]]]]:
         """Returns the columns that each run logged, by the name of the arm, one run per seed."""
+        return self._histories
+
+    @cached_property
+    def _histories(self) -> dict[str, list[dict[str, list[float]]]]:
         return {
             arm.name: [
                 read_history(_folder(self.out, arm, cell.seed))

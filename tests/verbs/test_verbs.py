@@ -18,6 +18,8 @@ from sdc_ext import InputError, LogRamp, compare, distill, evaluate_set, score_s
 from sdc_ext.cli import main
 from sdc_ext.engine import Callback
 from sdc_ext.sets import SyntheticSet
+from sdc_ext.sets.history import read_history
+from sdc_ext.verbs import comparison
 
 NETWORK = "convnet:width=8:depth=1"
 TINY: dict[str, Any] = {
@@ -175,6 +177,21 @@ def test_compare_is_paired_and_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "c" / "lam-0.5" / "seed-1" / "meta.json").is_file()
     with pytest.raises(InputError, match="at least 2 seeds and 2 different lam"):
         compare("dc", lams=(0, 0), progress=False, **TINY)
+
+
+def test_every_history_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path) -> dict[str, list[float]]:
+        read.append(folder)
+        return read_history(folder)
+
+    monkeypatch.setattr(comparison, "read_history", counted)
+    out = tmp_path / "c"
+    compared = compare("dc", lams=(0, 0.5), seeds=2, out=out, progress=False, **TINY)
+    assert "GraDN over the distillation" in str(compared) and (out / "tracking.png").is_file()
+    folders = [out / arm / seed for arm in ("lam-0", "lam-0.5") for seed in ("seed-0", "seed-1")]
+    assert sorted(read) == folders
 
 
 def test_arms_are_any_settings(tmp_path: Path) -> None:
