@@ -102,6 +102,11 @@ class Gain:
         against = f"a {'gain' if d.mean > 0 else 'loss'} against {self.base}"
         equivalent = f"equivalent to {self.base} within {margin}"
         low, high = d.anytime_interval
+        if not any(d.differences):
+            return (
+                f"{self.arm}: all accuracies agree with those of {self.base} in all {d.n} seeds; "
+                "the runs are probably too short to differ, so make them longer."
+            )
         if self.anytime_p < _LEVEL:
             return f"{self.arm}: {against}, however often you looked."
         if -self.margin < low and high < self.margin:

@@ -82,6 +82,11 @@ def test_arms_are_tested_together() -> None:
             r"undecided after 3 seeds; \d+ more would show a gain of 0.5",
         ),
         ([0.01, 0.01], "undecided after 2 seeds."),
+        (
+            [0.0] * 3,
+            "all accuracies agree with those of lam 0 in all 3 seeds; the runs are probably too "
+            "short to differ, so make them longer.",
+        ),
     ],
 )
 def test_verdicts_say_what_the_tests_show(gain: list[float], verdict: str) -> None:
