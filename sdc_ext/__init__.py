@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sdc_ext.verbs import discrepancy_of as discrepancy_of
     from sdc_ext.verbs import distill as distill
     from sdc_ext.verbs import evaluate_set as evaluate_set
+    from sdc_ext.verbs import reproduce as reproduce
     from sdc_ext.verbs import score_set as score_set
     from sdc_ext.verbs import select_set as select_set
     from sdc_ext.verbs import train_experts as train_experts
@@ -56,6 +57,7 @@ _ON_DEMAND = {
     "register_dataset": "sdc_ext.data",
     "register_method": "sdc_ext.adapters",
     "register_network": "sdc_ext.networks",
+    "reproduce": "sdc_ext.verbs",
     "score_set": "sdc_ext.verbs",
     "sdc_penalty": "sdc_ext.regularizer",
     "select_set": "sdc_ext.verbs",
@@ -83,6 +85,7 @@ __all__ = [
     "register_dataset",
     "register_method",
     "register_network",
+    "reproduce",
     "score_set",
     "sdc_penalty",
     "select_set",

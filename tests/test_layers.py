@@ -27,7 +27,9 @@ BELOW: dict[str, set[str]] = {
 }
 _LOOPS = {*BELOW["evaluation"], "matching", "experts", "evaluation"}
 BELOW |= {"adapters": _LOOPS, "engine": {*_LOOPS, "adapters"}, "report": {*_LOOPS, "adapters"}}
-BELOW["verbs"] = {*BELOW["engine"], "engine", "report"}
+BELOW["reproduction"] = {*_LOOPS, "adapters"}
+BELOW["report"] |= {"reproduction"}
+BELOW["verbs"] = {*BELOW["engine"], "engine", "report", "reproduction"}
 BELOW["theory"] = {"data", "sets", "evaluation", "report"}
 BELOW["cli"] = {*BELOW, "sdc_ext"}
 BELOW["__main__"] = {"cli"}

@@ -34,6 +34,7 @@ COMMANDS = {
     "methods": "list the methods, with their defaults and costs",
     "compare": "distil with several settings under the same seeds, and test whether gains are real",
     "tune": "search for lam on held-out training images",
+    "reproduce": "run the shape of the paper's tables and figures within a budget of time",
     "select": "choose real images, the baseline that distillation must beat",
     "evaluate": "train networks on distilled sets and test them",
     "score": "compute hard-label recovery, improvement over random and label-robust score",

@@ -7,24 +7,20 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
-from markupsafe import Markup
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from sdc_ext._text import visible
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import counted
 from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.report.kept_tables import ACCURACIES, Rows, comparisons, evaluations, percent
+from sdc_ext.report.pages import render
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import read_history
 from sdc_ext.sets.info import Correction, SetInfo
@@ -122,18 +118,7 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> None:
     """
     given = [Path(folder) for folder in folders]
     runs = read_runs(given)
-    template = (files("sdc_ext.report") / "report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_as_text
-    )
-    page = environment.from_string(template).render(_content(runs, given))
-    Path(path).write_text(page, "utf-8")
-
-
-def _as_text(value: Any) -> Any:
-    """Returns what the template inserts for a value: text of others without control characters."""
-    is_text = isinstance(value, str) and not isinstance(value, Markup)
-    return visible(value) if is_text else value
+    Path(path).write_text(render("report", **_content(runs, given)), "utf-8")
 
 
 def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
@@ -144,7 +129,6 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     differing, shared = _settings(runs)
     return {
         "title": "; ".join(dict.fromkeys(_title(kind) for kind in kinds)) or "evaluations",
-        "version": version("sdc-ext"),
         "runs": _run_table(runs),
         "groups": [group for group in groups if group is not None],
         "tables": [*comparisons(folders), *evaluations([run.folder for run in runs], folders)],

@@ -16,7 +16,7 @@ COMPARISON, ACCURACIES = "comparison.json", "accuracies.json"
 _ADVICE = "write it again, or leave its folder out"
 
 
-class _EvaluatedRow(TypedDict):
+class EvaluatedRow(TypedDict):
     """An entry of ``accuracies.json``."""
 
     set: str
@@ -121,7 +121,7 @@ def evaluations(runs: Sequence[Path], folders: Sequence[Path]) -> Iterator[dict[
     given = (folder / ACCURACIES for folder in folders)
     for path in dict.fromkeys([*inside, *(path for path in given if path.is_file())]):
         rows = [["set", "network", "epochs", "learning rate", "seed", "accuracy", "n"]]
-        for r in _read(path, lambda _: [_EvaluatedRow]):
+        for r in _read(path, lambda _: [EvaluatedRow]):
             how = [r["set"], r["network"], str(r["epochs"]), f"{r['lr']:g}", str(r["seed"])]
             rows.append([*how, percent(r), str(len(r["accuracies"]))])
         yield {"title": f"{path.parent}: across networks", "rows": rows}

@@ -18,6 +18,8 @@ from sdc_ext.verbs.plans import ComparedPlan as ComparedPlan
 from sdc_ext.verbs.plans import Plan as Plan
 from sdc_ext.verbs.plans import PlannedRun as PlannedRun
 from sdc_ext.verbs.plans import compare_plan as compare_plan
+from sdc_ext.verbs.reproduction import Reproduced as Reproduced
+from sdc_ext.verbs.reproduction import reproduce as reproduce
 from sdc_ext.verbs.scoring import ScoredSet as ScoredSet
 from sdc_ext.verbs.scoring import score_set as score_set
 from sdc_ext.verbs.selection import select_set as select_set
@@ -31,6 +33,7 @@ __all__ = [
     "Measurement",
     "Plan",
     "PlannedRun",
+    "Reproduced",
     "ScoredSet",
     "compare",
     "compare_plan",
@@ -38,6 +41,7 @@ __all__ = [
     "discrepancy_of",
     "distill",
     "evaluate_set",
+    "reproduce",
     "score_set",
     "select_set",
     "train_experts",

@@ -76,7 +76,7 @@ class Compared(Shown):
     def _histories(self) -> dict[str, list[dict[str, list[float]]]]:
         return {
             arm.name: [
-                read_history(_folder(self.out, arm, cell.seed))
+                read_history(run_folder(self.out, arm, cell.seed))
                 for cell in self.comparison.of_arm(arm)
             ]
             for arm in self.comparison.arms
@@ -164,7 +164,7 @@ def compare(
     console.print(str(loaded))
     made = {arm: tasks.of(resolved) for arm, resolved in by_arm.items()}
     runs = {
-        (arm, seed): Engine(chosen, by_arm[arm], made[arm], seed, _folder(folder, arm, seed))
+        (arm, seed): Engine(chosen, by_arm[arm], made[arm], seed, run_folder(folder, arm, seed))
         for arm, seed in grid(chosen_arms, seeds)
     }
     for arm in chosen_arms:
@@ -229,5 +229,6 @@ def _compared(
     return Compared(Comparison(kept, margin), folder, warm_ups)
 
 
-def _folder(out: Path, arm: Arm, seed: int) -> Path:
+def run_folder(out: Path, arm: Arm, seed: int) -> Path:
+    """Returns the folder of one run of a comparison in ``out``."""
     return out / arm.folder / f"seed-{seed}"

@@ -165,17 +165,18 @@ def check_start(method: Method, out: str | Path | None, experts: str | Path | No
     """
     if experts is not None and method.experts is None:
         raise InputError(f"{method.name} matches no experts: leave `experts` out")
-    _check_folder(out, "out")
+    check_folder(out, "out")
 
 
 def check_export(export: str | Path | None) -> None:
     """Raises InputError if a folder holds replay buffers already, or cannot be written to."""
-    _check_folder(export, "export")
+    check_folder(export, "export")
     if export is not None:
         check_no_buffers(Path(export))
 
 
-def _check_folder(folder: str | Path | None, argument: str) -> None:
+def check_folder(folder: str | Path | None, argument: str) -> None:
+    """Raises InputError if a file is where a folder is wanted, or it cannot be written to."""
     if folder is None:
         return
     if Path(folder).exists() and not Path(folder).is_dir():

@@ -1,0 +1,349 @@
+"""The runs of one cell of the paper's tables: what they take, and making them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from accelerate import Accelerator
+
+from sdc_ext._schemas import read_json
+from sdc_ext.adapters import Method, Settings, get_method, resolve
+from sdc_ext.adapters.base import State
+from sdc_ext.data.real import RealData
+from sdc_ext.engine.callbacks import Callback, StopRun
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.arms import Arm
+from sdc_ext.evaluation.tracking import Action, Drift
+from sdc_ext.networks.create import check_network
+from sdc_ext.report.kept_tables import ACCURACIES, EvaluatedRow
+from sdc_ext.reproduction.fitting import Pace, steps_of
+from sdc_ext.reproduction.items import PAPER_DATA, Cell, Item
+from sdc_ext.reproduction.rows import CellResult
+from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.verbs.clock import Clock
+from sdc_ext.verbs.comparison import Compared, compare, run_folder
+from sdc_ext.verbs.distillation import distill
+from sdc_ext.verbs.evaluation import evaluate_set
+from sdc_ext.verbs.experts import train_experts
+from sdc_ext.verbs.session import resolve_for
+
+# How many networks are trained on each set, instead of the paper's 5 to 20.
+_NETWORKS = 2
+
+EXPERTS = 2
+
+# The iterations that are timed, the first of which also warms up.
+_TIMED = 3
+
+_TIMED_EPOCHS = 10
+
+_TRIAL = "trial"
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """What a budget allows for a cell.
+
+    Attributes:
+        settings: The settings that shorten its runs, by name.
+        other_epochs: The number of epochs of the networks of other architectures.
+        seconds: How long one seed of all its arms is expected to take.
+        experts: The folder of expert trajectories, if the method matches some.
+    """
+
+    settings: dict[str, Any]
+    other_epochs: int
+    seconds: float
+    experts: str | None = None
+
+
+class _Watch(Callback):
+    """Takes the time of every iteration, and stops the run once it has lasted long enough.
+
+    Args:
+        clock: The clock of all processes.
+        seconds: The time after which the run stops.
+    """
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.steps: list[float] = []
+        self._clock = clock
+        self._seconds = seconds
+        self._last = 0.0
+
+    @property
+    def pace(self) -> float:
+        """The seconds of an iteration, without the first one if there are others: it warms up."""
+        return fmean(self.steps[1:] or self.steps)
+
+    def on_start(self, iteration: int, iterations: int) -> None:
+        del iteration, iterations
+        self._last = time.monotonic()
+
+    def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
+        del iteration, log, state
+        now = time.monotonic()
+        self.steps.append(self._clock.agreed(now - self._last))
+        self._last = now
+        if sum(self.steps) > self._seconds:
+            raise StopRun
+
+
+@dataclass(frozen=True)
+class CellRuns:
+    """A cell on the data that there are.
+
+    Attributes:
+        item: The table or figure.
+        cell: The setting.
+        data: The data: the paper's, or those that stand in for them.
+        out: The folder of the table or figure.
+        width: The number of channels of the ConvNet.
+        accelerator: The Accelerator to run with.
+        progress: Print a line for every run.
+    """
+
+    item: Item
+    cell: Cell
+    data: RealData
+    out: Path
+    width: int
+    accelerator: Accelerator
+    progress: bool = True
+    method: Method = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "method", get_method(self.cell.method))
+
+    @cached_property
+    def original(self) -> Settings:
+        """The paper's settings of the cell."""
+        return resolve(self.method, self.cell.dataset, self.cell.ipc, {})
+
+    @cached_property
+    def base(self) -> dict[str, Any]:
+        """The settings that do not depend on the budget, where they are not the defaults."""
+        chosen: dict[str, Any] = {}
+        if self.data.name != self.cell.dataset and self._is_like_paper:
+            rules = self.method.rules(self.cell.dataset, self.cell.ipc)
+            chosen = {name: value for name, (value, _) in rules.items() if name != "lam"}
+        network = resolve_for(self.method, self.data, self.cell.ipc, chosen).run.network
+        narrow = f"{network}:width={self.width}"
+        return chosen | {"network": narrow, "num_eval": _NETWORKS}
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of a run that no budget shortens."""
+        return resolve_for(self.method, self.data, self.cell.ipc, self.base)
+
+    def shortened(self, settings: Mapping[str, Any]) -> Settings:
+        """Returns the settings of a run with some of them changed."""
+        return resolve_for(self.method, self.data, self.cell.ipc, self.base | dict(settings))
+
+    @property
+    def images(self) -> str:
+        """The number of training images, and that of the paper's."""
+        number, _ = PAPER_DATA[self.cell.dataset]
+        here = f"{self.data.label}, {len(self.data.train)}"
+        return f"{here} ({self.cell.dataset}, {number})"
+
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """The other networks of the item that fit the images."""
+        return tuple(network for network in self.item.networks if self._fits(network))
+
+    def _fits(self, network: str) -> bool:
+        try:
+            check_network(network, *self.data.network_shape)
+        except InputError:
+            return False
+        return True
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The optimiser of the paper's experts, if the method matches some."""
+        if self.method.experts is None:
+            return {}
+        name = self.cell.dataset if self._is_like_paper else self.data.name
+        recipe = asdict(self.method.experts(name, self.cell.ipc))
+        return {key: recipe[key] for key in ("optimizer", "alpha")}
+
+    @property
+    def _is_like_paper(self) -> bool:
+        """Whether the data have the shape of the paper's, so that its settings suit them."""
+        _, shape = PAPER_DATA[self.cell.dataset]
+        return self.data.network_shape == shape
+
+    @property
+    def store(self) -> tuple[Any, ...] | None:
+        """What cells with the same experts have in common; None for methods without experts."""
+        if self.method.experts is None:
+            return None
+        run = self.settings.run
+        return self.data.label, run.network, run.zca, run.statistics, *self.recipe.values()
+
+    def train_experts(self, folder: Path, epochs: int, number: int = EXPERTS) -> float:
+        """Trains experts, and returns the seconds that this took."""
+        begun = time.monotonic()
+        train_experts(
+            self.method.name,
+            self.data,
+            num_experts=number,
+            ipc=self.cell.ipc,
+            network=self.settings.run.network,
+            zca=self.settings.run.zca,
+            out=folder,
+            accelerator=self.accelerator,
+            progress=self.progress,
+            **self.recipe,
+            train_epochs=epochs,
+        )
+        return time.monotonic() - begun
+
+    def measure(
+        self, experts: Path | None, shortened: dict[str, Any], clock: Clock, seconds: float
+    ) -> Pace:
+        """Returns the pace of the cell, from a trial of one to three iterations.
+
+        Args:
+            experts: The folder of its experts, if its method matches some.
+            shortened: Settings that suit the experts.
+            clock: The clock of all processes.
+            seconds: The time after which the trial stops.
+
+        Raises:
+            DivergenceError: If the loss of the trial is not finite.
+        """
+        folder, watch = self.out / _TRIAL / self.cell.folder, _Watch(clock, seconds)
+        self.clear(folder)
+        trial = self.base | shortened | {"iterations": _TIMED, "eval_every": _TIMED}
+        trial |= {"num_eval": 1, "epoch_eval_train": 1}
+        several = steps_of(self.settings) > 1
+        if several:
+            trial["outer_loop"] = 2
+        synthetic = distill(
+            self.method.name,
+            self.data,
+            ipc=self.cell.ipc,
+            lam=self.cell.lam,
+            out=folder,
+            experts=experts,
+            accelerator=self.accelerator,
+            progress=False,
+            callbacks=[watch],
+            **trial,
+        )
+        others = (0.0, 0.0)
+        if self.networks:
+            others = self._evaluation_pace(synthetic, self.networks, 2, clock)
+        self.clear(folder)
+        step = watch.pace / (2 if several else 1)
+        own = self._evaluation_pace(synthetic, None, _TIMED_EPOCHS, clock)
+        return Pace(step, *own, *others)
+
+    def _evaluation_pace(
+        self, synthetic: SyntheticSet, networks: Sequence[str] | None, epochs: int, clock: Clock
+    ) -> tuple[float, float]:
+        """Returns the seconds for testing, and those for each epoch of training."""
+        taken = []
+        for number in (1, 1 + epochs):
+            begun = time.monotonic()
+            evaluate_set(
+                synthetic,
+                self.data,
+                networks=networks,
+                num_eval=1,
+                epoch_eval_train=number,
+                accelerator=self.accelerator,
+                progress=False,
+            )
+            taken.append(clock.agreed(time.monotonic() - begun))
+        epoch = max(1e-4, (taken[1] - taken[0]) / epochs)
+        return max(0.0, taken[0] - epoch), epoch
+
+    def clear(self, folder: Path) -> None:
+        """Removes what a trial has left."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def run(self, plan: CellPlan, seeds: int) -> CellResult:
+        """Makes the runs that are missing, and returns what came out of all of them.
+
+        Raises:
+            DivergenceError: If the loss of a run without correction, or of all others, is not
+                finite.
+        """
+        folder = self.out / self.cell.folder
+        compared = compare(
+            self.method.name,
+            self.data,
+            arms=self.item.arms(self.cell, plan.settings["iterations"]),
+            seeds=seeds,
+            ipc=self.cell.ipc,
+            out=folder,
+            experts=plan.experts,
+            accelerator=self.accelerator,
+            progress=self.progress,
+            **self.base | plan.settings,
+        )
+        self.accelerator.wait_for_everyone()
+        arms = compared.comparison.arms
+        others: dict[str, dict[Arm, list[float]]] = {
+            n: {a: [] for a in arms} for n in self.networks
+        }
+        for seed in range(seeds) if self.networks else ():
+            for network, of_arm in self._evaluate_others(compared, plan, seed).items():
+                for arm in arms:
+                    others[network][arm].append(of_arm[arm.name])
+        histories = compared.histories()
+        shares = {arm: fmean(Action.of(h).share for h in histories[arm.name]) for arm in arms}
+        drifts = {
+            arm: [
+                Drift.of(h["difficulty"], compared.warm_ups[arm.name]) for h in histories[arm.name]
+            ]
+            for arm in arms
+        }
+        return CellResult(compared.comparison, shares, drifts, others)
+
+    def _evaluate_others(
+        self, compared: Compared, plan: CellPlan, seed: int
+    ) -> dict[str, dict[str, float]]:
+        """Returns the accuracies of other networks by network and arm; kept ones are read."""
+        arms = compared.comparison.arms
+        folder = compared.out / f"networks-{seed}"
+        rows = _kept(folder)
+        if len(rows) < len(arms) * len(self.networks):
+            self.clear(folder)
+            evaluate_set(
+                {arm.name: run_folder(compared.out, arm, seed) for arm in arms},
+                self.data,
+                networks=self.networks,
+                num_eval=1,
+                epoch_eval_train=plan.other_epochs,
+                seed=seed,
+                out=folder,
+                accelerator=self.accelerator,
+                progress=False,
+            )
+            self.accelerator.wait_for_everyone()
+            rows = _kept(folder)
+        found: dict[str, dict[str, float]] = {}
+        for row in rows:
+            found.setdefault(row["network"], {})[row["set"]] = row["mean"]
+        return found
+
+
+def _kept(folder: Path) -> list[EvaluatedRow]:
+    path = folder / ACCURACIES
+    if not path.is_file():
+        return []
+    return read_json(path, list[EvaluatedRow], "delete its folder, and repeat the command")

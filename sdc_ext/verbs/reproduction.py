@@ -1,0 +1,276 @@
+"""The verb that runs the shape of the paper's tables and figures within a budget of time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from accelerate import Accelerator
+from rich.console import Console, RenderableType
+
+from sdc_ext._console import PlainTable
+from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
+from sdc_ext._kinds import Number
+from sdc_ext._values import Count, checked
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import DivergenceError, InputError, check_choice
+from sdc_ext.report.reproduction import (
+    compared_rows,
+    differences_rows,
+    draw_reproduction,
+    sentences,
+    write_reproduction,
+)
+from sdc_ext.report.shown import Shown
+from sdc_ext.reproduction.items import ITEMS, Cell, Item
+from sdc_ext.reproduction.rows import CellResult, Row, rows_of
+from sdc_ext.verbs.budgets import BudgetPlan, keep_plan, make_plan, open_plan
+from sdc_ext.verbs.cells import CellRuns
+from sdc_ext.verbs.clock import Clock
+from sdc_ext.verbs.session import check_folder, make_accelerator, make_console, open_data
+
+Minutes: TypeAlias = Annotated[float, Number(0.1, 100_000)]
+"""A time in minutes."""
+
+# Intervals need as many.
+_FEWEST_SEEDS = 2
+
+
+@dataclass(frozen=True, repr=False)
+class Reproduced(Shown):
+    """A table or figure of the paper beside runs of the same shape; it prints as tables.
+
+    Attributes:
+        item: The table or figure.
+        rows: One row per cell, network and arm, with the published accuracies and those here.
+        data: The labels of the data that stand in for the paper's, by the name of the paper's.
+        differences: A table of the settings that the budget and the data change, with the
+            paper's values in brackets; the first row has the headings.
+        left_out: Why cells were not run, by cell.
+        out: The folder with the runs, ``reproduction.json``, ``reproduction.csv``, the picture
+            and the page ``index.html``.
+    """
+
+    item: Item
+    rows: Sequence[Row]
+    data: Mapping[str, str]
+    differences: Sequence[Sequence[str]]
+    left_out: Mapping[str, str]
+    out: Path
+
+    def tables(self) -> Sequence[RenderableType]:
+        """Returns the table of accuracies, that of the differences, and sentences on both."""
+        made = (_table(title, rows) for title, rows in self._tables.items())
+        return (*made, *self.sentences)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the paper claims, how that fares here, and what was not run."""
+        left_out = [f"{cell} was not run: {why}." for cell, why in self.left_out.items()]
+        return [*sentences(self.rows, self.item.claim), *left_out]
+
+    @property
+    def _tables(self) -> dict[str, Sequence[Sequence[str]]]:
+        compared = compared_rows(self.rows, self.data, self.item.tracks)
+        return {
+            f"{self.item.title}; accuracies in percent": compared,
+            "what differs here (in the paper)": self.differences,
+        }
+
+    def draw(self, path: str | Path) -> None:
+        """Draws the gains with their 95 % intervals, beside the paper's, into a file."""
+        write_whole(Path(path), lambda file: draw_reproduction(self.rows, file))
+
+    def save(self) -> None:
+        """Writes the tables, the picture and the page to ``out``."""
+        content = {
+            "title": self.item.title,
+            "rows": [row.content() for row in self.rows],
+            "differences": self.differences,
+            "left_out": self.left_out,
+        }
+        files: dict[str, Writer] = {
+            "reproduction.json": as_text(json.dumps(content, indent=1)),
+            "reproduction.csv": as_table([row.content() for row in self.rows]),
+            "reproduction.png": self.draw,
+            "index.html": self._write_page,
+        }
+        write_files(self.out, files)
+
+    def _write_page(self, path: Path) -> None:
+        write_reproduction(self.item.title, self._tables, self.sentences, self.rows, path)
+
+
+def _table(title: str, rows: Sequence[Sequence[str]]) -> PlainTable:
+    table = PlainTable(title, *rows[0])
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+@checked
+def reproduce(
+    item: str,
+    budget: Minutes = 60.0,
+    data: Any = None,
+    *,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+    width: Count = 32,
+    out: str | Path | None = None,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+) -> Reproduced:
+    """Runs the shape of a table or figure of the paper within a budget of time.
+
+    A short trial of every cell measures how long its parts take. The iterations, the epochs of
+    evaluation networks and, in trajectory matching, the expert trajectories are then shortened so
+    that five seeds of all cells fit into the budget; what fits unshortened keeps the paper's
+    settings. Cells that do not fit at all are left out, and the result says so. Seeds are added
+    until the time is over. The same call with the same ``out`` keeps the plan and the runs, and
+    adds seeds for another budget.
+
+    Args:
+        item: ``"table1"``, ``"table2"``, ``"table3"``, ``"fig1"``, ``"fig5"``, ``"fig6"`` or
+            ``"fig14"``.
+        budget: The time in minutes.
+        data: Data that stand in for the paper's, as [`distill`][sdc_ext.distill] takes them; each
+            method and ipc is then run once. By default the paper's data sets that are in
+            ``data_dir``, and the bundled digits if ``data_dir`` is left out, too.
+        data_dir: The folder of the paper's data sets, as torchvision arranges them; those that are
+            missing are left out.
+        download: Whether torchvision may download what is missing.
+        width: The number of channels of the ConvNet; the paper's has 128.
+        out: The folder of the runs and the page; by default ``runs/reproduce-ITEM``.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
+        progress: Print a line for every run.
+
+    Returns:
+        The accuracies beside the paper's and those of the methods' authors, which print as tables.
+
+    Raises:
+        InputError: If there is no such table or figure, the data cannot be loaded, nothing fits
+            into the budget, or ``out`` holds something else.
+        DivergenceError: If the loss is not finite in every cell.
+
+    Reference: SDC paper, Tables 1 to 3 and Figures 1, 5, 6 and 14.
+    """
+    chosen = ITEMS[check_choice("item", item, ITEMS)]
+    folder = Path(out) if out else Path("runs") / f"reproduce-{item}"
+    check_folder(folder, "out")
+    accelerator = accelerator or make_accelerator()
+    console = make_console(accelerator, progress)
+    clock = Clock(60 * budget, accelerator)
+    found = _data(chosen, data, data_dir, download, accelerator, console)
+    cells = [
+        CellRuns(chosen, cell, found[cell], folder, width, accelerator, progress)
+        for cell in chosen.cells
+        if cell in found
+    ]
+    labels = {cell.dataset: loaded.label for cell, loaded in found.items()}
+    plan = open_plan(folder, BudgetPlan(width, labels), accelerator)
+    if not plan.cells:
+        plan = make_plan(plan, cells, clock, console)
+        keep_plan(folder, plan, accelerator)
+    results, left_out = _run(cells, plan, clock, console, folder)
+    reproduced = _reproduced(chosen, cells, plan, results, left_out, folder)
+    if accelerator.is_main_process:
+        reproduced.save()
+    accelerator.wait_for_everyone()
+    return reproduced
+
+
+def _data(
+    item: Item,
+    data: Any,
+    data_dir: str | Path | None,
+    download: bool,
+    accelerator: Accelerator,
+    console: Console,
+) -> dict[Cell, RealData]:
+    """Returns the data of the cells that can be run."""
+    if data is not None and (data_dir is not None or download):
+        raise InputError(
+            "`data_dir` and `download` are for the paper's data sets: leave them out where you "
+            "pass data that stand in for these"
+        )
+    if data is not None or data_dir is None:
+        loaded = open_data("digits" if data is None else data, accelerator)
+        once = {(cell.method, cell.ipc): cell for cell in reversed(item.cells)}
+        console.print(f"{loaded}, in place of the paper's data")
+        return {cell: loaded for cell in item.cells if cell in once.values()}
+    found: dict[str, RealData] = {}
+    for name in dict.fromkeys(cell.dataset for cell in item.cells):
+        by_torchvision = {"download": download} if name != "tinyimagenet" else {}
+        try:
+            found[name] = open_data(name, accelerator, data_dir=data_dir, **by_torchvision)
+            console.print(str(found[name]))
+        except InputError as error:
+            console.print(f"{name} is left out: {error}")
+    if not found:
+        raise InputError(
+            f"none of the data sets of {item.title.partition(':')[0]} could be loaded from "
+            f"{data_dir}: name their folder, let torchvision `download` them, or pass other data"
+        )
+    return {cell: found[cell.dataset] for cell in item.cells if cell.dataset in found}
+
+
+def _run(
+    cells: Sequence[CellRuns], plan: BudgetPlan, clock: Clock, console: Console, out: Path
+) -> tuple[dict[Cell, CellResult], dict[str, str]]:
+    """Runs as many seeds of all cells as the time allows, at least two.
+
+    Returns:
+        What came out, by cell, and why other cells have no result, by their names.
+    """
+    seeds, per_seed = max(_FEWEST_SEEDS, plan.seeds), plan.seconds
+    results, diverged = _round(cells, plan, seeds, console)
+    while results and (more := int(clock.left() / per_seed)) >= 1:
+        begun, seeds = time.monotonic(), seeds + more
+        results, diverged = _round(cells, plan, seeds, console)
+        per_seed = max(0.001, clock.agreed((time.monotonic() - begun) / more))
+        keep_plan(out, replace(plan, seeds=seeds), cells[0].accelerator)
+    if not results:
+        raise next(iter(diverged.values()))
+    reasons = {str(cell): str(error) for cell, error in diverged.items()}
+    return results, {**plan.left_out, **reasons}
+
+
+def _round(
+    cells: Sequence[CellRuns], plan: BudgetPlan, seeds: int, console: Console
+) -> tuple[dict[Cell, CellResult], dict[Cell, DivergenceError]]:
+    """Runs the planned cells with a number of seeds; finished runs are kept."""
+    results: dict[Cell, CellResult] = {}
+    diverged: dict[Cell, DivergenceError] = {}
+    planned = [cell for cell in cells if cell.cell.folder in plan.cells]
+    for number, one in enumerate(planned, 1):
+        console.print(f"cell {number} of {len(planned)}, {seeds} seeds: {one.cell}")
+        try:
+            results[one.cell] = one.run(plan.cells[one.cell.folder], seeds)
+        except DivergenceError as error:
+            diverged[one.cell] = error
+            console.print(f"{one.cell} diverged and is left out: {error}")
+    return results, diverged
+
+
+def _reproduced(
+    item: Item,
+    cells: Sequence[CellRuns],
+    plan: BudgetPlan,
+    results: Mapping[Cell, CellResult],
+    left_out: Mapping[str, str],
+    out: Path,
+) -> Reproduced:
+    ran = [one for one in cells if one.cell in results]
+    planned = {one.cell: plan.cells[one.cell.folder].settings for one in ran}
+    iterations = {cell: settings["iterations"] for cell, settings in planned.items()}
+    differences = differences_rows(
+        {one.cell: (one.shortened(planned[one.cell]), one.original, one.images) for one in ran}
+    )
+    stand_ins = {name: label for name, label in plan.data.items() if name != label}
+    rows = rows_of(item, results, iterations)
+    return Reproduced(item, rows, stand_ins, differences, left_out, out)

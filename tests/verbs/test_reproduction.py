@@ -1,0 +1,227 @@
+"""Tables of the paper within a budget, on a clock that the tests turn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from sdc_ext import DivergenceError, InputError, load_data, reproduce
+from sdc_ext.cli import main
+from sdc_ext.reproduction import ITEMS, Cell, Item, Pace
+from sdc_ext.reproduction.items import PAPER_DATA
+from sdc_ext.verbs import cells, clock
+
+Paces: TypeAlias = dict[Cell, Pace | Exception]
+
+TABLE = ITEMS["table1"]
+SMALL = replace(TABLE, cells=(Cell("dc", "mnist", 1), Cell("dsa", "mnist", 1)))
+
+
+@pytest.fixture
+def paces(monkeypatch: pytest.MonkeyPatch) -> Paces:
+    """Trials find the pace that the test says; an error in its place is raised."""
+    told: Paces = {}
+
+    def measure(self: cells.CellRuns, *how: object) -> Pace:
+        pace = told.get(self.cell, Pace(1.0, 0.5, 0.05))
+        if isinstance(pace, Exception):
+            raise pace
+        return pace
+
+    monkeypatch.setattr(cells.CellRuns, "measure", measure)
+    return told
+
+
+def turn(monkeypatch: pytest.MonkeyPatch, *lefts: float) -> None:
+    """Sets what the clock says each time it is asked for the seconds that are left."""
+    remaining = iter(lefts)
+    monkeypatch.setattr(clock.Clock, "left", lambda clock: next(remaining))
+
+
+def small(monkeypatch: pytest.MonkeyPatch, item: Item = SMALL) -> None:
+    monkeypatch.setitem(ITEMS, "table1", item)  # type: ignore[arg-type]
+
+
+def test_a_table_is_planned_run_and_written(
+    tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    out = tmp_path / "table"
+    turn(monkeypatch, 1000.0, 1000.0, 100.0, -1.0)  # two trials, the plan, after the first round
+    found = reproduce("table1", out=out, width=4, progress=False)
+    plan = json.loads((out / "plan.json").read_text())
+    # 0.9 x 100 s for 2 cells x 2 arms x 5 seeds: 4.5 s, of which a third evaluates 2 networks.
+    settings = plan["cells"]["dc-mnist-ipc1"]["settings"]
+    assert settings == {"iterations": 1, "eval_every": 1, "epoch_eval_train": 20}
+    assert found.data == {"mnist": "digits"}
+    assert [row.cell.method for row in found.rows] == ["dc", "dc", "dsa", "dsa"]
+    assert [len(row.here) for row in found.rows] == [2, 2, 2, 2]
+    base, corrected = found.rows[:2]
+    assert (str(base.paper), str(base.original)) == ("91.8 ± 0.4", "91.7 ± 0.5")
+    assert (str(corrected.paper), corrected.original) == ("92 ± 0.4", None)
+    assert corrected.gain is not None and corrected.share > 0
+    text = str(found)
+    assert "mnist (digits)" in text and "convnet:depth=2:width=4 (convnet)" in text
+    assert "digits, 1347 (mnist, 60000)" in text and "1 (1000)" in text
+    assert "In 23 of the 50 cells of Tables 1 and 2" in text
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "<td>91.7 ± 0.5</td>" in page and "data:image/png;base64," in page
+    rows = json.loads((out / "reproduction.json").read_text())["rows"]
+    assert rows[1]["paper"] == 92.0 and rows[1]["gain"] is not None
+    assert (out / "reproduction.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_call_adds_seeds_and_keeps_runs(
+    tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch, replace(SMALL, cells=SMALL.cells[:1]))
+    out = tmp_path / "table"
+    turn(monkeypatch, 1000.0, 100.0, -1.0)
+    reproduce("table1", out=out, width=4, progress=False)
+    first = out / "dc-mnist-ipc1" / "lam-0" / "seed-0" / "synthetic.safetensors"
+    made, plan = first.read_bytes(), json.loads((out / "plan.json").read_text())
+    per_seed = plan["cells"]["dc-mnist-ipc1"]["seconds"]
+    turn(monkeypatch, per_seed * 1.5, -1.0)  # no trials; enough for one seed more
+    again = reproduce("table1", out=out, width=4, progress=False)
+    assert [len(row.here) for row in again.rows] == [3, 3]
+    assert first.read_bytes() == made
+    kept = json.loads((out / "plan.json").read_text())
+    assert kept["cells"] == plan["cells"] and kept["seeds"] == 3
+    with pytest.raises(InputError, match="holds runs on digits with a width of 4: choose another"):
+        reproduce("table1", out=out, width=8, progress=False)
+
+
+def test_what_does_not_fit_is_left_out_and_named(
+    tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dc, dsa = SMALL.cells
+    dsac = Cell("dsac", "mnist", 1)
+    small(monkeypatch, replace(SMALL, cells=(dc, dsa, dsac)))
+    paces |= {dsa: Pace(50.0, 0.5, 0.05), dsac: DivergenceError("the loss is nan")}
+    turn(monkeypatch, 1000.0, 1000.0, 1000.0, 100.0, -1.0)
+    found = reproduce("table1", out=tmp_path / "table", width=4, progress=False)
+    assert [len(row.here) for row in found.rows] == [2, 2, 0, 0, 0, 0]
+    assert "dsac on mnist, ipc 1 was not run: the loss is nan." in found.sentences
+    (why,) = [one for one in found.sentences if one.startswith("dsa on")]
+    assert "a run of one step takes 53.0 s, and the budget leaves 4.5 s" in why
+    assert "not run" in str(found)
+
+
+def test_nothing_fits(tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    turn(monkeypatch, 1.0, 1.0, 1.0)
+    with pytest.raises(InputError, match=r"nothing fits into the `budget` \(.*give it more"):
+        reproduce("table1", out=tmp_path / "table", progress=False)
+    # The folder can be used with a larger budget.
+    turn(monkeypatch, 1000.0, 1000.0, 100.0, -1.0)
+    found = reproduce("table1", 2.0, out=tmp_path / "table", progress=False)
+    assert all(row.here for row in found.rows)
+
+
+def test_other_networks_are_trained_and_kept(
+    tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("dsac", "mnist", 10)
+    networks = ("mlp", "resnet18:unknown=1")
+    small(monkeypatch, replace(ITEMS["table3"], cells=(cell,), networks=networks))
+    paces |= {cell: Pace(0.01, 0.01, 0.001, 0.01, 0.001)}
+    turn(monkeypatch, 1000.0, 20.0, -1.0)
+    out = tmp_path / "table"
+    found = reproduce("table1", out=out, width=4, progress=False)
+    of_mlp = [row for row in found.rows if row.network == "mlp"]
+    assert [str(row.paper) for row in of_mlp] == ["90.62", "90.93"]
+    assert [len(row.here) for row in of_mlp] == [2, 2]
+    assert not any(row.here for row in found.rows if row.network != "mlp")
+    kept = out / "dsac-mnist-ipc10" / "networks-1" / "accuracies.json"
+    written = kept.stat().st_mtime_ns
+    turn(monkeypatch, -1.0)
+    again = reproduce("table1", out=out, width=4, progress=False)
+    assert kept.stat().st_mtime_ns == written
+    assert [row.here for row in again.rows] == [row.here for row in found.rows]
+
+
+def test_experts_are_trained_within_their_part_of_the_time(
+    tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("mtt", "cifar10", 1)
+    small(monkeypatch, replace(ITEMS["table2"], cells=(cell,)))
+    paces |= {cell: Pace(1.0, 0.1, 0.01)}
+    taken: list[tuple[int, int]] = []
+    train = cells.CellRuns.train_experts
+
+    def timed(self: cells.CellRuns, folder: Path, epochs: int, number: int = 2) -> float:
+        taken.append((epochs, number))
+        train(self, folder, epochs, number)
+        return 2.0
+
+    monkeypatch.setattr(cells.CellRuns, "train_experts", timed)
+    turn(monkeypatch, 100.0, 80.0, 60.0, -1.0)
+    found = reproduce("table1", out=tmp_path / "table", width=4, progress=False)
+    # A fifth of 100 s for two experts, with 2 s for an epoch of one.
+    assert taken == [(1, 1), (5, 2)]
+    assert [len(row.here) for row in found.rows] == [2, 2]
+    differing = dict(zip(found.differences[0], found.differences[1], strict=True))
+    assert differing["max_start_epoch"] == "4 (2)"  # 5 epochs, of which the last two are matched
+
+
+def test_data_in_the_papers_shape_have_the_papers_settings(tmp_path: Path) -> None:
+    images, (channels, classes, size) = PAPER_DATA["cifar10"]
+    pixels = torch.rand(4 * classes, channels, *size)
+    data = load_data((pixels, torch.arange(classes).repeat(4)), name="photos")
+    one = cells.CellRuns(
+        ITEMS["table2"], Cell("mtt", "cifar10", 10), data, tmp_path, 16, Accelerator(cpu=True)
+    )
+    assert images == 50_000
+    assert (one.settings.loop.syn_steps, one.settings.run.zca) == (30, True)  # type: ignore[attr-defined]
+    assert one.settings.run.network == "convnet:width=16"
+    assert one.images == "photos, 30 (cifar10, 50000)"
+
+
+def test_the_papers_data_are_found_or_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none of the data sets of Table 1 could be loaded from"):
+        reproduce("table1", data_dir=tmp_path, out=tmp_path / "t", progress=False)
+    with pytest.raises(InputError, match="are for the paper's data sets: leave them out"):
+        reproduce("table1", data="digits", data_dir=tmp_path, progress=False)
+    with pytest.raises(InputError, match="item 'table9'"):
+        reproduce("table9")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else: choose another `out`"):
+        reproduce("fig14", out=tmp_path / "mine", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["table9"], "item 'table9'"),
+        (["table1", "--budget", "0"], "--budget must be a number from 0.1 to 100000, got 0"),
+        (["table1", "--dataset", "nowhere"], "dataset 'nowhere'"),
+    ],
+)
+def test_the_command_refuses(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_command_prints_the_table(
+    tmp_path: Path,
+    paces: Paces,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small(monkeypatch, replace(SMALL, cells=SMALL.cells[:1]))
+    turn(monkeypatch, 1000.0, 100.0, -1.0)
+    arguments = ["--dataset", "digits", "--width", "4", "--out", str(tmp_path / "t")]
+    assert main(["reproduce", "table1", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "trial 1 of 1: dc on mnist, ipc 1" in shown
+    assert "cell 1 of 1, 2 seeds: dc on mnist, ipc 1" in shown
+    assert "The paper: the correction raises the accuracy in all 27 cells." in shown
