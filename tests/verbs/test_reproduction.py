@@ -130,8 +130,8 @@ def test_other_networks_are_trained_and_kept(
     cell = Cell("dsac", "mnist", 10)
     networks = ("mlp", "resnet18:unknown=1")
     small(monkeypatch, replace(ITEMS["table3"], cells=(cell,), networks=networks))
-    paces |= {cell: Pace(0.01, 0.01, 0.001, 0.01, 0.001)}
-    turn(monkeypatch, 1000.0, 20.0, -1.0)
+    paces |= {cell: Pace(1.0, 0.01, 0.02, 0.01, 0.02)}
+    turn(monkeypatch, 1000.0, 30.0, -1.0)
     out = tmp_path / "table"
     found = reproduce("table1", out=out, width=4, progress=False)
     of_mlp = [row for row in found.rows if row.network == "mlp"]
