@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeGuard
 
 from sdc_ext.errors import MOST_SHOWN, InputError, check_choice
 
@@ -261,30 +261,51 @@ class Many(Kind):
 
 @dataclass(frozen=True)
 class Several(Kind):
-    """Tuples with one kind for each place; a text has commas between its values."""
+    """Tuples with one kind for each place; a text has commas between its values.
+
+    Attributes:
+        each: The kind of each place.
+        places: What messages and help call the places; by default they are numbered.
+    """
 
     placeholder = "X"
 
     each: tuple[Kind, ...]
+    places: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{len(self.each)} values ({'; '.join(map(str, self.each))})"
 
     def accept(self, value: object) -> tuple[Any, ...] | None:
         """See [`Kind`][sdc_ext._kinds.Kind]."""
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            return None
-        if len(value) != len(self.each):
+        if not self._fits(value):
             return None
         found = tuple(kind.accept(one) for kind, one in zip(self.each, value, strict=True))
         return None if None in found else found
 
-    def parse(self, text: str) -> object:
-        """See [`Kind`][sdc_ext._kinds.Kind]."""
+    def check(self, name: str, value: object) -> tuple[Any, ...]:
+        """Names the first place whose value is not allowed, if their number is."""
+        if not self._fits(value):
+            raise self.refuse(name, value)
+        named = zip(self.each, self._named(name), value, strict=True)
+        return tuple(kind.check(place, one) for kind, place, one in named)
+
+    def read(self, name: str, text: str) -> tuple[Any, ...]:
+        """Names the first place whose text is not allowed, if their number is."""
         parts = text.split(",")
-        if len(parts) != len(self.each):
-            return text
-        return [kind.parse(part.strip()) for kind, part in zip(self.each, parts, strict=True)]
+        if not self._fits(parts):
+            raise self.refuse(name, _Written(text))
+        named = zip(self.each, self._named(name), parts, strict=True)
+        return tuple(kind.read(place, part.strip()) for kind, place, part in named)
+
+    def _fits(self, value: object) -> TypeGuard[Sequence[Any]]:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return False
+        return len(value) == len(self.each)
+
+    def _named(self, name: str) -> list[str]:
+        places = self.places or [f"value {number}" for number, _ in enumerate(self.each, 1)]
+        return [f"{place} of {name}" for place in places]
 
 
 class _Written(str):

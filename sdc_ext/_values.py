@@ -69,7 +69,10 @@ Names: TypeAlias = Annotated[Sequence[str], Many(Text())]
 
 Ramp: TypeAlias = Annotated[
     tuple[float, float, int],
-    Several((Number(_SMALLEST, _LARGEST), Number(_SMALLEST, _LARGEST), Whole(1))),
+    Several(
+        (Number(_SMALLEST, _LARGEST), Number(_SMALLEST, _LARGEST), Whole(1)),
+        ("START", "END", "ITERATIONS"),
+    ),
 ]
 """Start, end and length of a ramp of lam."""
 

@@ -1,4 +1,4 @@
-"""Runs the stand-ins for scripts of others, and computes their first steps by hand."""
+"""Runs the stand-ins for scripts of others, a step in small, and first steps by hand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import grad as early_grad
 from torch.nn.functional import cross_entropy
 
 STANDINS = Path(__file__).parent / "standins"
@@ -61,3 +62,33 @@ def matched_by_hand(images: Tensor, contrast: bool) -> list[Tensor]:
         gs = torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
         norms.append(torch.cat([g.flatten() for g in gs]).norm())
     return [images, *norms]
+
+
+class Matching:
+    """A gradient-matching step in small, to be varied."""
+
+    def __init__(self) -> None:
+        self.images = torch.full((2, 1, 2), 0.3, requires_grad=True)
+        self.weight = torch.ones(2, requires_grad=True)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return torch.tanh(x * self.weight).square().sum()
+
+    def matched(self, images: Tensor | None = None) -> Tensor:
+        x = self.images if images is None else images
+        (g,) = torch.autograd.grad(self.loss(x), iter([self.weight]), create_graph=True)
+        return g.square().sum()
+
+    def norm_gradient(self) -> Tensor:
+        (g,) = early_grad(self.loss(self.images), self.weight, create_graph=True)
+        return early_grad(g.norm(), self.images)[0]
+
+    def plain_gradient(self) -> Tensor:
+        (g,) = early_grad(self.loss(self.images), self.weight, create_graph=True)
+        return early_grad(g.square().sum(), self.images)[0]
+
+    def check(self, record: Any, captured: int = 1) -> None:
+        """The term went in once, with weight 0.5."""
+        expected = self.plain_gradient() + 0.5 * self.norm_gradient()
+        torch.testing.assert_close(self.images.grad, expected)
+        assert [step.captured for step in record.steps] == [captured]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from sdc_ext import InputError, compare, distill, load_data, train_experts
+from sdc_ext import InputError, compare, distill, load_data, train_experts, tune
 from sdc_ext._values import (
     Count,
     Decay,
@@ -95,10 +95,19 @@ def test_lists_have_no_empty_names(text: str) -> None:
         (lambda: distill("dc", lr_img=10**400), "`lr_img` must be a number .*, got 1000.*0"),
         (lambda: distill("dc", network=""), "`network` must be a text that is not empty, got ''"),
         (lambda: distill("dc", lam_ramp=3), "`lam_ramp` must be 3 values .*, got 3"),
+        (lambda: distill("dc", lam_ramp=(0.1, 2)), "`lam_ramp` must be 3 values .*, got .0.1, 2."),
+        (
+            lambda: distill("dc", share_ramp=(0.1, 0.2, 0)),
+            "^ITERATIONS of `share_ramp` must be a whole number from 1 to .*, got 0$",
+        ),
+        (lambda: tune("dc", lams=(0, 1)), "^value 1 of `lams` must be a number from 1e-30 .* 0$"),
         (lambda: distill("dc", out=""), "`out` must be a path that is not empty, got ''"),
         (lambda: distill("dc", ipc=10**18), "`ipc` must be a whole number from 1 to"),
         (lambda: compare("dc", lams=(0, -1)), "`lams` must be 0, or a number .*, got -1"),
-        (lambda: compare("dc", lams=(0.1, 0.1000000001)), "2 different lam .to six digits."),
+        (
+            lambda: compare("dc", lams=(0.1, 0.1000000001)),
+            r"same to six digits \(lam 0\.1; lam",
+        ),
         (lambda: train_experts("mtt", ipc=0), "`ipc` must be a whole number from 1"),
         (lambda: load_data(""), "`source` must be a path that is not empty"),
         (lambda: load_data("digits", image_size=-3), "`image_size` must be pixels .*, got -3"),

@@ -7,10 +7,11 @@ import os
 import re
 import sys
 from argparse import Action, ArgumentParser
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from sdc_ext import __version__
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The status of ``run_program``; for ``run`` that of the script.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    flags: set[str] = set()
+    flags: dict[str, str] = {}
 
     def command() -> int | None:
         _check_command(given)
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags.update(_flags_of(parser))
         options, unknown = parser.parse_known_args(given)
         if unknown:
-            raise InputError(_unknown_options(given[0], unknown, flags))
+            raise InputError(_unknown_options(given[0], unknown, flags.values()))
         if hasattr(options, "print_help"):
             options.print_help(options)
         needs_method = given[0] in _HELP_OF_THEIR_OWN and getattr(options, "plan", None) is None
@@ -129,15 +130,22 @@ def _check_command(given: Sequence[str]) -> None:
     check_choice("command", given[0], COMMANDS)
 
 
-def _flags_of(parser: ArgumentParser) -> set[str]:
-    return {flag for action in all_actions(parser) for flag in action.option_strings}
+def _flags_of(parser: ArgumentParser) -> dict[str, str]:
+    """Returns the options by the arguments that they set: their own names and their ``dest``."""
+    found: dict[str, str] = {}
+    for action in all_actions(parser):
+        long = [flag for flag in action.option_strings if flag.startswith("--")]
+        found |= {flag.removeprefix("--").replace("-", "_"): flag for flag in long}
+        if long:  # `lams` is what --lam sets where it takes several values
+            found.setdefault(action.dest, long[0])
+    return found
 
 
 def run_program(
     name: str,
     program: Callable[[], int | None],
     when_interrupted: str = "",
-    flags: Container[str] = (),
+    flags: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Runs a program; problems that its user can act on end it with one sentence.
 
@@ -145,8 +153,8 @@ def run_program(
         name: What the sentence begins with.
         program: The program; it may return a status of its own.
         when_interrupted: What the user can do after an interruption.
-        flags: The program's options. Where a problem names an argument of a function, written
-            in backticks, its sentence names the option, if there is one.
+        flags: The program's options by the arguments of functions that they set. Where a problem
+            names such an argument, written in backticks, its sentence names the option.
 
     Returns:
         0 if it succeeded, 2 for bad input, 3 if a loss diverged, 130 if interrupted, 141 if what
@@ -236,7 +244,7 @@ def _unknown_options(command: str, unknown: Sequence[str], flags: Iterable[str])
 
 
 def _commands_with(flag: str) -> list[str]:
-    return [name for name in COMMANDS if flag in _flags_of(build_parser(name))]
+    return [name for name in COMMANDS if flag in _flags_of(build_parser(name)).values()]
 
 
 def _leave_group() -> None:
@@ -246,12 +254,12 @@ def _leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def _with_flags(problem: str, flags: Container[str]) -> str:
+def _with_flags(problem: str, flags: Mapping[str, str]) -> str:
     """Writes the arguments that a sentence names as the options that set them."""
 
     def as_flag(found: re.Match[str]) -> str:
-        flag = "--" + found["name"].replace("_", "-")
-        if flag not in flags:
+        flag = flags.get(found["name"])
+        if flag is None:
             return found[0]
         value = found["value"]
         return flag if value in (None, "True") else f"{flag} {value}"

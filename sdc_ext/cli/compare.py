@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 from sdc_ext._values import kind_of
 from sdc_ext.adapters import get_method, resolve
@@ -22,28 +23,7 @@ from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     first = add_distillation(parser, without=STRENGTHS)
-    first.add_argument(
-        "--lam",
-        type=WEIGHT,
-        nargs="+",
-        metavar="X",
-        help="weights, of which the others are compared to the first (default: 0 0.002)",
-    )
-    first.add_argument(
-        "--share",
-        type=WEIGHT,
-        nargs="+",
-        metavar="X",
-        help="instead of --lam: shares of the image gradient, e.g. 0 0.1 0.3",
-    )
-    first.add_argument(
-        "--arm",
-        type=TEXT,
-        action="append",
-        metavar="SETTINGS",
-        help="instead of --lam: one arm, as in --arm lam=0 --arm 'lam=0.002 norm=l2_squared'; the "
-        "others are compared to the first",
-    )
+    _add_arms(first)
     first.add_argument(
         "--seeds", type=COUNT, metavar="N", default=6, help="number of runs per arm (default: 6)"
     )
@@ -67,6 +47,27 @@ def add_options(parser: ArgumentParser) -> None:
     parser.set_defaults(run=lambda options: _run(options, parser))
 
 
+def _add_arms(group: Any) -> None:
+    """Adds the options that say what is compared."""
+    weights = {
+        "lam": "weights, of which the others are compared to the first (default: 0 0.002)",
+        "share": "instead of --lam: shares of the image gradient, e.g. 0 0.1 0.3",
+    }
+    for name, text in weights.items():
+        group.add_argument(
+            f"--{name}", dest=f"{name}s", type=WEIGHT, nargs="+", metavar="X", help=text
+        )
+    group.add_argument(
+        "--arm",
+        dest="arms",
+        type=TEXT,
+        action="append",
+        metavar="SETTINGS",
+        help="instead of --lam: one arm, as in --arm lam=0 --arm 'lam=0.002 norm=l2_squared'; the "
+        "others are compared to the first",
+    )
+
+
 def _run(options: Namespace, parser: ArgumentParser) -> None:
     if options.plan is None:
         _compare(options)
@@ -87,17 +88,17 @@ def _run(options: Namespace, parser: ArgumentParser) -> None:
 def _compare(options: Namespace) -> None:
     method = get_method(options.method)
     settings = chosen_settings(options)
-    arms = None if options.arm is None else [written_arm(text, method) for text in options.arm]
+    arms = None if options.arms is None else [written_arm(text, method) for text in options.arms]
     # All of this fails before the data are loaded.
-    for arm in check_arms(options.seeds, lam=options.lam, share=options.share, arms=arms):
+    for arm in check_arms(options.seeds, lams=options.lams, shares=options.shares, arms=arms):
         resolve(method, options.dataset, options.ipc, settings | arm.values)
     check_start(method, options.out, options.experts)
     accelerator = make_accelerator(options.mixed_precision)
     compared = compare(
         method.name,
         load_chosen_data(options, accelerator),
-        lams=options.lam,
-        shares=options.share,
+        lams=options.lams,
+        shares=options.shares,
         arms=arms,
         seeds=options.seeds,
         ipc=options.ipc,

@@ -8,7 +8,7 @@ from pathlib import Path
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import PLACE, TEXT, add_seed, chosen_settings, whole_ramp
+from sdc_ext.cli.options import PLACE, TEXT, add_seed, chosen_settings
 from sdc_ext.engine.run_folder import RunFolder
 from sdc_ext.report.tables import summary
 from sdc_ext.sets.history import read_history
@@ -36,8 +36,6 @@ def add_options(parser: ArgumentParser) -> None:
 def _distill(options: Namespace) -> None:
     method = get_method(options.method)
     settings = chosen_settings(options)
-    for name in {"lam_ramp", "share_ramp"} & set(settings):
-        settings[name] = whole_ramp(settings[name], name)
     out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     check_start(method, out, options.experts)

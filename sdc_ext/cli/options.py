@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sdc_ext._kinds import Flag, Kind, OneOf, Several
-from sdc_ext._values import Count, Names, Rate, Seed, Size, Weight, kind_of
+from sdc_ext._values import Count, Names, Ramp, Rate, Seed, Size, Weight, kind_of
 from sdc_ext.errors import InputError
 
 INTERRUPTED = 130  # exit status after Ctrl-C
@@ -23,6 +23,7 @@ INTERRUPTED = 130  # exit status after Ctrl-C
 # The kinds of values of options that commands share.
 COUNT, RATE, WEIGHT, SEED = (kind_of(value) for value in (Count, Rate, Weight, Seed))
 PLACE, TEXT, NAMES, SIZE = (kind_of(value) for value in (Path, str, Names, Size))
+RAMP = kind_of(Ramp)
 
 
 def add_data(group: Any, default: str | None, default_help: str) -> None:
@@ -87,15 +88,28 @@ def add_seed(group: Any) -> None:
     )
 
 
-def whole_ramp(ramp: Sequence[float], name: str = "lam_ramp") -> tuple[float, float, int]:
-    """Returns what ``--lam-ramp START END ITERATIONS`` was given, with whole iterations.
+class StoreSeveral(Action):
+    """Stores an option that takes one word for each place of a kind.
 
-    Raises:
-        InputError: If the iterations are no whole number.
+    Args:
+        option_strings: The option's names.
+        dest: The name of the value.
+        kind: The kind of the value.
+        **options: Further arguments of argparse's actions.
     """
-    start, end, steps = ramp
-    length = int(steps) if float(steps).is_integer() else steps
-    return (start, end, kind_of(Count).check(f"`{name}`'s ITERATIONS", length))
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, kind: Several, **options: Any
+    ) -> None:
+        super().__init__(option_strings, dest, nargs=len(kind.each), metavar=kind.places, **options)
+        self._kind = kind
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        """Reads the words; a refusal names the place of the one that is wrong."""
+        del parser
+        setattr(namespace, self.dest, self._kind.read(str(flag), ",".join(values)))
 
 
 def add_settings(group: Any, cls: type[Any]) -> None:
@@ -113,9 +127,8 @@ def add_setting(group: Any, setting: Field[Any], annotation: Any) -> Action:
         options["action"] = BooleanOptionalAction
     elif isinstance(kind, OneOf):
         options["choices"] = kind.choices
-    elif isinstance(kind, Several):  # the ramp of lam
-        metavar = ("START", "END", "ITERATIONS")
-        options |= {"nargs": len(kind.each), "type": kind.each[0], "metavar": metavar}
+    elif isinstance(kind, Several):
+        options |= {"action": StoreSeveral, "kind": kind}
     else:
         options |= {"type": kind, "metavar": kind.placeholder}
     flag = "--" + setting.name.replace("_", "-")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from sdc_ext._words import number_of
-from sdc_ext.cli.options import INTERRUPTED, PLACE, RATE, SEED, WEIGHT, whole_ramp
+from sdc_ext.cli.options import INTERRUPTED, PLACE, RAMP, RATE, SEED, WEIGHT, StoreSeveral
 from sdc_ext.cli.signals import terminated_by
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.injection.profiles import PROFILES, Profile
@@ -94,9 +94,8 @@ def _add_strength(group: Any) -> None:
         group.add_argument(f"--{name}", type=WEIGHT, metavar="X", help=text)
         group.add_argument(
             f"--{name}-ramp",
-            nargs=3,
-            type=RATE,
-            metavar=("START", "END", "ITERATIONS"),
+            action=StoreSeveral,
+            kind=RAMP,
             help=f"{ramp} from START to END",
         )
     group.add_argument(
@@ -189,11 +188,7 @@ def _strength(options: Namespace) -> dict[str, Any]:
         return {"lam": DEFAULT_LAM}
     if name == "observe":
         return {"lam": 0.0}
-    value = getattr(options, name)
-    try:
-        return as_argument(name, whole_ramp(value, name) if name.endswith("_ramp") else value)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    return as_argument(name, getattr(options, name))
 
 
 def _profile(options: Namespace, script: Script) -> Any:

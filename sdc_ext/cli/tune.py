@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 import sdc_ext
 from sdc_ext.adapters import get_method, resolve
@@ -16,36 +17,48 @@ from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     first = add_distillation(parser, without=(*STRENGTHS, "eval_every", "experts"))
+    _add_search(first)
+    add_seed(first)
+    _add_study(first)
+    # It trains experts of its own, which have not seen the held-out images.
+    parser.set_defaults(run=_tune, experts=None)
+
+
+def _add_search(group: Any) -> None:
+    """Adds the options that say what is searched, and for how long."""
     for name, text in (
-        ("--lam", "range of lam that is searched (default: 0.0001 0.1)"),
-        ("--share", "range of shares that is searched instead, e.g. 0.01 1"),
+        ("lam", "range of lam that is searched (default: 0.0001 0.1)"),
+        ("share", "range of shares that is searched instead, e.g. 0.01 1"),
     ):
-        first.add_argument(name, type=RATE, nargs=2, metavar=("LOW", "HIGH"), help=text)
-    first.add_argument("--ramp", action="store_true", help="search for ramps (adaptive SDC), too")
-    first.add_argument(
+        group.add_argument(
+            f"--{name}", dest=f"{name}s", type=RATE, nargs=2, metavar=("LOW", "HIGH"), help=text
+        )
+    group.add_argument("--ramp", action="store_true", help="search for ramps (adaptive SDC), too")
+    group.add_argument(
         "--trials", type=COUNT, metavar="N", default=20, help="number of trials (default: 20)"
     )
-    add_seed(first)
-    first.add_argument(
+
+
+def _add_study(group: Any) -> None:
+    """Adds the options that say where the trials are kept."""
+    group.add_argument(
         "--out", type=PLACE, metavar="FOLDER", help="folder of the study and its table"
     )
-    first.add_argument(
+    group.add_argument(
         "--storage", type=TEXT, metavar="URL", help="optuna's database (default: study.db in --out)"
     )
-    first.add_argument(
+    group.add_argument(
         "--study",
         type=TEXT,
         metavar="NAME",
         help="its name there (default: method, data set and ipc)",
     )
-    # It trains experts of its own, which have not seen the held-out images.
-    parser.set_defaults(run=_tune, experts=None)
 
 
 def _tune(options: Namespace) -> None:
     tune = sdc_ext.tune  # says so if optuna, an extra, is missing
     method = get_method(options.method)
-    lams, shares = (pair and tuple(pair) for pair in (options.lam, options.share))
+    lams, shares = (pair and tuple(pair) for pair in (options.lams, options.shares))
     settings = chosen_settings(options)
     resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
     check_start(method, options.out)

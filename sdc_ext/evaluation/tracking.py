@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from statistics import fmean
 
 import numpy as np
@@ -92,7 +93,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Action:
-    """How strongly a correction acted on the images, on average over a run.
+    """How strongly a correction acted on the images, on average over the updates it corrected.
 
     Attributes:
         share: The norm of its image gradient over that of the matching loss's; NaN if it was not
@@ -109,9 +110,15 @@ class Action:
     def of(cls, history: Mapping[str, Sequence[float]]) -> Action:
         """Averages the columns ``share``, ``cosine`` and ``lam`` of a history.
 
-        Entries that are not finite are ignored, and so are missing columns.
+        Updates with lam 0 are left out, unless there are no others: where lam follows from a
+        share, there is none before the first measure, e.g. in the first image step of a TESLA
+        script. Entries that are not finite are ignored, and so are missing columns.
         """
-        return cls(*(_mean(history.get(name, ())) for name in ("share", "cosine", "lam")))
+        columns = [history.get(name, ()) for name in ("share", "cosine", "lam")]
+        corrected = [lam > 0 for lam in columns[-1]]
+        if any(corrected):
+            columns = [list(compress(column, corrected)) for column in columns]
+        return cls(*map(_mean, columns))
 
     def __str__(self) -> str:
         cosine = "" if math.isnan(self.cosine) else f", cosine {self.cosine:+.2f}"
@@ -129,6 +136,6 @@ class Action:
         )
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean(values: Iterable[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
     return fmean(finite) if finite else math.nan

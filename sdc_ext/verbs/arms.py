@@ -21,49 +21,68 @@ LAMS = (0.0, DEFAULT_LAM)
 def check_arms(
     seeds: int,
     *,
-    lam: Sequence[float] | None = None,
-    share: Sequence[float] | None = None,
+    lams: Sequence[float] | None = None,
+    shares: Sequence[float] | None = None,
     arms: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Arm]:
     """Returns the arms of a comparison.
 
     Args:
         seeds: The number of runs per arm.
-        lam: Values of lam, which are 0 and 0.002 if nothing is given.
-        share: Values of the share instead.
+        lams: Values of lam, which are 0 and 0.002 if nothing is given.
+        shares: Values of the share instead.
         arms: Settings by name instead.
 
     Raises:
         InputError: If more than one is given, two arms are equal, or there are too few arms or
             seeds.
     """
-    given = {"lam": lam, "share": share, "arms": arms}
-    chosen = [name for name, values in given.items() if values is not None]
+    given = {"lams": lams, "shares": shares, "arms": arms}
+    chosen = [f"`{name}`" for name, values in given.items() if values is not None]
     if len(chosen) > 1:
         raise InputError(
-            f"{' and '.join(chosen)} exclude each other in a comparison: put all of them into arms"
+            f"{' and '.join(chosen)} exclude each other in a comparison: put all of them into "
+            "`arms`"
         )
     if arms is not None:
-        kind, found = "arms", [Arm.of(chosen_settings(_as_arm(arm))) for arm in arms]
-    elif share is not None:
-        kind, found = "shares", [Arm.of({"share": value}) for value in share]
+        found = [Arm.of(chosen_settings(_as_arm(arm))) for arm in arms]
+    elif shares is not None:
+        found = [Arm.of({"share": value}) for value in shares]
     else:
-        values = LAMS if lam is None else lam
-        kind, found = "lam (to six digits)", [Arm.of({"lam": value}) for value in values]
-    if seeds < 2 or len({arm.folder for arm in found}) != len(found) or len(found) < 2:
-        named = "; ".join(map(str, found)) or "no arms"
-        raise InputError(
-            f"a comparison needs at least 2 seeds and 2 different {kind}, got {seeds} seeds and "
-            f"{named}"
-        )
+        found = [Arm.of({"lam": value}) for value in (LAMS if lams is None else lams)]
+    if seeds < 2:
+        raise InputError(f"a comparison needs at least 2 seeds, got {seeds}: add more")
+    if len(found) < 2:
+        named = found[0] if found else "none"
+        raise InputError(f"a comparison needs at least 2 arms, got {named}: add another")
+    _check_different(found)
     return found
+
+
+def _check_different(arms: Sequence[Arm]) -> None:
+    by_effect: dict[str, Arm] = {}
+    for arm in arms:
+        other = by_effect.setdefault(_effect(arm), arm)
+        if other is not arm:
+            digits = " to six digits" if other.is_lam and arm.is_lam else ""
+            raise InputError(
+                f"two arms are the same{digits} ({other}; {arm}): leave one of them out"
+            )
+
+
+def _effect(arm: Arm) -> str:
+    """Returns the folder, which other settings do not have, with a share of 0 taken for lam 0."""
+    values = arm.values
+    if values.get("share") == 0:
+        values = {name: value for name, value in values.items() if name != "share"} | {"lam": 0}
+    return Arm.of(values).folder
 
 
 def _as_arm(arm: Any) -> Mapping[str, Any]:
     """Returns an arm as it was given, if it is one."""
     if not isinstance(arm, Mapping) or not all(isinstance(name, str) for name in arm):
         raise InputError(f"an arm must be settings by name, as in {{'lam': 0.1}}, got {arm!r}")
-    refuse(arm, "an arm", seed="pass seeds", ipc="all arms share it")
+    refuse(arm, "an arm", seed="pass `seeds`", ipc="all arms share it")
     return arm
 
 

@@ -149,9 +149,9 @@ def compare(
         DivergenceError: If the loss of a run is not finite in the first arm, or in all others; an
             arm that diverges is otherwise left out.
     """
-    elsewhere = "pass lams or shares, or put it into the arms"
-    refuse(settings, "compare", seed="pass seeds", **dict.fromkeys(STRENGTHS, elsewhere))
-    chosen_arms = check_arms(seeds, lam=lams, share=shares, arms=arms)
+    elsewhere = "pass `lams` or `shares`, or put it into `arms`"
+    refuse(settings, "compare", seed="pass `seeds`", **dict.fromkeys(STRENGTHS, elsewhere))
+    chosen_arms = check_arms(seeds, lams=lams, shares=shares, arms=arms)
     chosen = get_method(method)
     check_start(chosen, out, experts)
     accelerator = accelerator or make_accelerator()

@@ -138,8 +138,13 @@ def tune(
             holds another study, or [`distill`][sdc_ext.distill] would raise it.
     """
     chosen_here = "the search chooses it"
-    ramps = {"lam_ramp": "pass ramp=True", "share_ramp": "pass shares and ramp=True"}
-    refuse(settings, "tune", lam="pass lams", share="pass shares", eval_every=chosen_here, **ramps)
+    strengths = {
+        "lam": "pass `lams`",
+        "share": "pass `shares`",
+        "lam_ramp": "pass `ramp=True`",
+        "share_ramp": "pass `shares` and `ramp=True`",
+    }
+    refuse(settings, "tune", eval_every=chosen_here, **strengths)
     space = _space(lams, shares, ramp)
     chosen = get_method(method)
     check_start(chosen, out)
@@ -184,7 +189,7 @@ def _space(
     if shares is None:
         return SearchSpace(*(lams or _LAMS), ramp)
     if lams is not None:
-        raise InputError("tune searches lam or the share: pass lams or shares")
+        raise InputError("`lams` and `shares` exclude each other in a search: pass one of them")
     return SearchSpace(*shares, ramp, "share")
 
 

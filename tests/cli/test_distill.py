@@ -157,7 +157,7 @@ def test_divergence_stops_the_run_and_keeps_what_was_good(
         (["dc", "--lam", "much"], "1e+30, got much\n"),
         (
             ["dc", "--lam-ramp", "0", "1", "10"],
-            "--lam-ramp must be a number from 1e-30 to 1e+30, got 0\n",
+            "START of --lam-ramp must be a number from 1e-30 to 1e+30, got 0\n",
         ),
         (["dc", "--ipc", "0"], "--ipc must be a whole number from 1 to 1000000000, got 0"),
         (["dc", "--ipc", "200"], "ipc 200 is more than the 133 training images of class '0'"),
@@ -179,7 +179,11 @@ def test_divergence_stops_the_run_and_keeps_what_was_good(
         (["dc", "--seed", "-1"], "--seed must be a whole number from 0 to 4294967295, got -1"),
         (
             ["dc", "--lam-ramp", "0.1", "0.2", "nan"],
-            "--lam-ramp must be a number from 1e-30 to 1e+30, got nan",
+            "ITERATIONS of --lam-ramp must be a whole number from 1 to 1000000000, got nan\n",
+        ),
+        (
+            ["dc", "--share-ramp", "0.1", "0.2", "0"],
+            "ITERATIONS of --share-ramp must be a whole number from 1 to 1000000000, got 0\n",
         ),
         (["dc", "--lam", "1", "--lam-ramp", "0.1", "0.2", "3"], "exclude each other"),
         (["dc", "--eval-augmentation", "blur"], "unknown DSA operation 'blur'"),

@@ -41,6 +41,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("compare dc --tracker x", "compare has no --tracker, which belongs to distill: sdc-ext"),
         ("distill dc --syn-steps 3", "--syn-steps is for mtt, ftd, tesla, datm, not dc: leave"),
         ("distill dc --lam 1 --lam-ramp 1 2 3", "--lam and --lam-ramp exclude each other: set"),
+        ("tune dc --lam 1 2 --share 1 2", "--lam and --share exclude each other in a search: pass"),
         ("distill dc --lam -1e-3", "--lam must be 0, or a number from 1e-30 .*, got -1e-3"),
         ("distill dc --lam -inf", "--lam must be 0, or a number from 1e-30 .*, got -inf"),
         ("--foo distill dc", "unrecognized argument --foo: options stand after a command; sdc-ext"),

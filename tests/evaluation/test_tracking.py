@@ -16,7 +16,7 @@ from rich.console import Console
 from sdc_ext._files import as_table
 from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
-from sdc_ext.evaluation.tracking import Drift, running_mean, warm_up
+from sdc_ext.evaluation.tracking import Action, Drift, running_mean, warm_up
 from sdc_ext.report.tables import tracking_table
 from sdc_ext.sets.history import HISTORY
 from sdc_ext.sets.info import SetInfo
@@ -114,3 +114,19 @@ def test_runs_that_never_leave_the_warm_up_are_compared_throughout(tmp_path: Pat
 def test_drifts_are_averaged_over_seeds() -> None:
     assert Drift.mean([Drift(1.0, 4.0), Drift(3.0, 6.0)]) == Drift(2.0, 5.0)
     assert Drift.of([math.inf, 9.0, 1.0, 2.0], skip=2) == Drift(1.0, 2.0)
+
+
+def test_updates_without_a_correction_do_not_count_for_the_mean_share() -> None:
+    """The lam of a share is unknown in the first image step of a TESLA script."""
+    nan = math.nan
+    history = {"lam": [0.0, 0.2, 0.4, nan], "share": [0.0, 0.1, 0.3, nan]}
+    history["cosine"] = [0.9, 0.5, 0.7, nan]
+    assert Action.of(history) == Action(*map(pytest.approx, (0.2, 0.6, 0.3)))
+    assert Action.of({"lam": [0.0] * 2, "share": [0.0] * 2}).share == 0
+    assert math.isnan(Action.of({"difficulty": [1.0]}).share)
+
+
+def test_the_share_is_averaged_as_far_as_it_was_measured() -> None:
+    history = {"lam": [0.1] * 3, "share": [math.nan, 0.1, 0.2], "cosine": [math.nan] * 3}
+    action = Action.of(history)
+    assert (action.lam, action.share) == pytest.approx((0.1, 0.15)) and math.isnan(action.cosine)

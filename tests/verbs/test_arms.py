@@ -50,4 +50,15 @@ def test_texts_of_numbers_are_read_and_other_values_stay() -> None:
 
 def test_the_default_arms_are_those_of_lam() -> None:
     assert [arm.name for arm in check_arms(2)] == ["lam 0", "lam 0.002"]
-    assert [arm.name for arm in check_arms(2, lam=[0, 1])] == ["lam 0", "lam 1"]
+    assert [arm.name for arm in check_arms(2, lams=[0, 1])] == ["lam 0", "lam 1"]
+
+
+def test_a_share_of_zero_is_lam_zero() -> None:
+    soft, plain = {"share": 0.0, "norm": "l2"}, {"share": 0}
+    assert [arm.name for arm in check_arms(2, arms=[soft, plain])] == [
+        "norm l2, share 0",
+        "share 0",
+    ]
+    for arms in ([plain, {"lam": 0.0}], [soft, {"norm": "l2", "lam": 0}]):
+        with pytest.raises(InputError, match=r"two arms are the same \(.*share 0; lam 0"):
+            check_arms(2, arms=arms)

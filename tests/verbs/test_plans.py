@@ -107,7 +107,7 @@ def test_a_setting_that_diverges_is_left_out(
         (PLAN.replace("lam: 1e-1", "lam: x"), "lam in an arm must be 0, or a number"),
         (PLAN.replace("lam: 1e-1", "frob: 1"), "unknown setting of dc 'frob'"),
         (PLAN.replace("ipc: 2", "settings: {inner_loop: 1}"), "`inner_loop` is for dc, dsa"),
-        (PLAN.replace("seeds: 3", "seeds: 1"), "at least 2 seeds"),
+        (PLAN.replace("seeds: 3", "seeds: 1"), "a comparison needs at least 2 seeds, got 1"),
         (PLAN.replace("margin: 1", "margin: 0"), "`margin` must be a number from 0.001"),
         (PLAN.replace("{method: dm, ipc: 2}", "{method: dm, ipc: 0}"), "`ipc` must be"),
         (PLAN + "  - {method: dm, ipc: 2}", r"two runs of the plan are the same \(dm-digits-ipc2"),

@@ -175,7 +175,7 @@ def test_compare_is_paired_and_goes_on(tmp_path: Path) -> None:
     assert "lam" in text and "GraDN over the distillation" in text
     assert (tmp_path / "c" / "comparison.png").is_file()
     assert (tmp_path / "c" / "lam-0.5" / "seed-1" / "meta.json").is_file()
-    with pytest.raises(InputError, match="at least 2 seeds and 2 different lam"):
+    with pytest.raises(InputError, match=r"the same to six digits \(lam 0; lam 0\): leave one"):
         compare("dc", lams=(0, 0), progress=False, **TINY)
 
 
@@ -225,8 +225,12 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: compare("dc", lam=0.1), "compare takes no lam: pass lams"),
-        (lambda: compare("dc", lams=(0, 1), arms=[{}, {"lam": 1}]), "lam and arms exclude"),
+        (lambda: compare("dc", lam=0.1), "compare takes no lam: pass `lams`"),
+        (
+            lambda: compare("dc", lams=(0, 1), arms=[{}, {"lam": 1}]),
+            "^`lams` and `arms` exclude each other in a comparison: put all of them into `arms`$",
+        ),
+        (lambda: sdc_ext.tune("dc", lams=(1, 2), shares=(1, 2)), "^`lams` and `shares` exclude"),
         (lambda: compare("dc", arms=[{}, {"lam": 1, "ipc": 2}]), "an arm takes no ipc"),
         (lambda: compare("dc", arms=[{}, 3]), "an arm must be settings by name.* got 3"),
         (lambda: compare("dc", arms=[{}, {"lam": 10**400}]), "`lam` must be 0, or a number"),
