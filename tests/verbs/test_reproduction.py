@@ -20,6 +20,8 @@ from sdc_ext.verbs import cells, clock
 Paces: TypeAlias = dict[Cell, Pace | Exception]
 
 TABLE = ITEMS["table1"]
+PIXELS = torch.rand(160, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+TINY = load_data((PIXELS, torch.arange(160) % 10), name="tiny")
 SMALL = replace(TABLE, cells=(Cell("dc", "mnist", 1), Cell("dsa", "mnist", 1)))
 
 
@@ -83,18 +85,18 @@ def test_the_same_call_adds_seeds_and_keeps_runs(
     small(monkeypatch, replace(SMALL, cells=SMALL.cells[:1]))
     out = tmp_path / "table"
     turn(monkeypatch, 1000.0, 100.0, -1.0)
-    reproduce("table1", out=out, width=4, progress=False)
+    reproduce("table1", data=TINY, out=out, width=4, progress=False)
     first = out / "dc-mnist-ipc1" / "lam-0" / "seed-0" / "synthetic.safetensors"
     made, plan = first.read_bytes(), json.loads((out / "plan.json").read_text())
     per_seed = plan["cells"]["dc-mnist-ipc1"]["seconds"]
     turn(monkeypatch, per_seed * 1.5, -1.0)  # no trials; enough for one seed more
-    again = reproduce("table1", out=out, width=4, progress=False)
+    again = reproduce("table1", data=TINY, out=out, width=4, progress=False)
     assert [len(row.here) for row in again.rows] == [3, 3]
     assert first.read_bytes() == made
     kept = json.loads((out / "plan.json").read_text())
     assert kept["cells"] == plan["cells"] and kept["seeds"] == 3
-    with pytest.raises(InputError, match="holds runs on digits with a width of 4: choose another"):
-        reproduce("table1", out=out, width=8, progress=False)
+    with pytest.raises(InputError, match="holds runs on tiny with a width of 4: choose another"):
+        reproduce("table1", data=TINY, out=out, width=8, progress=False)
 
 
 def test_what_does_not_fit_is_left_out_and_named(
@@ -105,7 +107,7 @@ def test_what_does_not_fit_is_left_out_and_named(
     small(monkeypatch, replace(SMALL, cells=(dc, dsa, dsac)))
     paces |= {dsa: Pace(50.0, 0.5, 0.05), dsac: DivergenceError("the loss is nan")}
     turn(monkeypatch, 1000.0, 1000.0, 1000.0, 100.0, -1.0)
-    found = reproduce("table1", out=tmp_path / "table", width=4, progress=False)
+    found = reproduce("table1", data=TINY, out=tmp_path / "table", width=4, progress=False)
     assert [len(row.here) for row in found.rows] == [2, 2, 0, 0, 0, 0]
     assert "dsac on mnist, ipc 1 was not run: the loss is nan." in found.sentences
     (why,) = [one for one in found.sentences if one.startswith("dsa on")]
@@ -117,10 +119,10 @@ def test_nothing_fits(tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPa
     small(monkeypatch)
     turn(monkeypatch, 1.0, 1.0, 1.0)
     with pytest.raises(InputError, match=r"nothing fits into the `budget` \(.*give it more"):
-        reproduce("table1", out=tmp_path / "table", progress=False)
+        reproduce("table1", data=TINY, out=tmp_path / "table", width=4, progress=False)
     # The folder can be used with a larger budget.
     turn(monkeypatch, 1000.0, 1000.0, 100.0, -1.0)
-    found = reproduce("table1", 2.0, out=tmp_path / "table", progress=False)
+    found = reproduce("table1", 2.0, TINY, out=tmp_path / "table", width=4, progress=False)
     assert all(row.here for row in found.rows)
 
 
@@ -133,7 +135,7 @@ def test_other_networks_are_trained_and_kept(
     paces |= {cell: Pace(1.0, 0.01, 0.02, 0.01, 0.02)}
     turn(monkeypatch, 1000.0, 30.0, -1.0)
     out = tmp_path / "table"
-    found = reproduce("table1", out=out, width=4, progress=False)
+    found = reproduce("table1", data=TINY, out=out, width=4, progress=False)
     of_mlp = [row for row in found.rows if row.network == "mlp"]
     assert [str(row.paper) for row in of_mlp] == ["90.62", "90.93"]
     assert [len(row.here) for row in of_mlp] == [2, 2]
@@ -141,7 +143,7 @@ def test_other_networks_are_trained_and_kept(
     kept = out / "dsac-mnist-ipc10" / "networks-1" / "accuracies.json"
     written = kept.stat().st_mtime_ns
     turn(monkeypatch, -1.0)
-    again = reproduce("table1", out=out, width=4, progress=False)
+    again = reproduce("table1", data=TINY, out=out, width=4, progress=False)
     assert kept.stat().st_mtime_ns == written
     assert [row.here for row in again.rows] == [row.here for row in found.rows]
 
