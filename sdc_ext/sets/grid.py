@@ -19,6 +19,9 @@ MOST_COLUMNS = 10
 
 _MOST_ROWS = 20
 
+# Longer names above columns would run into each other.
+_LONG_NAME = 10
+
 _LEAST_WIDTH = 4.5  # inches, for the title
 
 
@@ -59,6 +62,8 @@ def draw_grid(
     centres = [step * (row + 0.5) for row in range(len(shown))]
     axis.set_xticks(*(centres, names) if tall else ([],))
     axis.set_yticks(*([],) if tall else (centres, names))
+    if max(map(len, names)) > _LONG_NAME:
+        axis.tick_params("x", labelrotation=30)
     figure.suptitle(as_written(title), fontsize=9)
     save_figure(figure, to)
 
