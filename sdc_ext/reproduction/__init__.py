@@ -2,7 +2,7 @@
 
 from sdc_ext.reproduction.fitting import Fitted, Pace, fit
 from sdc_ext.reproduction.items import ITEMS, Cell, Item
-from sdc_ext.reproduction.published import Accuracy, Published, originals_above, published
+from sdc_ext.reproduction.published import Accuracy, Published, originals_above, published_cells
 
 __all__ = [
     "ITEMS",
@@ -14,5 +14,5 @@ __all__ = [
     "Published",
     "fit",
     "originals_above",
-    "published",
+    "published_cells",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sdc_ext.adapters import get_method, resolve
-from sdc_ext.reproduction.published import published
+from sdc_ext.reproduction.published import published_cells
 
 ImageShape: TypeAlias = tuple[int, int, tuple[int, int]]
 """The numbers of channels and classes, and the size of the images."""
@@ -97,7 +97,7 @@ def _adaptive(cell: Cell, iterations: int) -> Sequence[Mapping[str, Any]]:
 
 
 def _cells_of(table: str) -> tuple[Cell, ...]:
-    rows = [cell for cell in published() if cell.table == table]
+    rows = [cell for cell in published_cells() if cell.table == table]
     return tuple(dict.fromkeys(Cell(row.method, row.dataset, row.ipc) for row in rows))
 
 

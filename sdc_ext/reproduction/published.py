@@ -58,7 +58,7 @@ class Published:
 
 
 @cache
-def published() -> tuple[Published, ...]:
+def published_cells() -> tuple[Published, ...]:
     """Returns all cells of the paper's Tables 1 to 3.
 
     References: SDC paper, Tables 1 to 3; the first table of results in DC (ICLR 2021), DSA (ICML
@@ -90,5 +90,7 @@ def originals_above() -> tuple[int, int]:
     Returns:
         Their number, and the number of cells in which the authors published an accuracy.
     """
-    known = [(cell.original, cell.corrected) for cell in published() if cell.original is not None]
+    known = [
+        (cell.original, cell.corrected) for cell in published_cells() if cell.original is not None
+    ]
     return sum(original.mean > corrected.mean for original, corrected in known), len(known)

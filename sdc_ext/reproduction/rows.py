@@ -13,7 +13,7 @@ from sdc_ext.evaluation.comparison import Comparison
 from sdc_ext.evaluation.paired import PairedDifference
 from sdc_ext.evaluation.tracking import Drift
 from sdc_ext.reproduction.items import Cell, Item
-from sdc_ext.reproduction.published import Accuracy, Published, published
+from sdc_ext.reproduction.published import Accuracy, Published, published_cells
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def rows_of(
         results: What came out, by cell.
         iterations: The numbers of iterations by cell, which ramps depend on.
     """
-    known = {(c.method, c.dataset, c.ipc, c.network): c for c in published()}
+    known = {(c.method, c.dataset, c.ipc, c.network): c for c in published_cells()}
     found: list[Row] = []
     for cell in item.cells:
         arms = [Arm.of(values) for values in item.arms(cell, iterations.get(cell, 1))]
