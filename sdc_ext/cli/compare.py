@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from sdc_ext._values import kind_of
+from sdc_ext._values import CountOrZero, kind_of
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
@@ -26,6 +26,13 @@ def add_options(parser: ArgumentParser) -> None:
     _add_arms(first)
     first.add_argument(
         "--seeds", type=COUNT, metavar="N", default=6, help="number of runs per arm (default: 6)"
+    )
+    first.add_argument(
+        "--first-seed",
+        type=kind_of(CountOrZero),
+        metavar="N",
+        default=0,
+        help="seed of the first run; fresh seeds confirm what other ones suggested (default: 0)",
     )
     first.add_argument(
         "--margin",
@@ -101,6 +108,7 @@ def _compare(options: Namespace) -> None:
         shares=options.shares,
         arms=arms,
         seeds=options.seeds,
+        first_seed=options.first_seed,
         ipc=options.ipc,
         margin=options.margin,
         out=options.out,

@@ -231,6 +231,6 @@ class Comparison:
             }
 
 
-def grid(arms: Sequence[Arm], seeds: int) -> list[tuple[Arm, int]]:
+def grid(arms: Sequence[Arm], seeds: int, first: int = 0) -> list[tuple[Arm, int]]:
     """Lists pairs of arm and seed, seed by seed, so that an unfinished grid can be paired."""
-    return [(arm, seed) for seed in range(seeds) for arm in arms]
+    return [(arm, seed) for seed in range(first, first + seeds) for arm in arms]

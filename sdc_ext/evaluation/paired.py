@@ -46,7 +46,7 @@ class PairedDifference:
 
     @classmethod
     def of(cls, changed: Sequence[float], base: Sequence[float]) -> PairedDifference:
-        """Pairs results by their positions.
+        """Pairs results by their positions; those that agree up to rounding have no difference.
 
         Args:
             changed: The results with the change, one per seed.
@@ -60,7 +60,8 @@ class PairedDifference:
                 "paired results need equally many values on both sides, at least 2, got "
                 f"{len(changed)} and {len(base)}"
             )
-        return cls(tuple(float(a - b) for a, b in zip(changed, base, strict=True)))
+        pairs = zip(changed, base, strict=True)
+        return cls(tuple(0.0 if _agree(a, b) else float(a - b) for a, b in pairs))
 
     @property
     def n(self) -> int:
@@ -238,6 +239,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(raised, 1)
     return [float(p) for p in adjusted]
+
+
+def _agree(one: float, other: float) -> bool:
+    """Whether two results differ by rounding alone, as means of the same accuracies may."""
+    return math.isclose(one, other, rel_tol=_ROUNDING)
 
 
 def points(interval: Sequence[float]) -> str:

@@ -39,6 +39,7 @@ class BudgetPlan:
     """What a budget allows, as it is kept beside the runs.
 
     Attributes:
+        item: The name of the table or figure.
         width: The number of channels of the ConvNet.
         data: The labels of the data by the name of the paper's data set.
         cells: What is run, by the folder of the cell; empty before it is planned.
@@ -46,6 +47,7 @@ class BudgetPlan:
         seeds: The number of seeds that have been run in all cells.
     """
 
+    item: str
     width: int
     data: dict[str, str]
     cells: dict[str, CellPlan] = field(default_factory=dict)
@@ -62,7 +64,7 @@ def open_plan(out: Path, plan: BudgetPlan, accelerator: Accelerator) -> BudgetPl
     """Returns the plan that a folder holds, or else keeps a new one there.
 
     Raises:
-        InputError: If the folder holds something else, or a plan for other data.
+        InputError: If the folder holds something else, or a plan for another item or other data.
     """
     if is_free(out):
         keep_plan(out, plan, accelerator)
@@ -70,10 +72,11 @@ def open_plan(out: Path, plan: BudgetPlan, accelerator: Accelerator) -> BudgetPl
     if not (out / _PLAN).is_file():
         raise InputError(f"{out} holds something else: choose another `out`")
     kept = read_json(out / _PLAN, BudgetPlan, "choose another `out`")
-    if (kept.width, kept.data) != (plan.width, plan.data):
+    if (kept.item, kept.width, kept.data) != (plan.item, plan.width, plan.data):
         held = ", ".join(dict.fromkeys(kept.data.values()))
         raise InputError(
-            f"{out} holds runs on {held} with a width of {kept.width}: choose another `out`"
+            f"{out} holds runs of {kept.item} on {held} with a width of {kept.width}: choose "
+            "another `out`"
         )
     return kept
 

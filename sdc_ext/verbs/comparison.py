@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext._kinds import Number
-from sdc_ext._values import Count, Weight, checked
+from sdc_ext._values import Count, CountOrZero, Weight, checked
 from sdc_ext.adapters import Method, Settings, Task, get_method
 from sdc_ext.data.real import RealData
 from sdc_ext.engine.engine import Engine
@@ -106,6 +106,7 @@ def compare(
     shares: Sequence[Weight] | None = None,
     arms: Sequence[Mapping[str, Any]] | None = None,
     seeds: Count = 6,
+    first_seed: CountOrZero = 0,
     ipc: Count = 1,
     margin: Points = 100 * GAIN,
     out: str | Path | None = None,
@@ -130,6 +131,8 @@ def compare(
             "l2_squared"}]``: settings of the method by name, which take precedence over the shared
             ones. All others are compared with the first.
         seeds: The number of runs per arm, at least 2.
+        first_seed: The seed of the first run; the others count up from it. Fresh seeds confirm what
+            a comparison under other seeds has suggested.
         ipc: The number of images per class.
         margin: The smallest difference that matters, in percentage points of accuracy: arms that
             differ by less count as equivalent, and the seeds to go are those that find this gain.
@@ -165,10 +168,10 @@ def compare(
     made = {arm: tasks.of(resolved) for arm, resolved in by_arm.items()}
     runs = {
         (arm, seed): Engine(chosen, by_arm[arm], made[arm], seed, run_folder(folder, arm, seed))
-        for arm, seed in grid(chosen_arms, seeds)
+        for arm, seed in grid(chosen_arms, seeds, first_seed)
     }
     for arm in chosen_arms:
-        runs[arm, 0].check(resume=True)  # not only when it is the arm's turn, after hours
+        runs[arm, first_seed].check(resume=True)  # not only when it is the arm's turn, after hours
     compared = _compared(runs, folder, margin / 100, console)
     if accelerator.is_main_process:
         compared.save()

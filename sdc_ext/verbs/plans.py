@@ -17,7 +17,7 @@ from rich.console import RenderableType
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind
-from sdc_ext._values import check_value
+from sdc_ext._values import CountOrZero, check_value
 from sdc_ext.adapters import Method, get_method
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import DivergenceError, InputError
@@ -77,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         arms: The settings to compare, by name; all others are compared with the first.
         runs: The settings in which they are compared: methods, ipc, data sets.
         seeds: The number of runs per arm and setting.
+        first_seed: The seed of the first run; the others count up from it.
         margin: The smallest difference that matters, in percentage points of accuracy.
         settings: Settings of the methods that all runs share, by name.
     """
@@ -84,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     arms: list[dict[str, Any]]
     runs: list[PlannedRun]
     seeds: int = 6
+    first_seed: int = 0
     margin: float = 100 * GAIN
     settings: dict[str, Any] = {}
 
@@ -232,6 +234,7 @@ class _Setting:
             self.data,
             arms=self.arms,
             seeds=self.plan.seeds,
+            first_seed=self.plan.first_seed,
             ipc=self.planned.ipc,
             margin=self.plan.margin,
             out=out,
@@ -247,6 +250,7 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
     if not plan.runs:
         raise InputError("a plan needs at least one of runs, got none: list the settings in runs")
     check_value("margin", plan.margin, Points)
+    check_value("first_seed", plan.first_seed, CountOrZero)
     found: dict[str, _Setting] = {}
     loaded: dict[tuple[object, ...], RealData] = {}
     for planned in plan.runs:

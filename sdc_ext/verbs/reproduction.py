@@ -172,7 +172,7 @@ def reproduce(
         if cell in found
     ]
     labels = {cell.dataset: loaded.label for cell, loaded in found.items()}
-    plan = open_plan(folder, BudgetPlan(width, labels), accelerator)
+    plan = open_plan(folder, BudgetPlan(item, width, labels), accelerator)
     if not plan.cells:
         plan = make_plan(plan, cells, clock, console)
         keep_plan(folder, plan, accelerator)

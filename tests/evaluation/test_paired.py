@@ -153,3 +153,11 @@ def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p_values: lis
 def test_unbounded_intervals_as_text() -> None:
     assert points((-math.inf, math.inf)) == "unbounded"
     assert points((-0.01, 0.0123)) == "-1.00 to +1.23"
+
+
+def test_means_in_another_order_are_no_difference() -> None:
+    one, other = 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1
+    assert one != other
+    difference = PairedDifference.of([one, 0.5], [other, 0.4])
+    assert (difference.wins, difference.losses) == (1, 0)
+    assert difference.differences[0] == 0.0

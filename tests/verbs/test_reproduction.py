@@ -95,7 +95,7 @@ def test_the_same_call_adds_seeds_and_keeps_runs(
     assert first.read_bytes() == made
     kept = json.loads((out / "plan.json").read_text())
     assert kept["cells"] == plan["cells"] and kept["seeds"] == 3
-    with pytest.raises(InputError, match="holds runs on tiny with a width of 4: choose another"):
+    with pytest.raises(InputError, match="holds runs of table1 on tiny with a width of 4: choose"):
         reproduce("table1", data=TINY, out=out, width=8, progress=False)
 
 

@@ -179,6 +179,18 @@ def test_compare_is_paired_and_goes_on(tmp_path: Path) -> None:
         compare("dc", lams=(0, 0), progress=False, **TINY)
 
 
+def test_fresh_seeds_share_nothing_with_the_first(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"lams": (0, 0.5), "seeds": 2, "out": tmp_path / "c", **TINY}
+    first = compare("dc", progress=False, **options).comparison
+    overlapping = compare("dc", first_seed=1, progress=False, **options).comparison
+    assert [cell.seed for cell in overlapping.cells] == [1, 1, 2, 2]
+    assert overlapping.cells[:2] == first.cells[2:]
+    made = sorted(path.name for path in (tmp_path / "c" / "lam-0").iterdir())
+    assert made == ["seed-0", "seed-1", "seed-2"]
+    with pytest.raises(InputError, match="`first_seed` must be a whole number from 0"):
+        compare("dc", first_seed=-1)
+
+
 def test_every_history_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
 
