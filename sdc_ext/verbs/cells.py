@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -117,10 +117,11 @@ class CellRuns:
     width: int
     accelerator: Accelerator
     progress: bool = True
-    method: Method = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "method", get_method(self.cell.method))
+    @property
+    def method(self) -> Method:
+        """The method of the cell."""
+        return get_method(self.cell.method)
 
     @cached_property
     def original(self) -> Settings:
@@ -295,24 +296,30 @@ class CellRuns:
             progress=self.progress,
             **self.base | plan.settings,
         )
-        self.accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()  # the main process has written the histories
+        found = {arm: compared.histories()[arm.name] for arm in compared.comparison.arms}
+        skip = compared.warm_ups
+        return CellResult(
+            compared.comparison,
+            shares={arm: fmean(Action.of(h).share for h in hs) for arm, hs in found.items()},
+            drifts={
+                arm: [Drift.of(h["difficulty"], skip[arm.name]) for h in hs]
+                for arm, hs in found.items()
+            },
+            others=self._others(compared, plan, seeds),
+        )
+
+    def _others(
+        self, compared: Compared, plan: CellPlan, seeds: int
+    ) -> dict[str, dict[Arm, list[float]]]:
+        """Returns the accuracies of other networks by network and arm, one per seed."""
         arms = compared.comparison.arms
-        others: dict[str, dict[Arm, list[float]]] = {
-            n: {a: [] for a in arms} for n in self.networks
-        }
-        for seed in range(seeds) if self.networks else ():
+        found: dict[str, dict[Arm, list[float]]] = {n: {a: [] for a in arms} for n in self.networks}
+        for seed in range(seeds) if found else ():
             for network, of_arm in self._evaluate_others(compared, plan, seed).items():
                 for arm in arms:
-                    others[network][arm].append(of_arm[arm.name])
-        histories = compared.histories()
-        shares = {arm: fmean(Action.of(h).share for h in histories[arm.name]) for arm in arms}
-        drifts = {
-            arm: [
-                Drift.of(h["difficulty"], compared.warm_ups[arm.name]) for h in histories[arm.name]
-            ]
-            for arm in arms
-        }
-        return CellResult(compared.comparison, shares, drifts, others)
+                    found[network][arm].append(of_arm[arm.name])
+        return found
 
     def _evaluate_others(
         self, compared: Compared, plan: CellPlan, seed: int
