@@ -175,9 +175,7 @@ def _train_experts(
     for number, (store, users) in enumerate(stores.items(), 1):
         first, folder = users[0], users[0].out / "experts" / str(number)
         console.print(f"experts {number} of {len(stores)}: {', '.join(str(u.cell) for u in users)}")
-        first.clear(folder)
-        epoch = clock.agreed(first.train_experts(folder, epochs=1, number=1))
-        first.clear(folder)
+        epoch = first.try_expert(folder, clock)
         seconds = clock.left() * _FOR_EXPERTS / (len(stores) + 1 - number)
         loops: list[Any] = [user.settings.loop for user in users]
         fewest = max(loop.expert_epochs for loop in loops)

@@ -190,9 +190,19 @@ class CellRuns:
         run = self.settings.run
         return self.data.label, run.network, run.zca, run.statistics, *self.recipe.values()
 
-    def train_experts(self, folder: Path, epochs: int, number: int = EXPERTS) -> float:
-        """Trains experts, and returns the seconds that this took."""
+    def try_expert(self, folder: Path, clock: Clock) -> float:
+        """Returns the seconds that one epoch of one expert takes."""
+        self.clear(folder)
         begun = time.monotonic()
+        self._train_experts(folder, 1, 1, progress=False)
+        self.clear(folder)
+        return clock.agreed(time.monotonic() - begun)
+
+    def train_experts(self, folder: Path, epochs: int) -> None:
+        """Trains the experts that the runs match."""
+        self._train_experts(folder, EXPERTS, epochs, progress=self.progress)
+
+    def _train_experts(self, folder: Path, number: int, epochs: int, progress: bool) -> None:
         train_experts(
             self.method.name,
             self.data,
@@ -202,11 +212,10 @@ class CellRuns:
             zca=self.settings.run.zca,
             out=folder,
             accelerator=self.accelerator,
-            progress=self.progress,
+            progress=progress,
             **self.recipe,
             train_epochs=epochs,
         )
-        return time.monotonic() - begun
 
     def measure(
         self, experts: Path | None, shortened: dict[str, Any], clock: Clock, seconds: float
