@@ -44,7 +44,7 @@ class BudgetPlan:
         data: The labels of the data by the name of the paper's data set.
         cells: What is run, by the folder of the cell; empty before it is planned.
         left_out: Why other cells are not run, by their names.
-        seeds: The number of seeds that have been run in all cells.
+        seeds: The number of seeds that have been run, by the folder of the cell.
     """
 
     item: str
@@ -52,7 +52,7 @@ class BudgetPlan:
     data: dict[str, str]
     cells: dict[str, CellPlan] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    seeds: int = 0
+    seeds: dict[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -176,8 +176,10 @@ def reproduce(
     if not plan.cells:
         plan = make_plan(plan, cells, clock, console)
         keep_plan(folder, plan, accelerator)
-    results, left_out = _run(cells, plan, clock, console, folder)
-    reproduced = _reproduced(chosen, cells, plan, results, left_out, folder)
+    planned = [one for one in cells if one.cell.folder in plan.cells]
+    rounds = _Rounds(planned, plan, clock, console)
+    rounds.run()
+    reproduced = _reproduced(chosen, cells, rounds, folder)
     if accelerator.is_main_process:
         reproduced.save()
     accelerator.wait_for_everyone()
@@ -219,52 +221,69 @@ def _data(
     return {cell: found[cell.dataset] for cell in item.cells if cell.dataset in found}
 
 
-def _run(
-    cells: Sequence[CellRuns], plan: BudgetPlan, clock: Clock, console: Console, out: Path
-) -> tuple[dict[Cell, CellResult], dict[str, str]]:
-    """Runs as many seeds of all cells as the time allows, at least two.
+@dataclass
+class _Rounds:
+    """Runs the cells of a plan round by round, and keeps what comes out.
 
-    Returns:
-        What came out, by cell, and why other cells have no result, by their names.
+    Attributes:
+        cells: The cells that still run.
+        plan: The plan with the number of seeds of each cell.
+        clock: The time.
+        console: The console for lines about what is run.
+        results: What came out, by cell.
+        diverged: Why other cells have no result.
     """
-    seeds, per_seed = max(_FEWEST_SEEDS, plan.seeds), plan.seconds
-    results, diverged = _round(cells, plan, seeds, console)
-    while results and (more := int(clock.left() / per_seed)) >= 1:
-        begun, seeds = time.monotonic(), seeds + more
-        results, diverged = _round(cells, plan, seeds, console)
-        per_seed = max(0.001, clock.agreed((time.monotonic() - begun) / more))
-        keep_plan(out, replace(plan, seeds=seeds), cells[0].accelerator)
-    if not results:
-        raise next(iter(diverged.values()))
-    reasons = {str(cell): str(error) for cell, error in diverged.items()}
-    return results, {**plan.left_out, **reasons}
+
+    cells: list[CellRuns]
+    plan: BudgetPlan
+    clock: Clock
+    console: Console
+    results: dict[Cell, CellResult] = field(default_factory=dict)
+    diverged: dict[Cell, DivergenceError] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Runs at least two seeds of every cell, and then more until the time is over.
+
+        Raises:
+            DivergenceError: If all cells diverge.
+        """
+        self._round(0)
+        per_seed = self.plan.seconds
+        while self.cells and (more := int(self.clock.left() / per_seed)) >= 1:
+            begun = time.monotonic()
+            self._round(more)
+            per_seed = max(0.001, self.clock.agreed((time.monotonic() - begun) / more))
+        if not self.results:
+            raise next(iter(self.diverged.values()))
+
+    def _round(self, more: int) -> None:
+        """Adds seeds to all cells, or to those for which there is time; the first have precedence.
+
+        Args:
+            more: The number of seeds to add; 0 only makes what every cell needs.
+        """
+        for number, one in enumerate(list(self.cells), 1):
+            if more and self.clock.left() <= 0:
+                return
+            done = self.plan.seeds.get(one.cell.folder, 0)
+            seeds = max(_FEWEST_SEEDS, done) + more
+            named = f"cell {number} of {len(self.cells)}, {seeds} seeds: {one.cell}"
+            self.console.print(named)
+            try:
+                self.results[one.cell] = one.run(self.plan.cells[one.cell.folder], seeds)
+            except DivergenceError as error:
+                self.results.pop(one.cell, None)
+                self.diverged[one.cell] = error
+                self.console.print(f"{one.cell} diverged and is left out: {error}")
+                continue
+            self.plan = replace(self.plan, seeds={**self.plan.seeds, one.cell.folder: seeds})
+            keep_plan(one.out, self.plan, one.accelerator)
+        self.cells = [one for one in self.cells if one.cell in self.results]
 
 
-def _round(
-    cells: Sequence[CellRuns], plan: BudgetPlan, seeds: int, console: Console
-) -> tuple[dict[Cell, CellResult], dict[Cell, DivergenceError]]:
-    """Runs the planned cells with a number of seeds; finished runs are kept."""
-    results: dict[Cell, CellResult] = {}
-    diverged: dict[Cell, DivergenceError] = {}
-    planned = [cell for cell in cells if cell.cell.folder in plan.cells]
-    for number, one in enumerate(planned, 1):
-        console.print(f"cell {number} of {len(planned)}, {seeds} seeds: {one.cell}")
-        try:
-            results[one.cell] = one.run(plan.cells[one.cell.folder], seeds)
-        except DivergenceError as error:
-            diverged[one.cell] = error
-            console.print(f"{one.cell} diverged and is left out: {error}")
-    return results, diverged
-
-
-def _reproduced(
-    item: Item,
-    cells: Sequence[CellRuns],
-    plan: BudgetPlan,
-    results: Mapping[Cell, CellResult],
-    left_out: Mapping[str, str],
-    out: Path,
-) -> Reproduced:
+def _reproduced(item: Item, cells: Sequence[CellRuns], rounds: _Rounds, out: Path) -> Reproduced:
+    plan, results = rounds.plan, rounds.results
+    diverged = {str(cell): str(error) for cell, error in rounds.diverged.items()}
     ran = [one for one in cells if one.cell in results]
     planned = {one.cell: plan.cells[one.cell.folder].settings for one in ran}
     iterations = {cell: settings["iterations"] for cell, settings in planned.items()}
@@ -273,4 +292,4 @@ def _reproduced(
     )
     stand_ins = {name: label for name, label in plan.data.items() if name != label}
     rows = rows_of(item, results, iterations)
-    return Reproduced(item, rows, stand_ins, differences, left_out, out)
+    return Reproduced(item, rows, stand_ins, differences, {**plan.left_out, **diverged}, out)

@@ -89,14 +89,28 @@ def test_the_same_call_adds_seeds_and_keeps_runs(
     first = out / "dc-mnist-ipc1" / "lam-0" / "seed-0" / "synthetic.safetensors"
     made, plan = first.read_bytes(), json.loads((out / "plan.json").read_text())
     per_seed = plan["cells"]["dc-mnist-ipc1"]["seconds"]
-    turn(monkeypatch, per_seed * 1.5, -1.0)  # no trials; enough for one seed more
+    turn(monkeypatch, per_seed * 1.5, 1.0, -1.0)  # no trials; enough for one seed more
     again = reproduce("table1", data=TINY, out=out, width=4, progress=False)
     assert [len(row.here) for row in again.rows] == [3, 3]
     assert first.read_bytes() == made
     kept = json.loads((out / "plan.json").read_text())
-    assert kept["cells"] == plan["cells"] and kept["seeds"] == 3
+    assert kept["cells"] == plan["cells"] and kept["seeds"] == {"dc-mnist-ipc1": 3}
     with pytest.raises(InputError, match="holds runs of table1 on tiny with a width of 4: choose"):
         reproduce("table1", data=TINY, out=out, width=8, progress=False)
+
+
+def test_the_time_may_be_over_between_cells(
+    tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    out = tmp_path / "table"
+    turn(monkeypatch, 1000.0, 1000.0, 100.0, 30.0, 1.0, -1.0, -1.0)
+    found = reproduce("table1", data=TINY, out=out, width=4, progress=False)
+    seeds = [len(row.here) for row in found.rows]
+    assert seeds[0] == seeds[1] > 2 and seeds[2:] == [2, 2]
+    turn(monkeypatch, -1.0)
+    again = reproduce("table1", data=TINY, out=out, width=4, progress=False)
+    assert [len(row.here) for row in again.rows] == seeds
 
 
 def test_what_does_not_fit_is_left_out_and_named(
