@@ -7,9 +7,10 @@ from typing import Any
 
 from sdc_ext._values import kind_of
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.options import COUNT, PLACE, add_data
+from sdc_ext.cli.options import PLACE, add_data
+from sdc_ext.errors import InputError
 from sdc_ext.reproduction import ITEMS
-from sdc_ext.verbs.reproduction import Minutes, reproduce
+from sdc_ext.verbs.reproduction import Channels, Minutes, reproduce
 from sdc_ext.verbs.session import make_accelerator, make_console
 
 
@@ -26,7 +27,7 @@ def add_options(parser: ArgumentParser) -> None:
     add_data(parser, None, "the paper's that are in --data-dir; without it, digits stand in")
     parser.add_argument(
         "--width",
-        type=COUNT,
+        type=kind_of(Channels),
         metavar="N",
         default=32,
         help="number of channels of the ConvNet (default: 32; the paper's has 128)",
@@ -44,6 +45,10 @@ def add_options(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> None:
     accelerator = make_accelerator()
     data: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
+    if options.dataset is None and (options.image_size or options.background != "white"):
+        raise InputError(
+            "`image_size` and `background` are for data that stand in: name these by `dataset`"
+        )
     if options.dataset is not None:
         data = {"data": load_chosen_data(options, accelerator)}
     reproduced = reproduce(

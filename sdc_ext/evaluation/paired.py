@@ -250,7 +250,8 @@ def points(interval: Sequence[float]) -> str:
     """Returns an interval of fractions as text, in percentage points."""
     if not all(math.isfinite(bound) for bound in interval):
         return "unbounded"
-    return " to ".join(f"{100 * bound:+.2f}" for bound in interval)
+    # Adding 0 takes the sign of a zero.
+    return " to ".join(f"{round(100 * bound, 2) + 0.0:+.2f}" for bound in interval)
 
 
 def _power(effect: float, n: int) -> float:

@@ -23,21 +23,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sdc_ext.adapters import Settings
-    from sdc_ext.reproduction.items import Cell
     from sdc_ext.reproduction.rows import Row
 
 # Below this share a correction can hardly act.
 _HARDLY = 1e-3
 
 
-def compared_rows(
-    rows: Sequence[Row], data: Mapping[str, str], tracks: bool = False
-) -> list[list[str]]:
+def compared_rows(rows: Sequence[Row], tracks: bool = False) -> list[list[str]]:
     """Returns the table of accuracies in percent: the paper's, the original authors', and ours.
 
     Args:
         rows: The rows of the table or figure.
-        data: What stands for each of the paper's data sets here, where that is something else.
         tracks: Whether to add how GraDN changed.
     """
     networks = any(row.network for row in rows)
@@ -46,7 +42,7 @@ def compared_rows(
     table = [[*head, *["GraDN, first and last tenth"] * tracks]]
     for row in rows:
         name = row.cell.dataset
-        used = f"{name} ({data[name]})" if name in data and row.here else name
+        used = f"{name} ({row.data})" if row.data not in ("", name) else name
         cells = [row.cell.method, used, str(row.cell.ipc), *[row.network] * networks, row.arm.name]
         published = ["" if one is None else str(one) for one in (row.paper, row.original)]
         table.append([*cells, *published, *_here(row), *[row.drift] * tracks])
@@ -61,29 +57,19 @@ def _here(row: Row) -> list[str]:
     if row.gain is None:
         return [*cells, "", "", ""]
     share = "" if math.isnan(row.share) else f"{100 * row.share:.2g} %"
-    return [*cells, f"{100 * row.gain.mean:+.2f}", points(row.gain.t_interval), share]
+    return [*cells, _signed(row.gain.mean), points(row.gain.t_interval), share]
 
 
-def differences_rows(
-    found: Mapping[Cell, tuple[Settings, Settings, str]],
-) -> list[list[str]]:
-    """Returns the table of what the budget and the data change, one row per cell.
+def differences(ours: Settings, paper: Settings, further: Mapping[str, str]) -> str:
+    """Returns what differs from the paper, as ``NAME ours (the paper's); ...``.
 
     Args:
-        found: The settings here, the paper's, and a description of the data, by cell.
+        ours: The settings here.
+        paper: The paper's.
+        further: What differs beside settings, by name.
     """
-    changed = {cell: _changes(ours, paper) for cell, (ours, paper, _) in found.items()}
-    names = list(dict.fromkeys(name for one in changed.values() for name in one))
-    table = [["cell", "training images", *names]]
-    for cell, one in changed.items():
-        table.append([str(cell), found[cell][2], *(one.get(name, "") for name in names)])
-    return table
-
-
-def _changes(ours: Settings, paper: Settings) -> dict[str, str]:
-    """Returns settings that differ from the paper's, each as ``ours (paper's)``."""
     values = {name: setting.value for name, setting in paper.origin.items()}
-    return {
+    changed = {
         name: f"{_text(setting.value)} ({_text(values[name])})"
         for name, setting in ours.origin.items()
         if name in values
@@ -91,6 +77,7 @@ def _changes(ours: Settings, paper: Settings) -> dict[str, str]:
         # The strengths are compared in the arms, and the other two follow from the network.
         and name not in ("lam", "eval_network", "eval_every")
     }
+    return "; ".join(f"{name} {value}" for name, value in {**further, **changed}.items())
 
 
 def _text(value: Any) -> str:
@@ -123,14 +110,31 @@ def _gains(rows: Sequence[Row]) -> str:
     up = sum(gain.t_interval[0] > 0 for gain in found)
     down = sum(gain.t_interval[1] < 0 for gain in found)
     said = (
-        f"Here: of {number_of(len(found), 'comparison')}, {up} show a gain and {down} a loss at a "
-        f"level of 5 %, unadjusted; {len(found) - up - down} show neither."
+        f"Here, of {number_of(len(found), 'comparison')}: gains {up}, losses {down}, neither "
+        f"{len(found) - up - down}, at a level of 5 %, unadjusted."
     )
+    equal = len(found) - sum(gain.varies for gain in found)
     varying = [gain for gain in found if gain.varies]
-    if len(varying) < 2:
+    # Several arms or networks of a cell share its base, and are no independent evidence.
+    if len({row.cell for row in rows}) < len(rows) or len(varying) < 2:
         return said
     mean = random_effects([gain.mean for gain in varying], [gain.error for gain in varying])
-    return f"{said} The mean gain is {100 * mean.mean:+.2f} points ({points(mean.interval)})."
+    without = f", without {equal} whose differences are all equal" if equal else ""
+    gain = f"{_signed(mean.mean)} points (95 %: {points(mean.interval)}{without})"
+    return f"{said} The mean gain over {number_of(len(varying), 'cell')} is {gain}."
+
+
+def drift_sentence(rows: Sequence[Row]) -> str:
+    """Returns in how many runs without correction GraDN rose, by method."""
+    plain = [row for row in rows if row.drifts and row.gain is None]
+    rose = {r.cell.method: (sum(d.last > d.first for d in r.drifts), len(r.drifts)) for r in plain}
+    named = ", ".join(f"{method} {up} of {n}" for method, (up, n) in rose.items())
+    return f"GraDN rose in these runs without correction: {named}." if named else ""
+
+
+def _signed(value: float) -> str:
+    """Returns a difference of fractions in points, without a minus before zero."""
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
 
 
 def draw_reproduction(rows: Sequence[Row], to: Path | IO[bytes]) -> None:
@@ -156,7 +160,9 @@ def draw_reproduction(rows: Sequence[Row], to: Path | IO[bytes]) -> None:
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.set_yticks(range(len(drawn)), [as_written(_name(row)) for row in drawn], fontsize=8)
     axis.set_ylim(len(drawn) - 0.4, -0.6)
-    axis.set_xlabel("points gained: here with 95 % intervals (blue), in the paper (orange)")
+    figure.supxlabel(
+        "points gained: here, 95 % intervals (blue); in the paper (orange)", fontsize=9
+    )
     axis.grid(axis="x", alpha=0.3)
     save_figure(figure, to)
 
@@ -182,6 +188,7 @@ def write_reproduction(
     tables: Mapping[str, Sequence[Sequence[str]]],
     said: Sequence[str],
     rows: Sequence[Row],
+    curves: Mapping[str, Path],
     path: Path,
 ) -> None:
     """Writes one HTML page about a reproduced table or figure, which needs no other files.
@@ -191,6 +198,7 @@ def write_reproduction(
         tables: Tables by their titles; the first row of each has the headings.
         said: Sentences that stand above them.
         rows: The rows to draw.
+        curves: Further pictures by their titles.
         path: The page to write.
     """
     picture = io.BytesIO()
@@ -199,7 +207,12 @@ def write_reproduction(
         "reproduction",
         title=title,
         sentences=said,
-        picture=base64.b64encode(picture.getvalue()).decode(),
+        picture=_encoded(picture.getvalue()),
+        curves=[{"title": k, "picture": _encoded(v.read_bytes())} for k, v in curves.items()],
         tables=[{"title": name, "rows": table} for name, table in tables.items()],
     )
     path.write_text(page, "utf-8")
+
+
+def _encoded(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()

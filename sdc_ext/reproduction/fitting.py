@@ -39,11 +39,13 @@ class Fitted:
     """What the time allows for a run.
 
     Attributes:
-        settings: The settings that differ from those in effect, by name.
+        iterations: The number of iterations.
+        settings: Further settings that differ from those in effect, by name.
         other_epochs: The number of epochs of the networks of other architectures.
         seconds: How long the run is expected to take.
     """
 
+    iterations: int
     settings: dict[str, Any]
     other_epochs: int
     seconds: float
@@ -54,55 +56,57 @@ def steps_of(settings: Settings) -> int:
     return int(getattr(settings.loop, "outer_loop", 1))
 
 
-def fit(settings: Settings, pace: Pace, seconds: float, evaluations: int = 1) -> Fitted | None:
+def fit(settings: Settings, pace: Pace, seconds: float, fewest: int = 1) -> Fitted | None:
     """Shortens a run so that it fits into a time; what fits unshortened stays as it is.
 
-    A third of the time goes to the evaluations. Where even one iteration is too long, it makes
-    fewer outer steps.
+    A third of the time goes to the evaluation. Where the iterations are too long, they make fewer
+    outer steps.
 
     Args:
         settings: The settings of the unshortened run.
         pace: How long its parts take.
         seconds: The time for the run.
-        evaluations: How often the run is evaluated.
+        fewest: The fewest iterations of a run that says something.
 
     Returns:
-        What fits; None if not even a single step with the shortest sensible evaluation does.
+        What fits; None if not even the shortest sensible run does.
     """
-    if seconds < shortest(settings, pace, evaluations):
+    if seconds < shortest(settings, pace, fewest):
         return None
     run = settings.run
     others = pace.other_test + pace.other_epoch > 0
     evaluated = seconds * _FOR_EVALUATION / (2 if others else 1)
-    networks = run.num_eval * evaluations
-    epochs = _epochs(evaluated / networks, pace.test, pace.epoch, run.epoch_eval_train)
+    epochs = _epochs(evaluated / run.num_eval, pace.test, pace.epoch, run.epoch_eval_train)
     other_epochs = 0
     if others:
         most = run.epoch_eval_train
         other_epochs = _epochs(evaluated, pace.other_test, pace.other_epoch, most)
-    used = networks * (pace.test + epochs * pace.epoch)
+    used = run.num_eval * (pace.test + epochs * pace.epoch)
     used += pace.other_test + other_epochs * pace.other_epoch
-    steps = max(1, math.floor((seconds - used) / pace.step))
+    steps = max(fewest, math.floor((seconds - used) / pace.step))
     per_iteration = steps_of(settings)
     iterations = min(run.iterations, steps // per_iteration)
-    shortened: dict[str, Any] = {}
-    if iterations == 0:
-        iterations, per_iteration = 1, steps
-        shortened["outer_loop"] = steps
-    shortened |= _grown(settings, iterations)
-    shortened["iterations"] = iterations
-    shortened["eval_every"] = math.ceil(iterations / evaluations)
-    shortened["epoch_eval_train"] = epochs
+    shortened: dict[str, Any] = {"epoch_eval_train": epochs}
+    if iterations < fewest:
+        iterations, per_iteration = fewest, steps // fewest
+        shortened["outer_loop"] = per_iteration
+    shortened |= {**_grown(settings, iterations), "eval_every": iterations}
     total = used + iterations * per_iteration * pace.step
-    return Fitted(shortened, other_epochs, total)
+    return Fitted(iterations, shortened, other_epochs, total)
 
 
-def shortest(settings: Settings, pace: Pace, evaluations: int = 1) -> float:
-    """Returns the seconds of the shortest sensible run: one step, and evaluations of 20 epochs."""
-    networks = settings.run.num_eval * evaluations
-    fewest = min(_FEWEST_EPOCHS, settings.run.epoch_eval_train)
+def shortest(settings: Settings, pace: Pace, fewest: int = 1) -> float:
+    """Returns the seconds of the shortest sensible run.
+
+    Args:
+        settings: The settings of the unshortened run.
+        pace: How long its parts take.
+        fewest: The number of iterations, of one step each. Networks are trained for 20 epochs.
+    """
+    networks = settings.run.num_eval
+    epochs = min(_FEWEST_EPOCHS, settings.run.epoch_eval_train)
     tests = networks * pace.test + pace.other_test
-    return pace.step + tests + fewest * (networks * pace.epoch + pace.other_epoch)
+    return fewest * pace.step + tests + epochs * (networks * pace.epoch + pace.other_epoch)
 
 
 def _epochs(seconds: float, test: float, epoch: float, most: int) -> int:

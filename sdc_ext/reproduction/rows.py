@@ -49,6 +49,7 @@ class Row:
         arm: The strength of the correction.
         paper: The paper's accuracy, if it has one for this arm.
         original: The accuracy that the authors of the method published, for the plain method.
+        data: The label of the data of the runs here; empty without runs.
         here: The accuracies in [0, 1] of the runs here, one per seed; empty without runs.
         gain: The paired differences to the first arm; None for that arm and without runs.
         share: The mean share of the correction; NaN where it was not measured.
@@ -60,6 +61,7 @@ class Row:
     arm: Arm
     paper: Accuracy | None
     original: Accuracy | None
+    data: str = ""
     here: Sequence[float] = ()
     gain: PairedDifference | None = None
     share: float = math.nan
@@ -78,6 +80,7 @@ class Row:
         found: dict[str, Any] = {
             "method": self.cell.method,
             "dataset": self.cell.dataset,
+            "data": self.data,
             "ipc": self.cell.ipc,
             "network": self.network,
             "arm": self.arm.name,
@@ -100,7 +103,10 @@ class Row:
 
 
 def rows_of(
-    item: Item, results: Mapping[Cell, CellResult], iterations: Mapping[Cell, int]
+    item: Item,
+    results: Mapping[Cell, CellResult],
+    iterations: Mapping[Cell, int],
+    data: Mapping[str, str],
 ) -> list[Row]:
     """Returns all rows of a table or figure; cells without runs have the published numbers alone.
 
@@ -108,6 +114,7 @@ def rows_of(
         item: The table or figure.
         results: What came out, by cell.
         iterations: The numbers of iterations by cell, which ramps depend on.
+        data: The labels of the data here, by the name of the paper's data set.
     """
     known = {(c.method, c.dataset, c.ipc, c.network): c for c in published_cells()}
     found: list[Row] = []
@@ -115,7 +122,8 @@ def rows_of(
         arms = [Arm.of(values) for values in item.arms(cell, iterations.get(cell, 1))]
         for network in item.networks or ("",):
             said = known.get((cell.method, cell.dataset, cell.ipc, network))
-            found += _rows(cell, network, arms, said, results.get(cell))
+            used = data.get(cell.dataset, "")
+            found += _rows(cell, network, arms, said, results.get(cell), used)
     return found
 
 
@@ -125,6 +133,7 @@ def _rows(
     arms: Sequence[Arm],
     said: Published | None,
     result: CellResult | None,
+    data: str,
 ) -> Iterator[Row]:
     accuracies = {} if result is None else result.accuracies(network)
     base = accuracies.get(arms[0], ())
@@ -139,4 +148,5 @@ def _rows(
         gain = PairedDifference.of(here, base) if compared else None
         share = math.nan if result is None else result.shares.get(arm, math.nan)
         drifts = () if result is None else result.drifts.get(arm, ())
-        yield Row(cell, network, arm, paper, original, here, gain, share, drifts)
+        used = data if here else ""
+        yield Row(cell, network, arm, paper, original, used, here, gain, share, drifts)

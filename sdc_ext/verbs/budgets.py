@@ -13,10 +13,9 @@ from rich.console import Console
 
 from sdc_ext._files import as_text, is_free, write_files
 from sdc_ext._schemas import read_json
-from sdc_ext.adapters import Settings
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.reproduction.fitting import Pace, fit, fit_experts, shortest
-from sdc_ext.verbs.cells import EXPERTS, CellPlan, CellRuns
+from sdc_ext.verbs.cells import EXPERTS, AtLeastOne, CellPlan, CellRuns
 from sdc_ext.verbs.clock import Clock
 
 _PLAN = "plan.json"
@@ -52,7 +51,7 @@ class BudgetPlan:
     data: dict[str, str]
     cells: dict[str, CellPlan] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    seeds: dict[str, int] = field(default_factory=dict)
+    seeds: dict[str, AtLeastOne] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -72,6 +71,9 @@ def open_plan(out: Path, plan: BudgetPlan, accelerator: Accelerator) -> BudgetPl
     if not (out / _PLAN).is_file():
         raise InputError(f"{out} holds something else: choose another `out`")
     kept = read_json(out / _PLAN, BudgetPlan, "choose another `out`")
+    if not kept.cells:  # an earlier call has not begun to run
+        keep_plan(out, plan, accelerator)
+        return plan
     if (kept.item, kept.width, kept.data) != (plan.item, plan.width, plan.data):
         held = ", ".join(dict.fromkeys(kept.data.values()))
         raise InputError(
@@ -90,22 +92,33 @@ def keep_plan(out: Path, plan: BudgetPlan, accelerator: Accelerator) -> None:
 
 
 @dataclass(frozen=True)
+class _Experts:
+    """The experts that some cells match.
+
+    Attributes:
+        number: The number that names their folder; 0 for methods without experts.
+        epochs: The number of their epochs.
+    """
+
+    number: int = 0
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
 class _Trial:
     """What is known of a cell before its runs are shortened.
 
     Attributes:
         cell: The cell.
+        experts: Its experts.
+        shortened: The settings that suit them, where they differ.
         pace: How long the parts of a run take.
-        settings: Its settings with the experts that there are.
-        shortened: Those of them that suit the experts, where they differ.
-        experts: The folder of its experts, if its method matches some.
     """
 
     cell: CellRuns
-    pace: Pace
-    settings: Settings
+    experts: _Experts
     shortened: dict[str, Any]
-    experts: Path | None
+    pace: Pace
 
     @property
     def runs(self) -> int:
@@ -115,16 +128,23 @@ class _Trial:
     @property
     def shortest(self) -> float:
         """The seconds of the shortest sensible run."""
-        return shortest(self.settings, self.pace, self.cell.item.evaluations)
+        settings = self.cell.shortened(self.shortened)
+        return shortest(settings, self.pace, self.cell.item.fewest_iterations)
 
     def plan(self, seconds: float) -> CellPlan | None:
         """Returns the plan with which a run fits into a time, if there is one."""
-        fitted = fit(self.settings, self.pace, seconds, self.cell.item.evaluations)
+        settings = self.cell.shortened(self.shortened)
+        fitted = fit(settings, self.pace, seconds, self.cell.item.fewest_iterations)
         if fitted is None:
             return None
-        experts = None if self.experts is None else str(self.experts)
-        settings = self.shortened | fitted.settings
-        return CellPlan(settings, fitted.other_epochs, self.runs * fitted.seconds, experts)
+        return CellPlan(
+            fitted.iterations,
+            self.shortened | fitted.settings,
+            fitted.other_epochs,
+            self.runs * fitted.seconds,
+            self.experts.number,
+            self.experts.epochs,
+        )
 
 
 def make_plan(
@@ -140,65 +160,97 @@ def make_plan(
 
     Raises:
         InputError: If nothing fits.
+        DivergenceError: If every cell diverges.
     """
-    experts = _train_experts(cells, clock, console)
+    begun = clock.left()
+    failed: dict[str, InputError | DivergenceError] = {}
+    experts = _train_experts(cells, clock, console, failed)
     trials: list[_Trial] = []
-    left_out: dict[str, str] = {}
     for number, cell in enumerate(cells, 1):
+        if str(cell.cell) in failed:
+            continue
         console.print(f"trial {number} of {len(cells)}: {cell.cell}")
+        seconds = clock.left() * _FOR_TRIALS / len(cells)
         try:
-            seconds = clock.left() * _FOR_TRIALS / len(cells)
-            trials.append(_try(cell, clock, seconds, *experts.get(cell.store, (None, 0))))
-        except DivergenceError as error:
-            left_out[str(cell.cell)] = str(error)
-    planned, too_long = _fitted(trials, clock.left())
-    left_out |= too_long
+            trials.append(_try(cell, clock, seconds, experts.get(cell.store, _Experts())))
+        except (InputError, DivergenceError) as error:
+            failed[str(cell.cell)] = error
+    if not trials:
+        raise next(iter(failed.values()))
+    left = clock.left()
+    planned, too_long = _fitted(trials, left, begun - left)
+    reasons = {**{name: str(error) for name, error in failed.items()}, **too_long}
+    left_out = {str(c.cell): reasons[str(c.cell)] for c in cells if str(c.cell) in reasons}
     if not planned:
-        reasons = "; ".join(f"{cell}: {why}" for cell, why in left_out.items())
-        raise InputError(f"nothing fits into the `budget` ({reasons}): give it more minutes")
+        said = "; ".join(f"{cell}: {why}" for cell, why in left_out.items())
+        raise InputError(f"nothing fits into the `budget` ({said}): give it more minutes")
     return replace(plan, cells=planned, left_out=left_out)
 
 
 def _train_experts(
-    cells: Sequence[CellRuns], clock: Clock, console: Console
-) -> dict[tuple[Any, ...] | None, tuple[Path, int]]:
+    cells: Sequence[CellRuns],
+    clock: Clock,
+    console: Console,
+    failed: dict[str, InputError | DivergenceError],
+) -> dict[tuple[Any, ...] | None, _Experts]:
     """Trains the experts of all cells for as long as the time allows.
 
+    Args:
+        cells: The cells.
+        clock: The time.
+        console: The console for lines about what is done.
+        failed: Receives the errors of experts, by the names of their cells.
+
     Returns:
-        Their folders and their numbers of epochs, by what cells with the same experts share.
+        The experts by what cells with the same ones have in common.
     """
     stores: dict[tuple[Any, ...], list[CellRuns]] = {}
     for cell in cells:
         if cell.store is not None:
             stores.setdefault(cell.store, []).append(cell)
-    found: dict[tuple[Any, ...] | None, tuple[Path, int]] = {}
+    found: dict[tuple[Any, ...] | None, _Experts] = {}
     for number, (store, users) in enumerate(stores.items(), 1):
-        first, folder = users[0], users[0].out / "experts" / str(number)
         console.print(f"experts {number} of {len(stores)}: {', '.join(str(u.cell) for u in users)}")
-        epoch = first.try_expert(folder, clock)
         seconds = clock.left() * _FOR_EXPERTS / (len(stores) + 1 - number)
-        loops: list[Any] = [user.settings.loop for user in users]
-        fewest = max(loop.expert_epochs for loop in loops)
-        most = max(loop.epochs_needed for loop in loops)
-        epochs = max(fewest, min(most, int(seconds / (EXPERTS * epoch))))
-        first.train_experts(folder, epochs)
-        found[store] = folder, epochs
+        try:
+            epochs = _epochs_of(users, users[0].try_expert(number, clock), seconds)
+            users[0].train_experts(number, epochs)
+        except (InputError, DivergenceError) as error:
+            failed.update({str(user.cell): error for user in users})
+            continue
+        found[store] = _Experts(number, epochs)
     return found
 
 
-def _try(cell: CellRuns, clock: Clock, seconds: float, experts: Path | None, epochs: int) -> _Trial:
+def _epochs_of(users: Sequence[CellRuns], epoch: float, seconds: float) -> int:
+    """Returns for how many epochs experts can be trained in a time, as far as they are used."""
+    loops: list[Any] = [user.settings.loop for user in users]
+    fewest = max(loop.expert_epochs for loop in loops)
+    most = max(loop.epochs_needed for loop in loops)
+    return int(max(fewest, min(most, seconds // (EXPERTS * epoch))))
+
+
+def _try(cell: CellRuns, clock: Clock, seconds: float, experts: _Experts) -> _Trial:
     """Measures the pace of a cell in a trial of some seconds.
 
     Raises:
+        InputError: If the cell does not suit the data.
         DivergenceError: If the loss of the trial is not finite.
     """
-    shortened = {} if experts is None else fit_experts(cell.settings, epochs)
-    pace = cell.measure(experts, shortened, clock, seconds)
-    return _Trial(cell, pace, cell.shortened(shortened), shortened, experts)
+    shortened = fit_experts(cell.settings, experts.epochs) if experts.number else {}
+    pace = cell.measure(experts.number, shortened, clock, seconds)
+    return _Trial(cell, experts, shortened, pace)
 
 
-def _fitted(trials: Sequence[_Trial], seconds: float) -> tuple[dict[str, CellPlan], dict[str, str]]:
+def _fitted(
+    trials: Sequence[_Trial], seconds: float, spent: float
+) -> tuple[dict[str, CellPlan], dict[str, str]]:
     """Shares a time between the runs of all cells; the longest ones that do not fit are left out.
+
+    Args:
+        trials: The cells with their pace.
+        seconds: The time for the runs.
+        spent: The time that experts and trials have taken, which another call takes again.
 
     Returns:
         The plans by the folder of the cell, and why other cells are left out, by their names.
@@ -206,16 +258,16 @@ def _fitted(trials: Sequence[_Trial], seconds: float) -> tuple[dict[str, CellPla
     fitting = list(trials)
     left_out: dict[str, str] = {}
     while fitting:
-        runs = sum(trial.runs for trial in fitting)
-        for_one = seconds * _SAFE / (runs * _SEEDS)
-        plans = {trial.cell.cell.folder: trial.plan(for_one) for trial in fitting}
+        runs = _SEEDS * sum(trial.runs for trial in fitting)
+        plans = {t.cell.cell.folder: t.plan(seconds * _SAFE / runs) for t in fitting}
         kept = {folder: plan for folder, plan in plans.items() if plan is not None}
         if len(kept) == len(plans):
             return kept, left_out
         longest = max(fitting, key=lambda trial: trial.shortest)
         fitting = [trial for trial in fitting if trial is not longest]
+        needed = (longest.shortest * runs / _SAFE + spent) / 60
         left_out[str(longest.cell.cell)] = (
-            f"even a run of one step takes {longest.shortest:.1f} s, and the budget leaves "
-            f"{max(0, for_one):.1f} s"
+            f"its shortest run takes about {longest.shortest:.2g} s, which wants a budget of "
+            f"{needed:.2g} minutes"
         )
     return {}, left_out

@@ -9,15 +9,14 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+import msgspec
 from accelerate import Accelerator
 
 from sdc_ext._schemas import read_json
 from sdc_ext.adapters import Method, Settings, get_method, resolve
-from sdc_ext.adapters.base import State
 from sdc_ext.data.real import RealData
-from sdc_ext.engine.callbacks import Callback, StopRun
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.arms import Arm
 from sdc_ext.evaluation.tracking import Action, Drift
@@ -27,7 +26,7 @@ from sdc_ext.reproduction.fitting import Pace, steps_of
 from sdc_ext.reproduction.items import PAPER_DATA, Cell, Item
 from sdc_ext.reproduction.rows import CellResult
 from sdc_ext.sets.synthetic_set import SyntheticSet
-from sdc_ext.verbs.clock import Clock
+from sdc_ext.verbs.clock import Clock, Watch
 from sdc_ext.verbs.comparison import Compared, compare, run_folder
 from sdc_ext.verbs.distillation import distill
 from sdc_ext.verbs.evaluation import evaluate_set
@@ -39,6 +38,9 @@ _NETWORKS = 2
 
 EXPERTS = 2
 
+# As the buffers of the original repositories.
+_PAPER_EXPERTS = "100 of 50 to 100 epochs"
+
 # The iterations that are timed, the first of which also warms up.
 _TIMED = 3
 
@@ -47,53 +49,33 @@ _TIMED_EPOCHS = 10
 _TRIAL = "trial"
 
 
+AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
 @dataclass(frozen=True)
 class CellPlan:
     """What a budget allows for a cell.
 
     Attributes:
-        settings: The settings that shorten its runs, by name.
+        iterations: The number of iterations of its runs.
+        settings: Further settings that shorten its runs, by name.
         other_epochs: The number of epochs of the networks of other architectures.
         seconds: How long one seed of all its arms is expected to take.
-        experts: The folder of expert trajectories, if the method matches some.
+        experts: The number that names the folder of its expert trajectories; 0 without.
+        expert_epochs: The number of epochs of these.
     """
 
+    iterations: AtLeastOne
     settings: dict[str, Any]
     other_epochs: int
     seconds: float
-    experts: str | None = None
-
-
-class _Watch(Callback):
-    """Takes the time of every iteration, and stops the run once it has lasted long enough.
-
-    Args:
-        clock: The clock of all processes.
-        seconds: The time after which the run stops.
-    """
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        self.steps: list[float] = []
-        self._clock = clock
-        self._seconds = seconds
-        self._last = 0.0
+    experts: int = 0
+    expert_epochs: int = 0
 
     @property
-    def pace(self) -> float:
-        """The seconds of an iteration, without the first one if there are others: it warms up."""
-        return fmean(self.steps[1:] or self.steps)
-
-    def on_start(self, iteration: int, iterations: int) -> None:
-        del iteration, iterations
-        self._last = time.monotonic()
-
-    def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
-        del iteration, log, state
-        now = time.monotonic()
-        self.steps.append(self._clock.agreed(now - self._last))
-        self._last = now
-        if sum(self.steps) > self._seconds:
-            raise StopRun
+    def changed(self) -> dict[str, Any]:
+        """All settings that shorten its runs, by name."""
+        return {**self.settings, "iterations": self.iterations}
 
 
 @dataclass(frozen=True)
@@ -148,12 +130,17 @@ class CellRuns:
         """Returns the settings of a run with some of them changed."""
         return resolve_for(self.method, self.data, self.cell.ipc, self.base | dict(settings))
 
-    @property
-    def images(self) -> str:
-        """The number of training images, and that of the paper's."""
+    def further(self, plan: CellPlan) -> dict[str, str]:
+        """Returns what differs beside the settings, each as ``ours (the paper's)``."""
         number, _ = PAPER_DATA[self.cell.dataset]
         here = f"{self.data.label}, {len(self.data.train)}"
-        return f"{here} ({self.cell.dataset}, {number})"
+        found = {"training images": f"{here} ({self.cell.dataset}, {number})"}
+        if plan.experts:
+            found["experts"] = f"{EXPERTS} of {plan.expert_epochs} epochs ({_PAPER_EXPERTS})"
+        if self.networks:
+            epochs = self.original.run.epoch_eval_train
+            found["epochs of other networks"] = f"{plan.other_epochs} ({epochs})"
+        return found
 
     @cached_property
     def networks(self) -> tuple[str, ...]:
@@ -190,17 +177,27 @@ class CellRuns:
         run = self.settings.run
         return self.data.label, run.network, run.zca, run.statistics, *self.recipe.values()
 
-    def try_expert(self, folder: Path, clock: Clock) -> float:
-        """Returns the seconds that one epoch of one expert takes."""
+    def experts(self, number: int) -> Path:
+        """Returns the folder of the experts with a number."""
+        return self.out / "experts" / str(number)
+
+    def try_expert(self, number: int, clock: Clock) -> float:
+        """Returns the seconds that one epoch of one expert takes.
+
+        Args:
+            number: The number of the experts, whose folder is empty afterwards.
+            clock: The clock of all processes.
+        """
+        folder = self.experts(number)
         self.clear(folder)
         begun = time.monotonic()
         self._train_experts(folder, 1, 1, progress=False)
         self.clear(folder)
         return clock.agreed(time.monotonic() - begun)
 
-    def train_experts(self, folder: Path, epochs: int) -> None:
-        """Trains the experts that the runs match."""
-        self._train_experts(folder, EXPERTS, epochs, progress=self.progress)
+    def train_experts(self, number: int, epochs: int) -> None:
+        """Trains the experts with a number."""
+        self._train_experts(self.experts(number), EXPERTS, epochs, progress=self.progress)
 
     def _train_experts(self, folder: Path, number: int, epochs: int, progress: bool) -> None:
         train_experts(
@@ -218,20 +215,20 @@ class CellRuns:
         )
 
     def measure(
-        self, experts: Path | None, shortened: dict[str, Any], clock: Clock, seconds: float
+        self, experts: int, shortened: dict[str, Any], clock: Clock, seconds: float
     ) -> Pace:
         """Returns the pace of the cell, from a trial of one to three iterations.
 
         Args:
-            experts: The folder of its experts, if its method matches some.
+            experts: The number of its experts; 0 without.
             shortened: Settings that suit the experts.
             clock: The clock of all processes.
-            seconds: The time after which the trial stops.
+            seconds: The time after which the iterations stop, and the evaluation is not repeated.
 
         Raises:
             DivergenceError: If the loss of the trial is not finite.
         """
-        folder, watch = self.out / _TRIAL / self.cell.folder, _Watch(clock, seconds)
+        folder, watch = self.out / _TRIAL / self.cell.folder, Watch(clock, seconds)
         self.clear(folder)
         trial = self.base | shortened | {"iterations": _TIMED, "eval_every": _TIMED}
         trial |= {"num_eval": 1, "epoch_eval_train": 1}
@@ -244,7 +241,7 @@ class CellRuns:
             ipc=self.cell.ipc,
             lam=self.cell.lam,
             out=folder,
-            experts=experts,
+            experts=self.experts(experts) if experts else None,
             accelerator=self.accelerator,
             progress=False,
             callbacks=[watch],
@@ -252,18 +249,23 @@ class CellRuns:
         )
         others = (0.0, 0.0)
         if self.networks:
-            others = self._evaluation_pace(synthetic, self.networks, 2, clock)
-        self.clear(folder)
+            others = self._evaluation_pace(synthetic, self.networks, 2, clock, seconds)
+        self.clear(folder.parent)
         step = watch.pace / (2 if several else 1)
-        own = self._evaluation_pace(synthetic, None, _TIMED_EPOCHS, clock)
+        own = self._evaluation_pace(synthetic, None, _TIMED_EPOCHS, clock, seconds)
         return Pace(step, *own, *others)
 
     def _evaluation_pace(
-        self, synthetic: SyntheticSet, networks: Sequence[str] | None, epochs: int, clock: Clock
+        self,
+        synthetic: SyntheticSet,
+        networks: Sequence[str] | None,
+        epochs: int,
+        clock: Clock,
+        seconds: float,
     ) -> tuple[float, float]:
         """Returns the seconds for testing, and those for each epoch of training."""
-        taken = []
-        for number in (1, 1 + epochs):
+
+        def taken(number: int) -> float:
             begun = time.monotonic()
             evaluate_set(
                 synthetic,
@@ -274,9 +276,13 @@ class CellRuns:
                 accelerator=self.accelerator,
                 progress=False,
             )
-            taken.append(clock.agreed(time.monotonic() - begun))
-        epoch = max(1e-4, (taken[1] - taken[0]) / epochs)
-        return max(0.0, taken[0] - epoch), epoch
+            return clock.agreed(time.monotonic() - begun)
+
+        first = taken(1)
+        if first > seconds:  # testing is counted as training, since trying on would take too long
+            return 0.0, first
+        epoch = max(1e-4, (taken(1 + epochs) - first) / epochs)
+        return max(0.0, first - epoch), epoch
 
     def clear(self, folder: Path) -> None:
         """Removes what a trial has left."""
@@ -296,14 +302,14 @@ class CellRuns:
         compared = compare(
             self.method.name,
             self.data,
-            arms=self.item.arms(self.cell, plan.settings["iterations"]),
+            arms=self.item.arms(self.cell, plan.iterations),
             seeds=seeds,
             ipc=self.cell.ipc,
             out=folder,
-            experts=plan.experts,
+            experts=self.experts(plan.experts) if plan.experts else None,
             accelerator=self.accelerator,
             progress=self.progress,
-            **self.base | plan.settings,
+            **self.base | plan.changed,
         )
         self.accelerator.wait_for_everyone()  # the main process has written the histories
         found = {arm: compared.histories()[arm.name] for arm in compared.comparison.arms}

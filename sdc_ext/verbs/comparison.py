@@ -40,6 +40,8 @@ from sdc_ext.verbs.session import (
     resolve_for,
 )
 
+TRACKING = "tracking.png"
+
 Points: TypeAlias = Annotated[float, Number(0.001, 100)]
 """A difference in accuracy, in percentage points."""
 
@@ -92,7 +94,7 @@ class Compared(Shown):
             "cells.csv": as_table(self.comparison.rows()),
             "comparison.json": as_text(json.dumps(self.comparison.summary(), indent=1)),
             "comparison.png": self.draw,
-            "tracking.png": lambda path: draw_tracking(self.histories(), path),
+            TRACKING: lambda path: draw_tracking(self.histories(), path),
         }
         write_files(self.out, files)
 

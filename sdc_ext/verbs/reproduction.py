@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -14,14 +15,15 @@ from rich.console import Console, RenderableType
 
 from sdc_ext._console import PlainTable
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
-from sdc_ext._kinds import Number
-from sdc_ext._values import Count, checked
+from sdc_ext._kinds import Number, Whole
+from sdc_ext._values import checked
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import DivergenceError, InputError, check_choice
 from sdc_ext.report.reproduction import (
     compared_rows,
-    differences_rows,
+    differences,
     draw_reproduction,
+    drift_sentence,
     sentences,
     write_reproduction,
 )
@@ -31,10 +33,14 @@ from sdc_ext.reproduction.rows import CellResult, Row, rows_of
 from sdc_ext.verbs.budgets import BudgetPlan, keep_plan, make_plan, open_plan
 from sdc_ext.verbs.cells import CellRuns
 from sdc_ext.verbs.clock import Clock
+from sdc_ext.verbs.comparison import TRACKING
 from sdc_ext.verbs.session import check_folder, make_accelerator, make_console, open_data
 
 Minutes: TypeAlias = Annotated[float, Number(0.1, 100_000)]
 """A time in minutes."""
+
+Channels: TypeAlias = Annotated[int, Whole(1, 10_000)]
+"""A number of channels."""
 
 # Intervals need as many.
 _FEWEST_SEEDS = 2
@@ -47,18 +53,15 @@ class Reproduced(Shown):
     Attributes:
         item: The table or figure.
         rows: One row per cell, network and arm, with the published accuracies and those here.
-        data: The labels of the data that stand in for the paper's, by the name of the paper's.
-        differences: A table of the settings that the budget and the data change, with the
-            paper's values in brackets; the first row has the headings.
-        left_out: Why cells were not run, by cell.
+        differences: What the budget and the data change, by cell, as ``NAME ours (the paper's)``.
+        left_out: Why cells, data sets and networks were not run, by their names.
         out: The folder with the runs, ``reproduction.json``, ``reproduction.csv``, the picture
             and the page ``index.html``.
     """
 
     item: Item
     rows: Sequence[Row]
-    data: Mapping[str, str]
-    differences: Sequence[Sequence[str]]
+    differences: Mapping[str, str]
     left_out: Mapping[str, str]
     out: Path
 
@@ -70,15 +73,18 @@ class Reproduced(Shown):
     @property
     def sentences(self) -> list[str]:
         """What the paper claims, how that fares here, and what was not run."""
-        left_out = [f"{cell} was not run: {why}." for cell, why in self.left_out.items()]
-        return [*sentences(self.rows, self.item.claim), *left_out]
+        said = sentences(self.rows, self.item.claim)
+        if self.item.tracks:
+            said.append(drift_sentence(self.rows))
+        return [*said, *(f"{name} was not run: {why}." for name, why in self.left_out.items())]
 
     @property
     def _tables(self) -> dict[str, Sequence[Sequence[str]]]:
-        compared = compared_rows(self.rows, self.data, self.item.tracks)
+        compared = compared_rows(self.rows, self.item.tracks)
+        changed = [["cell", "setting here (in the paper)"], *map(list, self.differences.items())]
         return {
             f"{self.item.title}; accuracies in percent": compared,
-            "what differs here (in the paper)": self.differences,
+            "what differs from the paper": changed,
         }
 
     def draw(self, path: str | Path) -> None:
@@ -89,6 +95,8 @@ class Reproduced(Shown):
         """Writes the tables, the picture and the page to ``out``."""
         content = {
             "title": self.item.title,
+            "version": version("sdc-ext"),
+            "said": self.sentences,
             "rows": [row.content() for row in self.rows],
             "differences": self.differences,
             "left_out": self.left_out,
@@ -102,7 +110,10 @@ class Reproduced(Shown):
         write_files(self.out, files)
 
     def _write_page(self, path: Path) -> None:
-        write_reproduction(self.item.title, self._tables, self.sentences, self.rows, path)
+        ran = [row.cell for row in self.rows if row.here and self.item.tracks]
+        curves = {str(cell): self.out / cell.folder / TRACKING for cell in dict.fromkeys(ran)}
+        title = self.item.title
+        write_reproduction(title, self._tables, self.sentences, self.rows, curves, path)
 
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> PlainTable:
@@ -120,7 +131,7 @@ def reproduce(
     *,
     data_dir: str | Path | None = None,
     download: bool = False,
-    width: Count = 32,
+    width: Channels = 32,
     out: str | Path | None = None,
     accelerator: Accelerator | None = None,
     progress: bool = True,
@@ -165,21 +176,24 @@ def reproduce(
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     clock = Clock(60 * budget, accelerator)
-    found = _data(chosen, data, data_dir, download, accelerator, console)
+    found, missing = _data(chosen, data, data_dir, download, accelerator)
     cells = [
         CellRuns(chosen, cell, found[cell], folder, width, accelerator, progress)
         for cell in chosen.cells
         if cell in found
     ]
     labels = {cell.dataset: loaded.label for cell, loaded in found.items()}
+    for loaded in {loaded.label: loaded for loaded in found.values()}.values():
+        console.print(str(loaded))
     plan = open_plan(folder, BudgetPlan(item, width, labels), accelerator)
-    if not plan.cells:
+    if plan.cells:
+        console.print(f"going on with the plan in {folder}, whose runs keep their length")
+    else:
         plan = make_plan(plan, cells, clock, console)
         keep_plan(folder, plan, accelerator)
-    planned = [one for one in cells if one.cell.folder in plan.cells]
-    rounds = _Rounds(planned, plan, clock, console)
+    rounds = _Rounds([c for c in cells if c.cell.folder in plan.cells], plan, clock, console)
     rounds.run()
-    reproduced = _reproduced(chosen, cells, rounds, folder)
+    reproduced = rounds.result(chosen, missing, folder)
     if accelerator.is_main_process:
         reproduced.save()
     accelerator.wait_for_everyone()
@@ -192,9 +206,8 @@ def _data(
     data_dir: str | Path | None,
     download: bool,
     accelerator: Accelerator,
-    console: Console,
-) -> dict[Cell, RealData]:
-    """Returns the data of the cells that can be run."""
+) -> tuple[dict[Cell, RealData], dict[str, str]]:
+    """Returns the data of the cells that can be run, and why others cannot, by their names."""
     if data is not None and (data_dir is not None or download):
         raise InputError(
             "`data_dir` and `download` are for the paper's data sets: leave them out where you "
@@ -203,22 +216,24 @@ def _data(
     if data is not None or data_dir is None:
         loaded = open_data("digits" if data is None else data, accelerator)
         once = {(cell.method, cell.ipc): cell for cell in reversed(item.cells)}
-        console.print(f"{loaded}, in place of the paper's data")
-        return {cell: loaded for cell in item.cells if cell in once.values()}
+        others = f"{loaded.label} stands in for the paper's data, and once for each method and ipc"
+        missing = {"every other cell": others} if len(once) < len(item.cells) else {}
+        return {cell: loaded for cell in item.cells if cell in once.values()}, missing
     found: dict[str, RealData] = {}
+    missing = {}
     for name in dict.fromkeys(cell.dataset for cell in item.cells):
         by_torchvision = {"download": download} if name != "tinyimagenet" else {}
         try:
             found[name] = open_data(name, accelerator, data_dir=data_dir, **by_torchvision)
-            console.print(str(found[name]))
         except InputError as error:
-            console.print(f"{name} is left out: {error}")
+            missing[name] = str(error).partition(": ")[0]
     if not found:
         raise InputError(
-            f"none of the data sets of {item.title.partition(':')[0]} could be loaded from "
-            f"{data_dir}: name their folder, let torchvision `download` them, or pass other data"
+            f"none of the data sets of {item.title.partition(':')[0]} could be loaded "
+            f"({'; '.join(missing.values())}): name their folder, let torchvision `download` "
+            "them, or pass other data"
         )
-    return {cell: found[cell.dataset] for cell in item.cells if cell.dataset in found}
+    return {cell: found[cell.dataset] for cell in item.cells if cell.dataset in found}, missing
 
 
 @dataclass
@@ -253,6 +268,7 @@ class _Rounds:
             begun = time.monotonic()
             self._round(more)
             per_seed = max(0.001, self.clock.agreed((time.monotonic() - begun) / more))
+        self.console.print("no time is left for another seed of all cells")
         if not self.results:
             raise next(iter(self.diverged.values()))
 
@@ -280,16 +296,31 @@ class _Rounds:
             keep_plan(one.out, self.plan, one.accelerator)
         self.cells = [one for one in self.cells if one.cell in self.results]
 
+    def result(self, item: Item, missing: Mapping[str, str], out: Path) -> Reproduced:
+        """Returns what came out, beside what was published.
 
-def _reproduced(item: Item, cells: Sequence[CellRuns], rounds: _Rounds, out: Path) -> Reproduced:
-    plan, results = rounds.plan, rounds.results
-    diverged = {str(cell): str(error) for cell, error in rounds.diverged.items()}
-    ran = [one for one in cells if one.cell in results]
-    planned = {one.cell: plan.cells[one.cell.folder].settings for one in ran}
-    iterations = {cell: settings["iterations"] for cell, settings in planned.items()}
-    differences = differences_rows(
-        {one.cell: (one.shortened(planned[one.cell]), one.original, one.images) for one in ran}
-    )
-    stand_ins = {name: label for name, label in plan.data.items() if name != label}
-    rows = rows_of(item, results, iterations)
-    return Reproduced(item, rows, stand_ins, differences, {**plan.left_out, **diverged}, out)
+        Args:
+            item: The table or figure.
+            missing: Why data sets were not run, by their names.
+            out: The folder of the runs.
+        """
+        planned = {one.cell: self.plan.cells[one.cell.folder] for one in self.cells}
+        differing = {
+            str(one.cell): differences(
+                one.shortened(planned[one.cell].changed),
+                one.original,
+                one.further(planned[one.cell]),
+            )
+            for one in self.cells
+        }
+        too_small = {
+            f"{network} in {one.cell}": f"it does not fit images of {one.data.label}"
+            for one in self.cells
+            for network in item.networks
+            if network not in one.networks
+        }
+        diverged = {str(cell): str(error) for cell, error in self.diverged.items()}
+        left_out = {**missing, **self.plan.left_out, **diverged, **too_small}
+        iterations = {cell: one.iterations for cell, one in planned.items()}
+        rows = rows_of(item, self.results, iterations, self.plan.data)
+        return Reproduced(item, rows, differing, left_out, out)

@@ -27,18 +27,19 @@ def settings(method: str, dataset: str, ipc: int, **chosen: Any) -> Settings:
     st.integers(1, 5),
 )
 def test_what_fits_is_valid_and_in_time(
-    which: tuple[str, str], ipc: int, pace: Pace, seconds: float, evaluations: int
+    which: tuple[str, str], ipc: int, pace: Pace, seconds: float, fewest: int
 ) -> None:
     whole = settings(*which, ipc, num_eval=2)
-    fitted = fit(whole, pace, seconds, evaluations)
-    if seconds < shortest(whole, pace, evaluations):
+    fitted = fit(whole, pace, seconds, fewest)
+    if seconds < shortest(whole, pace, fewest):
         assert fitted is None
         return
     assert fitted is not None
-    short = settings(*which, ipc, num_eval=2, **fitted.settings)
-    assert 1 <= short.run.iterations <= whole.run.iterations
+    changed = {**fitted.settings, "iterations": fitted.iterations}
+    short = settings(*which, ipc, num_eval=2, **changed)
+    assert fewest <= short.run.iterations <= whole.run.iterations
     assert 20 <= short.run.epoch_eval_train <= whole.run.epoch_eval_train
-    assert -(-short.run.iterations // short.run.eval_every) <= evaluations
+    assert short.run.eval_every == short.run.iterations
     assert (fitted.other_epochs > 0) == (pace.other_epoch > 0)
     # The fewest epochs may leave less than a step of the time.
     assert fitted.seconds <= seconds + pace.step + 1e-6
@@ -48,7 +49,8 @@ def test_enough_time_leaves_the_run_as_it_is() -> None:
     whole = settings("dc", "mnist", 10)
     fitted = fit(whole, Pace(0.1, 1.0, 0.01), 1e6)
     assert fitted is not None
-    assert fitted.settings == {"iterations": 1000, "eval_every": 1000, "epoch_eval_train": 1000}
+    assert fitted.iterations == 1000
+    assert fitted.settings == {"eval_every": 1000, "epoch_eval_train": 1000}
     assert fitted.seconds == pytest.approx(20 * (1 + 1000 * 0.01) + 1000 * 10 * 0.1)
 
 
@@ -58,7 +60,10 @@ def test_an_iteration_that_is_too_long_makes_fewer_outer_steps() -> None:
     assert fitted is not None
     # A third is for the evaluation: (5 - 1) / 0.1 epochs, which leaves 10 steps of 50.
     assert fitted.settings["epoch_eval_train"] == 40
-    assert (fitted.settings["iterations"], fitted.settings["outer_loop"]) == (1, 10)
+    assert (fitted.iterations, fitted.settings["outer_loop"]) == (1, 10)
+    several = fit(whole, Pace(1.0, 1.0, 0.1), 15, fewest=4)
+    assert several is not None
+    assert (several.iterations, several.settings["outer_loop"]) == (4, 2)
 
 
 def test_start_epochs_grow_over_the_same_part_of_a_run() -> None:
@@ -66,7 +71,7 @@ def test_start_epochs_grow_over_the_same_part_of_a_run() -> None:
     assert (whole.run.iterations, whole.loop.expansion_end_epoch) == (10_000, 1000)  # type: ignore[attr-defined]
     fitted = fit(whole, Pace(1.0, 0.5, 0.01), 300)
     assert fitted is not None
-    iterations = fitted.settings["iterations"]
+    iterations = fitted.iterations
     assert 100 < iterations < 10_000
     assert fitted.settings["expansion_end_epoch"] == round(iterations / 10)
 
