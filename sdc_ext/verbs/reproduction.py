@@ -216,7 +216,7 @@ def _data(
     if data is not None or data_dir is None:
         loaded = open_data("digits" if data is None else data, accelerator)
         once = {(cell.method, cell.ipc): cell for cell in reversed(item.cells)}
-        others = f"{loaded.label} stands in for the paper's data, and once for each method and ipc"
+        others = f"{loaded.label} stands in for all data, once for each method and ipc"
         missing = {"every other cell": others} if len(once) < len(item.cells) else {}
         return {cell: loaded for cell in item.cells if cell in once.values()}, missing
     found: dict[str, RealData] = {}
@@ -280,11 +280,11 @@ class _Rounds:
         """
         for number, one in enumerate(list(self.cells), 1):
             if more and self.clock.left() <= 0:
-                return
+                break
             done = self.plan.seeds.get(one.cell.folder, 0)
             seeds = max(_FEWEST_SEEDS, done) + more
-            named = f"cell {number} of {len(self.cells)}, {seeds} seeds: {one.cell}"
-            self.console.print(named)
+            which = f"cell {number} of {len(self.cells)}"
+            self.console.print(f"{which}, {seeds} seeds: {one.cell}")
             try:
                 self.results[one.cell] = one.run(self.plan.cells[one.cell.folder], seeds)
             except DivergenceError as error:

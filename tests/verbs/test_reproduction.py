@@ -131,6 +131,31 @@ def test_what_does_not_fit_is_left_out_and_named(
     assert "not run" in str(found)
 
 
+def test_a_cell_that_does_not_suit_the_data_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch, replace(SMALL, cells=(Cell("dsa", "mnist", 1), Cell("dsa", "mnist", 50))))
+    # Two trials with what is left for the iterations, the plan, after the first round.
+    turn(monkeypatch, 100.0, 1.0, 1.0, 100.0, -1.0)
+    found = reproduce("table1", data=TINY, out=tmp_path / "table", width=4, progress=False)
+    assert [len(row.here) for row in found.rows] == [2, 2, 0, 0]
+    (why,) = [one for one in found.sentences if one.startswith("dsa on mnist, ipc 50")]
+    assert "ipc 50 is more than the 12 training images of class '0'" in why
+    assert not (tmp_path / "table" / "trial").exists()
+
+
+def test_all_cells_diverge(tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    paces |= dict.fromkeys(SMALL.cells, DivergenceError("the loss is nan"))
+    turn(monkeypatch, 100.0, 100.0, 100.0)
+    with pytest.raises(DivergenceError, match="the loss is nan"):
+        reproduce("table1", data=TINY, out=tmp_path / "table", width=4, progress=False)
+    # Nothing was run, so that the folder is free for other settings.
+    turn(monkeypatch, 100.0, 100.0, 100.0)
+    with pytest.raises(DivergenceError, match="the loss is nan"):
+        reproduce("table1", data=TINY, out=tmp_path / "table", width=8, progress=False)
+
+
 def test_nothing_fits(tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     turn(monkeypatch, 1.0, 1.0, 1.0, 1.0)
@@ -187,6 +212,10 @@ def test_experts_are_trained_within_their_part_of_the_time(
     (differing,) = found.differences.values()
     assert "experts 2 of 5 epochs (100 of 50 to 100 epochs)" in differing
     assert "max_start_epoch 4 (2)" in differing  # of 5 epochs, the last two are matched
+    (tmp_path / "table").rename(tmp_path / "moved")
+    turn(monkeypatch, -1.0)
+    again = reproduce("table1", out=tmp_path / "moved", width=4, progress=False)
+    assert [row.here for row in again.rows] == [row.here for row in found.rows]
 
 
 def test_data_in_the_papers_shape_have_the_papers_settings(tmp_path: Path) -> None:
@@ -225,6 +254,8 @@ def test_the_papers_data_are_found_or_named(tmp_path: Path) -> None:
         (["table9"], "item 'table9'"),
         (["table1", "--budget", "0"], "--budget must be a number from 0.1 to 100000, got 0"),
         (["table1", "--dataset", "nowhere"], "dataset 'nowhere'"),
+        (["table1", "--image-size", "16"], "--image-size and --background are for data that stand"),
+        (["table1", "--width", "20000"], "--width must be a whole number from 1 to 10000"),
     ],
 )
 def test_the_command_refuses(
