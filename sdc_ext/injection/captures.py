@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -102,6 +102,26 @@ class Capture:
             node in made or id(getattr(node, "variable", None)) in leaves
             for node in nodes_of(self.gradients)
         )
+
+
+class Released:
+    """A captured gradient whose graph lives only as long as the loop itself holds the gradient."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._by, self._leaf, self._role = capture.by, capture.leaf, capture.role
+        self._factor, self._graph = capture.factor, capture.graph
+        self._gradients = [TensorWeakRef(gradient) for gradient in capture.gradients]
+
+    def holds(self, identities: Container[int]) -> bool:
+        """Returns whether one of the gradients has one of these identities."""
+        return any(id(ref()) in identities for ref in self._gradients)
+
+    def recalled(self) -> Capture | None:
+        """Returns the gradient; None if the loop no longer holds it."""
+        held = [gradient for ref in self._gradients if (gradient := ref()) is not None]
+        if len(held) < len(self._gradients):
+            return None
+        return Capture(held, self._by, self._leaf, self._role, self._factor, self._graph)
 
 
 def learnt_by(

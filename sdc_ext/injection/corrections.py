@@ -316,7 +316,9 @@ class BackwardCorrection(Correction):
         self, captures: Sequence[Capture], learnt: Sequence[Tensor], asked: BackwardPass
     ) -> Tensor | None:
         updated = self._roles.updated(learnt)
-        if not updated:  # only an optimiser's step would say that no other loss uses the rest
+        # A loop may ask for the gradients by labels and by images one after the other.
+        steps = bool(updated or (asked.inputs is not None and self._roles.updated(asked.roots)))
+        if not steps:  # only an optimiser's step would say that no other loss uses the rest
             self.drop()
         step = self._open
         if step is None:
@@ -330,7 +332,7 @@ class BackwardCorrection(Correction):
             step.lam = self._strength.lam
         norms = [c.norm for c in captures]
         self._record(step, norms, asked.value)
-        if updated:
+        if steps:
             self._open = step
             if asked.inputs is not None:
                 self._partly_used = list(captures)

@@ -21,6 +21,7 @@ from torch._functorch import eager_transforms
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from sdc_ext.errors import InjectionError
 from sdc_ext.injection.corrections import Correction
 from sdc_ext.injection.measures import BackwardPass
 from sdc_ext.injection.patches import Patches
@@ -40,14 +41,20 @@ class Interception:
         self._find = find
         self._loss_scales: Any = WeakIdKeyDictionary()  # factors of mixed precision by scaled loss
         self._busy = False
+        self._captured_at = ""
 
     def install(self, patches: Patches) -> None:
         """Replaces the functions until the patches are undone."""
         patches.wrap(torch.autograd, "_engine_run_backward", self._watch_engine)
+        # Inside a compiled function, what is observed runs as it would without the compiler.
+        patches.wrap(torch.autograd, "_engine_run_backward", torch.compiler.disable)
         patches.wrap(eager_transforms, "grad_and_value_impl", self._watch_function)
+        patches.wrap(eager_transforms, "grad_and_value_impl", torch.compiler.disable)
         patches.wrap(torch.amp.GradScaler, "scale", self._watch_scale)
 
     def _watch_engine(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        run_engine = self._explaining(original)
+
         @functools.wraps(original)
         def run(
             roots: Any,
@@ -60,12 +67,13 @@ class Interception:
         ) -> Any:
             seen = _tensors(roots)
             if self._busy or not seen or _are_wrapped([*seen, *_tensors(seeds), *_tensors(inputs)]):
-                return original(roots, seeds, keep, create_graph, inputs, *rest, **how)
+                return run_engine(roots, seeds, keep, create_graph, inputs, *rest, **how)
             accumulates = how.get("accumulate_grad", False)
             asks = create_graph or not accumulates
-            correction = self._find(_caller() if asks else None)
+            caller = _caller() if asks else None
+            correction = self._find(caller)
             if correction is None:
-                return original(roots, seeds, keep, create_graph, inputs, *rest, **how)
+                return run_engine(roots, seeds, keep, create_graph, inputs, *rest, **how)
             scale = self._loss_scales.get(seen[0])
             wanted = _tensors(inputs)
             asked = BackwardPass(seen, list(seeds), wanted or None, scale, torch.autograd.grad)
@@ -75,11 +83,29 @@ class Interception:
                     roots = (*roots, asked.scaled(term))
                     seeds = (*seeds, torch.ones_like(roots[-1]))
             targets = asked.targets if create_graph else []
-            result = original(roots, seeds, keep, create_graph, inputs, *rest, **how)
+            result = run_engine(roots, seeds, keep, create_graph, inputs, *rest, **how)
             if create_graph:
+                self._captured_at = _line(caller)
                 gradients = [t.grad for t in targets] if accumulates else list(result)
                 self._capture(correction, asked, targets, gradients, used_only=accumulates)
             return result
+
+        return run
+
+    def _explaining(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a function that names the line where torch refuses a compiled function."""
+
+        def run(*args: Any, **how: Any) -> Any:
+            try:
+                return original(*args, **how)
+            except RuntimeError as error:
+                if "support double backward" not in str(error) or not self._captured_at:
+                    raise
+                raise InjectionError(
+                    f"{self._captured_at} asks for the gradient of a compiled function with "
+                    "create_graph=True, which torch cannot differentiate again: leave "
+                    "torch.compile out there, or pass it backend='eager'"
+                ) from error
 
         return run
 
@@ -152,6 +178,11 @@ def _caller() -> FrameType | None:
     while frame is not None and frame.f_code.co_filename.startswith(_TORCH):
         frame = frame.f_back
     return frame
+
+
+def _line(frame: FrameType | None) -> str:
+    """Returns the line that a frame is in, in words."""
+    return f"line {frame.f_lineno} of {Path(frame.f_code.co_filename).name}" if frame else ""
 
 
 def _tensors(values: Any) -> list[Tensor]:
