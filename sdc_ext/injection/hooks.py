@@ -151,7 +151,7 @@ class Injection:
         self._interception.install(self._patches)
         self._patches.wrap(Optimizer, "__init__", self._watch_making)
         self._patches.wrap(Optimizer, "zero_grad", self._watch_clearing)
-        self._patches.wrap(SDCLoss, "corrected", self._watch_with_sdc)
+        self._patches.wrap(SDCLoss, "_corrected", self._watch_with_sdc)
         self._patches.add(register_optimizer_step_pre_hook(self._before_step).remove)
         self._patches.add(register_optimizer_step_post_hook(self._after_step).remove)
         return self.record
