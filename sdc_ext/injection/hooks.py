@@ -65,9 +65,12 @@ def inject(
     ``lam * mean_n ||g_n||_2``. With ``lam = 0`` the results are the same, bit for bit, and the
     difficulty is still recorded.
 
-    A gradient is penalised if it depends on the synthetic images (or on whatever else is learnt),
-    and its term goes into the loss that depends on it. Every such loss gets a term: for a loop
-    that averages K losses before an image step, pass ``scale=1/K``.
+    A gradient is penalised if it depends on what is learnt, such as images, latent codes or the
+    parameters of a decoder, and its term goes into the loss that depends on it. Gradients that no
+    loss uses do not count, as those of inner steps after the one that is matched. Every loss that
+    is differentiated gets a term, and they add up as the losses do: for a loop that averages K
+    losses before an image step, pass ``scale=1/K``. An image step lasts until an optimiser of
+    what is learnt makes its step or clears its gradients, however many passes that takes.
 
     Args:
         lam: The weight, at least 0, or a schedule that maps the outer iteration to the weight,
@@ -81,7 +84,7 @@ def inject(
             ``"tesla"`` (image gradients by hand). ``"auto"`` recognises it from the source file
             that asks for the gradients.
         norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
-        reduction: ``"sum"`` or ``"mean"`` over the norms of an image step. By default it is the
+        reduction: ``"sum"`` or ``"mean"`` over the norms of a loss. By default it is the
             sum for gradient matching, whose loss is a sum over classes, too, and the mean for
             trajectory matching. DCC switches from one norm per class to a single norm after its
             warm-up, which weakens a sum about sixtyfold and a mean about sixfold.

@@ -15,15 +15,15 @@ from sdc_ext.injection.profiles import Profile
 
 @dataclass(frozen=True)
 class Step:
-    """One differentiated matching loss, i.e. one image step of the original scripts.
+    """One image step, however many backward passes it takes.
 
     Attributes:
         iteration: The outer iteration, counted from 0 since the synthetic images were made: the
             network for gradient matching, the image step for trajectory matching.
         lam: The weight of the correction, without the scale.
-        captured: The number of gradients of synthetic batches that the loss depends on.
+        captured: The number of gradients of synthetic batches that the losses depend on.
         difficulty: The mean L2 norm of these gradients (GraDN).
-        matching: The script's own loss; NaN for TESLA, whose loss is not differentiated.
+        matching: The script's own loss, summed over the passes; NaN for TESLA, whose loss is not differentiated.
         share: How strong the correction is: the norm of its image gradient over that of the
             script's own loss. It is that of this step's lam with the two gradients last measured
             (NaN before a measure, and 0 if lam is 0).
