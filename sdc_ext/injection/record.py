@@ -23,7 +23,8 @@ class Step:
         lam: The weight of the correction, without the scale.
         captured: The number of gradients of synthetic batches that the losses depend on.
         difficulty: The mean L2 norm of these gradients (GraDN).
-        matching: The script's own loss, summed over the passes; NaN for TESLA, whose loss is not differentiated.
+        matching: The script's own loss, summed over the passes; NaN for TESLA, whose loss is not
+            differentiated.
         share: How strong the correction is: the norm of its image gradient over that of the
             script's own loss. It is that of this step's lam with the two gradients last measured
             (NaN before a measure, and 0 if lam is 0).
