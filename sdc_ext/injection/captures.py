@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils.weak import TensorWeakRef
 
-from sdc_ext._graphs import Node, depends_on, nodes_of
+from sdc_ext._graphs import Node, depends_on, leaves_of, nodes_of
 from sdc_ext.injection.learnt import By, Roles
 from sdc_ext.regularizer import gradient_norm
 
@@ -125,18 +125,18 @@ class Released:
 
 
 def learnt_by(
-    roles: Roles, captures: Sequence[Capture], targets: Sequence[Tensor], *, asked: bool
+    roles: Roles, captures: Sequence[Capture], inputs: Sequence[Tensor] | None
 ) -> tuple[list[Capture], list[Tensor]]:
     """Returns the gradients that depend on learnt data, and this data.
 
     Args:
         roles: The roles of the loop's tensors.
-        captures: The captured gradients that a loss depends on.
-        targets: The tensors that the loss flows to.
-        asked: Whether the loop asks for the gradients by these very tensors.
+        captures: The captured gradients that a loss depends on, at least one.
+        inputs: The tensors by which the loop asks for gradients; None for all leaves.
     """
-    by, role = joint(captures)
-    learnt = roles.learnt(targets, by, role, asked=asked)
+    gradients = [gradient for capture in captures for gradient in capture.gradients]
+    targets = leaves_of(gradients) if inputs is None else inputs
+    learnt = roles.learnt([*targets], *joint(captures), asked=inputs is not None)
     if not learnt:
         return [], []
     return [c for c in captures if c.depends_on(learnt)], learnt

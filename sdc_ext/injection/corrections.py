@@ -296,7 +296,7 @@ class BackwardCorrection(Correction):
             return [], []
         self._live = [c for c, is_used in zip(self._live, flags, strict=True) if not is_used]
         # What does not count is such as the penalty on the gradient by a batch.
-        return learnt_by(self._roles, used, asked.targets, asked=asked.inputs is not None)
+        return learnt_by(self._roles, used, asked.inputs)
 
     def _again(self, asked: BackwardPass) -> Tensor | None:
         """Returns the term of gradients already used, for tensors that have not got it yet."""

@@ -210,7 +210,8 @@ class Injection:
         if self._correction is None or not self._correction.active:
             return
         # Gradients may have flowed on by hand, as those of images do to latent codes.
-        follows = self._is_corrected(optimizer) and self._roles.may_update_learnt(optimizer)
+        follows = self._is_corrected(optimizer)
+        follows = follows and self._roles.may_update_learnt(optimizer, rates=True)
         if not (follows or self._roles.updates_learnt(optimizer)):
             return
         learnt = tensors_of(optimizer)

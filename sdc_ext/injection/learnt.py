@@ -138,10 +138,15 @@ class Roles:
         known = any(tensor in self._learnt for tensor in tensors_of(optimizer))
         return known or bool(images_of(optimizer))
 
-    def may_update_learnt(self, optimizer: Optimizer) -> bool:
-        """Returns whether an optimiser updates tensors that belong to no module."""
+    def may_update_learnt(self, optimizer: Optimizer, *, rates: bool = False) -> bool:
+        """Returns whether an optimiser updates tensors that belong to no module.
+
+        Args:
+            optimizer: The optimiser.
+            rates: Whether single numbers count, such as a learning rate.
+        """
         return optimizer not in self._networks and any(
-            tensor.ndim > 0 and not isinstance(tensor, Parameter)
+            (rates or tensor.ndim > 0) and not isinstance(tensor, Parameter)
             for tensor in tensors_of(optimizer)
         )
 

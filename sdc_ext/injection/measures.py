@@ -41,9 +41,10 @@ class BackwardPass:
         """The factor by which the loop has multiplied a single loss; None for 1."""
         if len(self.roots) > 1 or self.roots[0].numel() > 1 or self.seeds is None:
             return self.loss_scale
-        weight: Tensor = self.seeds[0].detach().abs().reshape(())
-        weight = weight.clamp_min(torch.finfo(weight.dtype).tiny)
-        return weight if self.loss_scale is None else weight * self.loss_scale
+        with torch.enable_grad():  # a weight may be learnt, and cancels in the norm
+            weight: Tensor = self.seeds[0].abs().reshape(())
+            weight = weight.clamp_min(torch.finfo(weight.dtype).tiny)
+            return weight if self.loss_scale is None else weight * self.loss_scale
 
     @property
     def value(self) -> float:

@@ -77,7 +77,7 @@ class StepwiseCorrection(Correction):
             self._asked[inputs[0].shape] += 1
             self._has_turned |= self._latest is not None
             return None
-        counting, learnt = learnt_by(self._roles, used, inputs, asked=True)
+        counting, learnt = learnt_by(self._roles, used, inputs)
         # Each captured gradient is used once: a second product with it would add the step's term
         # again. But labels and images may be asked for one after the other.
         new = [c for c in counting if not any(t is s for s in c.served for t in inputs)]

@@ -384,7 +384,7 @@ def test_two_networks_per_step_by_hand(form: str, fresh: bool) -> None:
 @pytest.mark.parametrize("networks", [1, 2])
 @pytest.mark.parametrize("calls_backward", [False, True])
 def test_back_propagation_by_hand_through_the_steps(networks: int, calls_backward: bool) -> None:
-    rate, steps = torch.tensor(0.5), 3
+    rate, steps = torch.tensor(0.5, requires_grad=True), 3
 
     def real_loss(weights: Tensor) -> Tensor:
         return (weights - 1).square().sum()
@@ -403,13 +403,15 @@ def test_back_propagation_by_hand_through_the_steps(networks: int, calls_backwar
             (by_weights,) = torch.autograd.grad(real_loss(path[-1]), path[-1])
         total = torch.zeros_like(x)
         for weights, g in zip(path[-2::-1], gradients[::-1], strict=True):
-            back, by_images = torch.autograd.grad(
-                (g,), [weights, x], grad_outputs=(by_weights.neg(),)
+            back, by_images, by_rate = torch.autograd.grad(
+                (g,), [weights, x, rate], grad_outputs=(by_weights.neg(),)
             )
             by_weights, total = by_weights + back, total + by_images
+            rate.grad += by_rate
         return total
 
     def loop(x: Tensor) -> None:
+        rate.grad = torch.zeros(())
         x.grad = sum(of_network(x, start) for start in starts()[:networks])
 
     x, total = images(), torch.zeros(())
@@ -420,7 +422,9 @@ def test_back_propagation_by_hand_through_the_steps(networks: int, calls_backwar
             norms.append(g.norm())
             weights = weights - rate * g
         total = total + real_loss(weights) + LAM * torch.stack(norms).mean()
-    check("tesla", torch.autograd.grad(total, x)[0], loop, captured=networks * steps)
+    expected, by_rate = torch.autograd.grad(total, [x, rate])
+    check("tesla", expected, loop, captured=networks * steps)
+    torch.testing.assert_close(rate.grad, by_rate, rtol=1e-9, atol=1e-12)
 
 
 def compiled_loop(x: Tensor, backend: str) -> None:

@@ -183,6 +183,35 @@ def test_a_gradient_that_is_not_finite_stops_the_run(make: Callable[[], Source])
     assert all(map(torch.equal, source.learnt, before))
 
 
+def test_a_learning_rate_that_is_not_finite_stops_the_run() -> None:
+    source, rate = pixels(), torch.tensor(0.5, requires_grad=True)
+    with pytest.raises(DivergenceError, match="NaN or infinite"), inject(0.3, profile="tm"):
+        optimizer = torch.optim.SGD([rate], lr=0.1)
+        (trajectory(source.images())[0] * rate).backward()
+        rate.grad.fill_(torch.inf)
+        optimizer.step()
+    assert rate == 0.5
+
+
+def test_networks_that_only_the_loss_depends_on_are_not_learnt() -> None:
+    """As a network that is trained to tell images apart, and steps more often."""
+    source, other = factors(), nn.Linear(16, 1)
+    with inject(0.3, profile="gm") as record:
+        optimizer = torch.optim.SGD(source.learnt, lr=0.1)
+        for_other = torch.optim.SGD(other.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            images = source.images()
+            (module_matching(images)[0] + other(images.flatten(1)).sum()).backward()
+            optimizer.step()
+            for _ in range(2):
+                for_other.zero_grad()
+                other(source.images().detach().flatten(1)).square().sum().backward()
+                for_other.step()
+    assert record.columns()["captured"] == [3, 3]
+    assert len(record.learnt) == len(source.learnt)
+
+
 def test_what_was_learnt_last_is_kept() -> None:
     source = factors()
     with inject(0.3, profile="gm") as record:
