@@ -238,6 +238,8 @@ class BackwardCorrection(Correction):
         A loss that depends on only some of the captured gradients is one of TESLA's steps, which
         is reported as the wrong profile.
         """
+        if all(map(self._roles.is_weight, inputs)):  # such as the gradients of real images
+            return None
         used, learnt = self._used_by(asked)
         if not used:
             return self._again(asked)
