@@ -1,6 +1,6 @@
 """Reads the calls of a wrapped loss: where its gradients are, and signs of misuse.
 
-This file imports only torch.
+This file and what it imports need only torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+
+from sdc_ext._graphs import Node, depends_on
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -151,3 +153,17 @@ def _argument(
         f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
         f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
     )
+
+
+def used_by(loss: Tensor, observed: Sequence[tuple[Tensor, set[Node]]]) -> list[Tensor]:
+    """Returns the norms of the gradients that a loss depends on; all, if it depends on none.
+
+    Gradients without a graph stay, since no loss shows whether it depends on them.
+    """
+    norms = [norm for norm, _ in observed]
+    if len(norms) < 2:
+        return norms
+    flags = depends_on([loss], [nodes for _, nodes in observed])
+    if not any(flags):
+        return norms
+    return [norm for (norm, nodes), used in zip(observed, flags, strict=True) if used or not nodes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -30,17 +30,15 @@ def leaves_of(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
     return (leaf for leaf in leaves if leaf is not None)
 
 
-def depends_on_leaf(tensors: Sequence[Tensor], wanted: Callable[[Tensor], bool]) -> bool:
-    """Returns whether the tensors depend on a leaf tensor for which ``wanted`` is true."""
-    return any(map(wanted, leaves_of(tensors)))
-
-
 def depends_on(tensors: Sequence[Tensor], groups: Sequence[set[Node]]) -> list[bool]:
     """Returns for each group of nodes whether the tensors depend on one of them."""
-    waiting = dict(enumerate(groups))
-    for node in nodes_of(tensors):
-        for k in [k for k, group in waiting.items() if node in group]:
-            del waiting[k]
+    of_node: dict[Node, list[int]] = {}
+    for k, group in enumerate(groups):
+        for node in group:
+            of_node.setdefault(node, []).append(k)
+    waiting = {k for k, group in enumerate(groups) if group}
+    for node in nodes_of(tensors) if waiting else ():
+        waiting.difference_update(of_node.get(node, ()))
         if not waiting:
             break
-    return [k not in waiting for k in range(len(groups))]
+    return [bool(group) and k not in waiting for k, group in enumerate(groups)]

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from sdc_ext._graphs import Node
 from sdc_ext.strength import check_lam
 
 Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | Mapping[str, Tensor | None]
@@ -117,6 +118,11 @@ def stacked(norms: Iterable[Tensor]) -> Tensor:
 def shapes_of(gradients: Gradients) -> set[torch.Size]:
     """Returns the shapes of gradients, which are those of the parameters."""
     return {gradient.shape for gradient in _tensors(gradients)}
+
+
+def nodes_that_made(gradients: Gradients) -> set[Node]:
+    """Returns the nodes of the graph that made gradients; none if they have no graph."""
+    return {node for gradient in _tensors(gradients) if (node := gradient.grad_fn) is not None}
 
 
 def _tensors(gradients: Gradients) -> list[Tensor]:

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdc_ext._calls import Misuse, find_gradients
+from sdc_ext._calls import Misuse, find_gradients, used_by
+from sdc_ext._graphs import Node
 from sdc_ext.regularizer import (
     Gradients,
     Norm,
     check_norm,
     gradient_norm,
+    nodes_that_made,
     sdc_penalty,
     shapes_of,
     stacked,
@@ -90,7 +92,7 @@ class SDCLoss:
         self._grads = grads
         self._norm = norm
         self._images = images
-        self._observed: list[Tensor] = []
+        self._observed: list[tuple[Tensor, set[Node]]] = []  # norms, and what made the gradients
         self._shapes: set[torch.Size] = set()
         self._observed_at = 0
         self._misuse = Misuse()
@@ -160,17 +162,17 @@ class SDCLoss:
         """Records the gradient of one inner step; the next call penalises the mean of all.
 
         Loops that compute their gradients one at a time (MTT, FTD, DATM) call it after
-        ``torch.autograd.grad(..., create_graph=True)``. Where a loop sets ``iteration``, what was
-        observed in an iteration that never came to its loss is left out, with a warning.
+        ``torch.autograd.grad(..., create_graph=True)``. Those that the loss does not depend on are
+        left out, and so is, with a warning, what was observed before ``iteration`` was set anew.
         """
-        self._note([gradient_norm(gradients)])
+        self._note([gradient_norm(gradients)], nodes_that_made(gradients))
         self._shapes |= shapes_of(gradients)
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
         """As ``observe``, for a loop that already has the norms (scalars with their graphs)."""
         self._note(norms)
 
-    def _note(self, norms: Iterable[Tensor]) -> None:
+    def _note(self, norms: Iterable[Tensor], nodes: set[Node] | None = None) -> None:
         if self._grads is not None:
             raise ValueError(
                 f"with_sdc(grads={self._grads!r}) takes the gradients from that argument: drop "
@@ -180,19 +182,20 @@ class SDCLoss:
             self._misuse.warn_of_unused(len(self._observed), self._observed_at)
             self._observed = []
         self._observed_at = self._iteration
-        self._observed.extend(norms)
+        self._observed.extend((norm, nodes or set()) for norm in norms)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Returns the corrected loss, a scalar tensor; the arguments are the wrapped loss's."""
-        norms, self._observed = self._observed, []
-        observed = bool(norms)
+        seen, self._observed = self._observed, []
+        observed = bool(seen)
+        norms: list[Tensor] = []
         if not observed:
             gradients = find_gradients(self._loss_fn, self._grads, args, kwargs)
             norms = [gradient_norm(gradients)]
             self._shapes |= shapes_of(gradients)
             if self._grads is None and norms[0].requires_grad:
                 self._misuse.check_no_parameters(gradients)
-        found = self.corrected(norms, *args, **kwargs)
+        found = self._corrected(lambda loss: used_by(loss, seen) or norms, *args, **kwargs)
         self.matching, self.difficulty = found.matching, found.difficulty
         if self.needs_graph and found.loss.requires_grad and found.term is None:
             self._misuse.warn_of_no_graph(observed, args, kwargs)
@@ -238,6 +241,11 @@ class SDCLoss:
             TypeError: If the wrapped loss does not return a tensor.
             ValueError: If the tensor is not a scalar, or there are no norms.
         """
+        return self._corrected(lambda _: norms, *args, **kwargs)
+
+    def _corrected(
+        self, norms_for: Callable[[Tensor], Iterable[Tensor]], /, *args: Any, **kwargs: Any
+    ) -> Corrected:
         loss = self._loss_fn(*args, **kwargs)
         if not isinstance(loss, Tensor):
             raise TypeError(
@@ -251,7 +259,7 @@ class SDCLoss:
             )
         self._corrected_at = self._iteration
         self._strength.set_lam(self._iteration)
-        together = stacked(norms)
+        together = stacked(norms_for(loss))
         matching, difficulty, term = loss.detach(), together.detach().mean(), None
         if together.requires_grad:
             self._iteration += self._counts_calls

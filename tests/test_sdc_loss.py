@@ -170,6 +170,29 @@ def test_observed_gradients_add_their_mean_norm() -> None:
     assert wrapped(student, target).item() == pytest.approx(5 + LAM * (5 + 10 + 3) / 3)
 
 
+def test_observed_gradients_count_if_the_loss_depends_on_them() -> None:
+    image, weight = leaf(1.0, 2.0), leaf(0.5, 0.5)
+    path, norms = [weight], []
+    wrapped = with_sdc(param_loss, LAM)
+    for _ in range(4):
+        loss = (image * path[-1]).sum().square()
+        (gradient,) = torch.autograd.grad(loss, path[-1], create_graph=True)
+        wrapped.observe(gradient)
+        norms.append(gradient.norm())
+        path.append(path[-1] - 0.1 * gradient)
+    target = torch.zeros(2).double()
+    matching = param_loss(path[2], target)
+    total = wrapped(path[2], target)
+    torch.testing.assert_close(total, matching + LAM * torch.stack(norms[:2]).mean())
+
+
+def test_observed_gradients_that_no_loss_depends_on_all_count() -> None:
+    wrapped = with_sdc(two, LAM)
+    for gradient in (leaf(3.0, 4.0), leaf(0.0, 1.0)):
+        wrapped.observe([gradient])
+    assert wrapped().item() == pytest.approx(2 + LAM * 3)
+
+
 def test_observed_norms_count_like_observed_gradients() -> None:
     student, target = leaf(1.0, 2.0), torch.zeros(2).double()
     wrapped = with_sdc(param_loss, LAM)

@@ -1,7 +1,7 @@
 """Corrects unmodified loops by hooks on the functions with which they call autograd.
 
-While an injection is active, ``torch.autograd.grad``, ``torch.autograd.backward`` (which
-``Tensor.backward`` calls), ``GradScaler.scale`` and ``Optimizer.__init__`` are replaced by
+While an injection is active, the functions by which ``torch.autograd`` and ``torch.func`` compute
+gradients, ``GradScaler.scale``, ``Optimizer.__init__`` and ``Optimizer.zero_grad`` are replaced by
 versions that observe each call and pass it on; leaving the ``with`` block restores them.
 Gradients are captured where the loop asks for them with ``create_graph=True``. The loss itself
 is never changed: the term is one more root of the same backward pass, so what the loop logs or
@@ -11,33 +11,32 @@ compares stays its own loss.
 from __future__ import annotations
 
 import functools
+import gc
 import linecache
 import math
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Literal, TypeAlias, get_args
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-import torch
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
-from torch.utils.weak import WeakIdKeyDictionary
 
-from sdc_ext._graphs import depends_on_leaf
 from sdc_ext.errors import DivergenceError, InjectionError, InputError, check_choice
-from sdc_ext.injection.corrections import BackwardCorrection, Correction, StepwiseCorrection
-from sdc_ext.injection.measures import BackwardPass
+from sdc_ext.injection.corrections import BackwardCorrection, Correction
+from sdc_ext.injection.interception import Interception
+from sdc_ext.injection.learnt import Roles, images_of, tensors_of
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.injection.recognition import read_facts
 from sdc_ext.injection.record import InjectionRecord
+from sdc_ext.injection.stepwise import StepwiseCorrection
 from sdc_ext.injection.term import Term
 from sdc_ext.regularizer import Norm, Reduction
 from sdc_ext.sdc_loss import Corrected, SDCLoss
@@ -66,9 +65,12 @@ def inject(
     ``lam * mean_n ||g_n||_2``. With ``lam = 0`` the results are the same, bit for bit, and the
     difficulty is still recorded.
 
-    A gradient is penalised if it depends on the synthetic images (or on whatever else is learnt),
-    and its term goes into the loss that depends on it. Every such loss gets a term: for a loop
-    that averages K losses before an image step, pass ``scale=1/K``.
+    A gradient is penalised if it depends on what is learnt, such as images, latent codes or the
+    parameters of a decoder, and its term goes into the loss that depends on it. Gradients that no
+    loss uses do not count, as those of inner steps after the one that is matched. Every loss that
+    is differentiated gets a term, and they add up as the losses do: for a loop that averages K
+    losses before an image step, pass ``scale=1/K``. An image step lasts until an optimiser of
+    what is learnt makes its step or clears its gradients, however many passes that takes.
 
     Args:
         lam: The weight, at least 0, or a schedule that maps the outer iteration to the weight,
@@ -82,7 +84,7 @@ def inject(
             ``"tesla"`` (image gradients by hand). ``"auto"`` recognises it from the source file
             that asks for the gradients.
         norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
-        reduction: ``"sum"`` or ``"mean"`` over the norms of an image step. By default it is the
+        reduction: ``"sum"`` or ``"mean"`` over the norms of a loss. By default it is the
             sum for gradient matching, whose loss is a sum over classes, too, and the mean for
             trajectory matching. DCC switches from one norm per class to a single norm after its
             warm-up, which weakens a sum about sixtyfold and a mean about sixfold.
@@ -132,9 +134,10 @@ class Injection:
         self._correction: Correction | None = None
         self._looked_at: set[str] = set()
         self._patches = Patches()
-        self._grad: Callable[..., Any] = torch.autograd.grad
-        self._loss_scales: Any = WeakIdKeyDictionary()  # factors of mixed precision by scaled loss
-        self._images: Any = WeakIdKeyDictionary()  # image tensors that optimisers update
+        self._interception = Interception(self._find_correction)
+        self._roles = Roles()
+        self._may_have_learnt = False
+        self._told: WeakSet[Optimizer] = WeakSet()
         self._steps_before: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
         if profile != "auto":
             self._correct_as(profile)
@@ -146,12 +149,12 @@ class Injection:
                 "after the active one has ended"
             )
         _active.append(self)
-        self._grad = torch.autograd.grad
-        self._patches.wrap(torch.autograd, "grad", self._watch_grad)
-        self._patches.wrap(torch.autograd, "backward", self._watch_backward)
-        self._patches.wrap(torch.amp.GradScaler, "scale", self._watch_scale)
+        for optimizer in _existing_optimizers():
+            self._register(optimizer)
+        self._interception.install(self._patches)
         self._patches.wrap(Optimizer, "__init__", self._watch_making)
-        self._patches.wrap(SDCLoss, "corrected", self._watch_with_sdc)
+        self._patches.wrap(Optimizer, "zero_grad", self._watch_clearing)
+        self._patches.wrap(SDCLoss, "_corrected", self._watch_with_sdc)
         self._patches.add(register_optimizer_step_pre_hook(self._before_step).remove)
         self._patches.add(register_optimizer_step_post_hook(self._after_step).remove)
         return self.record
@@ -163,79 +166,28 @@ class Injection:
         _active.clear()
         if self._correction is not None:
             self._correction.drop()
-        # A script that exits well without ever making images, such as one that prints its help,
-        # is not to be blamed for correcting nothing.
-        stopped_well = isinstance(error, SystemExit) and not error.code and len(self._images)
+        # A script that exits well without ever updating what may be learnt, such as one that
+        # prints its help, is not to be blamed for correcting nothing.
+        stopped_well = isinstance(error, SystemExit) and not error.code and self._may_have_learnt
         if not self.record.steps and (error is None or stopped_well):
             self._complain_of_nothing()
-
-    def _watch_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def grad(
-            outputs: Any,
-            inputs: Any,
-            grad_outputs: Any = None,
-            retain_graph: bool | None = None,
-            create_graph: bool = False,
-            *args: Any,
-            **kwargs: Any,
-        ) -> Any:
-            outputs, inputs, grad_outputs = _kept(outputs), _kept(inputs), _kept(grad_outputs)
-            rest = (retain_graph, create_graph, *args)
-            correction = self._find_correction(sys._getframe(1).f_code.co_filename)
-            by, roots = _tensors(inputs), _tensors(outputs)
-            if correction is None or not by or not roots:
-                return original(outputs, inputs, grad_outputs, *rest, **kwargs)
-            asked = self._backward_pass(roots, grad_outputs)
-            if not create_graph:
-                term = correction.plain_gradient(asked, by)
-                outputs, grad_outputs = _with_term(term, asked, outputs)
-            gradients = original(outputs, inputs, grad_outputs, *rest, **kwargs)
-            if create_graph and self._is_synthetic(_tensors(gradients), by):
-                correction.capture(by, _tensors(gradients), asked.loss_scale)
-            return gradients
-
-        return grad
-
-    def _watch_backward(self, original: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(original)
-        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            tensors, grad_tensors = _kept(tensors), _kept(grad_tensors)
-            losses = _tensors(tensors)
-            if self in _active and self._correction is not None and losses:
-                asked = self._backward_pass(losses, grad_tensors)
-                term = self._correction.backward(asked)
-                tensors, grad_tensors = _with_term(term, asked, tensors)
-            original(tensors, grad_tensors, *args, **kwargs)
-
-        return backward
-
-    def _watch_scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Remembers the factor of each scaled loss, since the correction needs the same one."""
-
-        @functools.wraps(original)
-        def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
-            outputs = _kept(outputs)
-            scaled = original(scaler, outputs)
-            for tensor, result in zip(_tensors(outputs), _tensors(scaled), strict=True):
-                factor = original(scaler, torch.ones_like(tensor.detach()))
-                self._loss_scales[result] = factor
-            return scaled
-
-        return scale
 
     def _watch_making(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
         def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
-            self._steps_before[optimizer] = len(self.record.steps)
-            new = [t for t in images_of(optimizer) if t not in self._images]
-            for tensor in new:
-                self._images[tensor] = True
-            if new and self._correction is not None:
-                self._correction.begin()
+            self._register(optimizer)
 
         return init
+
+    def _watch_clearing(self, original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def zero_grad(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            if self._correction is not None and self._roles.updates_learnt(optimizer):
+                self._correction.end_step()
+
+        return zero_grad
 
     def _watch_with_sdc(self, original: Callable[..., Corrected]) -> Callable[..., Corrected]:
         @functools.wraps(original)
@@ -249,36 +201,35 @@ class Injection:
 
         return corrected
 
-    def _backward_pass(self, roots: Sequence[Tensor], seeds: Any) -> BackwardPass:
-        return BackwardPass(roots, seeds, self._loss_scales.get(roots[0]), self._images, self._grad)
-
-    def _is_synthetic(self, gradients: Sequence[Tensor], by: Sequence[Tensor]) -> bool:
-        """Returns whether gradients depend on learnt data and not only on a network."""
-
-        def learnt(leaf: Tensor) -> bool:
-            if leaf.ndim < 2 or any(leaf is tensor for tensor in by):
-                return False
-            return leaf in self._images or not isinstance(leaf, torch.nn.Parameter)
-
-        return depends_on_leaf(gradients, learnt)
+    def _register(self, optimizer: Optimizer) -> None:
+        self._roles.register(optimizer)
+        self._may_have_learnt |= bool(images_of(optimizer))
+        self._steps_before[optimizer] = len(self.record.steps)
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         if self._correction is None or not self._correction.active:
             return
-        for images in images_of(optimizer):
-            if images.grad is not None and not images.grad.isfinite().all():
-                at = f" after {self.record.steps[-1]}" if self.record.steps else ""
-                raise DivergenceError(
-                    f"the image gradient became NaN or infinite{at}: lower lam or the learning "
-                    "rate of the images"
-                )
-            self.record.keep(images)
+        # Gradients may have flowed on by hand, as those of images do to latent codes.
+        follows = self._is_corrected(optimizer)
+        follows = follows and self._roles.may_update_learnt(optimizer, rates=True)
+        if not (follows or self._roles.updates_learnt(optimizer)):
+            return
+        learnt = tensors_of(optimizer)
+        if not all(t.grad is None or t.grad.isfinite().all() for t in learnt):
+            at = f" after {self.record.steps[-1]}" if self.record.steps else ""
+            raise DivergenceError(
+                f"the image gradient became NaN or infinite{at}: lower lam or the learning "
+                "rate of the images"
+            )
+        self.record.keep(learnt)
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        images, correction = images_of(optimizer), self._correction
-        before = self._steps_before.get(optimizer, 0)
+        self._may_have_learnt = True
+        corrected, correction = self._is_corrected(optimizer), self._correction
         self._steps_before[optimizer] = len(self.record.steps)
-        if not images:
+        if not self._roles.updates_learnt(optimizer):
+            if self._roles.may_update_learnt(optimizer):
+                self._after_other_step(optimizer, corrected)
             return
         if correction is None:
             self._complain_of_nothing()
@@ -290,30 +241,51 @@ class Injection:
                 "captured gradients are left over at an image step, so the profile "
                 f"{self.record.profile!r} does not fit: {wrong}"
             )
-        elif before == len(self.record.steps):
+        elif not corrected:
             self._complain(
-                f"images of shape {tuple(images[0].shape)} were updated without a correction, "
+                f"{_described(optimizer)} were updated without a correction, "
                 "since no gradient with create_graph=True led to this step: choose another "
                 f"profile than {self.record.profile!r}, or switch strict off if some steps need "
                 "no correction"
             )
+        correction.end_step()
 
-    def _find_correction(self, filename: str) -> Correction | None:
+    def _after_other_step(self, optimizer: Optimizer, corrected: bool) -> None:
+        """Says at once, and only once, that tensors are updated to which no term has gone."""
+        if corrected and self._correction is not None:
+            self._correction.end_step()
+        elif not corrected and optimizer not in self._told:
+            self._told.add(optimizer)
+            sys.stderr.write(
+                f"sdc-ext: {_described(optimizer)} were updated without a correction: if they "
+                "are learnt, no gradient with create_graph=True has led to them so far\n"
+            )
+
+    def _is_corrected(self, optimizer: Optimizer) -> bool:
+        """Returns whether a loss has been corrected since the optimiser's last step."""
+        return self._steps_before.get(optimizer, 0) < len(self.record.steps)
+
+    def _find_correction(self, frame: FrameType | None) -> Correction | None:
         """Returns the correction; with the profile auto, first chooses it by the calling file."""
         # The script may have bound the hooked function to a name of its own, and call it after
         # the injection has ended.
         if self not in _active:
             return None
-        if self._correction is None and filename not in self._looked_at:
-            self._looked_at.add(filename)
-            profile = read_facts("".join(linecache.getlines(filename))).profile
-            if profile is not None and profile != "none":
-                self._correct_as(profile)
+        if self._correction is None and frame is not None:
+            self._recognise(frame.f_code.co_filename)
         return self._correction
+
+    def _recognise(self, filename: str) -> None:
+        if filename in self._looked_at:
+            return
+        self._looked_at.add(filename)
+        profile = read_facts("".join(linecache.getlines(filename))).profile
+        if profile is not None and profile != "none":
+            self._correct_as(profile)
 
     def _correct_as(self, profile: Profile) -> None:
         self.record.profile = profile
-        shared = (self._term(profile), self._complain, self.record.steps)
+        shared = (self._term(profile), self._complain, self.record.steps, self._roles)
         if profile == "tesla":
             self._correction = StepwiseCorrection(*shared)
         else:
@@ -334,44 +306,20 @@ class Injection:
         elif looked:
             why = f"{looked} computes gradients, but its kind of loop was not recognised"
         else:
-            why = "nothing called torch.autograd.grad"
+            why = "nothing asked for gradients with create_graph=True"
         self._complain(
-            f"nothing was corrected: {why}; choose the profile gm, tm or tesla, and call "
-            "torch.autograd.grad by this name, since torch.func.grad and names bound by 'from "
-            "torch.autograd import grad' before the injection cannot be observed"
+            f"nothing was corrected: {why}; choose the profile gm, tm or tesla by the kind of "
+            "loop, or wrap its matching loss in with_sdc"
         )
 
 
-def _kept(values: Any) -> Any:
-    """Returns an iterator's values as a tuple, since reading them would use it up."""
-    as_it_is = values is None or isinstance(values, (Tensor, dict, tuple, list))
-    return values if as_it_is else tuple(values)
+def _described(optimizer: Optimizer) -> str:
+    """Returns what an optimiser updates, in words."""
+    shapes = [tuple(t.shape) for t in images_of(optimizer) or tensors_of(optimizer)]
+    if images_of(optimizer):
+        return f"images of shape {shapes[0]}"
+    return f"an optimiser's tensors, {len(shapes)} with the first of shape {shapes[0]},"
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    if isinstance(values, Tensor):
-        return [values]
-    values = values.values() if isinstance(values, dict) else values
-    return [v for v in values if isinstance(v, Tensor)]
-
-
-def _with_term(term: Tensor | None, asked: BackwardPass, roots: Any) -> tuple[Any, Any]:
-    """Returns the roots of a backward pass and their seeds, with the term as one more root."""
-    seeds = asked.seeds
-    if term is None:
-        return roots, seeds
-    roots = (roots,) if isinstance(roots, Tensor) else tuple(roots)
-    if seeds is not None:
-        seeds = (seeds,) if isinstance(seeds, Tensor) else tuple(seeds)
-        seeds = (*seeds, None)
-    return (*roots, asked.scaled(term)), seeds
-
-
-def images_of(optimizer: Optimizer) -> list[Tensor]:
-    """Returns the synthetic images that an optimiser updates; none for a network's optimiser.
-
-    An optimiser of images holds at most labels and a learning rate besides them, whereas a
-    network has more tensors.
-    """
-    updated = [t for group in optimizer.param_groups for t in group["params"]]
-    return [t for t in updated if t.ndim > 2] if len(updated) <= 3 else []
+def _existing_optimizers() -> list[Optimizer]:
+    return [o for o in gc.get_objects() if issubclass(type(o), Optimizer)]

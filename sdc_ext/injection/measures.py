@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sdc_ext._graphs import leaves_of
-from sdc_ext.strength import Pull, find_images
+from sdc_ext.strength import Pull
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,40 @@ class BackwardPass:
     Attributes:
         roots: The tensors to differentiate, at least one.
         seeds: The gradients of the roots, as the loop passes them; None for ones.
+        inputs: The tensors that the loop asks for; None for all leaves.
         loss_scale: The factor by which mixed precision scaled the roots; None for 1.
-        learnt: The image tensors that are known from optimisers.
         grad: ``torch.autograd.grad`` itself, which no injection observes.
     """
 
     roots: Sequence[Tensor]
     seeds: Any
+    inputs: Sequence[Tensor] | None
     loss_scale: Tensor | None
-    learnt: Container[Tensor]
     grad: Callable[..., tuple[Tensor, ...]]
+
+    @property
+    def targets(self) -> list[Tensor]:
+        """The tensors that the pass flows to."""
+        return list(leaves_of(self.roots) if self.inputs is None else self.inputs)
+
+    @property
+    def factor(self) -> Tensor | None:
+        """The factor by which the loop has multiplied a single loss; None for 1."""
+        if len(self.roots) > 1 or self.roots[0].numel() > 1 or self.seeds is None:
+            return self.loss_scale
+        with torch.enable_grad():  # a weight may be learnt, and cancels in the norm
+            weight: Tensor = self.seeds[0].abs().reshape(())
+            weight = weight.clamp_min(torch.finfo(weight.dtype).tiny)
+            return weight if self.loss_scale is None else weight * self.loss_scale
+
+    @property
+    def value(self) -> float:
+        """The sum of the roots."""
+        return sum(float(root.detach().sum()) for root in self.roots)
 
     def scaled(self, term: Tensor) -> Tensor:
         """Returns the term as it has to be added to the roots."""
         return term if self.loss_scale is None else term * self.loss_scale
-
-    def images(self, term: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-        """Returns the images in the graph of a term, first of all those of an optimiser."""
-        updated = [leaf for leaf in leaves_of([term]) if leaf in self.learnt]
-        return updated or find_images(term, weights)
 
     def gradients(self, term: Tensor, images: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Differentiates the roots and the term by the images, without the loss scale.
@@ -65,17 +81,14 @@ class Measure:
         # By identity; the tensor is kept, since a later one might get the identity of a lost one.
         self._sums: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
-    def add(self, asked: BackwardPass, term: Tensor, weights: Sequence[Tensor]) -> str | None:
+    def add(self, asked: BackwardPass, term: Tensor, images: Sequence[Tensor]) -> str | None:
         """Differentiates and adds up; says what prevents it, and returns None if nothing does.
 
         Args:
             asked: The loop's pass.
             term: The term at lam 1 that belongs to this pass, with its graph.
-            weights: The network's weights, which are no images.
+            images: What is learnt, at least one tensor.
         """
-        images = asked.images(term, weights)
-        if not images:
-            return "the graphs of the captured gradients show no images"
         # A graph is kept longer for a measure, which takes memory, and some functions allow a
         # single backward pass. Neither is to stop a loop that goes on without the measure.
         try:

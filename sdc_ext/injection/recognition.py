@@ -15,6 +15,7 @@ from typing import Literal
 from sdc_ext.injection.profiles import Profile
 
 _FUNCTIONAL = {"flat_param", "ReparamModule"}
+_TRANSFORMS = {"grad", "grad_and_value"}
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Facts:
     """Facts about a source; each is the number of the first line that matches, or 0.
 
     Attributes:
-        captures: Asks for gradients with ``create_graph=True``.
+        captures: Asks for gradients with ``create_graph=True``, or makes a function that
+            returns gradients, as ``torch.func.grad`` does.
         captures_again: Does so in a second place, like TESLA's second pass over the inner steps.
         backward: Calls ``backward``.
         assigns_grad: Sets the ``.grad`` of something to a value other than None.
         unrolls: Takes a step along such a gradient, or calls a network with flat parameters.
         keeps_parameters: Copies all parameters of a network to the CPU, as expert trainers do.
+        differentiates_gradients: Asks for the gradient of such gradients, weighted by others, as
+            back-propagation by hand through unrolled steps does.
         repeats_gradients: Multiplies the tuple that ``autograd.grad`` returns by a number.
     """
 
@@ -37,6 +41,7 @@ class Facts:
     assigns_grad: int = 0
     unrolls: int = 0
     keeps_parameters: int = 0
+    differentiates_gradients: int = 0
     repeats_gradients: int = 0
 
     @property
@@ -44,6 +49,8 @@ class Facts:
         """The profile that fits the facts; "none" for experts, which need no correction."""
         if not self.captures:
             return "none" if self.keeps_parameters else None
+        if self.differentiates_gradients:
+            return "tesla"
         if self.assigns_grad and self.captures_again and not self.backward:
             return "tesla"
         if self.backward or self.assigns_grad:
@@ -59,10 +66,11 @@ class Facts:
 def read_facts(source: str) -> Facts:
     """Returns the facts about one file's text; all are 0 if Python cannot parse it."""
     nodes = _parse(source)
-    captured = _captured_names(nodes)
+    functions = {name for node in nodes for name in _imported_transforms(node)}
+    captured = _captured_names(nodes, functions)
     found: dict[str, list[int]] = {}
     for node in nodes:
-        for name in _facts_of(node, captured):
+        for name in _facts_of(node, captured, functions):
             found.setdefault(name, []).append(getattr(node, "lineno", 0))
     found["captures_again"] = sorted(found.get("captures", []))[1:]
     return Facts(**{name: min(lines) for name, lines in found.items() if lines})
@@ -111,19 +119,23 @@ def _parse(source: str) -> list[ast.AST]:
             return []
 
 
-def _facts_of(node: ast.AST, captured: set[str]) -> Iterator[str]:
+def _facts_of(node: ast.AST, captured: set[str], functions: set[str]) -> Iterator[str]:
     if isinstance(node, ast.Call):
         called = _called_name(node)
-        if _creates_graph(node):
+        creates_graph = _creates_graph(node)
+        if creates_graph or _is_transform(node, functions):
             yield "captures"
-        if called == "backward":
+        if called == "backward" and not creates_graph:
             yield "backward"
+        if called == "grad" and not creates_graph and captured & _weighted_names(node):
+            yield "differentiates_gradients"
         if called in _FUNCTIONAL or any(k.arg in _FUNCTIONAL for k in node.keywords):
             yield "unrolls"
     elif isinstance(node, ast.Assign):
         cleared = isinstance(node.value, ast.Constant) and node.value.value is None
-        targets = [t for t in node.targets if isinstance(t, ast.Attribute) and t.attr == "grad"]
-        if targets and not cleared:
+        parts = [p for t in node.targets for p in (t.elts if isinstance(t, ast.Tuple) else [t])]
+        assigned = any(isinstance(p, ast.Attribute) and p.attr == "grad" for p in parts)
+        if assigned and not cleared:
             yield "assigns_grad"
     elif isinstance(node, ast.ListComp):
         text = ast.unparse(node)
@@ -138,14 +150,59 @@ def _facts_of(node: ast.AST, captured: set[str]) -> Iterator[str]:
             yield "repeats_gradients"
 
 
-def _captured_names(nodes: list[ast.AST]) -> set[str]:
+def _captured_names(nodes: list[ast.AST], functions: set[str]) -> set[str]:
     """Returns the names of the variables that hold gradients with a graph."""
+    makers: set[str] = set()  # functions that return gradients
     names: set[str] = set()
     for node in nodes:
-        if isinstance(node, ast.Assign) and any(_creates_graph(n) for n in ast.walk(node.value)):
-            for target in node.targets:
-                names |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+        if isinstance(node, ast.Assign) and _is_transform(node.value, functions):
+            makers |= _names_in(*node.targets)
+    for node in nodes:
+        if isinstance(node, ast.Assign) and any(
+            _creates_graph(n) or _calls_transformed(n, functions, makers)
+            for n in ast.walk(node.value)
+        ):
+            names |= _names_in(*node.targets)
+    for node in nodes:
+        if isinstance(node, (ast.For, ast.comprehension)):
+            names |= _names_from(node, names)
     return names
+
+
+def _names_from(loop: ast.For | ast.comprehension, names: set[str]) -> set[str]:
+    """Returns the variables of a loop that run over some names, as the second of a ``zip``."""
+    target, over = loop.target, loop.iter
+    pairs = [(target, over)]
+    if isinstance(target, ast.Tuple) and isinstance(over, ast.Call) and _called_name(over) == "zip":
+        pairs = list(zip(target.elts, over.args, strict=False))
+    return {n for part, values in pairs if names & _names_in(values) for n in _names_in(part)}
+
+
+def _names_in(*nodes: ast.AST) -> set[str]:
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _imported_transforms(node: ast.AST) -> Iterator[str]:
+    """Yields the names under which ``torch.func.grad`` and the like are imported."""
+    if isinstance(node, ast.ImportFrom) and node.module in ("torch.func", "functorch"):
+        yield from (alias.asname or alias.name for alias in node.names if alias.name in _TRANSFORMS)
+
+
+def _is_transform(node: ast.AST, functions: set[str]) -> bool:
+    """Returns whether a node makes a function that returns gradients."""
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        owner = ast.unparse(node.func.value).rpartition(".")[2]
+        return node.func.attr in _TRANSFORMS and owner in ("func", "functorch")
+    return isinstance(node.func, ast.Name) and node.func.id in functions
+
+
+def _calls_transformed(node: ast.AST, functions: set[str], makers: set[str]) -> bool:
+    """Returns whether a node calls a function that returns gradients."""
+    if not isinstance(node, ast.Call):
+        return False
+    return _is_transform(node.func, functions) or _called_name(node) in makers
 
 
 def _creates_graph(node: ast.AST) -> bool:
@@ -157,12 +214,20 @@ def _creates_graph(node: ast.AST) -> bool:
     return any(not (isinstance(g, ast.Constant) and not g.value) for g in given)
 
 
+def _weighted_names(call: ast.Call) -> set[str]:
+    """Returns the names in what ``grad`` differentiates, if it is given their gradients, too."""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    seeds = given.get("grad_outputs") or next(iter(call.args[2:3]), None)
+    outputs = given.get("outputs") or next(iter(call.args), None)
+    return set() if seeds is None or outputs is None else _names_in(outputs)
+
+
 def _is_multiple_of(node: ast.AST, names: set[str]) -> bool:
     """Returns whether a node is like ``lr * grad``, which an unrolled step subtracts."""
     return (
         isinstance(node, ast.BinOp)
         and isinstance(node.op, ast.Mult)
-        and any(isinstance(n, ast.Name) and n.id in names for n in ast.walk(node))
+        and bool(names & _names_in(node))
     )
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from torch import Tensor
+from torch.utils.weak import TensorWeakRef
 
 from sdc_ext.injection.profiles import Profile
 
 
 @dataclass(frozen=True)
 class Step:
-    """One differentiated matching loss, i.e. one image step of the original scripts.
+    """One image step, however many backward passes it takes.
 
     Attributes:
         iteration: The outer iteration, counted from 0 since the synthetic images were made: the
             network for gradient matching, the image step for trajectory matching.
         lam: The weight of the correction, without the scale.
-        captured: The number of gradients of synthetic batches that the loss depends on.
+        captured: The number of gradients of synthetic batches that the losses depend on.
         difficulty: The mean L2 norm of these gradients (GraDN).
-        matching: The script's own loss; NaN for TESLA, whose loss is not differentiated.
+        matching: The script's own loss, summed over the passes; NaN for TESLA, whose loss is not
+            differentiated.
         share: How strong the correction is: the norm of its image gradient over that of the
             script's own loss. It is that of this step's lam with the two gradients last measured
             (NaN before a measure, and 0 if lam is 0).
@@ -49,26 +52,41 @@ class InjectionRecord:
     Attributes:
         profile: The kind of loop; None until it is recognised.
         steps: The corrected image steps, in order.
-        images: A copy of the last images (N, C, H, W) whose gradient was finite; None before the
-            first image step, and with lam 0.
     """
 
     def __init__(self) -> None:
         self.profile: Profile | None = None
         self.steps: list[Step] = []
-        self.images: Tensor | None = None
+        self._kept: list[tuple[TensorWeakRef, Tensor]] = []  # what is learnt, and its copy
+
+    @property
+    def learnt(self) -> list[Tensor]:
+        """Copies of whatever is learnt, of when its gradients were last finite.
+
+        There are none before the first image step, and with lam 0.
+        """
+        return [copy for _, copy in self._kept]
+
+    @property
+    def images(self) -> Tensor | None:
+        """The images (N, C, H, W) among ``learnt``, or else its first tensor; None before."""
+        images = [copy for copy in self.learnt if copy.ndim > 2]
+        return next(iter(images or self.learnt), None)
 
     def columns(self) -> dict[str, list[float]]:
         """Returns one list of numbers for each attribute of [`Step`][sdc_ext.injection.Step]."""
         names = [f.name for f in fields(Step)]
         return {name: [float(getattr(step, name)) for step in self.steps] for name in names}
 
-    def keep(self, images: Tensor) -> None:
-        """Copies good images (N, C, H, W), reusing the memory of the earlier copy."""
-        if self.images is None or self.images.shape != images.shape:
-            self.images = images.detach().clone()
-        else:
-            self.images.copy_(images.detach())
+    def keep(self, learnt: Sequence[Tensor]) -> None:
+        """Copies learnt tensors, reusing the memory of their earlier copies."""
+        for tensor in learnt:
+            copy = next((copy for kept, copy in self._kept if kept() is tensor), None)
+            if copy is not None:
+                copy.copy_(tensor.detach())
+                continue
+            self._kept = [pair for pair in self._kept if pair[0]() is not None]
+            self._kept.append((TensorWeakRef(tensor), tensor.detach().clone()))
 
     def write_csv(self, path: Path) -> None:
         """Writes the steps as CSV, with the names of the columns in the first row."""

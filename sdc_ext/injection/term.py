@@ -18,7 +18,7 @@ class Term:
     Attributes:
         strength: The strength of the correction.
         norm: The norm that is penalised.
-        reduction: How the norms of an image step are reduced.
+        reduction: How the norms of a loss are reduced.
         scale: A further factor of the term, above 0.
     """
 
@@ -28,12 +28,12 @@ class Term:
     scale: float
 
     def at(self, lam: float, norms: Sequence[Tensor], of: int) -> Tensor | None:
-        """Returns the term for some of the ``of`` norms of an image step; None if it is zero.
+        """Returns the term for some of the ``of`` norms of a loss; None if it is zero.
 
         Args:
             lam: The weight, without the scale.
             norms: Gradient norms, scalars with their graphs.
-            of: The number of norms in the whole image step.
+            of: The number of norms of the whole loss.
         """
         weight = self.scale * lam
         return self._weighted(weight, norms, of) if weight else None

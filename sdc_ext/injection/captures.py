@@ -1,0 +1,148 @@
+"""A captured gradient: that of a loss on a synthetic batch, with its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.utils.weak import TensorWeakRef
+
+from sdc_ext._graphs import Node, depends_on, leaves_of, nodes_of
+from sdc_ext.injection.learnt import By, Roles
+from sdc_ext.regularizer import gradient_norm
+
+
+@dataclass(eq=False)
+class Capture:
+    """The gradient of a loss on a synthetic batch, with its graph.
+
+    Attributes:
+        gradients: One tensor per parameter.
+        by: Weak references to the tensors that the loss was differentiated by.
+        leaf: Whether these are a network's parameters and not the results of inner steps.
+        role: What these are.
+        factor: The factor by which the loop has multiplied the loss; None for 1.
+        graph: Whether the norm is to be differentiated.
+        used_only: Whether these are the gradients of all leaves, as ``backward`` leaves them, of
+            which only those count that a loss uses.
+        served: The tensors by which the term of this gradient has been asked for.
+    """
+
+    gradients: list[Tensor]
+    by: list[TensorWeakRef]
+    leaf: bool
+    role: By
+    factor: Tensor | None
+    graph: bool
+    used_only: bool = False
+    served: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # At once, since a loop may change its gradients in place.
+        if not self.used_only:
+            _ = self.norm
+
+    @cached_property
+    def norm(self) -> Tensor:
+        """The L2 norm of the loss's own gradient, a scalar."""
+        with torch.set_grad_enabled(self.graph):
+            norm = gradient_norm(self.gradients)
+            return norm if self.factor is None else norm / self.factor
+
+    @property
+    def first(self) -> Tensor | None:
+        """The first tensor that the loss was differentiated by; None if it no longer exists."""
+        first: Tensor | None = self.by[0]()
+        return first
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The tensors that the loss was differentiated by, as far as they exist."""
+        return [weight for ref in self.by if (weight := ref()) is not None]
+
+    @property
+    def nodes(self) -> set[Node]:
+        """The nodes of the graph that made the gradients."""
+        return {g.grad_fn for g in self.gradients}
+
+    @property
+    def of_module(self) -> bool:
+        """Whether the gradient is by the parameters of a module."""
+        return all(isinstance(weight, Parameter) for weight in self.weights)
+
+    @property
+    def profile(self) -> str:
+        """The profile that fits a loop with this gradient, if the loop calls ``backward``."""
+        return "'gm'" if self.leaf else "'tm'"
+
+    def used_by(self, roots: Sequence[Tensor]) -> Capture:
+        """Returns the part of the gradient that counts for a loss which depends on it."""
+        if not self.used_only:
+            return self
+        flags = depends_on(roots, [{g.grad_fn} for g in self.gradients])
+        used = [k for k, flag in enumerate(flags) if flag]
+        gradients, by = [self.gradients[k] for k in used], [self.by[k] for k in used]
+        weights = [weight for ref in by if (weight := ref()) is not None]
+        role = By.of(weights, roots)
+        return replace(self, gradients=gradients, by=by, role=role, used_only=False)
+
+    def is_by_any(self, tensors: Sequence[Tensor]) -> bool:
+        """Returns whether the loss was differentiated by one of these very tensors."""
+        return any(weight is tensor for weight in self.weights for tensor in tensors)
+
+    def depends_on(self, tensors: Sequence[Tensor]) -> bool:
+        """Returns whether the gradient depends on one of these tensors."""
+        leaves = {id(t) for t in tensors if t.is_leaf}
+        made = {t.grad_fn for t in tensors if not t.is_leaf}
+        return any(
+            node in made or id(getattr(node, "variable", None)) in leaves
+            for node in nodes_of(self.gradients)
+        )
+
+
+class Released:
+    """A captured gradient whose graph lives only as long as the loop itself holds the gradient."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._by, self._leaf, self._role = capture.by, capture.leaf, capture.role
+        self._factor, self._graph = capture.factor, capture.graph
+        self._gradients = [TensorWeakRef(gradient) for gradient in capture.gradients]
+
+    def holds(self, identities: Container[int]) -> bool:
+        """Returns whether one of the gradients has one of these identities."""
+        return any(id(ref()) in identities for ref in self._gradients)
+
+    def recalled(self) -> Capture | None:
+        """Returns the gradient; None if the loop no longer holds it."""
+        held = [gradient for ref in self._gradients if (gradient := ref()) is not None]
+        if len(held) < len(self._gradients):
+            return None
+        return Capture(held, self._by, self._leaf, self._role, self._factor, self._graph)
+
+
+def learnt_by(
+    roles: Roles, captures: Sequence[Capture], inputs: Sequence[Tensor] | None
+) -> tuple[list[Capture], list[Tensor]]:
+    """Returns the gradients that depend on learnt data, and this data.
+
+    Args:
+        roles: The roles of the loop's tensors.
+        captures: The captured gradients that a loss depends on, at least one.
+        inputs: The tensors by which the loop asks for gradients; None for all leaves.
+    """
+    gradients = [gradient for capture in captures for gradient in capture.gradients]
+    targets = leaves_of(gradients) if inputs is None else inputs
+    learnt = roles.learnt([*targets], *joint(captures), asked=inputs is not None)
+    if not learnt:
+        return [], []
+    return [c for c in captures if c.depends_on(learnt)], learnt
+
+
+def joint(captures: Sequence[Capture]) -> tuple[list[Tensor], By]:
+    """Returns what several gradients are by, and what that is."""
+    by = [weight for capture in captures for weight in capture.weights]
+    return by, max((capture.role for capture in captures), key=lambda role: role.value)

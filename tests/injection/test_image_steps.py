@@ -1,0 +1,135 @@
+"""A step is an image step, however many backward passes it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sdc_ext import LogRamp, inject, with_sdc
+
+LABELS = torch.arange(3)
+
+
+@pytest.fixture(autouse=True)
+def doubles() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def new_images() -> Tensor:
+    torch.manual_seed(0)
+    return torch.randn(3, 1, 4, 4, requires_grad=True)
+
+
+def new_network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+
+def of_class(net: nn.Module, images: Tensor, c: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    loss = cross_entropy(net(images[c : c + 1]), LABELS[c : c + 1])
+    gradients = torch.autograd.grad(loss, [*net.parameters()], create_graph=True)
+    return torch.stack([(g - 0.1).square().sum() for g in gradients]).sum(), gradients
+
+
+def class_by_class(images: Tensor, way: str) -> list[float]:
+    """Leaves the image gradient of the sum over classes, and returns their losses."""
+    net = new_network()
+    losses = [of_class(net, images, c)[0] for c in range(3)]
+    if way == "summed":
+        torch.stack(losses).sum().backward()
+    elif way == "together":
+        torch.autograd.backward(losses)
+    else:
+        for loss in losses:
+            loss.backward()
+    return [loss.item() for loss in losses]
+
+
+WAYS = ["summed", "together", "one by one"]
+
+
+def corrected(way: str, **options: Any) -> tuple[Tensor, Any, list[float]]:
+    images = new_images()
+    with inject(profile="gm", **options) as record:
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        losses = class_by_class(images, way)
+        gradient = images.grad.clone()
+        optimizer.step()
+    (row,) = record.steps
+    return gradient, row, losses
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_classes_add_up_however_they_are_differentiated(way: str) -> None:
+    expected, wanted, _ = corrected("summed", lam=0.3)
+    gradient, row, losses = corrected(way, lam=0.3)
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-14)
+    assert (row.iteration, row.captured, row.lam) == (0, 3, 0.3)
+    assert row.difficulty == pytest.approx(wanted.difficulty, rel=1e-12)
+    assert row.matching == pytest.approx(sum(losses), rel=1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_share_is_that_of_the_image_step(way: str) -> None:
+    images = new_images()
+    class_by_class(images, way)
+    matching = images.grad
+    gradient, row, _ = corrected(way, lam=0.3)
+    assert row.share == pytest.approx(float((gradient - matching).norm() / matching.norm()))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_wrapper_corrects_classes_alike(way: str) -> None:
+    expected, _, _ = corrected(way, lam=0.3)
+    images, net = new_images(), new_network()
+    match_loss = with_sdc(
+        lambda gw: torch.stack([(g - 0.1).square().sum() for g in gw]).sum(), lam=0.3
+    )
+    for c in range(3):
+        match_loss(of_class(net, images, c)[1]).backward()
+    torch.testing.assert_close(images.grad, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_schedules_count_image_steps_and_not_passes() -> None:
+    images = new_images()
+    with inject(LogRamp(0.1, 0.4, 2), profile="tm") as record:
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            class_by_class(images, "one by one")
+            optimizer.step()
+    assert record.columns()["iteration"] == [0, 1, 2]
+    assert record.columns()["captured"] == [3, 3, 3]
+    assert record.columns()["lam"] == pytest.approx([0.1, 0.2, 0.4])
+
+
+def test_cleared_gradients_end_an_image_step() -> None:
+    images = new_images()
+    with inject(0.3, profile="gm") as record:
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            class_by_class(images, "summed")
+    assert record.columns()["captured"] == [3, 3, 3]
+
+
+def test_a_share_asked_for_is_that_of_the_passes_so_far() -> None:
+    images = new_images()
+    with inject(share=0.1, profile="gm") as record:
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            class_by_class(images, "one by one")
+            optimizer.step()
+    first, second = record.steps
+    _, whole, _ = corrected("summed", share=0.1)
+    assert first.share * whole.lam == pytest.approx(0.1 * first.lam)
+    assert second.lam == pytest.approx(whole.lam)
