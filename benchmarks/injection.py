@@ -17,7 +17,6 @@ import random
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ class Turns:
 
 
 def main() -> None:
-    script = Script.read(Path(sys.argv[1]))
+    script = Script.read(sys.argv[1])
     turns = Turns(script.profile)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # makes torch wrap the method first
     original = torch.optim.SGD.step

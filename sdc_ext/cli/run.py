@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from sdc_ext.injection.runner import Script
 
 _EPILOG = """\
-The script runs as `python SCRIPT ARGUMENTS` would in its own folder. Example:
+After -- comes what you would write after `python`, and it runs as Python would run it. Examples:
 sdc-ext run --lam 0.002 -- DatasetCondensation/main.py --dataset MNIST --ipc 1
+sdc-ext run --lam 0.002 -m package.distill --ipc 1
 """
 
 
@@ -70,7 +71,20 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="warn, rather than stop, where a loop does not fit its profile",
     )
+    parser.add_argument(
+        "--cwd",
+        type=PLACE,
+        metavar="FOLDER",
+        help="folder that the script runs in, for scripts that want their own (default: this one)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+    parser.add_argument(
+        "-m",
+        dest="module",
+        nargs=REMAINDER,
+        metavar="MODULE",
+        help="run a module of a package, with the arguments after it, as `python -m` does",
+    )
     parser.add_argument(
         "command",
         nargs=REMAINDER,
@@ -105,10 +119,8 @@ def _add_strength(group: Any) -> None:
 
 def _run(options: Namespace) -> int:
     from sdc_ext._console import PlainConsole
-    from sdc_ext.injection.runner import Script
 
-    path, *arguments = _command(options.command)
-    script = Script.read(Path(path))
+    script, arguments = _script(options)
     profile = _profile(options, script)
     # The script's own output stays alone on the standard output.
     console = PlainConsole(stderr=True, soft_wrap=True)
@@ -126,7 +138,7 @@ def _run(options: Namespace) -> int:
     if options.dry_run:
         console.print(_plan(script, profile))
         return 0
-    files = _Files.check(options.record, script.path.stem)
+    files = _Files.check(options.record, script.name)
     if injection is not None:
         from sdc_ext._files import check_place
 
@@ -174,11 +186,17 @@ def _exit(number: int) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _command(command: list[str]) -> list[str]:
-    command = command[1:] if command[:1] == ["--"] else command
-    if not command:
+def _script(options: Namespace) -> tuple[Script, list[str]]:
+    """Returns the script, which is read but does not run, and its arguments."""
+    from sdc_ext.injection.runner import Script
+
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if options.module is not None or words[:1] == ["-m"]:
+        name, *arguments = options.module or words[1:] or [""]
+        return Script.read_module(name, options.cwd), arguments
+    if not words:
         raise InputError("no script: write it after --, as in sdc-ext run --lam 0.002 -- main.py")
-    return command
+    return Script.read(words[0], options.cwd), words[1:]
 
 
 def _strength(options: Namespace) -> dict[str, Any]:
@@ -227,7 +245,9 @@ def _plan(script: Script, profile: str) -> str:
             "hooks: torch.autograd.grad(create_graph=True) is captured, the term is added "
             f"{notes.where}; optimiser steps are checked"
         )
-    lines.append(f"folder: {script.path.parent}")
+    lines.append(f"folder: {script.folder}")
+    if script.advice_on_folder is not None:
+        lines.append(f"folder: {script.advice_on_folder}")
     return "\n".join([*lines, *(f"shim {shim.name}: {shim.cause}" for shim in script.shims)])
 
 

@@ -44,22 +44,64 @@ def script(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_script_runs_as_python_runs_it(tmp_path: Path) -> None:
-    path = script(
-        tmp_path,
-        "import os, sys\nimport beside\n"
-        "print(__name__, __file__, os.getcwd(), sys.argv, sys.path[0], sep='|')\n"
-        "print(sys.modules['__main__'].__file__)\n"
-        "sys.exit(7)\n",
-    )
-    (path.parent / "beside.py").write_text("")
-    command = ("--profile", "none", "--", "project/main.py", "--a", "b", "--", "c")
-    done = execute(tmp_path, *command, afresh=True)
-    assert done.returncode == 7
-    name, file, folder, argv, first = done.stdout.splitlines()[0].split("|")
-    assert (name, file, folder, first) == ("__main__", str(path), *[str(path.parent)] * 2)
-    assert argv == str([str(path), "--a", "b", "--", "c"])
-    assert done.stdout.splitlines()[1] == str(path)
+SHOWS_ITSELF = """\
+import atexit, json, os, sys
+import beside
+atexit.register(lambda: print(still_here))
+still_here = "the end"
+main = sys.modules["__main__"]
+print(json.dumps([__name__, __package__, bool(__spec__), main is sys.modules[__name__],
+    os.path.realpath(__file__), main.helper.__module__ if hasattr(main, "helper") else None,
+    os.getcwd(), sys.argv, sys.path[0], os.path.exists("here.txt"), beside.__file__]))
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (["--"], ["project/main.py", "--a", "b", "--", "c"]),
+        (["--"], ["-m", "pkg.main", "--lam", "1"]),
+        ([], ["-m", "pkg"]),
+        (["--cwd", "project"], ["-m", "main", "x"]),
+    ],
+)
+def test_a_script_runs_as_python_runs_it(
+    before: list[str], words: list[str], tmp_path: Path
+) -> None:
+    path = script(tmp_path, SHOWS_ITSELF)
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "lib").mkdir()
+    for name in ("pkg/main.py", "pkg/__main__.py"):
+        (tmp_path / name).write_text(SHOWS_ITSELF)
+    (tmp_path / "pkg/__init__.py").write_text("")
+    (tmp_path / "lib/beside.py").write_text("")
+    (tmp_path / "here.txt").write_text("")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "lib"), *sys.path[1:]])}
+    folder = tmp_path / "project" if "--cwd" in before else tmp_path
+    with spawn(sys.executable, *words, cwd=folder, env={**os.environ, **environment}) as python:
+        expected, _ = python.communicate(timeout=PATIENCE)
+    assert python.returncode == 7 and str(path.parent.parent) in expected
+    done = execute(tmp_path, "--profile", "none", *before, *words, afresh=True, **environment)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == expected
+
+
+def test_the_folder_is_the_users_unless_another_is_chosen(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/helpers.py").write_text("")
+    (tmp_path / "data.txt").write_text("")
+    text = "import os, sys\nsys.path.append('../')\nfrom tools.helpers import *\n"
+    path = script(tmp_path, text + "print(os.path.exists(sys.argv[1]))\n")
+    advice = "'tools.helpers' only when it runs in its own folder: pass --cwd project"
+    for mode in (["--dry-run"], []):
+        done = execute(tmp_path, "--profile", "none", *mode, "--", "project/main.py", "data.txt")
+        assert "main.py (line 3) finds the module " + advice in " ".join(done.stderr.split())
+        assert done.returncode == (0 if mode else 1)
+    there = ("--profile", "none", "--cwd", "project", "--", "project/main.py", "../data.txt")
+    done = execute(tmp_path, *there)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+    assert path.parent.is_dir() and "own folder" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -234,6 +276,9 @@ def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> 
     [
         (["--lam", "0.1"], "no script: write it after --"),
         (["--", "missing.py"], "there is no script missing.py"),
+        (["-m"], "python -m cannot run '' in "),
+        (["-m", "missing.module"], "python -m cannot run 'missing.module' in .*--cwd"),
+        (["--cwd", "missing", "--", STANDINS / "gm/main.py"], "--cwd missing is not a folder"),
         (["--lam", "-1", "--", STANDINS / "gm/main.py"], "--lam must be 0, or a number from"),
         (["--lam", "1", "--observe", "--", "x.py"], "not allowed with argument"),
         (["--lam-ramp", "0.1", "0.2", "1.5", "--", STANDINS / "gm/main.py"], "whole number"),

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sdc_ext.injection.recognition import project_sources, read_facts, recognize
+from sdc_ext.injection.recognition import read_facts, recognize
+from sdc_ext.injection.sources import Project
 
 STANDINS = Path(__file__).parent.parent / "standins"
 
@@ -16,7 +17,7 @@ CAPTURE = "g = torch.autograd.grad(loss, params, create_graph=True)[0]\n"
     [("gm/main.py", "gm"), ("tm/distill.py", "tm"), ("tesla/distill.py", "tesla")],
 )
 def test_stand_ins_are_recognised(script: str, profile: str) -> None:
-    where, facts = recognize(project_sources(STANDINS / script))
+    where, facts = recognize(Project.read(STANDINS / script).texts)
     assert facts.profile == profile
     assert where == STANDINS / script
 
@@ -60,25 +61,11 @@ def test_names_do_not_count(tmp_path: Path) -> None:
     script = tmp_path / "tesla_distill.py"
     script.write_text("from loop import mtt\n")
     (tmp_path / "loop.py").write_text(CAPTURE + "loss.backward()")
-    where, facts = recognize(project_sources(script))
+    where, facts = recognize(Project.read(script).texts)
     assert (where.name, facts.profile) == ("loop.py", "gm")
-
-
-def test_a_project_is_followed_but_not_its_libraries(tmp_path: Path) -> None:
-    (tmp_path / "distill").mkdir()
-    (tmp_path / "utils").mkdir()
-    script = tmp_path / "distill" / "main.py"
-    script.write_text(
-        "import sys\nsys.path.append('../')\nimport torch\nfrom utils.helpers import f\n"
-        "import networks as n\nimport beside\n"
-    )
-    for name in ("utils/helpers.py", "networks.py", "distill/beside.py", "distill/unused.py"):
-        (tmp_path / name).write_text("import main\n")
-    names = {path.name for path in project_sources(script)}
-    assert names == {"main.py", "helpers.py", "networks.py", "beside.py"}
 
 
 def test_nothing_is_recognised_where_nothing_is(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text("print('hello')\n")
-    assert recognize(project_sources(script)) is None
+    assert recognize(Project.read(script).texts) is None
