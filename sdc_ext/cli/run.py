@@ -32,6 +32,8 @@ sdc-ext run --lam 0.002 -- DatasetCondensation/main.py --dataset MNIST --ipc 1
 sdc-ext run --lam 0.002 -m package.distill --ipc 1
 """
 
+_TRUST = "--trust-pickles"
+
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
@@ -77,6 +79,16 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder that the script runs in, for scripts that want their own (default: this one)",
     )
+    parser.add_argument(
+        _TRUST,
+        action="store_true",
+        help="let torch.load read files with more than tensors, and execute the code in them",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print what stands in the script's way here, and stop; exit status 2 if anything does",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     parser.add_argument(
         "-m",
@@ -121,6 +133,8 @@ def _run(options: Namespace) -> int:
     from sdc_ext._console import PlainConsole
 
     script, arguments = _script(options)
+    if options.check:
+        return _check(options, script)
     profile = _profile(options, script)
     # The script's own output stays alone on the standard output.
     console = PlainConsole(stderr=True, soft_wrap=True)
@@ -145,7 +159,7 @@ def _run(options: Namespace) -> int:
         check_place(files.folder)
     with terminated_by(_exit):
         try:
-            return script.run(arguments, injection, options.seed)
+            return script.run(arguments, injection, options.seed, _consents(options))
         except DivergenceError:
             if injection is not None:
                 files.save_images(injection.record, console)
@@ -209,16 +223,24 @@ def _strength(options: Namespace) -> dict[str, Any]:
     return as_argument(name, getattr(options, name))
 
 
+def _consents(options: Namespace) -> set[str]:
+    return {_TRUST} if options.trust_pickles else set()
+
+
+def _check(options: Namespace, script: Script) -> int:
+    """Prints what stands in the script's way; returns the exit status."""
+    from sdc_ext.injection.obstacles import inspect
+
+    report = inspect(script, options.profile, _consents(options))
+    print("\n".join(report.lines))
+    return 0 if report.is_clear else 2
+
+
 def _profile(options: Namespace, script: Script) -> Any:
     if options.profile != "auto":
         return options.profile
     if script.profile is None:
-        choices = "; ".join(f"--profile {name}: {notes.what}" for name, notes in PROFILES.items())
-        raise InputError(
-            f"{script.path.name} was not recognised: neither it nor the modules that it imports "
-            "ask for gradients with create_graph=True in a way that is known, so there may be "
-            f"nothing to correct. Choose one: {choices}; --profile none: repairs only"
-        )
+        raise InputError(script.advice_on_profile)
     return script.profile
 
 
@@ -232,8 +254,7 @@ def _announcement(options: Namespace, script: Script, profile: str) -> str:
         parts.append("nothing to correct")
     if options.seed is not None:
         parts.append(f"seed {options.seed}, also of the clock that the script reads")
-    shims = "; ".join(f"{shim.name} ({shim.cause})" for shim in script.shims) or "none"
-    return "sdc-ext: " + "; ".join([*parts, f"shims: {shims}"])
+    return "sdc-ext: " + "; ".join(parts)
 
 
 def _plan(script: Script, profile: str) -> str:
@@ -248,7 +269,7 @@ def _plan(script: Script, profile: str) -> str:
     lines.append(f"folder: {script.folder}")
     if script.advice_on_folder is not None:
         lines.append(f"folder: {script.advice_on_folder}")
-    return "\n".join([*lines, *(f"shim {shim.name}: {shim.cause}" for shim in script.shims)])
+    return "\n".join([*lines, *(f"repair {needed}" for needed in script.repairs)])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
@@ -17,10 +17,10 @@ from typing import Literal
 
 from sdc_ext.errors import DivergenceError, InjectionError, InputError
 from sdc_ext.injection.patches import Patches
-from sdc_ext.injection.profiles import Profile
+from sdc_ext.injection.profiles import PROFILES, Profile
 from sdc_ext.injection.recognition import Facts, recognize
+from sdc_ext.injection.repairs import Needed, needed_repairs
 from sdc_ext.injection.seeding import seed_everything
-from sdc_ext.injection.shims import Shim, needed_shims
 from sdc_ext.injection.sources import Project, python_path
 
 
@@ -37,7 +37,7 @@ class Script:
         profile: The kind of loop; "none" for experts, None if it is not recognised.
         where: The file that the profile was recognised from.
         facts: The facts about that file.
-        shims: The repairs that the script needs on this machine.
+        repairs: The repairs that the script needs on this machine, also those that want consent.
         advice_on_folder: A sentence where the script finds its modules only in its own folder.
     """
 
@@ -49,7 +49,7 @@ class Script:
     profile: Profile | Literal["none"] | None
     where: Path
     facts: Facts
-    shims: tuple[Shim, ...]
+    repairs: tuple[Needed, ...]
     advice_on_folder: str | None
 
     @classmethod
@@ -107,8 +107,8 @@ class Script:
             ) from None
         project = Project.read(path, folder, *roots)
         where, facts = recognize(project.texts) or (path, Facts())
-        shims = tuple(needed_shims("\n".join(project.texts.values())))
-        found = (facts.profile, where, facts, shims, _advice_on_folder(project))
+        repairs = tuple(needed_repairs(project))
+        found = (facts.profile, where, facts, repairs, _advice_on_folder(project))
         return cls(given, path, is_module, folder, project, *found)
 
     @property
@@ -117,11 +117,22 @@ class Script:
         path = self.path
         return path.parent.name if path.stem == "__main__" else path.stem
 
+    @property
+    def advice_on_profile(self) -> str:
+        """Says that the script was not recognised, and which profiles there are."""
+        choices = "; ".join(f"--profile {name}: {notes.what}" for name, notes in PROFILES.items())
+        return (
+            f"{self.path.name} was not recognised: neither it nor the modules that it imports "
+            "ask for gradients with create_graph=True in a way that is known, so there may be "
+            f"nothing to correct. Choose one: {choices}; --profile none: repairs only"
+        )
+
     def run(
         self,
         arguments: Sequence[str],
         injection: AbstractContextManager[object] | None,
         seed: int | None,
+        consents: Container[str] = (),
     ) -> int:
         """Runs the script as Python itself would; call it once per process.
 
@@ -129,6 +140,7 @@ class Script:
             arguments: The script's command line.
             injection: A context manager that is active while the script runs; None for none.
             seed: Seeds all random numbers; None leaves them as they are.
+            consents: The options that the user gave to allow repairs.
 
         Returns:
             The script's exit status. The script's own errors are printed as Python prints them.
@@ -138,8 +150,9 @@ class Script:
             DivergenceError: If the injection raises it.
         """
         patches = Patches()
-        for shim in self.shims:
-            shim.install(patches)
+        for needed in self.repairs:
+            if needed.repair.consent is None or needed.repair.consent in consents:
+                needed.install(patches, _say)
         sys.argv = [self.given, *arguments]
         first = self.folder if self.is_module else self.path.resolve().parent
         sys.path[: _launched()] = [str(first)]
@@ -173,7 +186,10 @@ class Script:
             frames = frames.tb_next
         traceback.print_exception(type(error), error, frames)
         if isinstance(error, ModuleNotFoundError) and self.advice_on_folder is not None:
-            print(f"sdc-ext: {self.advice_on_folder}", file=sys.stderr)
+            _say(self.advice_on_folder)
+        for needed in self.repairs:
+            if needed.repair.explains(error):
+                _say(needed.advice)
 
 
 def _advice_on_folder(project: Project) -> str | None:
@@ -181,9 +197,13 @@ def _advice_on_folder(project: Project) -> str | None:
         return None
     source, found = project.elsewhere[0]
     return (
-        f"{source.path.name} (line {found.line}) finds the module {found.name!r} only when it "
+        f"{source.name} (line {found.line}) finds the module {found.name!r} only when it "
         f"runs in its own folder: pass --cwd {os.path.relpath(project.script.parent)}"
     )
+
+
+def _say(sentence: str) -> None:
+    print(f"sdc-ext: {sentence}", file=sys.stderr, flush=True)
 
 
 def _run_file(path: Path) -> None:

@@ -31,10 +31,21 @@ class Source:
 
     @cached_property
     def unconditional(self) -> set[int]:
-        """The lines of the imports that run whenever the file is imported."""
-        tree = self.nodes[:1]
-        found = [node for root in tree for node in _always_run(root)]
-        return {n.lineno for n in found if isinstance(n, (ast.Import, ast.ImportFrom))}
+        """The lines that run whenever the file is imported."""
+        found = (node for root in self.nodes[:1] for node in _always_run(root))
+        return {node.lineno for node in found if isinstance(node, (ast.stmt, ast.expr))}
+
+    @cached_property
+    def guarded(self) -> set[int]:
+        """The lines in the body of a ``try``, which expect that something may be missing."""
+        bodies = [node.body for node in self.nodes if isinstance(node, ast.Try)]
+        inner = (node for body in bodies for statement in body for node in ast.walk(statement))
+        return {node.lineno for node in inner if isinstance(node, (ast.stmt, ast.expr))}
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+        return self.path.name
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class Import:
         level: The number of leading dots.
         line: The line of the import.
         sure: Whether the line runs whenever its file is imported.
+        guarded: Whether the line expects that the module may be missing.
         inner: What is imported from it, as dotted names; these may be modules, too.
     """
 
@@ -53,6 +65,7 @@ class Import:
     level: int
     line: int
     sure: bool
+    guarded: bool
     inner: tuple[str, ...] = ()
 
 
@@ -90,6 +103,14 @@ class Project:
         project = cls(script, folder or script.parent, roots or (script.parent,))
         project._follow()
         return project
+
+    @classmethod
+    def of_text(cls, text: str) -> Project:
+        """Returns the project of a script without modules of its own, from the script's text."""
+        path = Path("script.py")
+        source = Source(path, text)
+        foreign = [(source, found) for found in imports(source)]
+        return cls(path, Path(), (), {path: source}, foreign)
 
     @property
     def texts(self) -> dict[Path, str]:
@@ -136,12 +157,16 @@ def imports(source: Source) -> Iterator[Import]:
     for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name, 0, node.lineno, node.lineno in source.unconditional)
+                yield Import(alias.name, 0, node.lineno, *_certainty(source, node.lineno))
         elif isinstance(node, ast.ImportFrom):
             start = node.module or ""
             inner = tuple(f"{start}.{alias.name}".lstrip(".") for alias in node.names)
-            sure = node.lineno in source.unconditional
-            yield Import(start, node.level, node.lineno, sure, inner)
+            certainty = _certainty(source, node.lineno)
+            yield Import(start, node.level, node.lineno, *certainty, inner)
+
+
+def _certainty(source: Source, line: int) -> tuple[bool, bool]:
+    return line in source.unconditional, line in source.guarded
 
 
 def path_additions(source: Source) -> Iterator[str]:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 import torch
 from helpers import PATIENCE, fork, spawn
@@ -215,7 +216,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> N
         "profile: tm",
         "distill.py: captures (line 39), backward (line 45), unrolls (line 40)",
         "torch.autograd.grad",
-        "shim wandb: ",
+        "repair wandb: ",
         "lam 0.02 to 0.08 in 100,",
     ):
         assert text in done.stderr
@@ -225,9 +226,96 @@ def test_experts_of_a_machine_without_a_gpu_differ_from_epoch_to_epoch(tmp_path:
     command = ["--", STANDINS / "buffer.py", tmp_path / "buffer.pt"]
     done = execute(tmp_path, *command, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0
-    assert "experts (no GPU" in done.stderr
+    assert done.stderr.count("repaired experts: there is no GPU") == 1
     (timestamps,) = torch.load(tmp_path / "buffer.pt")
     assert len({float(epoch[0].sum()) for epoch in timestamps}) == 4
+
+
+def test_repairs_are_said_once_where_they_take_effect(tmp_path: Path) -> None:
+    text = (
+        "import torch\nimport numpy as np\nimport wandb\nimport not_installed\n"
+        "for _ in range(3):\n    x = torch.ones(2).cuda().new_zeros(2, device='cuda')\n"
+        "    print(x.device, np.Inf, wandb.init(config={'a': 1}).config.a)\n"
+        "def unused():\n    return torch.linalg.norm(x, dim=(1, 2, 3)), not_installed.f()\n"
+    )
+    path = script(tmp_path, text)
+    done = execute(tmp_path, "--profile", "none", "--", path, CUDA_VISIBLE_DEVICES="")
+    assert (done.returncode, done.stdout) == (0, "cpu inf 1\n" * 3)
+    said = re.findall(r"^sdc-ext: repaired (\w+): ", done.stderr, re.MULTILINE)
+    assert sorted(said) == ["absent", "gpu", *["names"] * (not hasattr(np, "Inf")), "wandb"]
+
+
+def test_old_files_are_read_with_consent_alone(tmp_path: Path) -> None:
+    text = (
+        "import torch\nclass Old: pass\ntorch.save(Old(), 'old.pt')\n"
+        "print(type(torch.load('old.pt')).__name__)\n"
+    )
+    path = script(tmp_path, text)
+    refused = execute(tmp_path, "--profile", "none", "--", path)
+    assert refused.returncode == 1
+    assert "pass --trust-pickles if you trust the files" in refused.stderr.splitlines()[-1]
+    allowed = execute(tmp_path, "--profile", "none", "--trust-pickles", "--", path)
+    assert (allowed.returncode, allowed.stdout) == (0, "Old\n")
+    assert "repaired pickles: " in allowed.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "status", "lines"),
+    [
+        ("print('never')", ["--profile", "none"], 0, ["profile: none, as chosen"]),
+        ("", [], 2, ["stands in the way: main.py was not recognised"]),
+        (
+            "import not_there\nnot_there.f()",
+            ["--profile", "none"],
+            2,
+            ["stands in the way: the package not_there is not installed; main.py line 1"],
+        ),
+        (
+            "import torch\ntorch.rfft(x)\nx.cuda()",
+            ["--profile", "none"],
+            2,
+            [
+                "stands in the way: torch.rfft does not exist in the library here; main.py line 2",
+                "repaired where it is met: gpu: there is no GPU; the CPU takes its place (.cuda(), "
+                "main.py line 3)",
+            ],
+        ),
+        (
+            "import cv2_, torch\ndef f():\n    return cv2_.imread(torch.load('x'))",
+            ["--profile", "none"],
+            0,
+            [
+                "may stand in the way: the package cv2_ is not installed; main.py line 1",
+                "may stand in the way: torch.load refuses files",
+            ],
+        ),
+        (
+            "import torch\ntorch.load('x')",
+            ["--profile", "none", "--trust-pickles"],
+            0,
+            ["repaired where it is met: pickles: "],
+        ),
+        (
+            "import sys\nsys.path.append('../')\nimport above",
+            ["--profile", "none"],
+            2,
+            ["stands in the way: main.py (line 3) finds the module 'above' only when it runs"],
+        ),
+    ],
+)
+def test_a_check_says_what_stands_in_the_way(
+    text: str, options: list[str], status: int, lines: list[str], tmp_path: Path
+) -> None:
+    path = script(tmp_path, text)
+    (tmp_path / "above.py").write_text("")
+    command = ("--check", *options, "--", path, "--ipc", 1)
+    done = execute(tmp_path, *command, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == status
+    printed = done.stdout.splitlines()
+    for line in lines:
+        assert any(one.startswith(line) for one in printed), done.stdout
+    assert ("main.py can start here" in printed) == (status == 0)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_tuple_that_is_doubled_is_pointed_out(tmp_path: Path) -> None:
