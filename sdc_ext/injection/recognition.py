@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from sdc_ext.injection.learning import only_trains_networks
 from sdc_ext.injection.profiles import Profile
 from sdc_ext.injection.sources import parse
 
@@ -69,12 +70,30 @@ def read_facts(source: str) -> Facts:
 
 
 def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
-    """Returns the first file of a project whose facts fit a profile, and these facts."""
-    for path, text in sources.items():
-        facts = read_facts(text)
-        if facts.profile is not None:
-            return path, facts
-    return None
+    """Returns the first file of a project whose facts fit a profile, and these facts.
+
+    A program that only trains networks, if with gradients of gradients, fits none.
+    """
+    found = _first_fit(sources)
+    if found is None or (found[1].captures and trains_networks(sources)):
+        return None
+    return found
+
+
+def gradient_penalty(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
+    """Returns the file that looks like distillation in a project that only trains networks."""
+    found = _first_fit(sources)
+    return found if found and found[1].captures and trains_networks(sources) else None
+
+
+def trains_networks(sources: dict[Path, str]) -> bool:
+    """Returns whether a project learns no data: every optimiser holds the trained network."""
+    return only_trains_networks(parse(text) for text in sources.values())
+
+
+def _first_fit(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
+    facts = ((path, read_facts(text)) for path, text in sources.items())
+    return next((found for found in facts if found[1].profile is not None), None)
 
 
 def _facts_of(node: ast.AST, captured: set[str]) -> Iterator[str]:

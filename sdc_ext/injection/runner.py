@@ -18,7 +18,7 @@ from typing import Literal
 from sdc_ext.errors import DivergenceError, InjectionError, InputError
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import PROFILES, Profile
-from sdc_ext.injection.recognition import Facts, recognize
+from sdc_ext.injection.recognition import Facts, gradient_penalty, recognize
 from sdc_ext.injection.repairs import Needed, needed_repairs
 from sdc_ext.injection.seeding import seed_everything
 from sdc_ext.injection.sources import Project, python_path
@@ -106,9 +106,11 @@ class Script:
                 "or use the interpreter that it was written for"
             ) from None
         project = Project.read(path, folder, *roots)
-        where, facts = recognize(project.texts) or (path, Facts())
+        recognized = recognize(project.texts)
+        profile = None if recognized is None else recognized[1].profile
+        where, facts = recognized or gradient_penalty(project.texts) or (path, Facts())
         repairs = tuple(needed_repairs(project))
-        found = (facts.profile, where, facts, repairs, _advice_on_folder(project))
+        found = (profile, where, facts, repairs, _advice_on_folder(project))
         return cls(given, path, is_module, folder, project, *found)
 
     @property
@@ -121,6 +123,14 @@ class Script:
     def advice_on_profile(self) -> str:
         """Says that the script was not recognised, and which profiles there are."""
         choices = "; ".join(f"--profile {name}: {notes.what}" for name, notes in PROFILES.items())
+        if self.facts.captures:
+            return (
+                f"{self.where.name} (line {self.facts.captures}) asks for gradients with "
+                "create_graph=True, but every optimiser of the program holds the parameters of "
+                "the network that it trains, as with gradient penalties or meta-learning, so "
+                "there is nothing to correct: pass --profile none. If the program learns a "
+                f"distilled set nevertheless, choose one: {choices}"
+            )
         return (
             f"{self.path.name} was not recognised: neither it nor the modules that it imports "
             "ask for gradients with create_graph=True in a way that is known, so there may be "

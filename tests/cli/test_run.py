@@ -318,6 +318,14 @@ def test_a_check_says_what_stands_in_the_way(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_gradient_penalty_is_said_to_be_no_distillation(tmp_path: Path) -> None:
+    path = STANDINS / "penalties/wgan_gp.py"
+    done = execute(tmp_path, "--", path)
+    assert done.returncode == 2
+    assert "nothing to correct: pass --profile none" in done.stderr
+    assert execute(tmp_path, "--profile", "none", "--", path).returncode == 0
+
+
 def test_a_tuple_that_is_doubled_is_pointed_out(tmp_path: Path) -> None:
     text = (STANDINS / SCRIPTS["tesla"]).read_text()
     old = "image_grads += torch.autograd.grad(term, x_i)[0]"

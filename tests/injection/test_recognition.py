@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from sdc_ext.injection.recognition import read_facts, recognize
+from sdc_ext.injection.recognition import gradient_penalty, read_facts, recognize
 from sdc_ext.injection.sources import Project
 
 STANDINS = Path(__file__).parent.parent / "standins"
+PENALTIES = STANDINS / "penalties"
 
 CAPTURE = "g = torch.autograd.grad(loss, params, create_graph=True)[0]\n"
 
@@ -63,6 +64,44 @@ def test_names_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "loop.py").write_text(CAPTURE + "loss.backward()")
     where, facts = recognize(Project.read(script).texts)
     assert (where.name, facts.profile) == ("loop.py", "gm")
+
+
+@pytest.mark.parametrize("script", sorted(PENALTIES.glob("*.py")), ids=lambda path: path.stem)
+def test_training_with_gradients_of_gradients_is_no_distillation(script: Path) -> None:
+    texts = Project.read(script).texts
+    assert recognize(texts) is None
+    where, facts = gradient_penalty(texts)
+    assert where == script and facts.captures
+    # The same gradients beside an optimiser of data are distillation.
+    texts[script] += "\nimages = load()\ntorch.optim.SGD([images], lr=0.1)\n"
+    assert recognize(texts) is not None
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "learns"),
+    [
+        ("torch.optim.SGD(net.parameters(), lr=1)", False),
+        ("torch.optim.SGD(self.net.head.parameters(), lr=1)", False),
+        ("optim.Adam([{'params': net.parameters()}], lr=1)", False),
+        ("ps = filter(lambda p: p.requires_grad, net.parameters())\nAdam(ps)", False),
+        ("weights = list(net.parameters())\noptim.SGD(weights, lr=1)", False),
+        ("optim.SGD([images, ], lr=1)", True),
+        ("optim.SGD([{'params': [latent], 'lr': 1}])", True),
+        ("optim.Adam(params=[images])", True),
+        ("optim.Adam(decoder.parameters())", True),
+        ("class Set:\n    def parameters(self):\n        return [self.data]", True),
+        ("net(x, flat_param=weights)", True),
+        ("", True),  # an optimiser that is not seen
+    ],
+)
+def test_a_distillation_learns_something_else_than_its_network(
+    optimizer: str, learns: bool, tmp_path: Path
+) -> None:
+    text = "weights = list(net.parameters())\n" + CAPTURE.replace("params", "weights")
+    script = tmp_path / "main.py"
+    script.write_text(f"{text}\nloss.backward()\nfrom other import f\n")
+    (tmp_path / "other.py").write_text(f"{optimizer}\n")
+    assert (recognize(Project.read(script).texts) is not None) == learns
 
 
 def test_nothing_is_recognised_where_nothing_is(tmp_path: Path) -> None:
