@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import sysconfig
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -186,10 +187,14 @@ def path_additions(source: Source) -> Iterator[str]:
 
 
 def python_path() -> list[Path]:
-    """Returns the folders of PYTHONPATH."""
+    """Returns the folders of PYTHONPATH that are not those of installed packages."""
     if sys.flags.ignore_environment:
         return []
-    return [Path(name) for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
+    installed = {
+        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
+    names = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [Path(name) for name in names if name and name not in installed]
 
 
 def _files_in(folders: list[Path], found: Import) -> list[Path]:

@@ -23,6 +23,7 @@ STANDINS = Path(__file__).parent.parent / "standins"
 SCRIPTS = {"gm": "gm/main.py", "tm": "tm/distill.py", "tesla": "tesla/distill.py"}
 
 
+IMPORTED = [path for path in [os.environ.get("PYTHONPATH")] if path]
 PROGRAM = (sys.executable, "-m", "sdc_ext.cli", "run")
 
 
@@ -78,7 +79,7 @@ def test_a_script_runs_as_python_runs_it(
     (tmp_path / "pkg/__init__.py").write_text("")
     (tmp_path / "lib/beside.py").write_text("")
     (tmp_path / "here.txt").write_text("")
-    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "lib"), *sys.path[1:]])}
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "lib"), *IMPORTED])}
     folder = tmp_path / "project" if "--cwd" in before else tmp_path
     with spawn(sys.executable, *words, cwd=folder, env={**os.environ, **environment}) as python:
         expected, _ = python.communicate(timeout=PATIENCE)
