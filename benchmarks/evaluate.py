@@ -98,11 +98,11 @@ def make_ours(data_dir: Path, fast: bool) -> Mapping[str, Job]:
 def make_original(data_dir: Path, upstream: Path) -> Mapping[str, Job]:
     """The original's functions on the same images, with the repairs that today's torch wants."""
     from sdc_ext.injection.patches import Patches
-    from sdc_ext.injection.shims import needed_shims
+    from sdc_ext.injection.repairs import needed_repairs
+    from sdc_ext.injection.sources import Project
 
-    sources = [(upstream / f"{module}.py").read_text() for module in ("networks", "utils")]
-    for shim in needed_shims("\n".join(sources)):
-        shim.install(Patches())
+    for needed in needed_repairs(Project.read(upstream / "utils.py")):
+        needed.install(Patches(), print)
     sys.path.insert(0, str(upstream))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

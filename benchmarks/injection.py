@@ -3,7 +3,7 @@ r"""Times what ``sdc-ext run`` adds to the image steps of an unmodified script.
     python benchmarks/injection.py DatasetCondensation/main.py --dataset MNIST --data_path DATA \
         --num_eval 0 --num_exp 1 --Iteration 60
 
-The script runs once, with the shims that it needs here. Its image steps take turns in shuffled
+The script runs once, with the repairs that it needs here. Its image steps take turns in shuffled
 order: one untouched, one with lam 0, one with lam 0.002, one that measures its share as well. In a
 real run with this lam, one step in 151 is of the last kind. A step is the time between two updates
 of the images. Each ratio compares two steps of one turn, so that whatever else happens on
@@ -17,7 +17,6 @@ import random
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ class Turns:
 
 
 def main() -> None:
-    script = Script.read(Path(sys.argv[1]))
+    script = Script.read(sys.argv[1])
     turns = Turns(script.profile)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # makes torch wrap the method first
     original = torch.optim.SGD.step

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from sdc_ext.injection.runner import Script
 
 _EPILOG = """\
-The script runs as `python SCRIPT ARGUMENTS` would in its own folder. Example:
+After -- comes what you would write after `python`, and it runs as Python would run it. Examples:
 sdc-ext run --lam 0.002 -- DatasetCondensation/main.py --dataset MNIST --ipc 1
+sdc-ext run --lam 0.002 -m package.distill --ipc 1
 """
+
+_TRUST = "--trust-pickles"
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -70,7 +73,30 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="warn, rather than stop, where a loop does not fit its profile",
     )
+    parser.add_argument(
+        "--cwd",
+        type=PLACE,
+        metavar="FOLDER",
+        help="folder that the script runs in, for scripts that want their own (default: this one)",
+    )
+    parser.add_argument(
+        _TRUST,
+        action="store_true",
+        help="let torch.load read files with more than tensors, and execute the code in them",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print what stands in the script's way here, and stop; exit status 2 if anything does",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+    parser.add_argument(
+        "-m",
+        dest="module",
+        nargs=REMAINDER,
+        metavar="MODULE",
+        help="run a module of a package, with the arguments after it, as `python -m` does",
+    )
     parser.add_argument(
         "command",
         nargs=REMAINDER,
@@ -105,10 +131,10 @@ def _add_strength(group: Any) -> None:
 
 def _run(options: Namespace) -> int:
     from sdc_ext._console import PlainConsole
-    from sdc_ext.injection.runner import Script
 
-    path, *arguments = _command(options.command)
-    script = Script.read(Path(path))
+    script, arguments = _script(options)
+    if options.check:
+        return _check(options, script)
     profile = _profile(options, script)
     # The script's own output stays alone on the standard output.
     console = PlainConsole(stderr=True, soft_wrap=True)
@@ -126,14 +152,14 @@ def _run(options: Namespace) -> int:
     if options.dry_run:
         console.print(_plan(script, profile))
         return 0
-    files = _Files.check(options.record, script.path.stem)
+    files = _Files.check(options.record, script.name)
     if injection is not None:
         from sdc_ext._files import check_place
 
         check_place(files.folder)
     with terminated_by(_exit):
         try:
-            return script.run(arguments, injection, options.seed)
+            return script.run(arguments, injection, options.seed, _consents(options))
         except DivergenceError:
             if injection is not None:
                 files.save_images(injection.record, console)
@@ -174,11 +200,17 @@ def _exit(number: int) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _command(command: list[str]) -> list[str]:
-    command = command[1:] if command[:1] == ["--"] else command
-    if not command:
+def _script(options: Namespace) -> tuple[Script, list[str]]:
+    """Returns the script, which is read but does not run, and its arguments."""
+    from sdc_ext.injection.runner import Script
+
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if options.module is not None or words[:1] == ["-m"]:
+        name, *arguments = options.module or words[1:] or [""]
+        return Script.read_module(name, options.cwd), arguments
+    if not words:
         raise InputError("no script: write it after --, as in sdc-ext run --lam 0.002 -- main.py")
-    return command
+    return Script.read(words[0], options.cwd), words[1:]
 
 
 def _strength(options: Namespace) -> dict[str, Any]:
@@ -191,16 +223,24 @@ def _strength(options: Namespace) -> dict[str, Any]:
     return as_argument(name, getattr(options, name))
 
 
+def _consents(options: Namespace) -> set[str]:
+    return {_TRUST} if options.trust_pickles else set()
+
+
+def _check(options: Namespace, script: Script) -> int:
+    """Prints what stands in the script's way; returns the exit status."""
+    from sdc_ext.injection.obstacles import inspect
+
+    report = inspect(script, options.profile, _consents(options))
+    print("\n".join(report.lines))
+    return 0 if report.is_clear else 2
+
+
 def _profile(options: Namespace, script: Script) -> Any:
     if options.profile != "auto":
         return options.profile
     if script.profile is None:
-        choices = "; ".join(f"--profile {name}: {notes.what}" for name, notes in PROFILES.items())
-        raise InputError(
-            f"{script.path.name} was not recognised: neither it nor the modules that it imports "
-            "ask for gradients with create_graph=True in a way that is known, so there may be "
-            f"nothing to correct. Choose one: {choices}; --profile none: repairs only"
-        )
+        raise InputError(script.advice_on_profile)
     return script.profile
 
 
@@ -214,8 +254,7 @@ def _announcement(options: Namespace, script: Script, profile: str) -> str:
         parts.append("nothing to correct")
     if options.seed is not None:
         parts.append(f"seed {options.seed}, also of the clock that the script reads")
-    shims = "; ".join(f"{shim.name} ({shim.cause})" for shim in script.shims) or "none"
-    return "sdc-ext: " + "; ".join([*parts, f"shims: {shims}"])
+    return "sdc-ext: " + "; ".join(parts)
 
 
 def _plan(script: Script, profile: str) -> str:
@@ -227,8 +266,10 @@ def _plan(script: Script, profile: str) -> str:
             "hooks: torch.autograd.grad(create_graph=True) is captured, the term is added "
             f"{notes.where}; optimiser steps are checked"
         )
-    lines.append(f"folder: {script.path.parent}")
-    return "\n".join([*lines, *(f"shim {shim.name}: {shim.cause}" for shim in script.shims)])
+    lines.append(f"folder: {script.folder}")
+    if script.advice_on_folder is not None:
+        lines.append(f"folder: {script.advice_on_folder}")
+    return "\n".join([*lines, *(f"repair {needed}" for needed in script.repairs)])
 
 
 @dataclass(frozen=True)

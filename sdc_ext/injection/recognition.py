@@ -6,13 +6,14 @@ Nothing is imported or executed, and the names of files and functions play no ro
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from sdc_ext.injection.learning import only_trains_networks
 from sdc_ext.injection.profiles import Profile
+from sdc_ext.injection.sources import parse
 
 _FUNCTIONAL = {"flat_param", "ReparamModule"}
 _TRANSFORMS = {"grad", "grad_and_value"}
@@ -65,7 +66,7 @@ class Facts:
 
 def read_facts(source: str) -> Facts:
     """Returns the facts about one file's text; all are 0 if Python cannot parse it."""
-    nodes = _parse(source)
+    nodes = parse(source)
     functions = {name for node in nodes for name in _imported_transforms(node)}
     captured = _captured_names(nodes, functions)
     found: dict[str, list[int]] = {}
@@ -76,47 +77,31 @@ def read_facts(source: str) -> Facts:
     return Facts(**{name: min(lines) for name, lines in found.items() if lines})
 
 
-def project_sources(script: Path) -> dict[Path, str]:
-    """Returns the text of a script and of the modules it imports from its own project.
-
-    Modules are searched beside the script, and in folders that it adds to ``sys.path`` as string
-    literals.
-    """
-    sources: dict[Path, str] = {}
-    folders = [script.parent]
-    waiting = [script]
-    while waiting:
-        path = waiting.pop().resolve()
-        if path in sources:
-            continue
-        sources[path] = path.read_text(encoding="utf-8", errors="replace")
-        nodes = _parse(sources[path])
-        folders += [script.parent / text for node in nodes for text in _path_additions(node)]
-        for name in (name for node in nodes for name in _imported(node)):
-            parts = name.split(".")
-            stems = [folder.joinpath(*parts) for folder in folders]
-            files = [f for s in stems for f in (s.with_suffix(".py"), s / "__init__.py")]
-            waiting += [f for f in files if f.is_file()]
-    return sources
-
-
 def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
-    """Returns the first file of a project whose facts fit a profile, and these facts."""
-    for path, text in sources.items():
-        facts = read_facts(text)
-        if facts.profile is not None:
-            return path, facts
-    return None
+    """Returns the first file of a project whose facts fit a profile, and these facts.
+
+    A program that only trains networks, if with gradients of gradients, fits none.
+    """
+    found = _first_fit(sources)
+    if found is None or (found[1].captures and trains_networks(sources)):
+        return None
+    return found
 
 
-def _parse(source: str) -> list[ast.AST]:
-    """Returns all nodes of a source; none if it cannot be parsed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
-        try:
-            return list(ast.walk(ast.parse(source)))
-        except (SyntaxError, ValueError):
-            return []
+def gradient_penalty(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
+    """Returns the file that looks like distillation in a project that only trains networks."""
+    found = _first_fit(sources)
+    return found if found and found[1].captures and trains_networks(sources) else None
+
+
+def trains_networks(sources: dict[Path, str]) -> bool:
+    """Returns whether a project learns no data: every optimiser holds the trained network."""
+    return only_trains_networks(parse(text) for text in sources.values())
+
+
+def _first_fit(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
+    facts = ((path, read_facts(text)) for path, text in sources.items())
+    return next((found for found in facts if found[1].profile is not None), None)
 
 
 def _facts_of(node: ast.AST, captured: set[str], functions: set[str]) -> Iterator[str]:
@@ -235,21 +220,3 @@ def _called_name(call: ast.Call) -> str:
     if isinstance(call.func, ast.Attribute):
         return call.func.attr
     return call.func.id if isinstance(call.func, ast.Name) else ""
-
-
-def _path_additions(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-        "sys.path.append",
-        "sys.path.insert",
-    ):
-        yield from (
-            a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
-        )
-
-
-def _imported(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        yield node.module
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 import torch
 from helpers import PATIENCE, fork, spawn
@@ -22,6 +23,7 @@ STANDINS = Path(__file__).parent.parent / "standins"
 SCRIPTS = {"gm": "gm/main.py", "tm": "tm/distill.py", "tesla": "tesla/distill.py"}
 
 
+IMPORTED = [path for path in [os.environ.get("PYTHONPATH")] if path]
 PROGRAM = (sys.executable, "-m", "sdc_ext.cli", "run")
 
 
@@ -44,22 +46,64 @@ def script(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_script_runs_as_python_runs_it(tmp_path: Path) -> None:
-    path = script(
-        tmp_path,
-        "import os, sys\nimport beside\n"
-        "print(__name__, __file__, os.getcwd(), sys.argv, sys.path[0], sep='|')\n"
-        "print(sys.modules['__main__'].__file__)\n"
-        "sys.exit(7)\n",
-    )
-    (path.parent / "beside.py").write_text("")
-    command = ("--profile", "none", "--", "project/main.py", "--a", "b", "--", "c")
-    done = execute(tmp_path, *command, afresh=True)
-    assert done.returncode == 7
-    name, file, folder, argv, first = done.stdout.splitlines()[0].split("|")
-    assert (name, file, folder, first) == ("__main__", str(path), *[str(path.parent)] * 2)
-    assert argv == str([str(path), "--a", "b", "--", "c"])
-    assert done.stdout.splitlines()[1] == str(path)
+SHOWS_ITSELF = """\
+import atexit, json, os, sys
+import beside
+atexit.register(lambda: print(still_here))
+still_here = "the end"
+main = sys.modules["__main__"]
+print(json.dumps([__name__, __package__, bool(__spec__), main is sys.modules[__name__],
+    os.path.realpath(__file__), main.helper.__module__ if hasattr(main, "helper") else None,
+    os.getcwd(), sys.argv, sys.path[0], os.path.exists("here.txt"), beside.__file__]))
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (["--"], ["project/main.py", "--a", "b", "--", "c"]),
+        (["--"], ["-m", "pkg.main", "--lam", "1"]),
+        ([], ["-m", "pkg"]),
+        (["--cwd", "project"], ["-m", "main", "x"]),
+    ],
+)
+def test_a_script_runs_as_python_runs_it(
+    before: list[str], words: list[str], tmp_path: Path
+) -> None:
+    path = script(tmp_path, SHOWS_ITSELF)
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "lib").mkdir()
+    for name in ("pkg/main.py", "pkg/__main__.py"):
+        (tmp_path / name).write_text(SHOWS_ITSELF)
+    (tmp_path / "pkg/__init__.py").write_text("")
+    (tmp_path / "lib/beside.py").write_text("")
+    (tmp_path / "here.txt").write_text("")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "lib"), *IMPORTED])}
+    folder = tmp_path / "project" if "--cwd" in before else tmp_path
+    with spawn(sys.executable, *words, cwd=folder, env={**os.environ, **environment}) as python:
+        expected, _ = python.communicate(timeout=PATIENCE)
+    assert python.returncode == 7 and str(path.parent.parent) in expected
+    done = execute(tmp_path, "--profile", "none", *before, *words, afresh=True, **environment)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == expected
+
+
+def test_the_folder_is_the_users_unless_another_is_chosen(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/helpers.py").write_text("")
+    (tmp_path / "data.txt").write_text("")
+    text = "import os, sys\nsys.path.append('../')\nfrom tools.helpers import *\n"
+    path = script(tmp_path, text + "print(os.path.exists(sys.argv[1]))\n")
+    advice = "'tools.helpers' only when it runs in its own folder: pass --cwd project"
+    for mode in (["--dry-run"], []):
+        done = execute(tmp_path, "--profile", "none", *mode, "--", "project/main.py", "data.txt")
+        assert "main.py (line 3) finds the module " + advice in " ".join(done.stderr.split())
+        assert done.returncode == (0 if mode else 1)
+    there = ("--profile", "none", "--cwd", "project", "--", "project/main.py", "../data.txt")
+    done = execute(tmp_path, *there)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+    assert path.parent.is_dir() and "own folder" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -173,7 +217,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> N
         "profile: tm",
         "distill.py: captures (line 39), backward (line 45), unrolls (line 40)",
         "torch.autograd.grad",
-        "shim wandb: ",
+        "repair wandb: ",
         "lam 0.02 to 0.08 in 100,",
     ):
         assert text in done.stderr
@@ -183,9 +227,104 @@ def test_experts_of_a_machine_without_a_gpu_differ_from_epoch_to_epoch(tmp_path:
     command = ["--", STANDINS / "buffer.py", tmp_path / "buffer.pt"]
     done = execute(tmp_path, *command, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0
-    assert "experts (no GPU" in done.stderr
+    assert done.stderr.count("repaired experts: there is no GPU") == 1
     (timestamps,) = torch.load(tmp_path / "buffer.pt")
     assert len({float(epoch[0].sum()) for epoch in timestamps}) == 4
+
+
+def test_repairs_are_said_once_where_they_take_effect(tmp_path: Path) -> None:
+    text = (
+        "import torch\nimport numpy as np\nimport wandb\nimport not_installed\n"
+        "for _ in range(3):\n    x = torch.ones(2).cuda().new_zeros(2, device='cuda')\n"
+        "    print(x.device, np.Inf, wandb.init(config={'a': 1}).config.a)\n"
+        "def unused():\n    return torch.linalg.norm(x, dim=(1, 2, 3)), not_installed.f()\n"
+    )
+    path = script(tmp_path, text)
+    done = execute(tmp_path, "--profile", "none", "--", path, CUDA_VISIBLE_DEVICES="")
+    assert (done.returncode, done.stdout) == (0, "cpu inf 1\n" * 3)
+    said = re.findall(r"^sdc-ext: repaired (\w+): ", done.stderr, re.MULTILINE)
+    assert sorted(said) == ["absent", "gpu", *["names"] * (not hasattr(np, "Inf")), "wandb"]
+
+
+def test_old_files_are_read_with_consent_alone(tmp_path: Path) -> None:
+    text = (
+        "import torch\nclass Old: pass\ntorch.save(Old(), 'old.pt')\n"
+        "print(type(torch.load('old.pt')).__name__)\n"
+    )
+    path = script(tmp_path, text)
+    refused = execute(tmp_path, "--profile", "none", "--", path)
+    assert refused.returncode == 1
+    assert "pass --trust-pickles if you trust the files" in refused.stderr.splitlines()[-1]
+    allowed = execute(tmp_path, "--profile", "none", "--trust-pickles", "--", path)
+    assert (allowed.returncode, allowed.stdout) == (0, "Old\n")
+    assert "repaired pickles: " in allowed.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "status", "lines"),
+    [
+        ("print('never')", ["--profile", "none"], 0, ["profile: none, as chosen"]),
+        ("", [], 2, ["stands in the way: main.py was not recognised"]),
+        (
+            "import not_there\nnot_there.f()",
+            ["--profile", "none"],
+            2,
+            ["stands in the way: the package not_there is not installed; main.py line 1"],
+        ),
+        (
+            "import torch\ntorch.rfft(x)\nx.cuda()",
+            ["--profile", "none"],
+            2,
+            [
+                "stands in the way: torch.rfft does not exist in the library here; main.py line 2",
+                "repaired where it is met: gpu: there is no GPU; the CPU takes its place (.cuda(), "
+                "main.py line 3)",
+            ],
+        ),
+        (
+            "import cv2_, torch\ndef f():\n    return cv2_.imread(torch.load('x'))",
+            ["--profile", "none"],
+            0,
+            [
+                "may stand in the way: the package cv2_ is not installed; main.py line 1",
+                "may stand in the way: torch.load refuses files",
+            ],
+        ),
+        (
+            "import torch\ntorch.load('x')",
+            ["--profile", "none", "--trust-pickles"],
+            0,
+            ["repaired where it is met: pickles: "],
+        ),
+        (
+            "import sys\nsys.path.append('../')\nimport above",
+            ["--profile", "none"],
+            2,
+            ["stands in the way: main.py (line 3) finds the module 'above' only when it runs"],
+        ),
+    ],
+)
+def test_a_check_says_what_stands_in_the_way(
+    text: str, options: list[str], status: int, lines: list[str], tmp_path: Path
+) -> None:
+    path = script(tmp_path, text)
+    (tmp_path / "above.py").write_text("")
+    command = ("--check", *options, "--", path, "--ipc", 1)
+    done = execute(tmp_path, *command, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == status
+    printed = done.stdout.splitlines()
+    for line in lines:
+        assert any(one.startswith(line) for one in printed), done.stdout
+    assert ("main.py can start here" in printed) == (status == 0)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_gradient_penalty_is_said_to_be_no_distillation(tmp_path: Path) -> None:
+    path = STANDINS / "penalties/wgan_gp.py"
+    done = execute(tmp_path, "--", path)
+    assert done.returncode == 2
+    assert "nothing to correct: pass --profile none" in done.stderr
+    assert execute(tmp_path, "--profile", "none", "--", path).returncode == 0
 
 
 def test_a_tuple_that_is_doubled_is_pointed_out(tmp_path: Path) -> None:
@@ -234,6 +373,9 @@ def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> 
     [
         (["--lam", "0.1"], "no script: write it after --"),
         (["--", "missing.py"], "there is no script missing.py"),
+        (["-m"], "python -m cannot run '' in "),
+        (["-m", "missing.module"], "python -m cannot run 'missing.module' in .*--cwd"),
+        (["--cwd", "missing", "--", STANDINS / "gm/main.py"], "--cwd missing is not a folder"),
         (["--lam", "-1", "--", STANDINS / "gm/main.py"], "--lam must be 0, or a number from"),
         (["--lam", "1", "--observe", "--", "x.py"], "not allowed with argument"),
         (["--lam-ramp", "0.1", "0.2", "1.5", "--", STANDINS / "gm/main.py"], "whole number"),

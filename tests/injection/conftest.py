@@ -12,7 +12,8 @@ import torch
 from injected import STANDINS
 
 from sdc_ext.injection.patches import Patches
-from sdc_ext.injection.shims import needed_shims
+from sdc_ext.injection.repairs import needed_repairs
+from sdc_ext.injection.sources import Project
 
 
 @pytest.fixture
@@ -26,10 +27,17 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(utils, "time", types.SimpleNamespace(time=lambda: next(ticks) / 1000))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     patches = Patches()
-    for shim in needed_shims("import wandb"):
-        shim.install(patches)
+    for needed in needed_repairs(Project.of_text("import wandb")):
+        needed.install(patches, str)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
+    patches.undo()
+
+
+@pytest.fixture
+def patches() -> Iterator[Patches]:
+    patches = Patches()
+    yield patches
     patches.undo()

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from sdc_ext.injection.recognition import project_sources, read_facts, recognize
+from sdc_ext.injection.recognition import gradient_penalty, read_facts, recognize
+from sdc_ext.injection.sources import Project
 
 STANDINS = Path(__file__).parent.parent / "standins"
+PENALTIES = STANDINS / "penalties"
 
 CAPTURE = "g = torch.autograd.grad(loss, params, create_graph=True)[0]\n"
 
@@ -16,7 +18,7 @@ CAPTURE = "g = torch.autograd.grad(loss, params, create_graph=True)[0]\n"
     [("gm/main.py", "gm"), ("tm/distill.py", "tm"), ("tesla/distill.py", "tesla")],
 )
 def test_stand_ins_are_recognised(script: str, profile: str) -> None:
-    where, facts = recognize(project_sources(STANDINS / script))
+    where, facts = recognize(Project.read(STANDINS / script).texts)
     assert facts.profile == profile
     assert where == STANDINS / script
 
@@ -73,25 +75,49 @@ def test_names_do_not_count(tmp_path: Path) -> None:
     script = tmp_path / "tesla_distill.py"
     script.write_text("from loop import mtt\n")
     (tmp_path / "loop.py").write_text(CAPTURE + "loss.backward()")
-    where, facts = recognize(project_sources(script))
+    where, facts = recognize(Project.read(script).texts)
     assert (where.name, facts.profile) == ("loop.py", "gm")
 
 
-def test_a_project_is_followed_but_not_its_libraries(tmp_path: Path) -> None:
-    (tmp_path / "distill").mkdir()
-    (tmp_path / "utils").mkdir()
-    script = tmp_path / "distill" / "main.py"
-    script.write_text(
-        "import sys\nsys.path.append('../')\nimport torch\nfrom utils.helpers import f\n"
-        "import networks as n\nimport beside\n"
-    )
-    for name in ("utils/helpers.py", "networks.py", "distill/beside.py", "distill/unused.py"):
-        (tmp_path / name).write_text("import main\n")
-    names = {path.name for path in project_sources(script)}
-    assert names == {"main.py", "helpers.py", "networks.py", "beside.py"}
+@pytest.mark.parametrize("script", sorted(PENALTIES.glob("*.py")), ids=lambda path: path.stem)
+def test_training_with_gradients_of_gradients_is_no_distillation(script: Path) -> None:
+    texts = Project.read(script).texts
+    assert recognize(texts) is None
+    where, facts = gradient_penalty(texts)
+    assert where == script and facts.captures
+    # The same gradients beside an optimiser of data are distillation.
+    texts[script] += "\nimages = load()\ntorch.optim.SGD([images], lr=0.1)\n"
+    assert recognize(texts) is not None
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "learns"),
+    [
+        ("torch.optim.SGD(net.parameters(), lr=1)", False),
+        ("torch.optim.SGD(self.net.head.parameters(), lr=1)", False),
+        ("optim.Adam([{'params': net.parameters()}], lr=1)", False),
+        ("ps = filter(lambda p: p.requires_grad, net.parameters())\nAdam(ps)", False),
+        ("weights = list(net.parameters())\noptim.SGD(weights, lr=1)", False),
+        ("optim.SGD([images, ], lr=1)", True),
+        ("optim.SGD([{'params': [latent], 'lr': 1}])", True),
+        ("optim.Adam(params=[images])", True),
+        ("optim.Adam(decoder.parameters())", True),
+        ("class Set:\n    def parameters(self):\n        return [self.data]", True),
+        ("net(x, flat_param=weights)", True),
+        ("", True),  # an optimiser that is not seen
+    ],
+)
+def test_a_distillation_learns_something_else_than_its_network(
+    optimizer: str, learns: bool, tmp_path: Path
+) -> None:
+    text = "weights = list(net.parameters())\n" + CAPTURE.replace("params", "weights")
+    script = tmp_path / "main.py"
+    script.write_text(f"{text}\nloss.backward()\nfrom other import f\n")
+    (tmp_path / "other.py").write_text(f"{optimizer}\n")
+    assert (recognize(Project.read(script).texts) is not None) == learns
 
 
 def test_nothing_is_recognised_where_nothing_is(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text("print('hello')\n")
-    assert recognize(project_sources(script)) is None
+    assert recognize(Project.read(script).texts) is None
