@@ -21,7 +21,7 @@ TEXTS = {
     "gpu": "x = x.cuda()\n",
     "experts": "[p.detach().cpu() for p in net.parameters()]\n",
     "parallel": "net = torch.nn.DataParallel(net, device_ids=[0, 1])\n",
-    "names": "import numpy as np\nx = np.Inf\n",
+    "names": "import numpy as np\nx = np.float\n",
     "wandb": "import wandb\n",
     "kmeans_pytorch": "from kmeans_pytorch import kmeans\n",
     "fast_pytorch_kmeans": "from fast_pytorch_kmeans import KMeans\n",
