@@ -24,7 +24,10 @@ def test_wheel_holds_the_library_and_the_adapters(tmp_path: Path) -> None:
     expected = {p.relative_to(ROOT).as_posix() for p in (ROOT / "sdc_ext").rglob("*.py")}
     adapters = (p.relative_to(ROOT).as_posix() for p in (ROOT / "adapters").rglob("*.py"))
     expected |= {f"sdc_ext/{name}" for name in adapters}
-    assert packed == expected | {"sdc_ext/py.typed", "sdc_ext/report/report.html.j2"}
+    kinds = ("py.typed", "*.html.j2", "*.csv")
+    others = {p.relative_to(ROOT).as_posix() for k in kinds for p in (ROOT / "sdc_ext").rglob(k)}
+    assert {"sdc_ext/report/page.html.j2", "sdc_ext/reproduction/published.csv"} <= others
+    assert packed == expected | others
 
 
 def test_demo_prints_a_table_and_leaves_a_picture(tmp_path: Path) -> None:
