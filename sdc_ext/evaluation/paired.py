@@ -250,8 +250,12 @@ def points(interval: Sequence[float]) -> str:
     """Returns an interval of fractions as text, in percentage points."""
     if not all(math.isfinite(bound) for bound in interval):
         return "unbounded"
-    # Adding 0 takes the sign of a zero.
-    return " to ".join(f"{round(100 * bound, 2) + 0.0:+.2f}" for bound in interval)
+    return " to ".join(map(signed, interval))
+
+
+def signed(difference: float) -> str:
+    """Returns a difference of fractions as text, in percentage points; zero has no minus."""
+    return f"{round(100 * difference, 2) + 0.0:+.2f}"
 
 
 def _power(effect: float, n: int) -> float:

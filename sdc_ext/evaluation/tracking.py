@@ -91,6 +91,11 @@ class Drift:
         return f"{self.first:.3g} → {self.last:.3g} ({change:+.0f} %)"
 
 
+def hardly_acts(share: float) -> bool:
+    """Returns whether a share that was measured is so small that nothing can come of it."""
+    return 0 < share < _HARDLY
+
+
 @dataclass(frozen=True)
 class Action:
     """How strongly a correction acted on the images, on average over the updates it corrected.
@@ -127,7 +132,7 @@ class Action:
     @property
     def advice(self) -> str | None:
         """A sentence on a correction that can hardly have acted; None for all others."""
-        if not 0 < self.share < _HARDLY:
+        if not hardly_acts(self.share):
             return None
         return (
             f"the correction can hardly have acted: its image gradient was {100 * self.share:.2g} "

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
+
+N = TypeVar("N", bound=ast.AST)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,13 @@ class Project:
     def texts(self) -> dict[Path, str]:
         """The text of every file."""
         return {path: source.text for path, source in self.sources.items()}
+
+    def nodes(self, *kinds: type[N]) -> Iterator[tuple[Source, N]]:
+        """Yields the nodes of some kinds in every file, each with its file."""
+        for source in self.sources.values():
+            for node in source.nodes:
+                if isinstance(node, kinds):
+                    yield source, node
 
     def _follow(self) -> None:
         added: list[str] = []

@@ -16,7 +16,7 @@ COMPARISON, ACCURACIES = "comparison.json", "accuracies.json"
 _ADVICE = "write it again, or leave its folder out"
 
 
-class EvaluatedRow(TypedDict):
+class _EvaluatedRow(TypedDict):
     """An entry of ``accuracies.json``."""
 
     set: str
@@ -121,10 +121,23 @@ def evaluations(runs: Sequence[Path], folders: Sequence[Path]) -> Iterator[dict[
     given = (folder / ACCURACIES for folder in folders)
     for path in dict.fromkeys([*inside, *(path for path in given if path.is_file())]):
         rows = [["set", "network", "epochs", "learning rate", "seed", "accuracy", "n"]]
-        for r in _read(path, lambda _: [EvaluatedRow]):
+        for r in read_accuracies(path):
             how = [r["set"], r["network"], str(r["epochs"]), f"{r['lr']:g}", str(r["seed"])]
             rows.append([*how, percent(r), str(len(r["accuracies"]))])
         yield {"title": f"{path.parent}: across networks", "rows": rows}
+
+
+def read_accuracies(path: Path, advice: str = _ADVICE) -> list[dict[str, Any]]:
+    """Returns the entries of an ``accuracies.json``, one per set and network.
+
+    Args:
+        path: The file.
+        advice: What the user can do if it is damaged.
+
+    Raises:
+        InputError: If the file is damaged; the message names the entry and the field.
+    """
+    return _read(path, lambda _: [_EvaluatedRow], advice)
 
 
 def percent(row: Mapping[str, Any]) -> str:
@@ -134,10 +147,12 @@ def percent(row: Mapping[str, Any]) -> str:
     return f"{100 * row['mean']:.2f}{spread}" + (" (average)" if row.get("of") == "ema" else "")
 
 
-def _read(path: Path, kinds_of: Callable[[dict[str, Any]], Sequence[Any]]) -> list[dict[str, Any]]:
+def _read(
+    path: Path, kinds_of: Callable[[dict[str, Any]], Sequence[Any]], advice: str = _ADVICE
+) -> list[dict[str, Any]]:
     """Reads the entries of a file, each of which is of the kinds that its keys suggest."""
-    rows = read_json(path, list[dict[str, Any]], _ADVICE)
+    rows = read_json(path, list[dict[str, Any]], advice)
     for number, row in enumerate(rows):
         for kind in kinds_of(row):
-            as_kind(row, kind, f"{path}, entry {number},", _ADVICE)
+            as_kind(row, kind, f"{path}, entry {number},", advice)
     return rows

@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from sdc_ext._words import number_of
-from sdc_ext.evaluation.paired import points
+from sdc_ext.evaluation.paired import points, signed
 from sdc_ext.evaluation.summaries import random_effects
+from sdc_ext.evaluation.tracking import hardly_acts
 from sdc_ext.report.pages import render
 from sdc_ext.reproduction.published import originals_above
 from sdc_ext.sets.grid import as_written, save_figure
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from sdc_ext.adapters import Settings
     from sdc_ext.reproduction.rows import Row
-
-# Below this share a correction can hardly act.
-_HARDLY = 1e-3
 
 
 def compared_rows(rows: Sequence[Row], tracks: bool = False) -> list[list[str]]:
@@ -57,7 +55,7 @@ def _here(row: Row) -> list[str]:
     if row.gain is None:
         return [*cells, "", "", ""]
     share = "" if math.isnan(row.share) else f"{100 * row.share:.2g} %"
-    return [*cells, _signed(row.gain.mean), points(row.gain.t_interval), share]
+    return [*cells, signed(row.gain.mean), points(row.gain.t_interval), share]
 
 
 def differences(ours: Settings, paper: Settings, further: Mapping[str, str]) -> str:
@@ -90,7 +88,7 @@ def sentences(rows: Sequence[Row], claim: str) -> list[str]:
     gains = [row for row in rows if row.gain is not None]
     if gains:
         said.append(_gains(gains))
-    weak = [row for row in gains if 0 < row.share < _HARDLY]
+    weak = [row for row in gains if hardly_acts(row.share)]
     if weak:
         said.append(
             f"In {len(weak)} of these the correction's image gradient is below a thousandth of the "
@@ -120,7 +118,7 @@ def _gains(rows: Sequence[Row]) -> str:
         return said
     mean = random_effects([gain.mean for gain in varying], [gain.error for gain in varying])
     without = f", without {equal} whose differences are all equal" if equal else ""
-    gain = f"{_signed(mean.mean)} points (95 %: {points(mean.interval)}{without})"
+    gain = f"{signed(mean.mean)} points (95 %: {points(mean.interval)}{without})"
     return f"{said} The mean gain over {number_of(len(varying), 'cell')} is {gain}."
 
 
@@ -130,11 +128,6 @@ def drift_sentence(rows: Sequence[Row]) -> str:
     rose = {r.cell.method: (sum(d.last > d.first for d in r.drifts), len(r.drifts)) for r in plain}
     named = ", ".join(f"{method} {up} of {n}" for method, (up, n) in rose.items())
     return f"GraDN rose in these runs without correction: {named}." if named else ""
-
-
-def _signed(value: float) -> str:
-    """Returns a difference of fractions in points, without a minus before zero."""
-    return f"{round(100 * value, 2) + 0.0:+.2f}"
 
 
 def draw_reproduction(rows: Sequence[Row], to: Path | IO[bytes]) -> None:

@@ -14,14 +14,13 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from accelerate import Accelerator
 
-from sdc_ext._schemas import read_json
 from sdc_ext.adapters import Method, Settings, get_method, resolve
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.arms import Arm
 from sdc_ext.evaluation.tracking import Action, Drift
 from sdc_ext.networks.create import check_network
-from sdc_ext.report.kept_tables import ACCURACIES, EvaluatedRow
+from sdc_ext.report.kept_tables import ACCURACIES, read_accuracies
 from sdc_ext.reproduction.fitting import Pace, steps_of
 from sdc_ext.reproduction.items import PAPER_DATA, Cell, Item
 from sdc_ext.reproduction.rows import CellResult
@@ -364,8 +363,7 @@ class CellRuns:
         return found
 
 
-def _kept(folder: Path) -> list[EvaluatedRow]:
+def _kept(folder: Path) -> list[dict[str, Any]]:
     path = folder / ACCURACIES
-    if not path.is_file():
-        return []
-    return read_json(path, list[EvaluatedRow], "delete its folder, and repeat the command")
+    advice = "delete its folder, and repeat the command"
+    return read_accuracies(path, advice) if path.is_file() else []

@@ -17,6 +17,15 @@ from sdc_ext.injection.sources import Project
 
 
 @pytest.fixture
+def doubles() -> Iterator[None]:
+    """Float64, and the same random numbers for every test."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Float64, the stand-ins' helpers, a clock that stands still, wandb, no leftovers."""
     spec = importlib.util.spec_from_file_location("utils", STANDINS / "gm/utils.py")

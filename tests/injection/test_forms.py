@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -16,16 +16,10 @@ from torch.nn.functional import cross_entropy
 from sdc_ext import inject
 from sdc_ext.errors import InjectionError
 
+pytestmark = pytest.mark.usefixtures("doubles")
+
 LABELS = torch.arange(3)
 LAM = 0.3
-
-
-@pytest.fixture(autouse=True)
-def doubles() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def images() -> Tensor:

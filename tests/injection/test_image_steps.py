@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,15 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from sdc_ext import LogRamp, inject, with_sdc
 
+pytestmark = pytest.mark.usefixtures("doubles")
+
 LABELS = torch.arange(3)
-
-
-@pytest.fixture(autouse=True)
-def doubles() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def new_images() -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,9 @@ from torch.nn.functional import cross_entropy, interpolate
 from sdc_ext import LogRamp, inject
 from sdc_ext.errors import DivergenceError, InjectionError
 
+pytestmark = pytest.mark.usefixtures("doubles")
+
 LABELS = torch.arange(3)
-
-
-@pytest.fixture(autouse=True)
-def doubles() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @dataclass

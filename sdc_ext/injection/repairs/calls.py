@@ -26,17 +26,15 @@ def _matching(project: Project, text: str | re.Pattern[str]) -> list[Place]:
     """Returns the places of the assignments and calls whose source matches a pattern."""
     return [
         Place.of(source, node)
-        for source in project.sources.values()
-        for node in source.nodes
-        if isinstance(node, (ast.Assign, ast.Call)) and re.search(text, ast.unparse(node))
+        for source, node in project.nodes(ast.Assign, ast.Call)
+        if re.search(text, ast.unparse(node))
     ]
 
 
 def _calls(project: Project, name: str) -> Iterator[tuple[Source, ast.Call]]:
-    for source in project.sources.values():
-        for node in source.nodes:
-            if isinstance(node, ast.Call) and dotted(node.func, source) == name:
-                yield source, node
+    for source, node in project.nodes(ast.Call):
+        if dotted(node.func, source) == name:
+            yield source, node
 
 
 def _fails(attempt: Callable[[], object]) -> bool:

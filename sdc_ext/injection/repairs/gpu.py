@@ -227,9 +227,8 @@ def _find_files(project: Project) -> list[Place]:
         return []
     return [
         Place.of(source, node, "torch.load")
-        for source in project.sources.values()
-        for node in source.nodes
-        if isinstance(node, ast.Call) and dotted(node.func, source) == "torch.load"
+        for source, node in project.nodes(ast.Call)
+        if dotted(node.func, source) == "torch.load"
     ]
 
 
@@ -258,9 +257,8 @@ def _find_experts(project: Project) -> list[Place]:
         return []
     return [
         Place.of(source, node, ".cpu()")
-        for source in project.sources.values()
-        for node in source.nodes
-        if isinstance(node, ast.ListComp) and _EXPERT.search(ast.unparse(node))
+        for source, node in project.nodes(ast.ListComp)
+        if _EXPERT.search(ast.unparse(node))
     ]
 
 
@@ -282,10 +280,8 @@ def _install_experts(patches: Patches, places: Sequence[Place], say: Say) -> Non
 def _find_parallel(project: Project) -> list[Place]:
     return [
         Place.of(source, node, "DataParallel")
-        for source in project.sources.values()
-        for node in source.nodes
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func).endswith("DataParallel")
+        for source, node in project.nodes(ast.Call)
+        if ast.unparse(node.func).endswith("DataParallel")
         and (len(node.args) > 1 or any(k.arg == "device_ids" for k in node.keywords))
     ]
 
