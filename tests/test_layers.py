@@ -33,7 +33,7 @@ BELOW["verbs"] = {*BELOW["engine"], "engine", "report", "reproduction"}
 BELOW["theory"] = {"data", "sets", "evaluation", "report"}
 BELOW["cli"] = {*BELOW, "sdc_ext"}
 BELOW["__main__"] = {"cli"}
-OF_INJECTION = {"errors", "regularizer", "sdc_loss", "strength", "_graphs"}
+OF_INJECTION = {"errors", "regularizer", "sdc_loss", "strength", "_graphs", "_words"}
 
 Imports = Mapping[str, set[str]]
 

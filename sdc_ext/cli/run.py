@@ -135,10 +135,10 @@ def _run(options: Namespace) -> int:
     script, arguments = _script(options)
     if options.check:
         return _check(options, script)
-    profile = _profile(options, script)
+    chosen = _chosen_strength(options)
+    profile = _profile(options, script, chosen)
     # The script's own output stays alone on the standard output.
     console = PlainConsole(stderr=True, soft_wrap=True)
-    chosen = _chosen_strength(options)
     if profile == "none" and options.profile == "none" and chosen is not None:
         raise InputError(f"--profile none corrects and records nothing: leave `{chosen}` out")
     injection = None if profile == "none" else _injection(options, profile)
@@ -162,7 +162,7 @@ def _run(options: Namespace) -> int:
             return script.run(arguments, injection, options.seed, _consents(options))
         except DivergenceError:
             if injection is not None:
-                files.save_images(injection.record, console)
+                files.save_learnt(injection.record, console)
             raise
         except KeyboardInterrupt:
             console.print("sdc-ext: interrupted")
@@ -236,12 +236,16 @@ def _check(options: Namespace, script: Script) -> int:
     return 0 if report.is_clear else 2
 
 
-def _profile(options: Namespace, script: Script) -> Any:
+def _profile(options: Namespace, script: Script, chosen: str | None) -> Any:
     if options.profile != "auto":
         return options.profile
     if script.profile is None:
         raise InputError(script.advice_on_profile)
-    return script.profile
+    if script.profile != "dm":
+        return script.profile
+    if chosen is not None:
+        raise InputError(f"{script.advice_on_features}, or leave `{chosen}` out")
+    return "none"
 
 
 def _announcement(options: Namespace, script: Script, profile: str) -> str:
@@ -250,6 +254,8 @@ def _announcement(options: Namespace, script: Script, profile: str) -> str:
         reduction = options.reduction or PROFILES[profile].reduction
         ((name, value),) = _strength(options).items()
         parts.append(f"{name} {value}, norm {options.norm}, {reduction}, scale {options.scale:g}")
+    elif script.profile == "dm" and options.profile == "auto":
+        parts.append(f"nothing is corrected: {script.advice_on_features}")
     else:
         parts.append("nothing to correct")
     if options.seed is not None:
@@ -258,13 +264,12 @@ def _announcement(options: Namespace, script: Script, profile: str) -> str:
 
 
 def _plan(script: Script, profile: str) -> str:
-    lines = [f"profile: {profile}", f"why: {script.where.name}: {script.facts}"]
+    lines = [f"profile: {profile}", f"why: {script.evidence}"]
     if profile in PROFILES:
         notes = PROFILES[profile]
         lines[0] += f" ({notes.what})"
         lines.append(
-            "hooks: torch.autograd.grad(create_graph=True) is captured, the term is added "
-            f"{notes.where}; optimiser steps are checked"
+            f"hooks: {notes.watched}, the term is added {notes.where}; optimiser steps are checked"
         )
     lines.append(f"folder: {script.folder}")
     if script.advice_on_folder is not None:
@@ -274,7 +279,7 @@ def _plan(script: Script, profile: str) -> str:
 
 @dataclass(frozen=True)
 class _Files:
-    """What a run leaves behind: record, curves and, after a divergence, the last good images."""
+    """What a run leaves behind: record, curves and, after a divergence, the last good tensors."""
 
     folder: Path
     stem: str
@@ -321,14 +326,15 @@ class _Files:
         steps = number_of(len(record.steps), "image step")
         console.print(f"sdc-ext: {steps} in {table}, curves beside it")
 
-    def save_images(self, record: InjectionRecord, console: Console) -> None:
+    def save_learnt(self, record: InjectionRecord, console: Console) -> None:
         from sdc_ext._files import as_tensors, write_whole
 
-        images = record.images
-        if images is not None:
+        learnt = [tensor.cpu() for tensor in record.learnt]
+        if learnt:
             path = self._paths(self._free_stem())[2]
-            write_whole(path, as_tensors(images.cpu()))
-            console.print(f"sdc-ext: the last images with a finite gradient: {path}")
+            write_whole(path, as_tensors(learnt))
+            count = number_of(len(learnt), "learnt tensor")
+            console.print(f"sdc-ext: {count}, of when the gradients were last finite, in {path}")
 
     def _free_stem(self) -> str:
         """Chosen when it is written: another run may have ended meanwhile."""
@@ -338,6 +344,6 @@ class _Files:
         return next(n for n in names if not self._paths(n)[0].exists())
 
     def _paths(self, stem: str) -> tuple[Path, Path, Path]:
-        ends = (".csv", ".png", "-images.pt")
-        table, picture, images = (self.folder / f"{stem}{end}" for end in ends)
-        return table, picture, images
+        ends = (".csv", ".png", "-learnt.pt")
+        table, picture, learnt = (self.folder / f"{stem}{end}" for end in ends)
+        return table, picture, learnt

@@ -15,6 +15,8 @@ from sdc_ext._graphs import Node, depends_on, leaves_of, nodes_of
 from sdc_ext.injection.learnt import By, Roles
 from sdc_ext.regularizer import gradient_norm
 
+NO_PROFILE = "no profile fits such a loop, so wrap its matching loss in with_sdc"
+
 
 @dataclass(eq=False)
 class Capture:
@@ -74,11 +76,6 @@ class Capture:
         """Whether the gradient is by the parameters of a module."""
         return all(isinstance(weight, Parameter) for weight in self.weights)
 
-    @property
-    def profile(self) -> str:
-        """The profile that fits a loop with this gradient, if the loop calls ``backward``."""
-        return "'gm'" if self.leaf else "'tm'"
-
     def used_by(self, roots: Sequence[Tensor]) -> Capture:
         """Returns the part of the gradient that counts for a loss which depends on it."""
         if not self.used_only:
@@ -122,6 +119,30 @@ class Released:
         if len(held) < len(self._gradients):
             return None
         return Capture(held, self._by, self._leaf, self._role, self._factor, self._graph)
+
+
+def of_one_network(captures: Sequence[Capture]) -> bool:
+    """Returns whether gradients are by the same network's parameters, and not by inner steps'."""
+    network = captures[0].first
+    same = network is not None and all(c.is_by_any([network]) for c in captures)
+    return same and all(c.leaf for c in captures)
+
+
+def advice(*, one_network: bool, joint: bool, counted: bool = False) -> str:
+    """Says which profile fits a loop, by what an image step has shown.
+
+    Args:
+        one_network: Whether all gradients are by the same parameters; otherwise they are those of
+            inner steps.
+        joint: Whether a pass differentiates several of them together.
+        counted: Whether an earlier pass went through the same inner steps, so that their number
+            is known before they are corrected one by one.
+    """
+    if one_network:
+        return "use the profile 'gm'"
+    if joint:
+        return "use the profile 'tm'"
+    return "use the profile 'tesla'" if counted else NO_PROFILE
 
 
 def learnt_by(

@@ -10,13 +10,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import TensorWeakRef
+from torch.utils.weak import TensorWeakRef, WeakIdKeyDictionary
 
 from sdc_ext._graphs import depends_on, leaves_of
-from sdc_ext.injection.captures import Capture, joint, learnt_by
+from sdc_ext._words import number_of
+from sdc_ext.injection.captures import (
+    NO_PROFILE,
+    Capture,
+    advice,
+    joint,
+    learnt_by,
+    of_one_network,
+)
 from sdc_ext.injection.learnt import By, Roles
 from sdc_ext.injection.measures import BackwardPass, Measure
 from sdc_ext.injection.record import Step
@@ -218,7 +227,8 @@ class BackwardCorrection(Correction):
         self._live: list[Capture] = []
         # Those that were used by a pass that asked for gradients by some tensors only.
         self._partly_used: list[Capture] = []
-        self._by_hand = 0
+        self._alone: TensorWeakRef | None = None  # the weights of a gradient used alone before
+        self._asked: Any = WeakIdKeyDictionary()  # weights of gradients without a graph
         self._network: TensorWeakRef | None = None
 
     def begin(self) -> None:
@@ -229,30 +239,45 @@ class BackwardCorrection(Correction):
     def end_step(self) -> None:
         """Notes that an image step has ended."""
         super().end_step()
-        self._by_hand = 0
+        self._alone = None
+        self._asked.clear()
         self._partly_used = []
 
     def plain_gradient(self, asked: BackwardPass, inputs: Sequence[Tensor]) -> Tensor | None:
         """Corrects a loss that is differentiated by ``torch.autograd.grad`` like a backward pass.
 
-        A loss that depends on only some of the captured gradients is one of TESLA's steps, which
-        is reported as the wrong profile.
+        A loss that depends on one of several inner steps is one of TESLA's steps, which is
+        reported as the wrong profile.
         """
         if all(map(self._roles.is_weight, inputs)):  # such as the gradients of real images
+            self._asked[inputs[0]] = True
             return None
         used, learnt = self._used_by(asked)
         if not used:
+            self._asked[inputs[0]] = True
             return self._again(asked)
-        self._by_hand += 1
-        again = self._trajectories and self._by_hand > 1
-        if len(used) == 1 and (self._live or again):
-            self._complain(
-                f"the script computes image gradients by hand, step by step, from 1 of "
-                f"{1 + len(self._live)} captured gradients: use the profile 'tesla'"
-            )
+        if len(used) == 1 and self._are_steps_by_hand(used[0]):
             self.drop()
             return None
         return self._correct(used, learnt, asked)
+
+    def _are_steps_by_hand(self, capture: Capture) -> bool:
+        """Complains if a gradient that is used alone is one of several inner steps'."""
+        seen = [capture, *self._live]
+        weights = capture.first
+        before, self._alone = self._alone, None if weights is None else TensorWeakRef(weights)
+        moved = before is not None and before() is not weights and not capture.of_module
+        counted = len(seen) > 1 or (weights is not None and weights in self._asked)
+        again = self._trajectories and before is not None
+        if not (again or (moved and counted) or (len(seen) > 1 and not self._fits(seen))):
+            return False
+        one_network = of_one_network(seen) and not moved
+        self._complain(
+            "the script computes image gradients by hand, step by step, from 1 of "
+            f"{number_of(len(seen), 'captured gradient')}: "
+            f"{advice(one_network=one_network, joint=False, counted=counted)}"
+        )
+        return True
 
     def backward(self, asked: BackwardPass) -> Tensor | None:
         """Returns the term for the captured gradients that the losses depend on, if any."""
@@ -271,8 +296,7 @@ class BackwardCorrection(Correction):
             self._live = []
         if not self._live:
             return None
-        better = "'tesla'" if self._trajectories else "'tm' or 'tesla'"
-        return f"no backward pass has used {len(self._live)} of them: use the profile {better}"
+        return f"no backward pass has used any of {len(self._live)}: {NO_PROFILE}"
 
     def drop(self) -> None:
         """Forgets the gradients that wait for a backward pass."""
@@ -283,8 +307,7 @@ class BackwardCorrection(Correction):
         if len(self._live) > _MOST_LIVE:
             self._complain(
                 f"{len(self._live)} gradients with their graphs wait for a backward pass that "
-                "does not come: use the profile 'tesla' if the script computes image gradients "
-                "by hand"
+                f"does not come: {NO_PROFILE}"
             )
             self.drop()
 
@@ -349,23 +372,17 @@ class BackwardCorrection(Correction):
             self._iteration += 1
             self._network = None if network is None else TensorWeakRef(network)
 
+    def _fits(self, captures: Sequence[Capture]) -> bool:
+        """Returns whether gradients are what the profile expects: a network's, or inner steps'."""
+        if self._trajectories:
+            return len(captures) == 1 or not of_one_network(captures)
+        # Several networks may be matched side by side.
+        return of_one_network(captures) or all(c.leaf and c.of_module for c in captures)
+
     def _check_profile(self, captures: Sequence[Capture]) -> None:
-        network = captures[0].first
-        same = network is not None and all(c.is_by_any([network]) for c in captures)
-        several = all(c.of_module for c in captures)
-        if not self._trajectories and not all(c.leaf for c in captures):
+        if not self._fits(captures):
+            whose = "one network" if self._trajectories else "the steps of a trajectory"
             self._complain(
-                "the captured gradients belong to the steps of a trajectory, not to a network's "
-                "parameters: use the profile 'tm'"
-            )
-        elif not self._trajectories and not same and not several:
-            self._complain(
-                f"the {len(captures)} captured gradients belong to different parameters: use the "
-                "profile 'tm' if they are the steps of a trajectory, or switch strict off if they "
-                "belong to several networks"
-            )
-        elif self._trajectories and captures[0].leaf and same and len(captures) > 1:
-            self._complain(
-                f"all {len(captures)} captured gradients belong to the same parameters, so they "
-                "are not steps of a trajectory: use the profile 'gm'"
+                f"the captured gradients ({len(captures)}) belong to {whose}: "
+                f"{advice(one_network=of_one_network(captures), joint=True)}"
             )

@@ -30,10 +30,11 @@ from torch.optim.optimizer import (
 
 from sdc_ext.errors import DivergenceError, InjectionError, InputError, check_choice
 from sdc_ext.injection.corrections import BackwardCorrection, Correction
+from sdc_ext.injection.features import FeatureCorrection
 from sdc_ext.injection.interception import Interception
 from sdc_ext.injection.learnt import Roles, images_of, tensors_of
 from sdc_ext.injection.patches import Patches
-from sdc_ext.injection.profiles import PROFILES, Profile
+from sdc_ext.injection.profiles import IF_FEATURES, PROFILES, Profile
 from sdc_ext.injection.recognition import read_facts
 from sdc_ext.injection.record import InjectionRecord
 from sdc_ext.injection.stepwise import StepwiseCorrection
@@ -42,7 +43,7 @@ from sdc_ext.regularizer import Norm, Reduction
 from sdc_ext.sdc_loss import Corrected, SDCLoss
 from sdc_ext.strength import Schedule, Strength
 
-Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla"]
+Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla", "dm"]
 
 
 _active: list[Injection] = []
@@ -80,9 +81,11 @@ def inject(
             that of the loop's own loss, e.g. 0.1, or a schedule of it. Lam follows from the two
             gradients, which are measured in the first image step and in one of 17 from then on.
             TESLA's loops have their first lam in the second image step.
-        profile: The kind of loop: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM) or
-            ``"tesla"`` (image gradients by hand). ``"auto"`` recognises it from the source file
-            that asks for the gradients.
+        profile: The kind of loop: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM),
+            ``"tesla"`` (image gradients by hand) or ``"dm"`` (features: DM, CAFE, DataDAM), whose
+            difficulty takes one more forward and backward pass through the synthetic images.
+            ``"auto"`` recognises it from the source file that asks for the gradients; ``"dm"`` has
+            to be asked for.
         norm: ``"l2"`` as in Eq. 11 and 12, or ``"l2_squared"`` as in Algorithms 1 and 2.
         reduction: ``"sum"`` or ``"mean"`` over the norms of a loss. By default it is the
             sum for gradient matching, whose loss is a sum over classes, too, and the mean for
@@ -152,6 +155,8 @@ class Injection:
         for optimizer in _existing_optimizers():
             self._register(optimizer)
         self._interception.install(self._patches)
+        if isinstance(self._correction, FeatureCorrection):
+            self._correction.watch(self._patches)
         self._patches.wrap(Optimizer, "__init__", self._watch_making)
         self._patches.wrap(Optimizer, "zero_grad", self._watch_clearing)
         self._patches.wrap(SDCLoss, "_corrected", self._watch_with_sdc)
@@ -238,15 +243,13 @@ class Injection:
         if wrong is not None:
             correction.drop()
             self._complain(
-                "captured gradients are left over at an image step, so the profile "
-                f"{self.record.profile!r} does not fit: {wrong}"
+                "captured gradients are left over at an image step, with the profile "
+                f"{self.record.profile!r}: {wrong}"
             )
         elif not corrected:
             self._complain(
-                f"{_described(optimizer)} were updated without a correction, "
-                "since no gradient with create_graph=True led to this step: choose another "
-                f"profile than {self.record.profile!r}, or switch strict off if some steps need "
-                "no correction"
+                f"{_described(optimizer)} were updated without a correction, since "
+                f"{self._missing()}, or switch strict off if some steps need no correction"
             )
         correction.end_step()
 
@@ -288,6 +291,8 @@ class Injection:
         shared = (self._term(profile), self._complain, self.record.steps, self._roles)
         if profile == "tesla":
             self._correction = StepwiseCorrection(*shared)
+        elif profile == "dm":
+            self._correction = FeatureCorrection(*shared)
         else:
             self._correction = BackwardCorrection(*shared, trajectories=profile == "tm")
 
@@ -298,19 +303,20 @@ class Injection:
 
     def _complain_of_nothing(self) -> None:
         looked = ", ".join(Path(name).name for name in sorted(self._looked_at))
-        if self._correction is not None:
-            why = (
-                f"with the profile {self.record.profile!r}, no differentiated loss depended on "
-                "gradients computed with create_graph=True"
+        if self._correction is None and looked:
+            self._complain(
+                f"nothing was corrected, since {looked} computes gradients, but its kind of loop "
+                "was not recognised: choose the profile gm, tm or tesla by the kind of loop, or "
+                "wrap its matching loss in with_sdc"
             )
-        elif looked:
-            why = f"{looked} computes gradients, but its kind of loop was not recognised"
         else:
-            why = "nothing asked for gradients with create_graph=True"
-        self._complain(
-            f"nothing was corrected: {why}; choose the profile gm, tm or tesla by the kind of "
-            "loop, or wrap its matching loss in with_sdc"
-        )
+            self._complain(f"nothing was corrected, since {self._missing()}")
+
+    def _missing(self) -> str:
+        """Says what a correction would have needed, and what to do without it."""
+        if self.record.profile is None:
+            return f"nothing asked for gradients with create_graph=True: {IF_FEATURES}"
+        return PROFILES[self.record.profile].missing
 
 
 def _described(optimizer: Optimizer) -> str:

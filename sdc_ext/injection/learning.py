@@ -53,6 +53,35 @@ def only_trains_networks(programs: Iterable[Sequence[ast.AST]]) -> bool:
     return found.only_networks
 
 
+def learns_tensors(nodes: Sequence[ast.AST]) -> list[int]:
+    """Returns the lines of a file where tensors with ``requires_grad=True`` are to be learnt.
+
+    These make an optimiser of a list of such tensors, or are classes of such tensors that have
+    ``parameters`` and are no networks.
+    """
+    values = _assigned(nodes)
+    makers = {name for name, found in values.items() if any(map(_requires_grad, found))}
+    lines: list[int] = []
+    for node in nodes:
+        held = _held(node)
+        if isinstance(node, ast.ClassDef) and _is_own_collection(node) and _requires_grad(node):
+            lines.append(node.lineno)
+        elif isinstance(held, (ast.List, ast.Tuple)) and isinstance(node, ast.Call):
+            plain = [element for element in held.elts if isinstance(element, _PLAIN)]
+            if makers & {name for element in plain for name in _names(element)}:
+                lines.append(node.lineno)
+    return lines
+
+
+def _requires_grad(node: ast.AST) -> bool:
+    """Returns whether an expression makes a tensor with ``requires_grad=True``."""
+    calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+    given = [k.value for call in calls for k in call.keywords if k.arg == "requires_grad"]
+    given += [a for c in calls if _last(c.func) == "requires_grad_" for a in c.args[:1]]
+    bare = any(_last(call.func) == "requires_grad_" and not call.args for call in calls)
+    return bare or any(isinstance(g, ast.Constant) and g.value is True for g in given)
+
+
 def _add(found: Learning, nodes: Sequence[ast.AST]) -> None:
     values = _assigned(nodes)
     captured = [by for node in nodes if (by := _captured_by(node)) is not None]

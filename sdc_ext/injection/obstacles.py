@@ -50,7 +50,7 @@ def inspect(script: Script, profile: str = "auto", consents: Container[str] = ()
     elif script.profile is None:
         report.add(script.advice_on_profile, sure=True)
     else:
-        report.lines.append(f"profile: {script.profile} ({script.where.name}: {script.facts})")
+        report.lines.append(f"profile: {script.profile} ({script.evidence})")
     if script.advice_on_folder is not None:
         report.add(script.advice_on_folder, sure=True)
     for package, (source, found, must) in missing_packages(script.project).items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from sdc_ext.injection.learning import only_trains_networks
+from sdc_ext.injection.learning import learns_tensors, only_trains_networks
 from sdc_ext.injection.profiles import Profile
 from sdc_ext.injection.sources import parse
 
@@ -34,6 +34,8 @@ class Facts:
         differentiates_gradients: Asks for the gradient of such gradients, weighted by others, as
             back-propagation by hand through unrolled steps does.
         repeats_gradients: Multiplies the tuple that ``autograd.grad`` returns by a number.
+        learns_tensors: Makes an optimiser of tensors that were made with ``requires_grad=True``,
+            or a collection of such tensors with ``parameters``.
     """
 
     captures: int = 0
@@ -44,12 +46,15 @@ class Facts:
     keeps_parameters: int = 0
     differentiates_gradients: int = 0
     repeats_gradients: int = 0
+    learns_tensors: int = 0
 
     @property
     def profile(self) -> Profile | Literal["none"] | None:
         """The profile that fits the facts; "none" for experts, which need no correction."""
         if not self.captures:
-            return "none" if self.keeps_parameters else None
+            if self.keeps_parameters:
+                return "none"
+            return "dm" if self.learns_tensors else None
         if self.differentiates_gradients:
             return "tesla"
         if self.assigns_grad and self.captures_again and not self.backward:
@@ -74,6 +79,7 @@ def read_facts(source: str) -> Facts:
         for name in _facts_of(node, captured, functions):
             found.setdefault(name, []).append(getattr(node, "lineno", 0))
     found["captures_again"] = sorted(found.get("captures", []))[1:]
+    found["learns_tensors"] = learns_tensors(nodes)
     return Facts(**{name: min(lines) for name, lines in found.items() if lines})
 
 
@@ -100,8 +106,13 @@ def trains_networks(sources: dict[Path, str]) -> bool:
 
 
 def _first_fit(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
-    facts = ((path, read_facts(text)) for path, text in sources.items())
-    return next((found for found in facts if found[1].profile is not None), None)
+    fitting = [
+        (path, facts)
+        for path, text in sources.items()
+        if (facts := read_facts(text)).profile is not None
+    ]
+    # A file that only makes the images says nothing of how another one matches them.
+    return min(fitting, key=lambda found: found[1].profile == "dm", default=None)
 
 
 def _facts_of(node: ast.AST, captured: set[str], functions: set[str]) -> Iterator[str]:

@@ -120,6 +120,23 @@ class Script:
         return path.parent.name if path.stem == "__main__" else path.stem
 
     @property
+    def evidence(self) -> str:
+        """What the profile rests on, and how sure that is."""
+        if self.where.resolve() == self.path.resolve():
+            return f"{self.where.name}: {self.facts}"
+        return f"{self.where.name}, if the script runs what it imports from it: {self.facts}"
+
+    @property
+    def advice_on_features(self) -> str:
+        """Says how a loop that matches features is corrected, and at what price."""
+        return (
+            f"{self.where.name} (line {self.facts.learns_tensors}) learns tensors and asks for no "
+            "gradients with create_graph=True, as loops that match features do, so the correction "
+            "takes one more forward and backward pass through the synthetic images of each image "
+            "step: pass --profile dm to have it"
+        )
+
+    @property
     def advice_on_profile(self) -> str:
         """Says that the script was not recognised, and which profiles there are."""
         choices = "; ".join(f"--profile {name}: {notes.what}" for name, notes in PROFILES.items())

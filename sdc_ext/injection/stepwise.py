@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
 from sdc_ext._graphs import depends_on
-from sdc_ext.injection.captures import Capture, Released, learnt_by
+from sdc_ext.injection.captures import (
+    NO_PROFILE,
+    Capture,
+    Released,
+    advice,
+    learnt_by,
+    of_one_network,
+)
 from sdc_ext.injection.corrections import Correction, ImageStep
 from sdc_ext.injection.learnt import Roles
 from sdc_ext.injection.measures import BackwardPass
@@ -105,7 +112,7 @@ class StepwiseCorrection(Correction):
         if self._expected < 1:
             self._complain(
                 "no first pass of inner steps came before the first image gradient, so the loop "
-                f"is not TESLA's: use the profile {captures[0].profile}"
+                f"is not TESLA's: {self._advice([*captures, *waiting], len(captures) > 1)}"
             )
             self.drop()
             return None
@@ -152,7 +159,7 @@ class StepwiseCorrection(Correction):
         if capture is not None and any(depends_on(asked.roots, [capture.nodes])):
             self._complain(
                 "the script calls backward on its loss instead of computing image gradients by "
-                f"hand: use the profile {capture.profile}"
+                f"hand: {self._advice([capture], joint=True)}"
             )
             self.drop()
         return None
@@ -160,10 +167,18 @@ class StepwiseCorrection(Correction):
     def left_over(self) -> str | None:
         """Says that a second pass is incomplete, or has not begun."""
         if self._norms:
-            return f"{self._expected} image gradients were expected, {len(self._norms)} came"
+            # Gradients by the results of inner steps are differentiated together with these.
+            joint = not all(capture.leaf for capture in self._served)
+            return (
+                f"{self._expected} image gradients were expected, {len(self._norms)} came: "
+                f"{self._advice(self._served, joint)}"
+            )
         if self._latest is not None:
-            return f"no image gradient was asked for: use the profile {self._latest.profile}"
+            return f"no image gradient was asked for: {NO_PROFILE}"
         return None
+
+    def _advice(self, captures: Sequence[Capture], joint: bool) -> str:
+        return advice(one_network=of_one_network(captures), joint=joint)
 
     def end_step(self) -> None:
         """Notes that an image step has ended."""

@@ -339,12 +339,12 @@ def test_a_tuple_that_is_doubled_is_pointed_out(tmp_path: Path) -> None:
     assert "restores the balance" not in scaled.stderr
 
 
-def test_divergence_saves_the_last_good_images(tmp_path: Path) -> None:
+def test_divergence_saves_what_was_learnt(tmp_path: Path) -> None:
     path = STANDINS / SCRIPTS["gm"]
     done = execute(tmp_path, "--seed", 0, "--", path, "--Iteration", 9, "--lr_img", "inf")
     assert done.returncode == 3
     assert "lower lam or the learning rate" in done.stderr
-    images = torch.load(tmp_path / "runs/main-images.pt")
+    (images,) = torch.load(tmp_path / "runs/main-learnt.pt")
     assert images.shape == (3, 1, 4, 4)
     assert images.isfinite().all()
     assert (tmp_path / "runs/main.csv").is_file()
@@ -417,3 +417,35 @@ def test_bad_input(
     assert re.search(message, line)
     assert "Traceback" not in done.stderr
     assert (tmp_path / "taken.csv").read_text() == "kept"
+
+
+MATCHES_FEATURES = """\
+import torch
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+label_syn = torch.arange(3)
+image_syn = torch.rand(3, 1, 4, 4, requires_grad=True)
+optimizer = torch.optim.SGD([image_syn, ], lr=0.1)
+for _ in range(2):
+    loss = net(image_syn).mean(0).square().sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_matched_features_are_corrected_if_asked_for(tmp_path: Path) -> None:
+    path = script(tmp_path, MATCHES_FEATURES)
+    price = "one more forward and backward pass through the synthetic images of each image step"
+    done = execute(tmp_path, "--", path)
+    assert (done.returncode, list(tmp_path.glob("runs/*"))) == (0, [])
+    assert "main.py (line 5) learns tensors" in done.stderr
+    assert price in done.stderr and "pass --profile dm" in done.stderr
+    for strength in (["--lam", "0.1"], ["--share", "0.1"], ["--observe"]):
+        done = execute(tmp_path, *strength, "--", path)
+        assert done.returncode == 2
+        assert price in done.stderr and f"or leave {strength[0]} out" in done.stderr
+    done = execute(tmp_path, "--share", "0.1", "--profile", "dm", "--", path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "runs/main.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 and float(rows[0]["share"]) == pytest.approx(0.1)

@@ -168,7 +168,7 @@ def test_a_loss_scale_changes_nothing(way: str) -> None:
         ({"share": -0.1}, "share must be finite and at least 0, got -0.1"),
         ({"share": lambda t: t - 1.0}, "share must be finite and at least 0, got -1.0"),
         ({"lam": 0.1, "share": 0.1}, "lam and share exclude each other"),
-        ({"profile": "dc"}, "choose from auto, gm, tesla, tm"),
+        ({"profile": "dc"}, "choose from auto, dm, gm, tesla, tm"),
         ({"norm": "l1"}, "choose from l2, l2_squared"),
         ({"reduction": "max"}, "choose from mean, sum"),
         ({"scale": 0.0}, "scale must be finite and above 0, got 0.0"),

@@ -56,6 +56,15 @@ def test_stand_ins_are_recognised(script: str, profile: str) -> None:
         ("g = torch.autograd.grad(loss, params, create_graph=again)\nloss.backward()", "gm"),
         ("g = torch.autograd.grad(loss, w, None, True, True)\nloss.backward()", "gm"),
         ("t.append([p.detach().cpu() for p in net.parameters()])\nloss.backward()", "none"),
+        ("x = torch.randn(3, requires_grad=True)\nSGD([x], lr=1)\nloss.backward()", "dm"),
+        ("x = torch.randn(3).requires_grad_()\nAdam(params=[x, ])\nloss.backward()", "dm"),
+        ("x = torch.randn(3, requires_grad=False)\nSGD([x], lr=1)\nloss.backward()", None),
+        ("SGD(net.parameters(), lr=1)\nx = w.requires_grad_()\nloss.backward()", None),
+        (
+            "class Set:\n    def __init__(self):\n        self.x = ones(3, requires_grad=True)\n"
+            "    def parameters(self):\n        return [self.x]",
+            "dm",
+        ),
         ("def broken(:", None),
         ("", None),
     ],
@@ -121,3 +130,11 @@ def test_nothing_is_recognised_where_nothing_is(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text("print('hello')\n")
     assert recognize(Project.read(script).texts) is None
+
+
+def test_a_loop_goes_before_the_file_that_only_makes_the_images(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text("import matching\nx = torch.ones(3, requires_grad=True)\nSGD([x])")
+    (tmp_path / "matching.py").write_text(CAPTURE + "loss.backward()")
+    where, facts = recognize(Project.read(script).texts)
+    assert (where.name, facts.profile) == ("matching.py", "gm")

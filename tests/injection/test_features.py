@@ -1,0 +1,292 @@
+"""Loops that match features, with the profile dm, against computations by hand."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sdc_ext import LogRamp, inject
+from sdc_ext.errors import InjectionError
+
+pytestmark = pytest.mark.usefixtures("doubles")
+
+LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
+LAM = 0.7
+
+
+class Net(nn.Module):
+    """A classifier whose features are computed by a method of its own, as in DM's networks."""
+
+    def __init__(self, norm: type[nn.Module] = nn.Identity, drop: float = 0.0) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 4, 3), norm(4), nn.Tanh(), nn.Dropout(drop), nn.Flatten()
+        )
+        self.classifier = nn.Linear(4 * 4 * 4, 3)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.features(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.features(images))
+
+
+class WithFeatures(Net):
+    """Returns its outputs and, in a list, its features, as CAFE's networks do."""
+
+    def forward(self, images: Tensor) -> Any:
+        features = self.features(images)
+        return self.classifier(features), [features]
+
+
+def by_class(net: Net, images: Tensor) -> list[Tensor]:
+    return [net.embed(augmented(images[2 * c : 2 * c + 2])) for c in range(3)]
+
+
+def at_once(net: Net, images: Tensor) -> list[Tensor]:
+    batch = torch.cat([augmented(images[2 * c : 2 * c + 2]) for c in range(3)])
+    return [*net.embed(batch).view(3, 2, -1)]
+
+
+def whole(net: WithFeatures, images: Tensor) -> list[Tensor]:
+    _, (features,) = net(augmented(images))
+    return [*features.view(3, 2, -1)]
+
+
+def layer_by_layer(net: Net, images: Tensor) -> list[Tensor]:
+    features = augmented(images)
+    for layer in net.features:
+        features = layer(features)
+    return [*features.view(3, 2, -1)]
+
+
+def shuffled(net: Net, images: Tensor) -> list[Tensor]:
+    order = torch.tensor([5, 0, 3, 1, 4, 2])
+    features = net.embed(augmented(images[order]))
+    return [features[LABELS[order] == c] for c in range(3)]
+
+
+def augmented(images: Tensor) -> Tensor:
+    """A nonlinear augmentation that mixes pixels, and leaves some out."""
+    grid = F.affine_grid(
+        torch.tensor([[[0.9, 0.3, 0.1], [-0.3, 0.9, 0.0]]]), [1, 1, 6, 6], align_corners=True
+    )
+    turned = F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=True)
+    return (turned * (torch.arange(6) != 2)).sin()
+
+
+def distil(
+    match: Callable[[Any, Tensor], list[Tensor]],
+    make: Callable[[], nn.Module] = Net,
+    lam: float = 0.0,
+    steps: int = 3,
+) -> tuple[list[Tensor], nn.Module]:
+    """Matches mean features, as DM does; corrected by hand if lam is above 0."""
+    torch.manual_seed(0)
+    images = torch.rand(6, 1, 6, 6, requires_grad=True)
+    label_syn = LABELS.clone()
+    optimizer = torch.optim.SGD([images], lr=0.5)
+    gradients = []
+    for _ in range(steps):
+        net = make().train()
+        for parameter in net.parameters():
+            parameter.requires_grad = False
+        loss = torch.zeros(())
+        for found in match(net, images):
+            loss = loss + (torch.rand(found.shape[1]) - found.mean(0)).square().sum()
+        if lam:
+            copied = copy.deepcopy(net).requires_grad_()
+            output = copied(augmented(images))
+            logits = output[0] if isinstance(output, tuple) else output
+            by = torch.autograd.grad(
+                F.cross_entropy(logits, label_syn), [*copied.parameters()], create_graph=True
+            )
+            loss = loss + lam * torch.cat([g.flatten() for g in by]).norm()
+        optimizer.zero_grad()
+        loss.backward()
+        assert images.grad is not None
+        gradients.append(images.grad.clone())
+        optimizer.step()
+    return gradients, net
+
+
+FORMS = [
+    (by_class, Net),
+    (at_once, Net),
+    (whole, WithFeatures),
+    (layer_by_layer, Net),
+    (shuffled, Net),
+    (at_once, lambda: Net(nn.BatchNorm2d)),
+]
+
+
+@pytest.mark.parametrize(("match", "make"), FORMS)
+def test_the_term_is_that_of_a_computation_by_hand(match: Any, make: Any) -> None:
+    plain, _ = distil(match, make)
+    expected, _ = distil(match, make, LAM)
+    with inject(LAM, profile="dm") as record:
+        found, _ = distil(match, make)
+    effect = (expected[0] - plain[0]).norm()
+    assert effect > 1e-4
+    for ours, hand in zip(found, expected, strict=True):
+        assert (ours - hand).norm() < 1e-9 * effect
+    assert record.columns()["captured"] == [1, 1, 1]
+    assert record.columns()["iteration"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("match", [by_class, at_once])
+@pytest.mark.parametrize("make", [lambda: Net(nn.BatchNorm2d), lambda: Net(drop=0.5)])
+def test_lam_0_changes_nothing_and_records_the_difficulty(match: Any, make: Any) -> None:
+    plain, net = distil(match, make)
+    with inject(0, profile="dm") as record:
+        found, observed = distil(match, make)
+    assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
+    for a, b in zip(observed.state_dict().values(), net.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert all(value > 0 for value in record.columns()["difficulty"])
+
+
+def test_a_share_is_exact_in_the_first_step() -> None:
+    plain, _ = distil(by_class)
+    with inject(share=0.2, profile="dm") as record:
+        found, _ = distil(by_class)
+    assert (found[0] - plain[0]).norm() / plain[0].norm() == pytest.approx(0.2)
+    assert record.columns()["share"][0] == pytest.approx(0.2)
+
+
+def test_ramps_count_image_steps() -> None:
+    with inject(LogRamp(0.1, 0.4, 2), profile="dm") as record:
+        distil(by_class)
+    assert record.columns()["lam"] == pytest.approx([0.1, 0.2, 0.4])
+
+
+def test_hooks_of_the_loop_run_once() -> None:
+    calls = []
+
+    def hooked(net: Net, images: Tensor) -> list[Tensor]:
+        net.features[2].register_forward_hook(lambda *_: calls.append(1))
+        return at_once(net, images)
+
+    with inject(LAM, profile="dm"):
+        distil(hooked)
+    assert len(calls) == 3
+
+
+def test_several_networks_add_up() -> None:
+    def both(nets: Any, images: Tensor) -> list[Tensor]:
+        return [part for net in nets for part in at_once(net, images)]
+
+    def pair() -> nn.ModuleList:
+        return nn.ModuleList([Net(), Net()])
+
+    plain, _ = distil(both, pair, steps=1)
+    with inject(LAM, profile="dm") as record:
+        found, nets = distil(both, pair, steps=1)
+    torch.manual_seed(0)
+    images = torch.rand(6, 1, 6, 6, requires_grad=True)
+    term = torch.zeros(())
+    for net in copy.deepcopy(nets).requires_grad_():  # type: ignore[union-attr]
+        loss = F.cross_entropy(net(augmented(images)), LABELS)
+        by = torch.autograd.grad(loss, [*net.parameters()], create_graph=True)
+        term = term + LAM * torch.cat([g.flatten() for g in by]).norm()
+    torch.testing.assert_close(found[0] - plain[0], torch.autograd.grad(term, images)[0])
+    assert record.columns()["captured"] == [2]
+
+
+class Stored:
+    """Keeps images and labels together; an image holds several smaller ones, as IDC's does."""
+
+    def __init__(self) -> None:
+        self.data = torch.rand(3, 1, 12, 12, requires_grad=True)
+        self.targets = torch.tensor([2, 0, 1])
+
+    def decoded(self) -> tuple[Tensor, Tensor]:
+        parts = [p for rows in self.data.split(6, 2) for p in rows.split(6, 3)]
+        return torch.cat(parts), self.targets.repeat(4)
+
+
+def distil_stored(lam: float = 0.0) -> Tensor:
+    torch.manual_seed(0)
+    stored, net = Stored(), Net()
+    optimizer = torch.optim.Adam([stored.data], lr=0.1)
+    batch, labels = stored.decoded()
+    loss = net.embed(batch).mean(0).square().sum()
+    if lam:
+        by = torch.autograd.grad(
+            F.cross_entropy(net(batch), labels), [*net.parameters()], create_graph=True
+        )
+        loss = loss + lam * torch.cat([g.flatten() for g in by]).norm()
+    loss.backward()
+    optimizer.step()
+    assert stored.data.grad is not None
+    return stored.data.grad
+
+
+def test_labels_follow_images_that_hold_several() -> None:
+    expected = distil_stored(LAM)
+    with inject(LAM, profile="dm"):
+        found = distil_stored()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+
+
+def mixed(net: Net, images: Tensor) -> list[Tensor]:
+    return [net.embed(0.5 * images + 0.5 * images.flip(0))]
+
+
+def features_only(net: Net, images: Tensor) -> list[Tensor]:
+    return [net(images).flatten(1)]
+
+
+@pytest.mark.parametrize(
+    ("match", "make", "message"),
+    [
+        (mixed, Net, "its images are made from several classes: wrap the matching loss in"),
+        (features_only, lambda: nn.Conv2d(1, 3, 3), "Conv2d does not return one number per class"),
+    ],
+)
+def test_a_batch_without_a_difficulty_is_an_error(match: Any, make: Any, message: str) -> None:
+    with pytest.raises(InjectionError, match=re.escape(message)), inject(LAM, profile="dm"):
+        distil(match, make)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ([], "no integer tensor has the labels of the 3 synthetic images"),
+        ([[0, 1, 2], [2, 1, 0]], "2 integer tensors have the labels of the 3 synthetic images"),
+    ],
+)
+def test_labels_out_of_sight_are_an_error(candidates: list[Any], message: str) -> None:
+    def loop() -> None:
+        first, second = [*map(torch.tensor, candidates), None, None][:2]
+        images, net = torch.rand(3, 1, 6, 6, requires_grad=True), Net()
+        net.embed(images).square().sum().backward()
+        assert first is not None or second is None
+
+    with pytest.raises(InjectionError, match=message), inject(LAM, profile="dm"):
+        loop()
+
+
+def test_a_loop_that_captures_gradients_is_told_to_use_another_profile() -> None:
+    images, net = torch.rand(6, 1, 6, 6, requires_grad=True), Net()
+    loss = F.cross_entropy(net(images), LABELS)
+    with (
+        pytest.raises(InjectionError, match="use the profile 'gm'"),
+        inject(LAM, profile="dm"),
+    ):
+        torch.autograd.grad(loss, [*net.parameters()], create_graph=True)
+
+
+def test_a_loop_that_calls_no_network_says_so() -> None:
+    with (
+        pytest.raises(InjectionError, match="a network's output for synthetic images: wrap the"),
+        inject(LAM, profile="dm"),
+    ):
+        torch.rand(3, requires_grad=True).sum().backward()
