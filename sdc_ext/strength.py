@@ -170,6 +170,7 @@ class Strength:
     Args:
         lam: The weight, at least 0, or a schedule that maps the iteration to it.
         share: The share, at least 0, or a schedule; None if lam is given.
+        refreshed_every: The number of updates between two measures that lam follows from.
 
     Attributes:
         lam: The present lam; 0 before the first measure if it follows from a share.
@@ -177,15 +178,28 @@ class Strength:
         cosine: The last cosine measured; NaN before a measure.
     """
 
-    def __init__(self, lam: float | Schedule, share: float | Schedule | None = None) -> None:
+    def __init__(
+        self,
+        lam: float | Schedule,
+        share: float | Schedule | None = None,
+        *,
+        refreshed_every: int = REFRESHED_EVERY,
+    ) -> None:
         self._lam, self._share = lam, share
+        self._refreshed_every = refreshed_every
         self.updates = 0
         self._matching = self._term = 0.0
         self._share_of_one = self.cosine = math.nan
         self.set_lam(0)
 
     @classmethod
-    def chosen(cls, lam: float | Schedule | None, share: float | Schedule | None) -> Strength:
+    def chosen(
+        cls,
+        lam: float | Schedule | None,
+        share: float | Schedule | None,
+        *,
+        refreshed_every: int = REFRESHED_EVERY,
+    ) -> Strength:
         """Returns the strength that a user chose by one of the two, or the default lam.
 
         Raises:
@@ -194,7 +208,8 @@ class Strength:
         """
         if lam is not None and share is not None:
             raise ValueError("lam and share exclude each other: pass one of them")
-        return cls(DEFAULT_LAM if lam is None else lam, share)
+        weight = DEFAULT_LAM if lam is None else lam
+        return cls(weight, share, refreshed_every=refreshed_every)
 
     @property
     def active(self) -> bool:
@@ -219,7 +234,7 @@ class Strength:
     @property
     def measures(self) -> bool:
         """Whether the share has to be measured in the present update."""
-        every = REFRESHED_EVERY if self.follows_share else RECORDED_EVERY
+        every = self._refreshed_every if self.follows_share else RECORDED_EVERY
         # Until a measure has two gradients above 0, lam cannot follow from the share.
         unknown = self.follows_share and self._term == 0
         return self.active and (unknown or self.updates % every == 0)

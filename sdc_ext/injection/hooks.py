@@ -46,6 +46,10 @@ from sdc_ext.strength import Schedule, Strength
 Choice: TypeAlias = Literal["auto", "gm", "tm", "tesla", "dm"]
 
 
+# A measure of an unmodified loop takes two more backward passes, where the methods' own loops take
+# one, so it has to be rarer to cost less than 5 % of trajectory matching.
+REFRESHED_EVERY = 29
+
 _active: list[Injection] = []
 
 
@@ -79,7 +83,7 @@ def inject(
             iteration is a network for gradient matching and an image step for trajectory matching.
         share: The strength of the correction in place of lam: the norm of its image gradient over
             that of the loop's own loss, e.g. 0.1, or a schedule of it. Lam follows from the two
-            gradients, which are measured in the first image step and in one of 17 from then on.
+            gradients, which are measured in the first image step and in one of 29 from then on.
             TESLA's loops have their first lam in the second image step.
         profile: The kind of loop: ``"gm"`` (DC, DSA, DCC), ``"tm"`` (MTT, FTD, DATM),
             ``"tesla"`` (image gradients by hand) or ``"dm"`` (features: DM, CAFE, DataDAM), whose
@@ -109,7 +113,7 @@ def inject(
 
     Reference: the SDC paper, Eq. 11 and 12; the share is ours.
     """
-    strength = Strength.chosen(lam, share)
+    strength = Strength.chosen(lam, share, refreshed_every=REFRESHED_EVERY)
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"scale must be finite and above 0, got {scale}: 1 leaves lam as it is")
     check_choice("profile", profile, get_args(Choice))

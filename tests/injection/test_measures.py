@@ -14,8 +14,10 @@ from torch import Tensor
 
 from sdc_ext import LogRamp, inject, strength
 from sdc_ext.errors import InjectionError
+from sdc_ext.injection import hooks
+from sdc_ext.injection.hooks import REFRESHED_EVERY
 from sdc_ext.injection.measures import BackwardPass, Measure
-from sdc_ext.strength import RECORDED_EVERY, REFRESHED_EVERY, Strength
+from sdc_ext.strength import RECORDED_EVERY, Strength
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -96,7 +98,7 @@ def test_steps_by_hand_have_the_share_from_the_second_on() -> None:
 
 
 def test_steps_by_hand_keep_the_share_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strength, "REFRESHED_EVERY", 1)
+    monkeypatch.setattr(hooks, "REFRESHED_EVERY", 1)
     matching = image_gradients("tesla", 2)[1]
     with inject(share=0.1) as record:
         corrected = image_gradients("tesla", 40)[1]
