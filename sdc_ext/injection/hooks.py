@@ -16,7 +16,7 @@ import linecache
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, TypeAlias, get_args
@@ -35,7 +35,7 @@ from sdc_ext.injection.interception import Interception
 from sdc_ext.injection.learnt import Roles, images_of, tensors_of
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import IF_FEATURES, PROFILES, Profile
-from sdc_ext.injection.recognition import read_facts
+from sdc_ext.injection.recognition import fit
 from sdc_ext.injection.record import InjectionRecord
 from sdc_ext.injection.stepwise import StepwiseCorrection
 from sdc_ext.injection.term import Term
@@ -279,16 +279,17 @@ class Injection:
         if self not in _active:
             return None
         if self._correction is None and frame is not None:
-            self._recognise(frame.f_code.co_filename)
+            self._recognise(_files_around(frame))
         return self._correction
 
-    def _recognise(self, filename: str) -> None:
-        if filename in self._looked_at:
-            return
-        self._looked_at.add(filename)
-        profile = read_facts("".join(linecache.getlines(filename))).profile
-        if profile is not None and profile != "none":
-            self._correct_as(profile)
+    def _recognise(self, files: Sequence[str]) -> None:
+        """Chooses the profile by the source of the files whose functions ask for gradients."""
+        new = set(files) - self._looked_at
+        self._looked_at |= new
+        seen = sorted(self._looked_at) if new else []
+        found = fit({Path(name): "".join(linecache.getlines(name)) for name in seen})
+        if found is not None and found[1].profile in ("gm", "tm", "tesla"):
+            self._correct_as(found[1].profile)
 
     def _correct_as(self, profile: Profile) -> None:
         self.record.profile = profile
@@ -329,6 +330,19 @@ def _described(optimizer: Optimizer) -> str:
     if images_of(optimizer):
         return f"images of shape {shapes[0]}"
     return f"an optimiser's tensors, {len(shapes)} with the first of shape {shapes[0]},"
+
+
+def _files_around(frame: FrameType) -> list[str]:
+    """Returns the file of a function, and those of its callers that lie beside it."""
+    name = frame.f_code.co_filename
+    folder, files = Path(name).parent, [name]
+    caller = frame.f_back
+    while caller is not None:
+        beside = caller.f_code.co_filename
+        if Path(beside).parent == folder and beside not in files:
+            files.append(beside)
+        caller = caller.f_back
+    return files
 
 
 def _existing_optimizers() -> list[Optimizer]:

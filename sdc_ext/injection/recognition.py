@@ -6,8 +6,8 @@ Nothing is imported or executed, and the names of files and functions play no ro
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,7 @@ class Facts:
         repeats_gradients: Multiplies the tuple that ``autograd.grad`` returns by a number.
         learns_tensors: Makes an optimiser of tensors that were made with ``requires_grad=True``,
             or a collection of such tensors with ``parameters``.
+        files: The names of the files of those facts that another file of the project contributes.
     """
 
     captures: int = 0
@@ -47,6 +48,7 @@ class Facts:
     differentiates_gradients: int = 0
     repeats_gradients: int = 0
     learns_tensors: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def profile(self) -> Profile | Literal["none"] | None:
@@ -64,9 +66,16 @@ class Facts:
         return None
 
     def __str__(self) -> str:
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
-        lines = [f"{name.replace('_', ' ')} (line {n})" for name, n in found.items() if n]
+        found = {name: line for name in _NAMES if (line := getattr(self, name))}
+        places = {name: f"{self.files[name]} " for name in found if name in self.files}
+        lines = [
+            f"{name.replace('_', ' ')} ({places.get(name, '')}line {n})"
+            for name, n in found.items()
+        ]
         return ", ".join(lines) or "no gradients with create_graph=True"
+
+
+_NAMES = tuple(f.name for f in fields(Facts) if f.name != "files")
 
 
 def read_facts(source: str) -> Facts:
@@ -84,11 +93,11 @@ def read_facts(source: str) -> Facts:
 
 
 def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
-    """Returns the first file of a project whose facts fit a profile, and these facts.
+    """Returns the file of a project whose facts fit a profile, and these facts.
 
     A program that only trains networks, if with gradients of gradients, fits none.
     """
-    found = _first_fit(sources)
+    found = fit(sources)
     if found is None or (found[1].captures and trains_networks(sources)):
         return None
     return found
@@ -96,7 +105,7 @@ def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
 
 def gradient_penalty(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
     """Returns the file that looks like distillation in a project that only trains networks."""
-    found = _first_fit(sources)
+    found = fit(sources)
     return found if found and found[1].captures and trains_networks(sources) else None
 
 
@@ -105,14 +114,29 @@ def trains_networks(sources: dict[Path, str]) -> bool:
     return only_trains_networks(parse(text) for text in sources.values())
 
 
-def _first_fit(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
-    fitting = [
-        (path, facts)
-        for path, text in sources.items()
-        if (facts := read_facts(text)).profile is not None
-    ]
-    # A file that only makes the images says nothing of how another one matches them.
-    return min(fitting, key=lambda found: found[1].profile == "dm", default=None)
+def fit(sources: Mapping[Path, str]) -> tuple[Path, Facts] | None:
+    """Returns the first file whose facts fit a profile, and these facts.
+
+    Where none does alone, a file that asks for gradients with a graph may belong to a loop that
+    others contribute to. A file that only makes the images comes last.
+    """
+    facts = {path: read_facts(text) for path, text in sources.items()}
+    alone = [found for found in facts.items() if found[1].profile is not None]
+    joint = [(path, _joined(own, facts)) for path, own in facts.items() if own.captures]
+    loops = [found for found in alone if found[1].profile != "dm"]
+    loops += [found for found in joint if found[1].profile is not None]
+    return next(iter([*loops, *alone]), None)
+
+
+def _joined(own: Facts, others: Mapping[Path, Facts]) -> Facts:
+    """Returns the facts of a file, with those that only other files contribute."""
+    added: dict[str, int] = {}
+    files: dict[str, str] = {}
+    for path, facts in others.items():
+        for name in _NAMES:
+            if getattr(facts, name) and not getattr(own, name) and name not in added:
+                added[name], files[name] = getattr(facts, name), path.name
+    return replace(own, **added, files=files)
 
 
 def _facts_of(node: ast.AST, captured: set[str], functions: set[str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Literal
 from sdc_ext.errors import DivergenceError, InjectionError, InputError
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import PROFILES, Profile
+from sdc_ext.injection.reach import reachable_texts
 from sdc_ext.injection.recognition import Facts, gradient_penalty, recognize
 from sdc_ext.injection.repairs import Needed, needed_repairs
 from sdc_ext.injection.seeding import seed_everything
@@ -106,9 +107,10 @@ class Script:
                 "or use the interpreter that it was written for"
             ) from None
         project = Project.read(path, folder, *roots)
-        recognized = recognize(project.texts)
+        texts = reachable_texts(project.sources, project.script)
+        recognized = recognize(texts)
         profile = None if recognized is None else recognized[1].profile
-        where, facts = recognized or gradient_penalty(project.texts) or (path, Facts())
+        where, facts = recognized or gradient_penalty(texts) or (path, Facts())
         repairs = tuple(needed_repairs(project))
         found = (profile, where, facts, repairs, _advice_on_folder(project))
         return cls(given, path, is_module, folder, project, *found)

@@ -33,6 +33,11 @@ class Source:
         """All nodes of the file's tree, breadth first; none if Python cannot parse it."""
         return parse(self.text)
 
+    @property
+    def statements(self) -> list[ast.stmt]:
+        """The statements of the file itself, outside of any other."""
+        return self.nodes[0].body if self.nodes and isinstance(self.nodes[0], ast.Module) else []
+
     @cached_property
     def unconditional(self) -> set[int]:
         """The lines that run whenever the file is imported."""
@@ -231,14 +236,16 @@ def _always_run(node: ast.AST) -> Iterator[ast.AST]:
     """Yields the statements below a node that are neither in functions nor conditional."""
     for child in ast.iter_child_nodes(node):
         conditional = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.Try)
-        if isinstance(child, conditional) or (isinstance(child, ast.If) and not _is_main(child)):
+        skipped = isinstance(child, ast.If) and not is_main_block(child)
+        if isinstance(child, conditional) or skipped:
             continue
         yield child
         yield from _always_run(child)
 
 
-def _is_main(node: ast.If) -> bool:
-    return "__name__" in ast.unparse(node.test)
+def is_main_block(node: ast.AST) -> bool:
+    """Returns whether a statement is the block that runs only if its file is executed."""
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
 def _path_value(node: ast.AST, known: dict[str, str]) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sdc_ext.injection.recognition import gradient_penalty, read_facts, recognize
+from sdc_ext.injection.runner import Script
 from sdc_ext.injection.sources import Project
 
 STANDINS = Path(__file__).parent.parent / "standins"
@@ -138,3 +139,46 @@ def test_a_loop_goes_before_the_file_that_only_makes_the_images(tmp_path: Path) 
     (tmp_path / "matching.py").write_text(CAPTURE + "loss.backward()")
     where, facts = recognize(Project.read(script).texts)
     assert (where.name, facts.profile) == ("matching.py", "gm")
+
+
+def test_a_loop_in_several_files_is_recognised_as_one(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    text = "from matching import captured\nx = torch.ones(3, requires_grad=True)\nSGD([x])\n"
+    script.write_text(text + "captured(x).sum().backward()")
+    (tmp_path / "matching.py").write_text("def captured(loss):\n    " + CAPTURE + "    return g")
+    where, facts = recognize(Project.read(script).texts)
+    assert (where.name, facts.profile) == ("matching.py", "gm")
+    expected = "captures (line 2), backward (main.py line 4), learns tensors (main.py line 3)"
+    assert str(facts) == expected
+
+
+DISTILS = f"""\
+def load():
+    return net
+def main():
+    {CAPTURE}    loss.backward()
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "profile"),
+    [
+        ("from distil import load\nload()", None),
+        ("from distil import load\nif __name__ == '__main__':\n    load()", None),
+        ("import distil\ndistil.main()", "gm"),
+        ("from distil import main as run\ndef go():\n    main()\ngo()", "gm"),
+        ("import distil\ngetattr(distil, 'main')()", "gm"),
+        ("from distil import load\n@registered\ndef go():\n    main()", "gm"),
+        ("from distil import load\ndef go():\n    main()", None),
+    ],
+)
+def test_what_a_program_cannot_run_does_not_count(
+    text: str, profile: str | None, tmp_path: Path
+) -> None:
+    script = tmp_path / "pretrain.py"
+    script.write_text(text)
+    (tmp_path / "distil.py").write_text(DISTILS)
+    assert Script.read(script).profile == profile
+    assert Script.read(tmp_path / "distil.py").profile == "gm"
