@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from sdc_ext._families import Family
 from sdc_ext._graphs import Node
 from sdc_ext.strength import check_lam
 
@@ -40,8 +41,7 @@ def gradient_norm(gradients: Gradients) -> Tensor:
     tensors = _tensors(gradients)
     if not tensors:
         raise ValueError(
-            "no gradients to penalise: got an empty collection; pass the gradients of the loss on "
-            "the synthetic batch, as torch.autograd.grad(..., create_graph=True) returns them"
+            Family.BY_CLASS.advise("no gradients to penalise, because the collection is empty")
         )
     norms = [torch.linalg.vector_norm(g, dtype=_wide(g.dtype)) for g in tensors]
     total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
@@ -111,7 +111,11 @@ def stacked(norms: Iterable[Tensor]) -> Tensor:
     """Returns norms as one tensor (N,); raises ValueError if there are none."""
     scalars = list(norms)
     if not scalars:
-        raise ValueError("no norms to penalise: pass the norm of at least one gradient")
+        raise ValueError(
+            Family.UNROLLED.advise(
+                "no norms to penalise", "pass the norm of the gradient of at least one step"
+            )
+        )
     return torch.stack(scalars)
 
 
@@ -132,8 +136,15 @@ def _tensors(gradients: Gradients) -> list[Tensor]:
     tensors = [g for g in values if g is not None]
     for g in tensors:
         if not isinstance(g, Tensor):
-            raise TypeError(f"gradients must be tensors, got a {type(g).__name__} among them")
+            raise TypeError(_of_other_kind(g))
     return tensors
+
+
+def _of_other_kind(value: object) -> str:
+    """Returns why a value among gradients is refused, and what to pass."""
+    nested = isinstance(value, Sequence | Mapping) and not isinstance(value, str)
+    family = Family.ALL_CLASSES if nested else Family.BY_CLASS
+    return family.advise(f"gradients must be tensors, got a {type(value).__name__} among them")
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
