@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
@@ -244,3 +245,103 @@ def test_dictionaries_of_an_unrolled_loop_are_observed() -> None:
         path.append({name: w - 0.5 * gradients[name] for name, w in path[-1].items()})
     matching = distance([*path[3].values()], [*path[0].values()])  # without the last step
     torch.testing.assert_close(sdc(matching), matching + 0.3 * torch.stack(norms[:3]).mean())
+
+
+Sdc: TypeAlias = Any  # a corrected loss, or a plain one
+
+STUDENTS = torch.randn(2, 108, generator=torch.Generator().manual_seed(0)).double()
+
+
+def trajectory(sdc: Sdc, images: Tensor, network: int = 0) -> tuple[list[Tensor], list[Tensor]]:
+    """The parameters of a student before and after each of four steps, and its gradients."""
+    path, gradients = [STUDENTS[network].clone().requires_grad_()], []
+    for _ in range(4):
+        loss = cross_entropy(images.flatten(1) @ path[-1].view(36, 3), torch.arange(6) % 3)
+        gradients += torch.autograd.grad(loss, path[-1], create_graph=True)
+        sdc.observe(gradients[-1])
+        path.append(path[-1] - 0.5 * gradients[-1])
+    return path, gradients
+
+
+def earlier_step(sdc: Sdc, images: Tensor) -> None:
+    path, _ = trajectory(sdc, images)
+    sdc(path[2].square().sum()).backward()
+
+
+def two_losses_of_one_trajectory(sdc: Sdc, images: Tensor) -> None:
+    """A gradient counts once: for the first loss that uses it."""
+    path, gradients = trajectory(sdc, images)
+    sdc(path[2].square().sum()).backward(retain_graph=True)
+    for gradient in gradients[2:]:
+        sdc.observe(gradient)
+    sdc(path[4].square().sum()).backward()
+
+
+def two_students_summed_first(sdc: Sdc, images: Tensor) -> None:
+    ends = [trajectory(sdc, images, k)[0][2 + 2 * k] for k in range(2)]
+    sdc(torch.stack(ends).square().sum()).backward()
+
+
+def two_students_one_by_one(sdc: Sdc, images: Tensor) -> None:
+    for k in range(2):
+        path, _ = trajectory(sdc, images, k)
+        sdc(path[2 + 2 * k].square().sum()).backward()
+
+
+def losses_that_are_summed(sdc: Sdc, images: Tensor) -> None:
+    losses = []
+    for k in range(2):
+        path, _ = trajectory(sdc, images, k)
+        losses.append(sdc(path[2 + 2 * k].square().sum()))
+    for loss in losses:
+        loss.backward()
+
+
+def classes(sdc: Sdc, images: Tensor, *, together: bool) -> None:
+    weight, losses = STUDENTS[0].clone().requires_grad_(), []
+    for c in range(3):
+        loss = cross_entropy(images[c::3].flatten(1) @ weight.view(36, 3), torch.tensor([c, c]))
+        (gradient,) = torch.autograd.grad(loss, weight, create_graph=True)
+        sdc.observe(gradient)
+        losses.append(sdc(gradient.square().sum()))
+        if not together:
+            losses.pop().backward()
+    if together:
+        torch.stack(losses).sum().backward()
+
+
+@pytest.mark.parametrize("lam", [0.3, LogRamp(0.1, 0.4, steps=2)])
+@pytest.mark.parametrize(
+    ("loop", "profile"),
+    [
+        (earlier_step, "tm"),
+        (two_losses_of_one_trajectory, "tm"),
+        (two_students_summed_first, "tm"),
+        (two_students_one_by_one, "tm"),
+        (losses_that_are_summed, "tm"),
+        (partial(classes, together=True), "gm"),
+        (partial(classes, together=False), "gm"),
+    ],
+)
+def test_what_counts_is_the_same_both_ways(
+    loop: Callable[[Sdc, Tensor], None], profile: Any, lam: Any
+) -> None:
+    """Inner steps, several losses and image steps, as the page on ``sdc-ext run`` defines them."""
+
+    def run(sdc: Sdc) -> list[Tensor]:
+        torch.manual_seed(0)
+        images, found = torch.rand(6, 1, 6, 6, requires_grad=True), []
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        for iteration in range(3):
+            sdc.iteration = iteration
+            optimizer.zero_grad()
+            loop(sdc, images)
+            found.append(images.grad.clone())
+            optimizer.step()
+        return found
+
+    ours = run(with_sdc(lambda loss: loss, lam))
+    with inject(lam, profile=profile):
+        theirs = run(Plain(lambda loss: loss))
+    for mine, injected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(injected, mine, rtol=1e-10, atol=1e-13)
