@@ -5,7 +5,7 @@ Messages name the family that a call belongs to, rather than the call that was m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from torch import Tensor
@@ -56,7 +56,7 @@ class Family(Enum):
         """Returns the family whose losses have an argument of this kind in the first place."""
         if isinstance(argument, Mapping):
             return cls.FUNCTIONAL
-        if isinstance(argument, list | tuple):
+        if isinstance(argument, list | tuple | Iterator):
             return cls.BY_CLASS
         if not isinstance(argument, Tensor) or argument.ndim == 0:
             return cls.INLINE

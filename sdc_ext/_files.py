@@ -134,6 +134,13 @@ def hold(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def clear_lock(folder: Path) -> None:
+    """Removes the lock that a killed program has left on a folder, unless another holds it."""
+    if (folder / _LOCK).exists():
+        with suppress(InputError), hold(folder):
+            pass
+
+
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Makes a hidden folder, which is removed at the end, or by the next program after a kill."""

@@ -65,6 +65,11 @@ MET: dict[str, tuple[Callable[[], object], Family, str]] = {
         Family.BY_CLASS,
         "gradients must be tensors, got a float among them",
     ),
+    "generator": (
+        lambda: with_sdc(two, LAM)(g for g in synthetic()),
+        Family.BY_CLASS,
+        "with_sdc finds no gradients, because the first argument is a generator",
+    ),
     "name": (
         lambda: with_sdc(match_loss, LAM, grads="gw_sin")(synthetic(), real()),
         Family.BY_CLASS,

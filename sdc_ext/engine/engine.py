@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sdc_ext._files import as_table, write_files
+from sdc_ext._files import as_table, clear_lock, write_files
 from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._seeds import seed_torch
 from sdc_ext.adapters.base import Method, State
@@ -126,7 +126,7 @@ class Engine:
         return synthetic
 
     def kept(self) -> SyntheticSet | None:
-        """Returns the set of this run if ``out`` holds it finished; no file is touched.
+        """Returns the set of this run if ``out`` holds it finished, whose files stay untouched.
 
         Raises:
             InputError: If ``out`` holds another run, or something else.
@@ -139,7 +139,10 @@ class Engine:
         except InputError:  # it can be made again, from its checkpoint
             return None
         reached = (row["iteration"] for row in synthetic.info.accuracies)
-        return synthetic if self.settings.run.iterations in reached else None
+        if self.settings.run.iterations not in reached:
+            return None
+        self._on_main(lambda: clear_lock(self.out))
+        return synthetic
 
     def _run(self, record: Record, checkpoint: Checkpoint, calls: Calls) -> None:
         run = self.settings.run

@@ -106,6 +106,14 @@ def test_a_killed_command_is_not_in_the_way() -> None:
     assert not Path("out/.sdc-ext-lock").exists()
 
 
+def test_a_lock_that_a_kill_left_on_a_finished_run_goes() -> None:
+    assert main(COMMANDS["compare"].split()) == 0
+    lock = Path("out/lam-0/seed-0/.sdc-ext-lock")
+    lock.touch()
+    assert main(COMMANDS["compare"].split()) == 0
+    assert not lock.exists()
+
+
 def test_all_processes_of_a_command_are_refused(tmp_path: Path) -> None:
     with held_by_another(Path("out")):
         done = launched(2, tmp_path, *RUN.split())
