@@ -157,6 +157,19 @@ def check_scalar(loss: object) -> Tensor:
     return loss
 
 
+def check_images(images: Sequence[Tensor], *, needed: bool) -> None:
+    """Raises ValueError if no share can be measured by some images, or by none if it is needed."""
+    problem = None
+    if needed and not images:
+        problem = (
+            "share needs the images that are learnt, and finds none in the graph of the gradients"
+        )
+    if not all(image.requires_grad for image in images):
+        problem = "images= holds a tensor that requires no gradient, so it is not what is learnt"
+    if problem is not None:
+        raise ValueError(Family.GENERATED.advise(problem))
+
+
 def _of_single_tensor(found: Tensor) -> str:
     """Returns why a first argument that is one tensor is not taken for a gradient."""
     family = Family.of_first(found)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdc_ext._calls import Misuse, check_scalar, find_gradients, used_by
+from sdc_ext._calls import Misuse, check_images, check_scalar, find_gradients, used_by
 from sdc_ext._families import Family
 from sdc_ext._graphs import Node
 from sdc_ext.regularizer import (
@@ -23,6 +23,7 @@ from sdc_ext.regularizer import (
     Norm,
     check_norm,
     gradient_norm,
+    list_of_norms,
     nodes_that_made,
     sdc_penalty,
     shapes_of,
@@ -171,7 +172,7 @@ class SDCLoss:
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
         """As ``observe``, for a loop that already has the norms (scalars with their graphs)."""
-        self._note(norms)
+        self._note(list_of_norms(norms))
 
     def _note(self, norms: Iterable[Tensor], nodes: set[Node] | None = None) -> None:
         if self._grads is not None:
@@ -222,13 +223,7 @@ class SDCLoss:
         # A gradient has the shape of its weight, which images have by chance only.
         found = find_images(term, shapes=self._shapes) if given is None else given
         images = [found] if isinstance(found, Tensor) else list(found)
-        if self.follows_share and not images:
-            raise ValueError(
-                Family.GENERATED.advise(
-                    "share needs the images that are learnt, and finds none in the graph of the "
-                    "gradients"
-                )
-            )
+        check_images(images, needed=self.follows_share)
         return images
 
     def corrected(self, norms: Iterable[Tensor], /, *args: Any, **kwargs: Any) -> Corrected:

@@ -115,6 +115,26 @@ MET: dict[str, tuple[Callable[[], object], Family, str]] = {
         Family.UNROLLED,
         "no norms to penalise",
     ),
+    "one norm": (
+        lambda: with_sdc(two, LAM).observe_norms(computed(1.0)[0]),
+        Family.UNROLLED,
+        "norms must be a list of scalar tensors with their graphs",
+    ),
+    "norms as numbers": (
+        lambda: with_sdc(two, LAM).observe_norms([1.0]),  # type: ignore[list-item]
+        Family.UNROLLED,
+        "norms must be a list of scalar tensors with their graphs",
+    ),
+    "a network to observe": (
+        lambda: with_sdc(two, LAM).observe(NETWORK),  # type: ignore[arg-type]
+        Family.BY_CLASS,
+        "gradients must be tensors, got a Linear:",
+    ),
+    "images without a gradient": (
+        lambda: with_sdc(match_loss, LAM, images=torch.ones(1, 1, 2))(synthetic(), real()),
+        Family.GENERATED,
+        "images= holds a tensor that requires no gradient, so it is not what is learnt",
+    ),
     "no images": (
         lambda: with_sdc(match_loss, share=0.1)(synthetic(), real()),
         Family.GENERATED,
