@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sdc_ext._families import Family
 from sdc_ext._graphs import Node, depends_on
+from sdc_ext._words import number_of
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -53,8 +54,7 @@ class Misuse:
         named.update(kwargs)
         with_graph = [n for n, v in named.items() if any(t.requires_grad for t in _tensors(v))]
         other = None if observed or not with_graph else with_graph[0]
-        family = Family.of_first(next(iter(named.values()), None))
-        family = Family.UNROLLED if observed > 1 else family
+        family = _family_of(observed, next(iter(named.values()), None))
         what = "observed gradients" if observed else "gradients"
         instead = (
             "" if other is None else f"pass grads={other!r} if those are the synthetic ones, or "
@@ -72,8 +72,8 @@ class Misuse:
         self._warn(
             "unused",
             Family.UNROLLED.advise(
-                f"{count} gradients that were observed in iteration {iteration} never came to a "
-                "call of the loss and are left out",
+                f"{number_of(count, 'gradient', 'were')} observed in iteration {iteration} and "
+                "left out, because no call of the loss followed",
                 "call the loss in every iteration that observes gradients, or skip an iteration "
                 "before it observes any",
             ),
@@ -168,6 +168,15 @@ def check_images(images: Sequence[Tensor], *, needed: bool) -> None:
         problem = "images= holds a tensor that requires no gradient, so it is not what is learnt"
     if problem is not None:
         raise ValueError(Family.GENERATED.advise(problem))
+
+
+def _family_of(observed: int, first: object) -> Family:
+    """Returns the family of a call, by the number observed before it and its first argument."""
+    if observed > 1:
+        return Family.UNROLLED
+    if observed:
+        return Family.of_first(first)
+    return Family.FUNCTIONAL if isinstance(first, Mapping) else Family.BY_CLASS
 
 
 def _of_single_tensor(found: Tensor) -> str:

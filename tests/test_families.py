@@ -101,8 +101,7 @@ MET: dict[str, tuple[Callable[[], object], Family, str]] = {
     "unused": (
         never_used,
         Family.UNROLLED,
-        "1 gradients that were observed in iteration 0 never came to a call of the loss and are "
-        "left out",
+        "1 gradient was observed in iteration 0 and left out, because no call of the loss followed",
     ),
     "both": (
         lambda: observed(synthetic(), loss=FLAT, grads="student"),
@@ -145,6 +144,11 @@ MET: dict[str, tuple[Callable[[], object], Family, str]] = {
         Family.GENERATED,
         "no share can be measured, because the gradient by the images of the matching loss or of "
         "the correction is zero or not finite",
+    ),
+    "flat, no graph": (
+        lambda: with_sdc(lambda *_: leaf(1.0)[0], LAM, grads=0)(detached()[0]),
+        Family.BY_CLASS,
+        "nothing is corrected, because the gradients have no graph although the loss has one",
     ),
     "dictionaries": (
         lambda: with_sdc(lambda g: leaf(1.0)[0], LAM)(dict(enumerate(detached()))),
