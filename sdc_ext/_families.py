@@ -53,7 +53,7 @@ class Family(Enum):
 
     @classmethod
     def of_first(cls, argument: object) -> Family:
-        """Returns the family whose losses have an argument of this kind in the first place."""
+        """Returns the family whose losses take an argument of this kind first."""
         if isinstance(argument, Mapping):
             return cls.FUNCTIONAL
         if isinstance(argument, list | tuple | Iterator):
