@@ -12,7 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from sdc_ext._families import Family
 from sdc_ext._graphs import Node, depends_on
+from sdc_ext._words import number_of
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -30,18 +32,21 @@ class Misuse:
         if all(t.grad_fn is None for t in given) and any(t.requires_grad for t in given):
             self._warn(
                 "parameters",
-                "the first argument holds parameters, so their norm is penalised instead of that "
-                "of gradients: call .observe(gradients) before the loss, or name the argument that "
-                "holds the gradients by grads=",
+                Family.UNROLLED.advise(
+                    "the first argument holds parameters, so their norm is penalised instead of "
+                    "that of gradients",
+                    "name the argument that holds the gradients by grads=, or "
+                    + Family.UNROLLED.what,
+                ),
             )
 
     def warn_of_no_graph(
-        self, observed: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, observed: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Warns that gradients without a graph correct nothing in a loss that has one.
 
         Args:
-            observed: Whether the gradients were observed, not passed in the call.
+            observed: How many gradients were observed; 0 if they were passed in the call.
             args: The positional arguments of the call.
             kwargs: The keyword arguments of the call.
         """
@@ -49,24 +54,29 @@ class Misuse:
         named.update(kwargs)
         with_graph = [n for n, v in named.items() if any(t.requires_grad for t in _tensors(v))]
         other = None if observed or not with_graph else with_graph[0]
+        family = _family_of(observed, next(iter(named.values()), None))
         what = "observed gradients" if observed else "gradients"
         instead = (
             "" if other is None else f"pass grads={other!r} if those are the synthetic ones, or "
         )
         self._warn(
             "graph",
-            f"nothing is corrected, because the {what} have no graph although the loss has one: "
-            f"{instead}compute them by torch.autograd.grad(..., create_graph=True) and do not "
-            "detach them",
+            family.advise(
+                f"nothing is corrected, because the {what} have no graph although the loss has one",
+                f"{instead}{family.what}",
+            ),
         )
 
     def warn_of_unused(self, count: int, iteration: int) -> None:
         """Warns that observed gradients never came to a call of the loss."""
         self._warn(
             "unused",
-            f"{count} gradients that were observed in iteration {iteration} never came to a call "
-            "of the loss and are left out: call the loss in every iteration that observes "
-            "gradients, or skip an iteration before it observes any",
+            Family.UNROLLED.advise(
+                f"{number_of(count, 'gradient', 'were')} observed in iteration {iteration} and "
+                "left out, because no call of the loss followed",
+                "call the loss in every iteration that observes gradients, or skip an iteration "
+                "before it observes any",
+            ),
             stacklevel=5,
         )
 
@@ -74,9 +84,10 @@ class Misuse:
         """Warns that lam cannot follow from a share, since a gradient by the images is zero."""
         self._warn(
             "share",
-            "no share can be measured, because the gradient by the images of the matching loss or "
-            "of the correction is zero or not finite: pass the images that the loss depends on as "
-            "with_sdc(..., images=...)",
+            Family.GENERATED.advise(
+                "no share can be measured, because the gradient by the images of the matching loss "
+                "or of the correction is zero or not finite"
+            ),
             stacklevel=5,
         )
 
@@ -107,17 +118,76 @@ def find_gradients(
     """
     found = _argument(function, 0 if which is None else which, args, kwargs)
     if which is None and isinstance(found, Tensor):
-        raise ValueError(
-            "the first argument is a single tensor, which with_sdc takes for parameters: "
-            "call .observe(gradients) before the loss, or pass grads=0 if it is the gradient"
-        )
+        raise ValueError(_of_single_tensor(found))
     if not isinstance(found, (Tensor, Sequence, Mapping)) or isinstance(found, str):
+        named = "the first argument" if which is None else f"the argument {which!r}"
+        family = Family.of_first(found)
         raise TypeError(
-            f"with_sdc found no gradients: the argument is a {type(found).__name__}; pass a "
-            "tensor, list, tuple or dict of gradients, name the argument that holds them "
-            "with grads=, or call .observe(gradients)"
+            family.advise(
+                f"with_sdc finds no gradients, because {named} is a {type(found).__name__}",
+                f"name the argument that holds them by grads=, or {family.what}",
+            )
         )
     return found
+
+
+def check_scalar(loss: object) -> Tensor:
+    """Returns what a wrapped loss has returned if it is a scalar tensor.
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If it is no scalar.
+    """
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            Family.INLINE.advise(
+                f"the wrapped loss returned a {type(loss).__name__}, but with_sdc corrects scalar "
+                "tensors",
+                f"wrap the function that computes the loss itself, or {Family.INLINE.what}",
+            )
+        )
+    if loss.numel() != 1:
+        raise ValueError(
+            Family.INLINE.advise(
+                f"the wrapped loss returned the shape {tuple(loss.shape)}, but with_sdc corrects "
+                "scalar tensors",
+                "sum it or take its mean in the function that you wrap",
+            )
+        )
+    return loss
+
+
+def check_images(images: Sequence[Tensor], *, needed: bool) -> None:
+    """Raises ValueError if no share can be measured by some images, or by none if it is needed."""
+    problem = None
+    if needed and not images:
+        problem = (
+            "share needs the images that are learnt, and finds none in the graph of the gradients"
+        )
+    if not all(image.requires_grad for image in images):
+        problem = "images= holds a tensor that requires no gradient, so it is not what is learnt"
+    if problem is not None:
+        raise ValueError(Family.GENERATED.advise(problem))
+
+
+def _family_of(observed: int, first: object) -> Family:
+    """Returns the family of a call, by the number observed before it and its first argument."""
+    if observed > 1:
+        return Family.UNROLLED
+    if observed:
+        return Family.of_first(first)
+    return Family.FUNCTIONAL if isinstance(first, Mapping) else Family.BY_CLASS
+
+
+def _of_single_tensor(found: Tensor) -> str:
+    """Returns why a first argument that is one tensor is not taken for a gradient."""
+    family = Family.of_first(found)
+    taken = {Family.INLINE: "a loss", Family.UNROLLED: "parameters"}.get(family, "features")
+    return family.advise(
+        f"no gradient was observed, and the first argument is a tensor of the shape "
+        f"{tuple(found.shape)}, which with_sdc takes for {taken}",
+        f"pass grads=0 if it is the gradient, or {family.what}",
+    )
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -149,9 +219,13 @@ def _argument(
             name = dict(enumerate(named)).get(which, which)
     if name in given:
         return given[name]
+    family = Family.BY_CLASS if args or kwargs else Family.INLINE
     raise ValueError(
-        f"with_sdc finds no argument {which!r} in this call: it has {len(args)} positional "
-        f"arguments and {sorted(kwargs) or 'no'} keywords; name the gradients with grads="
+        family.advise(
+            f"with_sdc finds no argument {which!r} in this call, which has {len(args)} positional "
+            f"arguments and {sorted(kwargs) or 'no'} keywords",
+            f"name the one that holds the gradients by grads=, or {family.what}",
+        )
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from sdc_ext.errors import InputError
@@ -31,6 +32,8 @@ Writer: TypeAlias = Callable[[Path], object]
 _PENDING = ".sdc-ext-pending"
 
 _CLAIM = "-claim"
+
+_LOCK = ".sdc-ext-lock"
 
 _TEMPORARY = re.compile(r"\.sdc-ext-(?P<process>\d+)(-.*)?")
 
@@ -94,6 +97,48 @@ def claim(folder: Path) -> None:
         if not is_free(folder):
             raise
     (folder / f"{_own_name()}{_CLAIM}").touch()
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keeps other programs from holding a folder meanwhile; this one may hold it several times.
+
+    The lock is one of the system, which ends with the program, however that ends.
+
+    Args:
+        folder: The folder; it is made if it is missing, and removed at the end if it is empty then.
+
+    Raises:
+        InputError: If another program holds the folder.
+    """
+    lock = FileLock(os.path.realpath(folder / _LOCK), is_singleton=True)
+    if lock.is_locked:
+        yield
+        return
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"another command is writing to {folder}: wait until it has ended, or choose another "
+            "`out`"
+        ) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def clear_lock(folder: Path) -> None:
+    """Removes the lock that a killed program has left on a folder, unless another holds it."""
+    if (folder / _LOCK).exists():
+        with suppress(InputError), hold(folder):
+            pass
 
 
 @contextmanager

@@ -8,11 +8,12 @@ computed, so the correction costs one norm. This file and what it imports need o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
+from sdc_ext._families import Family
 from sdc_ext._graphs import Node
 from sdc_ext.strength import check_lam
 
@@ -40,8 +41,7 @@ def gradient_norm(gradients: Gradients) -> Tensor:
     tensors = _tensors(gradients)
     if not tensors:
         raise ValueError(
-            "no gradients to penalise: got an empty collection; pass the gradients of the loss on "
-            "the synthetic batch, as torch.autograd.grad(..., create_graph=True) returns them"
+            Family.BY_CLASS.advise("no gradients to penalise, because the collection is empty")
         )
     norms = [torch.linalg.vector_norm(g, dtype=_wide(g.dtype)) for g in tensors]
     total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
@@ -109,10 +109,28 @@ def _check_one_of(what: str, value: object, choices: object) -> None:
 
 def stacked(norms: Iterable[Tensor]) -> Tensor:
     """Returns norms as one tensor (N,); raises ValueError if there are none."""
-    scalars = list(norms)
+    scalars = list_of_norms(norms)
     if not scalars:
-        raise ValueError("no norms to penalise: pass the norm of at least one gradient")
+        raise ValueError(
+            Family.UNROLLED.advise(
+                "no norms to penalise", "pass the norm of the gradient of at least one step"
+            )
+        )
     return torch.stack(scalars)
+
+
+def list_of_norms(norms: Iterable[Tensor]) -> list[Tensor]:
+    """Returns norms as a list; raises TypeError if they are no scalar tensors in a collection."""
+    several = isinstance(norms, Iterable) and not (isinstance(norms, Tensor) and norms.ndim == 0)
+    scalars: list[Any] = list(norms) if several else [None]
+    if not all(isinstance(norm, Tensor) for norm in scalars):
+        raise TypeError(
+            Family.UNROLLED.advise(
+                "norms must be a list of scalar tensors with their graphs",
+                "pass one such norm for each step, or show the gradients themselves to .observe()",
+            )
+        )
+    return scalars
 
 
 def shapes_of(gradients: Gradients) -> set[torch.Size]:
@@ -129,11 +147,20 @@ def _tensors(gradients: Gradients) -> list[Tensor]:
     if isinstance(gradients, Tensor):
         return [gradients]
     values = gradients.values() if isinstance(gradients, Mapping) else gradients
+    if not isinstance(values, Iterable):
+        raise TypeError(_of_other_kind(values))
     tensors = [g for g in values if g is not None]
     for g in tensors:
         if not isinstance(g, Tensor):
-            raise TypeError(f"gradients must be tensors, got a {type(g).__name__} among them")
+            raise TypeError(_of_other_kind(g, " among them"))
     return tensors
+
+
+def _of_other_kind(value: object, where: str = "") -> str:
+    """Returns why a value in the place of gradients is refused, and what to pass."""
+    nested = isinstance(value, Sequence | Mapping) and not isinstance(value, str)
+    family = Family.ALL_CLASSES if nested else Family.BY_CLASS
+    return family.advise(f"gradients must be tensors, got a {type(value).__name__}{where}")
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdc_ext._calls import Misuse, find_gradients, used_by
+from sdc_ext._calls import Misuse, check_images, check_scalar, find_gradients, used_by
+from sdc_ext._families import Family
 from sdc_ext._graphs import Node
 from sdc_ext.regularizer import (
     Gradients,
     Norm,
     check_norm,
     gradient_norm,
+    list_of_norms,
     nodes_that_made,
     sdc_penalty,
     shapes_of,
@@ -170,13 +172,16 @@ class SDCLoss:
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
         """As ``observe``, for a loop that already has the norms (scalars with their graphs)."""
-        self._note(norms)
+        self._note(list_of_norms(norms))
 
     def _note(self, norms: Iterable[Tensor], nodes: set[Node] | None = None) -> None:
         if self._grads is not None:
             raise ValueError(
-                f"with_sdc(grads={self._grads!r}) takes the gradients from that argument: drop "
-                "grads= to use .observe()"
+                Family.UNROLLED.advise(
+                    f"with_sdc(grads={self._grads!r}) takes the gradients from that argument, so "
+                    "that none can be observed",
+                    f"leave grads= out, and {Family.UNROLLED.what}",
+                )
             )
         if self._observed and self._observed_at != self._iteration:
             self._misuse.warn_of_unused(len(self._observed), self._observed_at)
@@ -187,9 +192,8 @@ class SDCLoss:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Returns the corrected loss, a scalar tensor; the arguments are the wrapped loss's."""
         seen, self._observed = self._observed, []
-        observed = bool(seen)
         norms: list[Tensor] = []
-        if not observed:
+        if not seen:
             gradients = find_gradients(self._loss_fn, self._grads, args, kwargs)
             norms = [gradient_norm(gradients)]
             self._shapes |= shapes_of(gradients)
@@ -198,7 +202,7 @@ class SDCLoss:
         found = self._corrected(lambda loss: used_by(loss, seen) or norms, *args, **kwargs)
         self.matching, self.difficulty = found.matching, found.difficulty
         if self.needs_graph and found.loss.requires_grad and found.term is None:
-            self._misuse.warn_of_no_graph(observed, args, kwargs)
+            self._misuse.warn_of_no_graph(len(seen), args, kwargs)
         return found.loss if found.term is None else self._measured(found, found.term)
 
     def _measured(self, found: Corrected, term: Tensor) -> Tensor:
@@ -219,11 +223,7 @@ class SDCLoss:
         # A gradient has the shape of its weight, which images have by chance only.
         found = find_images(term, shapes=self._shapes) if given is None else given
         images = [found] if isinstance(found, Tensor) else list(found)
-        if self.follows_share and not images:
-            raise ValueError(
-                "share needs the images that are learnt, and finds none in the graph of the "
-                "gradients: pass them as with_sdc(..., images=...)"
-            )
+        check_images(images, needed=self.follows_share)
         return images
 
     def corrected(self, norms: Iterable[Tensor], /, *args: Any, **kwargs: Any) -> Corrected:
@@ -246,17 +246,7 @@ class SDCLoss:
     def _corrected(
         self, norms_for: Callable[[Tensor], Iterable[Tensor]], /, *args: Any, **kwargs: Any
     ) -> Corrected:
-        loss = self._loss_fn(*args, **kwargs)
-        if not isinstance(loss, Tensor):
-            raise TypeError(
-                f"the wrapped loss returned a {type(loss).__name__}, but with_sdc corrects scalar "
-                "tensors: wrap the function that computes the matching loss itself"
-            )
-        if loss.numel() != 1:
-            raise ValueError(
-                f"the wrapped loss returned the shape {tuple(loss.shape)}, but with_sdc corrects "
-                "scalar tensors: sum it or take its mean in the function that you wrap"
-            )
+        loss = check_scalar(self._loss_fn(*args, **kwargs))
         self._corrected_at = self._iteration
         self._strength.set_lam(self._iteration)
         together = stacked(norms_for(loss))
@@ -393,8 +383,10 @@ def with_sdc(
     """
     if not callable(loss_fn):
         raise TypeError(
-            f"loss_fn must be callable, got {type(loss_fn).__name__}: pass the matching loss "
-            "itself, not its value"
+            Family.INLINE.advise(
+                f"loss_fn must be callable, got {type(loss_fn).__name__}",
+                f"pass the matching loss itself, not its value, or {Family.INLINE.what}",
+            )
         )
     check_norm(norm)
     return SDCLoss(loss_fn, Strength.chosen(lam, share), grads, norm, images)

@@ -11,7 +11,17 @@ from helpers import ROOT
 
 LEAVES = {"errors", "regularizer", "sdc_loss", "strength"}
 LEAVES |= {f"_{name}" for name in ("files", "reading", "options", "registry", "seeds", "memory")}
-LEAVES |= {"_calls", "_text", "_console", "_schemas", "_kinds", "_values", "_words", "_graphs"}
+LEAVES |= {
+    "_calls",
+    "_families",
+    "_text",
+    "_console",
+    "_schemas",
+    "_kinds",
+    "_values",
+    "_words",
+    "_graphs",
+}
 
 # What each package may import beside the leaves and itself.
 BELOW: dict[str, set[str]] = {

@@ -140,7 +140,7 @@ def test_builtin_takes_gradients_by_the_keyword_they_are_passed_with() -> None:
     wrapped = with_sdc(torch.dist, LAM, grads="input")
     expected = torch.dist(flat, target).item() + LAM * 5
     assert wrapped(other=target, input=flat).item() == pytest.approx(expected)
-    with pytest.raises(ValueError, match="finds no argument 'input' in this call: it has 2 pos"):
+    with pytest.raises(ValueError, match="finds no argument 'input' in this call, which has 2 pos"):
         wrapped(flat, target)
 
 
@@ -216,7 +216,7 @@ def test_observations_are_forgotten_after_the_call(lam: float) -> None:
     wrapped = with_sdc(param_loss, lam)
     wrapped.observe([leaf(3.0, 4.0)])
     wrapped(student, torch.zeros(2))
-    with pytest.raises(ValueError, match="first argument is a single tensor"):
+    with pytest.raises(ValueError, match="the first argument is a tensor of the shape"):
         wrapped(student, torch.zeros(2))
 
 

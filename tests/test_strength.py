@@ -185,7 +185,7 @@ def test_a_term_without_slope_leaves_lam_alone() -> None:
 def test_images_that_the_loss_does_not_depend_on_are_told() -> None:
     problem = Matching()
     match_loss = with_sdc(distance, share=0.1, images=torch.zeros(4, 1, 3, 3, requires_grad=True))
-    with pytest.warns(UserWarning, match="pass the images that the loss depends on"):
+    with pytest.warns(UserWarning, match="pass what is learnt and the loss depends on"):
         match_loss(problem.gradients(problem.images), problem.real)
 
 

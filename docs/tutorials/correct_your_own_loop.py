@@ -132,4 +132,5 @@ for lam, (synthetic, _) in results.items():
 # %% [markdown]
 # One set per `lam` says little: another seed of the distillation can differ by more than `lam`
 # does. [Is it signal?](is_it_signal.py) compares properly. For loops that meet their gradients one
-# at a time, and for schedules of `lam`, see [One line in your fork](../ways/fork.md).
+# at a time, and for schedules of `lam`, see [One line in your fork](../ways/fork.md);
+# [Recipes](../ways/recipes.md) has a whole loop of each family of methods.

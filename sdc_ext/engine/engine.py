@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sdc_ext._files import as_table, write_files
+from sdc_ext._files import as_table, clear_lock, write_files
 from sdc_ext._options import YOUR_CHOICE
 from sdc_ext._seeds import seed_torch
 from sdc_ext.adapters.base import Method, State
@@ -20,13 +20,13 @@ from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.callbacks import Callback, Calls
 from sdc_ext.engine.checkpoint import Checkpoint
 from sdc_ext.engine.record import Moment, Record
-from sdc_ext.engine.run_folder import RUN, RunFolder, run_identity
+from sdc_ext.engine.run_folder import RUN, RunFolder, held, run_identity
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.networks.create import check_network
 from sdc_ext.sets.history import HISTORY
 from sdc_ext.sets.info import Evaluation, SetInfo
-from sdc_ext.sets.synthetic_set import Distilled, SyntheticSet
+from sdc_ext.sets.synthetic_set import META, Distilled, SyntheticSet
 
 # A run with more divergences in a row ends, even if it is to skip them.
 _MOST_SKIPPED = 100
@@ -96,12 +96,18 @@ class Engine:
             matching, the best one for trajectory matching.
 
         Raises:
-            InputError: If ``out`` exists and is not to be resumed, or holds another run; or if a
-                network or an augmentation does not fit the images.
+            InputError: If ``out`` exists and is not to be resumed, or holds another run; if another
+                command is writing to it; or if a network or an augmentation does not fit the
+                images.
             DivergenceError: If a loss is not finite; the last good set is saved first.
         """
         calls = Calls(self.callbacks)
         self.check(resume=resume)
+        with held(self.out, self.task.accelerator):
+            self.folder.check(resume=resume)  # another command may have written to it meanwhile
+            return self._distill(calls, resume)
+
+    def _distill(self, calls: Calls, resume: bool) -> SyntheticSet:
         seed_torch(self.seed, "start")
         loss_fn = self.settings.run.correct(self.settings.loop.matching_loss())
         record = Record(self.settings.loop.start(self.task), loss_fn, self.method.pick)
@@ -117,6 +123,25 @@ class Engine:
             completed = True
         finally:
             calls.each(lambda c: c.on_end(record.history, completed))
+        return synthetic
+
+    def kept(self) -> SyntheticSet | None:
+        """Returns the set of this run if ``out`` holds it finished, whose files stay untouched.
+
+        Raises:
+            InputError: If ``out`` holds another run, or something else.
+        """
+        self.folder.check(resume=True)
+        if not all((self.out / name).is_file() for name in (META, HISTORY)):
+            return None
+        try:
+            synthetic = SyntheticSet.load(self.out)
+        except InputError:  # it can be made again, from its checkpoint
+            return None
+        reached = (row["iteration"] for row in synthetic.info.accuracies)
+        if self.settings.run.iterations not in reached:
+            return None
+        self._on_main(lambda: clear_lock(self.out))
         return synthetic
 
     def _run(self, record: Record, checkpoint: Checkpoint, calls: Calls) -> None:

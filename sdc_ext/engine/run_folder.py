@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdc_ext._files import as_text, check_place, is_free, write_whole
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from sdc_ext._files import as_text, check_place, hold, is_free, write_whole
 from sdc_ext._schemas import read_json
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.settings import Settings
@@ -51,6 +55,31 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
     return dict(json.loads(json.dumps(identity)))
 
 
+@contextmanager
+def held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Keeps other commands from writing to a folder of runs meanwhile.
+
+    Args:
+        folder: The folder of a run, or of several.
+        accelerator: The processes of this command, all of which have to call this.
+
+    Raises:
+        InputError: If another command is writing to the folder.
+    """
+    with ExitStack() as stack:
+        problem: list[str | None] = [None]
+        if accelerator.is_main_process:
+            try:
+                stack.enter_context(hold(folder))
+            except InputError as error:
+                problem = [str(error)]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(problem)
+        if problem[0] is not None:
+            raise InputError(problem[0])
+        yield
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder that a run writes to.
@@ -82,7 +111,11 @@ class RunFolder:
     def _is_free(self) -> bool:
         if is_free(self.path):
             return True
-        return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {RUN, _LOGS}
+        if not self.path.is_dir():
+            return False
+        # What is hidden is the lock of this command, or half done.
+        visible = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        return visible <= {RUN, _LOGS}
 
     def claim(self) -> None:
         """Writes the identity of the run into the folder."""

@@ -15,10 +15,12 @@ from rich.console import Console, RenderableType
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext._kinds import Number
 from sdc_ext._values import Count, CountOrZero, Weight, checked
+from sdc_ext._words import number_of
 from sdc_ext.adapters import Method, Settings, Task, get_method
 from sdc_ext.data.real import RealData
 from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
+from sdc_ext.engine.run_folder import held
 from sdc_ext.errors import DivergenceError
 from sdc_ext.evaluation.arms import Arm
 from sdc_ext.evaluation.comparison import GAIN, Cell, Comparison, grid
@@ -27,6 +29,7 @@ from sdc_ext.report.figures import draw_differences, draw_tracking
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
 from sdc_ext.sets.history import read_history
+from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.arms import check_arms
 from sdc_ext.verbs.session import (
@@ -167,17 +170,18 @@ def compare(
     folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{loaded.label}-ipc{ipc}"
     tasks = _Tasks(chosen, loaded, ipc, accelerator, compile, console, experts)
     console.print(str(loaded))
-    made = {arm: tasks.of(resolved) for arm, resolved in by_arm.items()}
-    runs = {
-        (arm, seed): Engine(chosen, by_arm[arm], made[arm], seed, run_folder(folder, arm, seed))
-        for arm, seed in grid(chosen_arms, seeds, first_seed)
-    }
-    for arm in chosen_arms:
-        runs[arm, first_seed].check(resume=True)  # not only when it is the arm's turn, after hours
-    compared = _compared(runs, folder, margin / 100, console)
-    if accelerator.is_main_process:
-        compared.save()
-    accelerator.wait_for_everyone()
+    with held(folder, accelerator):
+        made = {arm: tasks.of(resolved) for arm, resolved in by_arm.items()}
+        runs = {
+            (arm, seed): Engine(chosen, by_arm[arm], made[arm], seed, run_folder(folder, arm, seed))
+            for arm, seed in grid(chosen_arms, seeds, first_seed)
+        }
+        for arm in chosen_arms:
+            runs[arm, first_seed].check(resume=True)  # not only when it is its turn, after hours
+        compared = _compared(runs, folder, margin / 100, console)
+        if accelerator.is_main_process:
+            compared.save()
+        accelerator.wait_for_everyone()
     return compared
 
 
@@ -210,28 +214,42 @@ class _Tasks:
 def _compared(
     runs: Mapping[tuple[Arm, int], Engine], folder: Path, margin: float, console: Console
 ) -> Compared:
-    """Makes all runs, and leaves out each arm with which one diverged, but for the first."""
-    cells: list[Cell] = []
+    """Makes the runs that are missing, and leaves out each arm of which one diverged.
+
+    The first arm is not left out: if it diverges, there is nothing to compare with.
+    """
+    sets = {key: kept for key, run in runs.items() if (kept := run.kept()) is not None}
+    if sets:
+        are = "is" if len(sets) == 1 else "are"
+        console.print(f"{number_of(len(sets), 'run')} of {len(runs)} {are} kept")
     diverged: dict[Arm, DivergenceError] = {}
-    warm_ups: dict[str, int] = {}
     for number, ((arm, seed), run) in enumerate(runs.items(), 1):
+        if (arm, seed) in sets:
+            continue
         done = f"run {number} of {len(runs)}: {arm}, seed {seed}"
         try:
-            synthetic = run.distill(resume=True)
+            sets[arm, seed] = run.distill(resume=True)
         except DivergenceError as error:
             diverged.setdefault(arm, error)
             console.print(f"{done}: {error}")
             continue
-        cells.append(Cell.of(synthetic, arm, seed, run.method.pick(synthetic.info.accuracies)))
-        warm_ups[arm.name] = warm_up(synthetic.info, run.settings.run.iterations)
-        console.print(f"{done}: {100 * cells[-1].accuracy:.2f} %")
+        console.print(f"{done}: {100 * _cell(run, sets[arm, seed], arm).accuracy:.2f} %")
     base, *others = dict.fromkeys(arm for arm, _ in runs)
     if base in diverged or all(arm in diverged for arm in others):
         raise next(iter(diverged.values()))
     for arm in diverged:
         console.print(f"{arm} diverged and is left out")
-    kept = tuple(cell for cell in cells if cell.arm not in diverged)
-    return Compared(Comparison(kept, margin), folder, warm_ups)
+    left = {key: run for key, run in runs.items() if key[0] not in diverged}
+    cells = tuple(_cell(run, sets[key], key[0]) for key, run in left.items())
+    warm_ups = {
+        arm.name: warm_up(sets[arm, seed].info, run.settings.run.iterations)
+        for (arm, seed), run in left.items()
+    }
+    return Compared(Comparison(cells, margin), folder, warm_ups)
+
+
+def _cell(run: Engine, synthetic: SyntheticSet, arm: Arm) -> Cell:
+    return Cell.of(synthetic, arm, run.seed, run.method.pick(synthetic.info.accuracies))
 
 
 def run_folder(out: Path, arm: Arm, seed: int) -> Path:

@@ -15,7 +15,7 @@ from sdc_ext.engine.callbacks import Callback, Trackers
 from sdc_ext.engine.engine import Engine
 from sdc_ext.engine.experts import with_experts
 from sdc_ext.engine.progress import ShowProgress
-from sdc_ext.engine.run_folder import RunFolder
+from sdc_ext.engine.run_folder import RunFolder, held
 from sdc_ext.report.tables import settings_table
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.strength import LogRamp
@@ -73,8 +73,8 @@ def distill(
         The distilled set. It is also written to ``out``, with a picture and its history.
 
     Raises:
-        InputError: If a method or setting is unknown, the data do not fit, or ``out`` exists
-            and does not hold this run to resume.
+        InputError: If a method or setting is unknown, the data do not fit, ``out`` exists and does
+            not hold this run to resume, or another command is writing to it.
         DivergenceError: If a loss is not finite; the last good set is in ``out``.
 
     Reference: SDC paper, Eq. 11 and 12.
@@ -93,5 +93,11 @@ def distill(
     engine.check(resume=resume)  # before experts are trained
     console.print(str(task.data))
     console.print(settings_table(resolved))
-    task = with_experts(chosen, resolved, task, seed=seed, console=console, folder=experts)
-    return replace(engine, task=task).distill(resume=resume)
+    with held(folder, accelerator):
+        task = with_experts(chosen, resolved, task, seed=seed, console=console, folder=experts)
+        engine = replace(engine, task=task)
+        kept = engine.kept() if resume else None
+        if kept is None:
+            return engine.distill(resume=resume)
+        console.print(f"the run in {folder} is finished and is kept")
+        return kept

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 from accelerate import Accelerator
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext._reading import regular_file
@@ -20,6 +20,7 @@ from sdc_ext._schemas import as_kind
 from sdc_ext._values import CountOrZero, check_value
 from sdc_ext.adapters import Method, get_method
 from sdc_ext.data.real import RealData
+from sdc_ext.engine.run_folder import held
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.across import ArmAcross, across_settings
 from sdc_ext.evaluation.arms import Arm
@@ -199,22 +200,32 @@ def compare_plan(
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     settings = _prepared(read, folder, accelerator)
+    with held(folder, accelerator):
+        compared = ComparedPlan(_compared(settings, folder, accelerator, console), folder)
+        if accelerator.is_main_process:
+            compared.save()
+        accelerator.wait_for_everyone()
+    return compared
+
+
+def _compared(
+    settings: Mapping[str, _Setting], folder: Path, accelerator: Accelerator, console: Console
+) -> dict[str, Comparison]:
+    """Returns the comparisons by the names of their settings; those that diverge are left out."""
     comparisons: dict[str, Comparison] = {}
     diverged: dict[str, DivergenceError] = {}
     for number, (name, one) in enumerate(settings.items(), 1):
         console.print(f"comparison {number} of {len(settings)}: {name}")
         try:
-            comparisons[name] = one.compare(folder / name, accelerator, progress).comparison
+            compared = one.compare(folder / name, accelerator, progress=not console.quiet)
         except DivergenceError as error:
             diverged[name] = error
             console.print(f"{name} diverged and is left out: {error}")
+            continue
+        comparisons[name] = compared.comparison
     if not comparisons:
         raise next(iter(diverged.values()))
-    compared = ComparedPlan(comparisons, folder)
-    if accelerator.is_main_process:
-        compared.save()
-    accelerator.wait_for_everyone()
-    return compared
+    return comparisons
 
 
 @dataclass(frozen=True)

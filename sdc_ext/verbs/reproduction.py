@@ -18,6 +18,7 @@ from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext._kinds import Number, Whole
 from sdc_ext._values import checked
 from sdc_ext.data.real import RealData
+from sdc_ext.engine.run_folder import held
 from sdc_ext.errors import DivergenceError, InputError, check_choice
 from sdc_ext.report.reproduction import (
     compared_rows,
@@ -185,18 +186,14 @@ def reproduce(
     labels = {cell.dataset: loaded.label for cell, loaded in found.items()}
     for loaded in {loaded.label: loaded for loaded in found.values()}.values():
         console.print(str(loaded))
-    plan = open_plan(folder, BudgetPlan(item, width, labels), accelerator)
-    if plan.cells:
-        console.print(f"going on with the plan in {folder}, whose runs keep their length")
-    else:
-        plan = make_plan(plan, cells, clock, console)
-        keep_plan(folder, plan, accelerator)
-    rounds = _Rounds([c for c in cells if c.cell.folder in plan.cells], plan, clock, console)
-    rounds.run()
-    reproduced = rounds.result(chosen, missing, folder)
-    if accelerator.is_main_process:
-        reproduced.save()
-    accelerator.wait_for_everyone()
+    begun = BudgetPlan(item, width, labels)
+    with held(folder, accelerator):
+        rounds = _Rounds.planned(cells, begun, folder, clock, console, accelerator)
+        rounds.run()
+        reproduced = rounds.result(chosen, missing, folder)
+        if accelerator.is_main_process:
+            reproduced.save()
+        accelerator.wait_for_everyone()
     return reproduced
 
 
@@ -255,6 +252,38 @@ class _Rounds:
     console: Console
     results: dict[Cell, CellResult] = field(default_factory=dict)
     diverged: dict[Cell, DivergenceError] = field(default_factory=dict)
+
+    @classmethod
+    def planned(
+        cls,
+        cells: Sequence[CellRuns],
+        begun: BudgetPlan,
+        folder: Path,
+        clock: Clock,
+        console: Console,
+        accelerator: Accelerator,
+    ) -> _Rounds:
+        """Returns the rounds of the plan in a folder, or of one that is made.
+
+        Args:
+            cells: The cells on the data that there are.
+            begun: The plan without cells.
+            folder: The folder of the table or figure.
+            clock: The time.
+            console: The console for lines about what is run.
+            accelerator: The processes.
+
+        Raises:
+            InputError: If nothing fits into the time, or the folder holds something else.
+            DivergenceError: If every cell diverges.
+        """
+        plan = open_plan(folder, begun, accelerator)
+        if plan.cells:
+            console.print(f"going on with the plan in {folder}, whose runs keep their length")
+        else:
+            plan = make_plan(plan, cells, clock, console)
+            keep_plan(folder, plan, accelerator)
+        return cls([c for c in cells if c.cell.folder in plan.cells], plan, clock, console)
 
     def run(self) -> None:
         """Runs at least two seeds of every cell, and then more until the time is over.

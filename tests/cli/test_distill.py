@@ -104,6 +104,17 @@ def test_resumed_run_equals_uninterrupted_one(
         assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
+def test_a_finished_run_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = distill(tmp_path / "set")
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()}
+    again = distill(tmp_path / "set", "dc", "--resume")
+    assert f"the run in {tmp_path / 'set'} is finished and is kept" in capsys.readouterr().out
+    assert torch.equal(again.images, made.images)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()} == written
+
+
 def test_resuming_with_other_settings_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,11 +133,30 @@ def test_finished_runs_are_kept_and_lost_ones_are_made_again(
         assert (tmp_path / "a" / name).read_bytes()[:4] == b"\x89PNG"
 
     first = (tmp_path / "a/cells.csv").read_bytes()
-    kept = (tmp_path / "a/lam-0/seed-0/synthetic.safetensors").read_bytes()
     shutil.rmtree(tmp_path / "a/lam-0.5/seed-1")
+    kept = written(tmp_path / "a/lam-0", tmp_path / "a/lam-0.5")
     assert run(tmp_path / "a") == 0
     assert (tmp_path / "a/cells.csv").read_bytes() == first
-    assert (tmp_path / "a/lam-0/seed-0/synthetic.safetensors").read_bytes() == kept
+    told = capsys.readouterr().out
+    assert "3 runs of 4 are kept" in told
+    assert re.findall(r"run \d of 4", told) == ["run 4 of 4"]
+    assert kept.items() <= written(tmp_path / "a/lam-0", tmp_path / "a/lam-0.5").items()
+
+
+def written(*folders: Path) -> dict[Path, int]:
+    """When each file in some folders was written."""
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.mark.parametrize("lost", ["meta.json", "history.csv", "synthetic.safetensors"])
+def test_a_run_that_lost_a_file_is_written_again(lost: str, tmp_path: Path) -> None:
+    assert run(tmp_path) == 0
+    path = tmp_path / "lam-0/seed-0" / lost
+    before = path.read_bytes()
+    path.unlink()
+    assert run(tmp_path) == 0
+    assert path.read_bytes() == before
 
 
 def test_without_weight_there_is_no_difference(tmp_path: Path) -> None:

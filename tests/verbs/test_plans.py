@@ -54,10 +54,11 @@ def test_a_plan_is_made_in_folders_of_its_own_and_goes_on(
     assert len((out / "plan.csv").read_text().splitlines()) == 1 + 2 * 3 * 3
 
     of_first = out / NAMES[0] / "lam-0" / "seed-0" / "synthetic.safetensors"
-    made = of_first.read_bytes()
+    made = of_first.stat().st_mtime_ns
     Path("mine.yaml").write_text(PLAN.replace("seeds: 3", "seeds: 4"))
     assert main(["compare", "--plan", "mine.yaml"]) == 0
-    assert of_first.read_bytes() == made
+    assert capsys.readouterr().out.count("9 runs of 12 are kept") == 2
+    assert of_first.stat().st_mtime_ns == made
     assert (out / NAMES[1] / "lam-0" / "seed-3").is_dir()
 
 

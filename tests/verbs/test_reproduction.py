@@ -100,6 +100,27 @@ def test_the_same_call_adds_seeds_and_keeps_runs(
         reproduce("table1", data=TINY, out=out, width=8, progress=False)
 
 
+def test_every_round_says_in_one_line_what_is_kept(
+    tmp_path: Path,
+    paces: Paces,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small(monkeypatch, replace(SMALL, cells=SMALL.cells[:1]))
+    turn(monkeypatch, 1000.0, 1000.0, 100.0, 0.0015, 1.0, -1.0)
+    monkeypatch.setattr("sdc_ext.verbs.budgets.BudgetPlan.seconds", 0.001)
+    reproduce("table1", data=TINY, out=tmp_path / "table", width=4)
+    first, _, second = capsys.readouterr().out.partition("cell 1 of 1, 3 seeds")
+    assert "kept" not in first and first.count("lam 0.001, seed") == 2
+    assert "4 runs of 6 are kept" in second and second.count("lam 0.001, seed") == 1
+    folder = tmp_path / "table" / "dc-mnist-ipc1"
+    made = {path: path.stat().st_mtime_ns for path in folder.rglob("seed-*/*")}
+    turn(monkeypatch, -1.0)
+    reproduce("table1", data=TINY, out=tmp_path / "table", width=4)
+    assert "6 runs of 6 are kept" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("seed-*/*")} == made
+
+
 def test_the_time_may_be_over_between_cells(
     tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
