@@ -1,6 +1,7 @@
 r"""Tries ``sdc-ext run`` on published repositories that nobody has adapted.
 
-    python benchmarks/zero_touch.py --csv docs/data/zero-touch.csv CHECKOUTS/*
+    python benchmarks/zero_touch.py --csv docs/data/zero-touch.csv \
+        --page docs/ways/repositories.md CHECKOUTS/*
 
 Each folder is a checkout, named like its repository (``DREAM``) or with its owner
 (``lyq312318224+DREAM``). What is run of it, and how small, is in ``zero_touch.yaml``. A script runs
@@ -19,7 +20,6 @@ The rows of these repositories take the place of those in the CSV file.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import pickle
@@ -31,14 +31,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from rich.console import Console
-from rich.table import Table
+from zero_touch_rows import Row, merged, print_rows, read_rows, write_page, write_rows
 
 HERE = Path(__file__).parent
 STEPS, TURNS, LIMIT = 3, 8, 600
@@ -86,26 +86,6 @@ class Recipe:
     double: bool = True
     note: str = ""
     untried: str = ""
-
-
-@dataclass
-class Row:
-    """What was found about a script; empty where it could not be found."""
-
-    repository: str
-    commit: str
-    script: str
-    profile: str = ""
-    repairs: str = ""
-    clear: str = ""
-    starts: str = ""
-    identical: str = ""
-    difference: str = ""
-    effect: str = ""
-    precision: str = ""
-    seconds: str = ""
-    ratio: str = ""
-    remark: str = ""
 
 
 class Trial:
@@ -324,46 +304,25 @@ def recipes_for(checkout: Path, recipes: Sequence[Recipe]) -> Iterator[Recipe]:
             yield recipe
 
 
-def merged(path: Path, rows: Sequence[Row], order: Sequence[Recipe]) -> list[Row]:
-    """Returns the rows of a CSV file with others in their place, in the order of the recipes."""
-    before = []
-    if path.exists():
-        with path.open(newline="") as file:
-            before = [Row(**found) for found in csv.DictReader(file)]
-    by_case = {(row.repository, row.script): row for row in [*before, *rows]}
-    cases = [(recipe.repository, recipe.script) for recipe in order]
-    return [by_case[case] for case in cases if case in by_case]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkouts", nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--csv", type=Path, default=Path("zero-touch.csv"))
+    parser.add_argument("--page", type=Path, help="page whose table gets the rows")
     parser.add_argument("--logs", type=Path, help="folder for what the runs print")
     options = parser.parse_args()
     recipes = read_recipes(HERE / "zero_touch.yaml")
+    order = [(recipe.repository, recipe.script) for recipe in recipes]
     console = Console(stderr=True)
     for checkout in options.checkouts:
         for recipe in recipes_for(checkout.resolve(), recipes):
             console.print(f"{recipe.repository}: {recipe.script}")
             row = examine(recipe, checkout.resolve(), options.logs)
-            rows = merged(options.csv, [row], recipes)
-            with options.csv.open("w", newline="") as file:
-                writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(asdict(row) for row in rows)
-    with options.csv.open(newline="") as file:
-        print_table([Row(**found) for found in csv.DictReader(file)])
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """Prints one line per script."""
-    table = Table()
-    for name in (f.name for f in fields(Row)):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*astuple(row))
-    Console(width=240).print(table)
+            write_rows(options.csv, merged(read_rows(options.csv), row, order))
+    rows = read_rows(options.csv)
+    if options.page is not None:
+        write_page(options.page, rows)
+    print_rows(rows)
 
 
 if __name__ == "__main__":

@@ -101,9 +101,10 @@ class Probe:
         if self._job.lam is not None and self._profile in PROFILES:
             self._switch_on(self._job.lam)
 
-    def end(self) -> None:
-        """Ends the injection as the script has ended."""
-        self._active.__exit__(*sys.exc_info())
+    def end(self, status: int) -> None:
+        """Ends the injection; one whose script has failed does not complain, too."""
+        error = SystemExit(status) if status else None
+        self._active.__exit__(type(error) if error else None, error, None)
 
     def _switch_on(self, lam: float) -> None:
         how = {"strict": self._job.strict, "scale": self._job.scale}
@@ -196,7 +197,7 @@ def main() -> None:
     try:
         probe.begin()
         probe.found["status"] = script.run(job.arguments, None, seed=0, consents={TRUST})
-        probe.end()
+        probe.end(probe.found["status"])
     finally:
         found = tree_map_only(torch.Tensor, lambda tensor: tensor.numpy(), probe.found)
         Path(job.out).write_bytes(pickle.dumps(found))
@@ -246,15 +247,26 @@ def provide_images(count: int) -> None:
 def compute_in_double() -> None:
     """Makes float64 of every way to ask for float32 that scripts commonly use."""
     torch.set_default_dtype(torch.float64)
-    load = torch.load
-    torch.float = torch.float32 = torch.float64
-    torch.FloatTensor = torch.DoubleTensor
-    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+    single, load, save = torch.float32, torch.load, torch.save
+
+    def name(kind: torch.dtype) -> None:
+        torch.float = torch.float32 = kind
 
     def load_double(*args: Any, **how: Any) -> Any:
-        return tree_map_only(torch.Tensor, _doubled, load(*args, **how))
+        name(single)
+        loaded = load(*args, **how)
+        name(torch.float64)
+        return tree_map_only(torch.Tensor, _doubled, loaded)
 
-    torch.load = load_double
+    def save_double(*args: Any, **how: Any) -> None:
+        name(single)
+        save(*args, **how)
+        name(torch.float64)
+
+    name(torch.float64)
+    torch.load, torch.save = load_double, save_double
+    torch.FloatTensor = torch.DoubleTensor
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
 
 
 def _doubled(tensor: torch.Tensor) -> torch.Tensor:
