@@ -116,8 +116,8 @@ class Probe:
             return any(tensor is own for tensor in held for own in self._learnt)
         if self._job.first is not None:
             return self._optimizer_steps == self._job.first
-        if self._record is not None:
-            return bool(self._record.steps)
+        if self._record is not None:  # a learning rate is not worth comparing
+            return bool(self._record.steps) and any(tensor.ndim > 0 for tensor in held)
         return bool(images_of(optimizer))
 
     def _before(self, optimizer: Optimizer, *_: Any) -> None:
