@@ -62,7 +62,8 @@ class Recipe:
         cwd: The folder that it runs in, relative to the repository.
         prepare: Command lines of scripts of the repository that run before, in this folder.
         files: Files that are written before, by their path in this folder.
-        patch: The hand patch: a list of files, each with a pattern and the lines after it.
+        patch: The hand patch: a list of files, each with a pattern and lines that go after, or
+            before, its first match, or every match.
         profile: The profile, where the recognised one is overruled.
         strict: Whether a loop that does not fit its profile is an error.
         scale: A factor of the term.
@@ -78,7 +79,7 @@ class Recipe:
     cwd: str = "."
     prepare: Sequence[str] = ()
     files: dict[str, str] = field(default_factory=dict)
-    patch: Sequence[dict[str, str]] = ()
+    patch: Sequence[dict[str, Any]] = ()
     profile: str = "auto"
     strict: bool = True
     scale: float = 1.0
@@ -175,17 +176,21 @@ class Trial:
             path.write_text(inserted(path.read_text(), part))
 
 
-def inserted(text: str, part: dict[str, str]) -> str:
-    """Returns a text with lines inserted after, or before, the first line that a pattern is in."""
-    lines = text.split("\n")
+def inserted(text: str, part: dict[str, Any]) -> str:
+    """Returns a text with lines inserted after, or before, the lines that a pattern is in."""
     where = part.get("after") or part["before"]
-    number = next((n for n, line in enumerate(lines) if re.search(where, line)), None)
-    if number is None:
+    new = part["insert"].replace("LAM", str(LAM)).rstrip().split("\n")
+    lines: list[str] = []
+    number = 0
+    for line in text.split("\n"):
+        space = line[: len(line) - len(line.lstrip())]
+        found = re.search(where, line) is not None and (number == 0 or "every" in part)
+        number += found
+        added = [space + one for one in new] if found else []
+        lines += [line, *added] if "after" in part else [*added, line]
+    if not number:
         raise ValueError(f"{part['file']} has no line {where!r}")
-    space = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
-    new = [space + line for line in part["insert"].replace("LAM", str(LAM)).rstrip().split("\n")]
-    number += "after" in part
-    return "\n".join([*lines[:number], *new, *lines[number:]])
+    return "\n".join(lines)
 
 
 def examine(recipe: Recipe, checkout: Path, logs: Path | None) -> Row:
@@ -247,7 +252,11 @@ def _compare(
         double = [run["gradients"] for run in runs if "gradients" in run]
         found = double if len(double) == 2 and double[0][0].dtype == np.float64 else single
     is_double = found is not single
-    trial.patch()
+    try:
+        trial.patch()
+    except ValueError as error:
+        row.remark = _joined(row.remark, f"hand patch: {error}")
+        return
     patched = trial.script(first=first, double=is_double)
     if "gradients" not in patched:
         row.remark = _joined(row.remark, f"hand patch: {trial.reason}")
