@@ -10,6 +10,7 @@ keeps the first image gradients and what has been learnt, and ends the script af
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import pickle
 import random
@@ -30,7 +31,8 @@ from torch.optim.optimizer import (
 from torch.utils._pytree import tree_map_only
 from torchvision import datasets
 
-from sdc_ext.injection.hooks import images_of, inject
+from sdc_ext.injection.hooks import inject
+from sdc_ext.injection.learnt import images_of
 from sdc_ext.injection.obstacles import inspect
 from sdc_ext.injection.profiles import PROFILES
 from sdc_ext.injection.runner import Script
@@ -99,16 +101,16 @@ class Probe:
         register_optimizer_step_pre_hook(self._before)
         register_optimizer_step_post_hook(self._after)
         if self._job.lam is not None and self._profile in PROFILES:
-            self._switch_on(self._job.lam)
+            self._switch_on(self._job.lam, self._job.strict)
 
     def end(self, status: int) -> None:
         """Ends the injection; one whose script has failed does not complain, too."""
         error = SystemExit(status) if status else None
         self._active.__exit__(type(error) if error else None, error, None)
 
-    def _switch_on(self, lam: float) -> None:
-        how = {"strict": self._job.strict, "scale": self._job.scale}
-        self._record = self._active.enter_context(inject(lam, profile=self._profile, **how))
+    def _switch_on(self, lam: float, strict: bool) -> None:
+        injection = inject(lam, profile=self._profile, strict=strict, scale=self._job.scale)
+        self._record = self._active.enter_context(injection)
 
     def _is_image_step(self, optimizer: Optimizer) -> bool:
         held = [tensor for group in optimizer.param_groups for tensor in group["params"]]
@@ -116,8 +118,8 @@ class Probe:
             return any(tensor is own for tensor in held for own in self._learnt)
         if self._job.first is not None:
             return self._optimizer_steps == self._job.first
-        if self._record is not None:  # a learning rate is not worth comparing
-            return bool(self._record.steps) and any(tensor.ndim > 0 for tensor in held)
+        if self._record is not None:
+            return bool(self._record.steps) and _is_worth_comparing(optimizer)
         return bool(images_of(optimizer))
 
     def _before(self, optimizer: Optimizer, *_: Any) -> None:
@@ -155,7 +157,7 @@ class Probe:
                 self._take_turns()
             return result
 
-        kind.step = step  # type: ignore[method-assign]
+        kind.step = step  # type: ignore[assignment, method-assign]
 
     def _take_turns(self) -> None:
         """Switches the correction on or off between image steps, in shuffled order."""
@@ -170,10 +172,20 @@ class Probe:
             self._order = random.Random(len(seconds)).sample([False, True], 2)
             seconds.append({})
         self._timed = self._order.pop()
-        Strength.measures = property(lambda _: False)  # as in 150 of 151 steps
+        Strength.measures = property(lambda _: False)  # type: ignore # as in 150 of 151 steps
         if self._timed:
-            self._switch_on(self._job.lam or 0.0)
+            # Optimisers of labels or rates may still have to make the step that was corrected.
+            self._switch_on(self._job.lam or 0.0, strict=False)
         self._since = time.process_time()
+
+
+def _is_worth_comparing(optimizer: Optimizer) -> bool:
+    """Returns whether an optimiser updates images or, if none does, more than rates."""
+    if images_of(optimizer):
+        return True
+    others = (o for o in gc.get_objects() if issubclass(type(o), Optimizer))
+    held = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    return any(tensor.ndim for tensor in held) and not any(images_of(o) for o in others)
 
 
 def main() -> None:
@@ -265,7 +277,7 @@ def compute_in_double() -> None:
 
     name(torch.float64)
     torch.load, torch.save = load_double, save_double
-    torch.FloatTensor = torch.DoubleTensor
+    torch.FloatTensor = torch.DoubleTensor  # type: ignore[assignment, misc]
     torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
 
 
