@@ -90,45 +90,51 @@ class Recipe:
 
 
 class Trial:
-    """The runs of one recipe in a copy of the checkout.
+    """The runs of one recipe, each in a copy of its own, since runs leave files behind.
 
     Args:
         recipe: The recipe.
-        copy: The copy.
+        base: A copy of the checkout, which the others are copies of.
+        place: A folder for the copies and for what is noted about each run.
     """
 
-    def __init__(self, recipe: Recipe, copy: Path) -> None:
+    def __init__(self, recipe: Recipe, base: Path, place: Path) -> None:
         self._recipe = recipe
-        self._copy = copy
-        self._folder = copy / recipe.cwd
+        self._base = base
+        self._place = place
         self._number = 0
         self.reason = ""
 
     def prepare(self) -> bool:
         """Writes files and runs the scripts that come before; returns whether that succeeded."""
         for name, text in self._recipe.files.items():
-            path = self._folder / name
+            path = self._base / self._recipe.cwd / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         for line in self._recipe.prepare:
             script, *arguments = shlex.split(line)
-            if self.run(script, arguments, profile="none", steps=0)["status"]:
+            if self._run(self._base, script, arguments, profile="none", steps=0)["status"]:
                 return False
         return True
 
     def script(self, **job: Any) -> dict[str, Any]:
         """Runs the script; returns what the probe found."""
         arguments = shlex.split(self._recipe.arguments)
-        return self.run(self._recipe.script, arguments, **{"profile": self._recipe.profile, **job})
+        copy = self._place / "copy" / self._base.name
+        shutil.copytree(self._base, copy)
+        job = {"profile": self._recipe.profile, **job}
+        found = self._run(copy, self._recipe.script, arguments, **job)
+        shutil.rmtree(copy.parent, ignore_errors=True)
+        return found
 
-    def run(self, script: str, arguments: Sequence[str], **job: Any) -> dict[str, Any]:
+    def _run(self, root: Path, script: str, arguments: Sequence[str], **job: Any) -> dict[str, Any]:
         """Runs a script in a process of its own; notes the reason if it fails."""
         self._number += 1
-        place = self._copy / f".probe-{self._number}"
+        place, folder = self._place / str(self._number), root / self._recipe.cwd
         is_file = script.endswith(".py")
         settings: dict[str, Any] = {
-            "script": os.path.relpath(self._copy / script, self._folder) if is_file else script,
-            "folder": str(self._folder),
+            "script": os.path.relpath(root / script, folder) if is_file else script,
+            "folder": str(folder),
             "arguments": arguments,
             "lam": None,
             "strict": self._recipe.strict,
@@ -140,8 +146,8 @@ class Trial:
             "double": False,
             "out": f"{place}.pickle",
         }
-        place.with_suffix(".json").write_text(json.dumps({**settings, **job}))
-        ended_well = self._execute(place)
+        Path(f"{place}.json").write_text(json.dumps({**settings, **job}))
+        ended_well = self._execute(place, folder)
         found: dict[str, Any] = {"status": 1}
         if Path(f"{place}.pickle").exists():
             found = pickle.loads(Path(f"{place}.pickle").read_bytes())
@@ -150,14 +156,14 @@ class Trial:
         self.reason = _last_error(Path(f"{place}.log").read_text()) if found["status"] else ""
         return found
 
-    def _execute(self, place: Path) -> bool:
+    def _execute(self, place: Path, folder: Path) -> bool:
         """Runs the probe; returns whether its process ended well."""
         command = [sys.executable, str(HERE / "zero_touch_probe.py"), f"{place}.json"]
         with open(f"{place}.log", "w") as log:
             try:
                 done = subprocess.run(
                     command,
-                    cwd=self._folder,
+                    cwd=folder,
                     env={**os.environ, **ENVIRONMENT},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -172,7 +178,7 @@ class Trial:
     def patch(self) -> None:
         """Inserts the lines of the hand patch, indented like the lines that they come after."""
         for part in self._recipe.patch:
-            path = self._copy / part["file"]
+            path = self._base / part["file"]
             path.write_text(inserted(path.read_text(), part))
 
 
@@ -200,22 +206,20 @@ def examine(recipe: Recipe, checkout: Path, logs: Path | None) -> Row:
         row.remark = recipe.untried
         return row
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / checkout.name
-        shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git"))
-        trial = Trial(recipe, copy)
+        place = Path(folder)
+        base = place / "base" / checkout.name
+        shutil.copytree(checkout, base, ignore=shutil.ignore_patterns(".git"))
+        trial = Trial(recipe, base, place)
         if trial.prepare():
             _fill(row, recipe, trial)
         else:
             row.remark = f"preparation: {trial.reason}"
         if logs is not None:
-            _keep_logs(copy, logs / checkout.name / recipe.script.replace("/", "-"))
+            kept = logs / checkout.name / recipe.script.replace("/", "-")
+            kept.mkdir(parents=True, exist_ok=True)
+            for log in place.glob("*.log"):
+                shutil.copy(log, kept)
     return row
-
-
-def _keep_logs(copy: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for log in copy.glob(".probe-*.log"):
-        shutil.copy(log, folder / log.name.removeprefix(".probe-"))
 
 
 def _fill(row: Row, recipe: Recipe, trial: Trial) -> None:

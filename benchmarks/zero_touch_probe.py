@@ -198,12 +198,13 @@ def main() -> None:
     folder = Path(job.folder)
     is_file = job.script.endswith(".py")
     script = Script.read(job.script, folder) if is_file else Script.read_module(job.script, folder)
-    profile = job.profile if job.profile != "auto" else script.profile or "not recognised"
+    recognised = script.profile or "not recognised"
+    profile = recognised if job.profile == "auto" else job.profile
     probe = Probe(job, profile)
     report = inspect(script, job.profile, {TRUST})
     probe.found["check"] = [line for line in report.lines if line.startswith("stands in")]
     probe.found["repairs"] = [needed.repair.name for needed in script.repairs]
-    probe.found["profile"] = profile
+    probe.found["profile"] = recognised
     probe.found["corrects"] = profile in PROFILES
     probe.found["status"] = 1
     try:
