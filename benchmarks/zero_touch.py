@@ -70,7 +70,7 @@ class Recipe:
         images: The number of real images per class.
         double: Whether float64 is tried.
         note: A remark for the table.
-        untried: Why nothing is run.
+        untried: Why the script is only read.
     """
 
     repository: str
@@ -202,15 +202,15 @@ def inserted(text: str, part: dict[str, Any]) -> str:
 def examine(recipe: Recipe, checkout: Path, logs: Path | None) -> Row:
     """Returns the row of a recipe; leaves what the runs printed in a folder of logs."""
     row = Row(recipe.repository, _commit(checkout), recipe.script, remark=recipe.note)
-    if recipe.untried:
-        row.remark = recipe.untried
-        return row
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         base = place / "base" / checkout.name
         shutil.copytree(checkout, base, ignore=shutil.ignore_patterns(".git"))
         trial = Trial(recipe, base, place)
-        if trial.prepare():
+        if recipe.untried:
+            _recognise(row, trial.script(steps=-1))
+            row.remark = recipe.untried
+        elif trial.prepare():
             _fill(row, recipe, trial)
         else:
             row.remark = f"preparation: {trial.reason}"
@@ -222,11 +222,16 @@ def examine(recipe: Recipe, checkout: Path, logs: Path | None) -> Row:
     return row
 
 
+def _recognise(row: Row, found: dict[str, Any]) -> None:
+    """Adds what the tool reads from the source, and what its check says."""
+    row.profile = found.get("profile", "")
+    row.repairs = ", ".join(found.get("repairs", []))
+    row.clear = "no" if found.get("check") else "yes"
+
+
 def _fill(row: Row, recipe: Recipe, trial: Trial) -> None:
     observed = trial.script(lam=0.0, steps=STEPS)
-    row.profile = observed.get("profile", "")
-    row.repairs = " ".join(observed.get("repairs", []))
-    row.clear = "no" if observed.get("check") else "yes"
+    _recognise(row, observed)
     first = observed.get("first")
     if observed["status"]:
         row.remark = _joined(row.remark, trial.reason)
