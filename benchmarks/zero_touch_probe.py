@@ -9,7 +9,6 @@ keeps the first image gradients and what has been learnt, and ends the script af
 
 from __future__ import annotations
 
-import functools
 import gc
 import json
 import pickle
@@ -19,6 +18,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -145,20 +145,19 @@ class Probe:
             self.found["learnt"] = [tensor.detach().clone() for tensor in self._learnt]
             if not self._job.turns:
                 raise SystemExit(0)
-            self._take_turns_after(type(optimizer))
+            self._take_turns_after(optimizer)
 
-    def _take_turns_after(self, kind: type[Optimizer]) -> None:
-        """Lets turns begin after the steps of a kind of optimiser; hooks cannot change hooks."""
-        original = kind.step
+    def _take_turns_after(self, optimizer: Optimizer) -> None:
+        """Lets turns begin after the optimiser's steps; hooks cannot change hooks."""
+        original = optimizer.step
 
-        @functools.wraps(original)
-        def step(optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
-            result = original(optimizer, *args, **kwargs)
-            if self._is_image_step(optimizer):
-                self._take_turns()
+        def step(_: Optimizer, *args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            self._take_turns()
             return result
 
-        kind.step = step  # type: ignore[assignment, method-assign]
+        # Of the instance, since learning rate schedules replace that one, too.
+        optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
 
     def _take_turns(self) -> None:
         """Switches the correction on or off between image steps, in shuffled order."""
