@@ -78,7 +78,7 @@ class Job:
 
 
 class Probe:
-    """Watches the optimisers of a script.
+    """Watches the optimisers of a script inside a ``with`` block, and corrects it if that is asked.
 
     Attributes:
         found: The results, by name.
@@ -97,17 +97,15 @@ class Probe:
         self._timed: bool | None = None
         self._since = 0.0
 
-    def begin(self) -> None:
-        """Begins to watch, and to correct if the job says so."""
+    def __enter__(self) -> Probe:
         register_optimizer_step_pre_hook(self._before)
         register_optimizer_step_post_hook(self._after)
         if self._job.lam is not None and self._profile in PROFILES:
             self._switch_on(self._job.lam, self._job.strict)
+        return self
 
-    def end(self, status: int) -> None:
-        """Ends the injection; one whose script has failed does not complain, too."""
-        error = SystemExit(status) if status else None
-        self._active.__exit__(type(error) if error else None, error, None)
+    def __exit__(self, *error: Any) -> None:
+        self._active.__exit__(*error)
 
     def _switch_on(self, lam: float, strict: bool) -> None:
         injection = inject(lam, profile=self._profile, strict=strict, scale=self._job.scale)
@@ -210,9 +208,7 @@ def main() -> None:
     try:
         if job.steps < 0:
             return
-        probe.begin()
-        probe.found["status"] = script.run(job.arguments, None, seed=0, consents={TRUST})
-        probe.end(probe.found["status"])
+        probe.found["status"] = script.run(job.arguments, probe, seed=0, consents={TRUST})
     finally:
         found = tree_map_only(torch.Tensor, lambda tensor: tensor.numpy(), probe.found)
         Path(job.out).write_bytes(pickle.dumps(found))
