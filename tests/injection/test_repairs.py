@@ -86,6 +86,13 @@ def test_none_is_needed_without_a_cause(text: str) -> None:
     assert needed(text) == []
 
 
+def test_zeros_may_be_used_in_another_function() -> None:
+    """SsnL's dataset-distillation adds to gradients in a method that comes before the clearing."""
+    adds = "def accumulate(x, g):\n    x.grad.add_(g)\n"
+    assert needed(f"{adds}opt.zero_grad()\n") == ["zero_grad"]
+    assert needed(f"{adds}loss.backward()\n") == []
+
+
 def test_a_gpu_needs_no_repair_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert needed(TEXTS["gpu"] + TEXTS["experts"] + "import torch\ntorch.load(f, None, w)") == [

@@ -133,11 +133,15 @@ def _find_zeros(project: Project) -> list[Place]:
 
 
 def _uses_of_zeros(source: Source) -> Iterator[Place]:
-    removed = False
-    for _, event, node in sorted(_events(source), key=lambda found: found[:2]):
-        if event == "use" and removed:
+    events = sorted(_events(source), key=lambda found: found[:2])
+    clears = any(event == "zero_grad" for _, event, _ in events)
+    before = ""
+    for _, event, node in events:
+        # A function that begins with adding to a gradient counts on its caller's zeros.
+        counts = before == "function" and clears and getattr(node, "attr", "") == "add_"
+        if event == "use" and (before == "zero_grad" or counts):
             yield Place.of(source, node, ".grad")
-        removed = event == "zero_grad"
+        before = event
 
 
 def _events(source: Source) -> Iterator[tuple[tuple[int, int], str, ast.AST]]:
