@@ -41,7 +41,7 @@ from rich.console import Console
 from zero_touch_rows import Row, merged, print_rows, read_rows, write_page, write_rows
 
 HERE = Path(__file__).parent
-STEPS, TURNS, LIMIT = 3, 8, 600
+STEPS, TURNS, LIMIT = 3, 8, 300
 LAM = 1.0
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
