@@ -299,8 +299,8 @@ def _last_error(log: str) -> str:
     return ([*lines, *errors] or ["it ended without a word"])[-1][:200]
 
 
-def _joined(*parts: str) -> str:
-    return "; ".join(dict.fromkeys(part for part in parts if part))
+def _joined(remark: str, more: str) -> str:
+    return remark if more in remark else "; ".join(part for part in (remark, more) if part)
 
 
 def _commit(checkout: Path) -> str:
