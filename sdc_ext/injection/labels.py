@@ -35,7 +35,7 @@ def labels_in_sight(frame: FrameType | None, images: Tensor) -> list[Tensor]:
                     found.append(labels)
         frame = frame.f_back
     # Where some have repetitions, as labels do, those without are an order of the images.
-    return [vector for vector in found if len(vector.unique()) < len(vector)] or found
+    return [vector for vector in found if len(set(vector.tolist())) < len(vector)] or found
 
 
 def traced(batch: Tensor, images: Tensor, labels: Tensor) -> Tensor | None:
