@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -116,13 +116,17 @@ def hold(folder: Path) -> Iterator[None]:
         yield
         return
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
         raise InputError(
             f"another command is writing to {folder}: wait until it has ended, or choose another "
             "`out`"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder} ({error.strerror or error}): choose another `out`"
         ) from None
     try:
         yield
@@ -166,15 +170,22 @@ def settle(folder: Path) -> None:
         pending.rmdir()
 
 
-def is_free(path: Path) -> bool:
+def is_free(path: Path, besides: Container[str] = ()) -> bool:
     """Returns whether a path can be taken for results.
 
     It can if there is nothing, or a folder without visible files to which no process writes.
+
+    Args:
+        path: A file or folder.
+        besides: The names of files that may be in the folder.
     """
     if not path.is_dir():
         return not os.path.lexists(path)
     settle(path)
-    return all(inner.name.startswith(".") and not _is_alive(inner) for inner in path.iterdir())
+    return all(
+        not _is_alive(inner) if inner.name.startswith(".") else inner.name in besides
+        for inner in path.iterdir()
+    )
 
 
 def check_place(path: Path) -> None:

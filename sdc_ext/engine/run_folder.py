@@ -109,13 +109,7 @@ class RunFolder:
             raise InputError(f"{self.path} {problem}: choose another `out`")
 
     def _is_free(self) -> bool:
-        if is_free(self.path):
-            return True
-        if not self.path.is_dir():
-            return False
-        # What is hidden is the lock of this command, or half done.
-        visible = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
-        return visible <= {RUN, _LOGS}
+        return is_free(self.path, besides={RUN, _LOGS})
 
     def claim(self) -> None:
         """Writes the identity of the run into the folder."""

@@ -28,6 +28,7 @@ from sdc_ext.injection.captures import (
 )
 from sdc_ext.injection.learnt import By, Roles
 from sdc_ext.injection.measures import BackwardPass, Measure
+from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.record import Step
 from sdc_ext.injection.term import Term
 
@@ -87,6 +88,10 @@ class Correction(ABC):
     def active(self) -> bool:
         """Whether the correction changes the loop; with lam 0 it only observes."""
         return self._strength.active
+
+    def watch(self, patches: Patches) -> None:
+        """Observes what the correction needs beside autograd, until the patches are undone."""
+        return  # most need nothing
 
     def begin(self) -> None:
         """Starts schedules and measures again, because new images have got an optimiser."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import sys
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,24 +18,27 @@ from sdc_ext._words import number_of
 from sdc_ext.injection.captures import Capture, advice, of_one_network
 from sdc_ext.injection.corrections import BackwardCorrection
 from sdc_ext.injection.forward_calls import Call, ForwardCalls
-from sdc_ext.injection.labels import labels_in_sight, traced
+from sdc_ext.injection.labels import traced
 from sdc_ext.injection.learnt import By, Roles
 from sdc_ext.injection.measures import BackwardPass
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.record import Step
 from sdc_ext.injection.term import Term
 
+# A call, the labels (B,) of its batch, and the shape of the logits.
+_Labelled: TypeAlias = tuple[Call, Tensor, tuple[int, int]]
+
 
 class FeatureCorrection(BackwardCorrection):
     """Loops that match features of real and synthetic images: DM, CAFE, DataDAM, IDM, NCFM.
 
-    The term of a backward pass is ``lam * ||grad_theta L(B)||_2`` for each network that the loss
-    depends on, where L is the mean cross entropy of the synthetic images that the loop has called
-    the network on. It takes one more forward and backward pass through these images, with a copy
-    of the network, so that the loop's own gradients, buffers, hooks and random numbers stay as
-    they are. Each label follows its image through decoding and augmentation.
+    The term of a loss is ``lam * ||grad_theta L(B)||_2`` for each network that it depends on,
+    where L is the mean cross entropy of the synthetic images that the network was called on. It
+    takes one more forward and backward pass through these images, with a copy of the network, so
+    that the loop's own gradients, buffers, module hooks and random numbers stay as they are. Each
+    label follows its image through decoding and augmentation. An iteration is an image step.
 
-    Reference: the SDC paper, Section 4.3, with DM.
+    Reference: the SDC paper, Eq. 11 with the loss of DM (Section 4.3).
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class FeatureCorrection(BackwardCorrection):
         self._calls = ForwardCalls(roles)
 
     def watch(self, patches: Patches) -> None:
-        """Observes the calls of networks until the patches are undone."""
+        """Observes the calls of networks."""
         self._calls.watch(patches)
 
     def left_over(self) -> str | None:
@@ -58,61 +63,84 @@ class FeatureCorrection(BackwardCorrection):
 
     def _note(self, capture: Capture) -> None:
         self._complain(
-            "the script asks for gradients of synthetic batches itself, so that they need not be "
-            f"computed again: {advice(one_network=of_one_network([capture]), joint=True)}"
+            "the script asks for gradients of synthetic batches itself, so none has to be "
+            f"computed: {advice(one_network=of_one_network([capture]), joint=True)}"
         )
 
+    def _fits(self, captures: Sequence[Capture]) -> bool:
+        return True  # they are computed here
+
+    def _count_iteration(self, network: Tensor | None) -> None:
+        self._iteration += 1
+
     def _used_by(self, asked: BackwardPass) -> tuple[list[Capture], list[Tensor]]:
-        calls = self._calls.take(asked.roots)
+        calls = self._calls.take(asked.roots, asked.inputs)
+        groups: dict[int, tuple[nn.Module, list[_Labelled]]] = {}
         captures = []
-        for network in {id(call.network): call.network for call in calls}.values():
-            labelled = [(c, self._labels(c)) for c in calls if c.network is network]
-            gradient = self._gradient(network, [(c, y) for c, y in labelled if y is not None])
-            if gradient is not None:
-                captures.append(gradient)
-        sources = {id(call.source): call.source for call in calls} if captures else {}
+        with self._calls.paused(), _random_numbers_kept(), torch.enable_grad():
+            try:
+                for call in {(id(c.networks[-1]), id(c.batch)): c for c in calls}.values():
+                    network, labelled = self._identified(call)
+                    groups.setdefault(id(network), (network, []))[1].append(labelled)
+                captures = [self._gradient(*group) for group in groups.values()]
+            except _UnknownDifficulty as error:
+                self._complain_of_batch(str(error))
+            except Exception as error:  # whatever the network of somebody else raises
+                self._complain_of_batch(f"it raises {type(error).__name__} ({error})")
+        sources = {id(s): s for call in calls for s in call.sources} if captures else {}
         return captures, list(sources.values())
 
-    def _labels(self, call: Call) -> Tensor | None:
-        """Returns the labels of a batch; complains if there are none or too many to choose from."""
-        found = labels_in_sight(sys._getframe(1), call.source)
-        images = number_of(len(call.source), "synthetic image")
-        if len(found) != 1:
-            seen = "no integer tensor has" if not found else f"{len(found)} integer tensors have"
-            self._complain_of_batch(f"{seen} the labels of the {images}")
-            return None
-        with torch.random.fork_rng(_gpus()):
-            labels = traced(call.batch, call.source, found[0])
+    def _identified(self, call: Call) -> tuple[nn.Module, _Labelled]:
+        """Returns the network that classifies the images of a call, and the labels of these."""
+        images = number_of(len(call.sources[0]), "synthetic image")
+        if len(call.sources) > 1:
+            made = number_of(len(call.sources), "learnt tensor")
+            raise _UnknownDifficulty(f"its images are made from {made}, where one has labels")
+        if not call.has_its_weights:
+            raise _UnknownDifficulty("the network was called with weights that are not its own")
+        if len(call.labels) != 1:
+            held = "integer tensors have" if call.labels else "integer tensor has"
+            raise _UnknownDifficulty(
+                f"{len(call.labels) or 'no'} {held} the labels of the {images}, where the network "
+                "is called"
+            )
+        (source,), (known,) = call.sources, call.labels
+        labels = traced(call.batch, source, known)
         if labels is None:
-            self._complain_of_batch("its images are made from several classes")
-        return labels
+            raise _UnknownDifficulty("its images are made from several classes, or from none")
+        shape = len(labels), int(known.max()) + 1
+        for network in call.networks:
+            if _classifies(network, call, shape):
+                return network, (call, labels, shape)
+        raise _UnknownDifficulty(
+            f"{type(call.networks[-1]).__name__} does not return one output with one number for "
+            f"each of {shape[1]} classes"
+        )
 
-    def _gradient(self, network: nn.Module, calls: Sequence[tuple[Call, Tensor]]) -> Capture | None:
+    def _gradient(self, network: nn.Module, batches: Sequence[_Labelled]) -> Capture:
         """Returns the gradient of the mean loss of some batches by a network's weights."""
-        copied = _copied(network)
+        copied = batches[0][0].copied(network)
         parameters = list(copied.parameters())
         losses = []
-        with self._calls.paused(), torch.random.fork_rng(_gpus()), torch.enable_grad():
-            for call, labels in calls:
-                batch = call.batch if self.active else call.batch.detach()
-                logits = _logits(copied(batch), labels)
-                if logits is None:
-                    self._complain_of_batch(
-                        f"{type(network).__name__} does not return one number per class"
-                    )
-                    return None
-                losses.append(F.cross_entropy(logits, labels, reduction="none"))
-            if not losses:
-                return None
-            gradient = torch.autograd.grad(
-                torch.cat(losses).mean(),
-                parameters,
-                retain_graph=True,
-                create_graph=self.active,
-                materialize_grads=True,
-            )
-        by = [TensorWeakRef(parameter) for parameter in parameters]
-        return Capture(list(gradient), by, True, By.WEIGHTS, None, self.active)
+        for call, labels, shape in batches:
+            batch = call.batch if self.active else call.batch.detach()
+            (logits,) = _of_shape(copied(batch), shape)
+            losses.append(F.cross_entropy(logits, labels, reduction="none"))
+        gradient = torch.autograd.grad(
+            torch.cat(losses).mean(),
+            parameters,
+            retain_graph=True,
+            create_graph=self.active,
+            materialize_grads=True,
+        )
+        return Capture(
+            gradients=list(gradient),
+            by=[TensorWeakRef(parameter) for parameter in parameters],
+            leaf=True,
+            role=By.WEIGHTS,
+            factor=None,
+            graph=self.active,
+        )
 
     def _complain_of_batch(self, why: str) -> None:
         self._complain(
@@ -121,23 +149,30 @@ class FeatureCorrection(BackwardCorrection):
         )
 
 
-def _copied(network: nn.Module) -> nn.Module:
-    """Returns a network with the same weights, without hooks; all of its weights get gradients."""
-    copied = copy.deepcopy(network).requires_grad_()
-    for module in copied.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
-            hooks.clear()
-    return copied
+class _UnknownDifficulty(Exception):
+    """Says why the difficulty of a synthetic batch is unknown."""
 
 
-def _logits(outputs: object, labels: Tensor) -> Tensor | None:
-    """Returns the first of a network's outputs that has one number per image and class."""
-    classes = int(labels.max()) + 1
-    for output in tree_leaves(outputs):
-        if isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] >= max(classes, 2):
-            return output if len(output) == len(labels) else None
-    return None
+@torch.no_grad()
+def _classifies(network: nn.Module, call: Call, shape: tuple[int, int]) -> bool:
+    """Returns whether a network returns one output with one number per image and class."""
+    try:
+        return len(_of_shape(call.copied(network)(call.batch.detach()), shape)) == 1
+    except TypeError:  # a wrapper with other arguments, such as a trainer
+        return False
 
 
-def _gpus() -> list[int]:
-    return list(range(torch.cuda.device_count()))
+def _of_shape(outputs: object, shape: tuple[int, int]) -> list[Tensor]:
+    return [t for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.shape == shape]
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """Leaves all random numbers as they were: torch's, Python's and numpy's."""
+    state, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
+            yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(of_numpy)

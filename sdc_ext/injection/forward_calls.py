@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import sys
-import weakref
-from collections.abc import Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    _forward_unimplemented,
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import _forward_unimplemented
 
-from sdc_ext._graphs import depends_on, leaves_of
+from sdc_ext._graphs import leaves_of, nodes_of
+from sdc_ext.injection.labels import labels_in_sight
 from sdc_ext.injection.learnt import By, Roles
 from sdc_ext.injection.patches import Patches
 
@@ -29,22 +28,50 @@ class Call:
     """A call of a network on a synthetic batch.
 
     Attributes:
-        network: The whole network, of which the loop may have called only a part.
+        networks: The called module and the larger networks around it, the smallest first.
+        weights: The parameters of the called module.
+        modes: Whether the modules of the largest network were in training mode, by identity.
         batch: The batch (B, C, H, W), as it is after decoding and augmentation.
-        source: The synthetic images (N, ...) that the batch is made from.
+        sources: The learnt tensors that the batch is made from: images, or codes.
+        labels: What may be the labels of a single source.
+        nodes: The numbers of the first node of the graph that the call made, and of the first
+            one after it.
     """
 
-    network: nn.Module
+    networks: tuple[nn.Module, ...]
+    weights: tuple[Tensor, ...]
+    modes: dict[int, bool]
     batch: Tensor
-    source: Tensor
+    sources: tuple[Tensor, ...]
+    labels: list[Tensor]
+    nodes: range
 
-    def leads_to(self, tensors: Sequence[Tensor]) -> bool:
-        """Returns whether tensors are or depend on the batch."""
-        if any(tensor is self.batch for tensor in tensors):
-            return True
-        if self.batch.is_leaf:
-            return any(leaf is self.batch for leaf in leaves_of(tensors))
-        return depends_on(tensors, [{self.batch.grad_fn}])[0]
+    def leads_to(self, numbers: Sequence[int]) -> bool:
+        """Returns whether the nodes of a graph are among those that the call made."""
+        return any(number in self.nodes for number in numbers)
+
+    @property
+    def has_its_weights(self) -> bool:
+        """Whether the called module still has the parameters that it was called with."""
+        now = tuple(self.networks[0].parameters())
+        return [*map(id, now)] == [*map(id, self.weights)]
+
+    def copied(self, network: nn.Module) -> nn.Module:
+        """Returns one of its networks as it was called; all of its weights get gradients.
+
+        It has the hooks that compute weights before a call, but none of those that observe it:
+        what they hold, such as activations, need not be anything that can be copied.
+        """
+        kinds = ("_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
+        hooks = [getattr(module, kind) for module in network.modules() for kind in kinds]
+        copied = copy.deepcopy(network, {id(found): OrderedDict() for found in hooks})
+        for module, original in zip(copied.modules(), network.modules(), strict=True):
+            module.training = self.modes.get(id(original), module.training)
+        return copied.requires_grad_()
+
+    def is_made_from(self, tensors: Sequence[Tensor]) -> bool:
+        """Returns whether one of some tensors is the batch, or what it is made from."""
+        return any(t is known for t in tensors for known in (self.batch, *self.sources))
 
 
 class ForwardCalls:
@@ -57,26 +84,37 @@ class ForwardCalls:
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
         self._waiting: list[Call] = []
-        self._depth = 0
-        self._networks: WeakKeyDictionary[nn.Module, weakref.ref[nn.Module]] = WeakKeyDictionary()
+        self._inside = threading.local()
 
     def watch(self, patches: Patches) -> None:
         """Observes the calls of all modules until the patches are undone."""
-        patches.add(register_module_forward_pre_hook(self._enter).remove)
-        patches.add(register_module_forward_hook(self._leave, always_call=True).remove)
+        patches.wrap(nn.Module, "__call__", self._watch_call)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Observes nothing inside the block."""
-        self._depth += 1
+        outer = getattr(self._inside, "a_call", False)
+        self._inside.a_call = True
         try:
             yield
         finally:
-            self._depth -= 1
+            self._inside.a_call = outer
 
-    def take(self, roots: Sequence[Tensor]) -> list[Call]:
-        """Returns the calls that the roots depend on, and forgets them."""
-        used = [call for call in self._waiting if call.leads_to(roots)]
+    def take(self, roots: Sequence[Tensor], inputs: Sequence[Tensor] | None) -> list[Call]:
+        """Returns the calls that a backward pass goes through, and forgets them.
+
+        Args:
+            roots: What is differentiated.
+            inputs: What it is differentiated by; None for all leaves.
+        """
+        if not self._waiting:
+            return []
+        numbers = _numbers(roots)
+        used = [
+            call
+            for call in self._waiting
+            if (inputs is None or call.is_made_from(inputs)) and call.leads_to(numbers)
+        ]
         self._waiting = [call for call in self._waiting if call not in used]
         return used
 
@@ -84,48 +122,61 @@ class ForwardCalls:
         """Forgets all calls."""
         self._waiting = []
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._depth += 1
-        if self._depth == 1 and torch.is_grad_enabled():
-            batch = next(iter(args), None)
-            if isinstance(batch, Tensor) and batch.requires_grad:
-                self._note(module, batch)
+    def _watch_call(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            # What a module calls inside is part of it.
+            if getattr(self._inside, "a_call", False) or not torch.is_grad_enabled():
+                return original(module, *args, **kwargs)
+            with self.paused():
+                first = _next_number()
+                outputs = original(module, *args, **kwargs)
+                batch = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
+                if batch is not None and batch.requires_grad:
+                    self._note(module, batch, range(first, _next_number()))
+            return outputs
 
-    def _leave(self, *_: Any) -> None:
-        self._depth -= 1
+        return call
 
-    def _note(self, module: nn.Module, batch: Tensor) -> None:
+    def _note(self, module: nn.Module, batch: Tensor, nodes: range) -> None:
         leaves = [batch] if batch.is_leaf else list(leaves_of([batch]))
-        learnt = [t for t in leaves if self._roles.may_be_learnt(t, By.LEAVES)]
-        source = self._roles.images([t for t in learnt if t.ndim > 1])
-        network = self._network_of(module) if source else None
-        if network is None:
+        learnt = [t for t in leaves if self._roles.may_be_learnt(t, By.LEAVES) and t.ndim > 1]
+        if not learnt or next(module.parameters(), None) is None:
             return
+        frame = sys._getframe(1)
+        networks = _networks_around(module, frame)
         # A loop that calls the layers one by one begins with the images.
-        if not any(c.network is network and c.leads_to([batch]) for c in self._waiting):
-            self._waiting.append(Call(network, batch, source[0]))
-
-    def _network_of(self, module: nn.Module) -> nn.Module | None:
-        """Returns the network that a called module belongs to; None for one without weights."""
-        if next(module.parameters(), None) is None:
-            return None
-        known = self._networks.get(module)
-        network = None if known is None else known()
-        if network is None:
-            network = _largest_around(module, sys._getframe(2))
-            self._networks[module] = weakref.ref(network)
-        return network
+        numbers = _numbers([batch])
+        if any(c.networks[-1] is networks[-1] and c.leads_to(numbers) for c in self._waiting):
+            return
+        sources = tuple(self._roles.images(learnt))
+        labels = labels_in_sight(frame, sources[0])
+        weights = tuple(module.parameters())
+        modes = {id(m): m.training for m in networks[-1].modules()}
+        self._waiting.append(Call(networks, weights, modes, batch, sources, labels, nodes))
 
 
-def _largest_around(module: nn.Module, frame: FrameType | None) -> nn.Module:
-    """Returns the largest network with a module among the variables of the calling functions."""
-    best, size = module, 0
+def _next_number() -> int:
+    """Returns the number of a node that is made now; later ones have higher numbers."""
+    number: int = torch.zeros((), requires_grad=True).clone().grad_fn._sequence_nr()  # type: ignore[union-attr]
+    return number
+
+
+def _numbers(tensors: Sequence[Tensor]) -> list[int]:
+    return [node._sequence_nr() for node in nodes_of(tensors)]
+
+
+def _networks_around(module: nn.Module, frame: FrameType | None) -> tuple[nn.Module, ...]:
+    """Returns the networks with a module among the variables of the calling functions."""
+    found = {id(module): (len(list(module.modules())), module)}
     while frame is not None:
         for value in frame.f_locals.values():
-            if not isinstance(value, nn.Module) or type(value).forward is _forward_unimplemented:
-                continue
-            modules = list(value.modules())
-            if len(modules) > size and any(m is module for m in modules):
-                best, size = value, len(modules)
+            if isinstance(value, nn.Module) and _is_around(value, module):
+                found[id(value)] = (len(list(value.modules())), value)
         frame = frame.f_back
-    return best
+    return tuple(network for _, network in sorted(found.values(), key=lambda pair: pair[0]))
+
+
+def _is_around(network: nn.Module, module: nn.Module) -> bool:
+    can_be_called = getattr(type(network), "forward", None) is not _forward_unimplemented
+    return can_be_called and any(inner is module for inner in network.modules())

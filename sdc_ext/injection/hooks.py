@@ -35,7 +35,7 @@ from sdc_ext.injection.interception import Interception
 from sdc_ext.injection.learnt import Roles, images_of, tensors_of
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.profiles import IF_FEATURES, PROFILES, Profile
-from sdc_ext.injection.recognition import fit
+from sdc_ext.injection.recognition import best_fit
 from sdc_ext.injection.record import InjectionRecord
 from sdc_ext.injection.stepwise import StepwiseCorrection
 from sdc_ext.injection.term import Term
@@ -80,7 +80,7 @@ def inject(
     Args:
         lam: The weight, at least 0, or a schedule that maps the outer iteration to the weight,
             such as [`LogRamp`][sdc_ext.LogRamp]; by default 0.002, as in the paper. An outer
-            iteration is a network for gradient matching and an image step for trajectory matching.
+            iteration is a network for gradient matching, and an image step for others.
         share: The strength of the correction in place of lam: the norm of its image gradient over
             that of the loop's own loss, e.g. 0.1, or a schedule of it. Lam follows from the two
             gradients, which are measured in the first image step and in one of 29 from then on.
@@ -139,7 +139,7 @@ class Injection:
         self._term = term
         self._strict = strict
         self._correction: Correction | None = None
-        self._looked_at: set[str] = set()
+        self._looked_at: dict[str, None] = {}  # in order
         self._patches = Patches()
         self._interception = Interception(self._find_correction)
         self._roles = Roles()
@@ -159,7 +159,7 @@ class Injection:
         for optimizer in _existing_optimizers():
             self._register(optimizer)
         self._interception.install(self._patches)
-        if isinstance(self._correction, FeatureCorrection):
+        if self._correction is not None:
             self._correction.watch(self._patches)
         self._patches.wrap(Optimizer, "__init__", self._watch_making)
         self._patches.wrap(Optimizer, "zero_grad", self._watch_clearing)
@@ -284,10 +284,11 @@ class Injection:
 
     def _recognise(self, files: Sequence[str]) -> None:
         """Chooses the profile by the source of the files whose functions ask for gradients."""
-        new = set(files) - self._looked_at
-        self._looked_at |= new
-        seen = sorted(self._looked_at) if new else []
-        found = fit({Path(name): "".join(linecache.getlines(name)) for name in seen})
+        if all(name in self._looked_at for name in files):
+            return
+        self._looked_at |= dict.fromkeys(files)
+        texts = {Path(name): "".join(linecache.getlines(name)) for name in self._looked_at}
+        found = best_fit(texts)
         if found is not None and found[1].profile in ("gm", "tm", "tesla"):
             self._correct_as(found[1].profile)
 
@@ -311,8 +312,8 @@ class Injection:
         if self._correction is None and looked:
             self._complain(
                 f"nothing was corrected, since {looked} computes gradients, but its kind of loop "
-                "was not recognised: choose the profile gm, tm or tesla by the kind of loop, or "
-                "wrap its matching loss in with_sdc"
+                "was not recognised: choose the profile gm, tm, tesla or dm by the kind of loop, "
+                "or wrap its matching loss in with_sdc"
             )
         else:
             self._complain(f"nothing was corrected, since {self._missing()}")

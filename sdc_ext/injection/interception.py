@@ -78,10 +78,11 @@ class Interception:
             wanted = _tensors(inputs)
             asked = BackwardPass(seen, list(seeds), wanted or None, scale, torch.autograd.grad)
             if not create_graph:
-                term = self._term(correction, asked, accumulates)
-                if term is not None:
-                    roots = (*roots, asked.scaled(term))
-                    seeds = (*seeds, torch.ones_like(roots[-1]))
+                with torch.enable_grad():  # a backward pass may be asked for without it
+                    term = self._term(correction, asked, accumulates)
+                    if term is not None:
+                        roots = (*roots, asked.scaled(term))
+                        seeds = (*seeds, torch.ones_like(roots[-1]))
             targets = asked.targets if create_graph else []
             result = run_engine(roots, seeds, keep, create_graph, inputs, *rest, **how)
             if create_graph:

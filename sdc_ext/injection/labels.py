@@ -17,8 +17,8 @@ def labels_in_sight(frame: FrameType | None, images: Tensor) -> list[Tensor]:
     """Returns the different integer vectors of one entry per image that a loop can see.
 
     Args:
-        frame: The frame of a function; its variables count, those of its callers, and the
-            attributes of what holds the images, too.
+        frame: The frame of a function. Its variables and those of its callers are searched, and
+            the attributes of any object that holds the images.
         images: The synthetic images (N, ...).
 
     Returns:
@@ -27,12 +27,15 @@ def labels_in_sight(frame: FrameType | None, images: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     while frame is not None:
         for value in _with_attributes(frame.f_locals, images):
+            if _are_probabilities(value, images):
+                return []  # soft labels, beside which an integer vector is something else
             if _are_labels(value, len(images)):
                 labels = value.detach().to(images.device, torch.int64)
                 if not any(torch.equal(labels, known) for known in found):
                     found.append(labels)
         frame = frame.f_back
-    return found
+    # Where some have repetitions, as labels do, those without are an order of the images.
+    return [vector for vector in found if len(set(vector.tolist())) < len(vector)] or found
 
 
 def traced(batch: Tensor, images: Tensor, labels: Tensor) -> Tensor | None:
@@ -48,7 +51,7 @@ def traced(batch: Tensor, images: Tensor, labels: Tensor) -> Tensor | None:
         labels: Their labels (N,) int64.
 
     Returns:
-        The labels (B,) int64; None if a sample is made from images of several labels.
+        The labels (B,) int64; None if a sample is made from images of several labels, or of none.
     """
     if batch is images:
         return labels
@@ -79,4 +82,15 @@ def _with_attributes(values: dict[str, Any], images: Tensor) -> Iterator[Any]:
 def _are_labels(value: Any, count: int) -> bool:
     if not isinstance(value, Tensor) or value.shape != (count,) or value.dtype is torch.bool:
         return False
-    return not (value.is_floating_point() or value.is_complex()) and int(value.min()) >= 0
+    if value.is_floating_point() or value.is_complex():
+        return False
+    return count > 0 and int(value.min()) >= 0
+
+
+def _are_probabilities(value: Any, images: Tensor) -> bool:
+    if not isinstance(value, Tensor) or value is images or not value.is_floating_point():
+        return False
+    if value.ndim != 2 or len(value) != len(images) or value.shape[1] < 2:
+        return False
+    sums = value.detach().sum(1)
+    return bool((value >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)

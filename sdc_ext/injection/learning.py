@@ -53,7 +53,7 @@ def only_trains_networks(programs: Iterable[Sequence[ast.AST]]) -> bool:
     return found.only_networks
 
 
-def learns_tensors(nodes: Sequence[ast.AST]) -> list[int]:
+def lines_that_learn(nodes: Sequence[ast.AST]) -> list[int]:
     """Returns the lines of a file where tensors with ``requires_grad=True`` are to be learnt.
 
     These make an optimiser of a list of such tensors, or are classes of such tensors that have
@@ -76,9 +76,10 @@ def learns_tensors(nodes: Sequence[ast.AST]) -> list[int]:
 def _requires_grad(node: ast.AST) -> bool:
     """Returns whether an expression makes a tensor with ``requires_grad=True``."""
     calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+    setters = [call for call in calls if _last(call.func) == "requires_grad_"]
     given = [k.value for call in calls for k in call.keywords if k.arg == "requires_grad"]
-    given += [a for c in calls if _last(c.func) == "requires_grad_" for a in c.args[:1]]
-    bare = any(_last(call.func) == "requires_grad_" and not call.args for call in calls)
+    given += [argument for call in setters for argument in call.args[:1]]
+    bare = any(not (call.args or call.keywords) for call in setters)
     return bare or any(isinstance(g, ast.Constant) and g.value is True for g in given)
 
 

@@ -51,6 +51,8 @@ def inspect(script: Script, profile: str = "auto", consents: Container[str] = ()
         report.add(script.advice_on_profile, sure=True)
     else:
         report.lines.append(f"profile: {script.profile} ({script.evidence})")
+        if script.profile == "dm":
+            report.lines.append(f"nothing is corrected: {script.advice_on_features}")
     if script.advice_on_folder is not None:
         report.add(script.advice_on_folder, sure=True)
     for package, (source, found, must) in missing_packages(script.project).items():

@@ -9,9 +9,9 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sdc_ext.injection.learning import learns_tensors, only_trains_networks
+from sdc_ext.injection.learning import lines_that_learn, only_trains_networks
 from sdc_ext.injection.profiles import Profile
 from sdc_ext.injection.sources import parse
 
@@ -88,16 +88,17 @@ def read_facts(source: str) -> Facts:
         for name in _facts_of(node, captured, functions):
             found.setdefault(name, []).append(getattr(node, "lineno", 0))
     found["captures_again"] = sorted(found.get("captures", []))[1:]
-    found["learns_tensors"] = learns_tensors(nodes)
-    return Facts(**{name: min(lines) for name, lines in found.items() if lines})
+    found["learns_tensors"] = lines_that_learn(nodes)
+    first: dict[str, Any] = {name: min(lines) for name, lines in found.items() if lines}
+    return Facts(**first)
 
 
 def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
     """Returns the file of a project whose facts fit a profile, and these facts.
 
-    A program that only trains networks, if with gradients of gradients, fits none.
+    A program that only trains networks fits none, even if it asks for gradients of gradients.
     """
-    found = fit(sources)
+    found = best_fit(sources)
     if found is None or (found[1].captures and trains_networks(sources)):
         return None
     return found
@@ -105,7 +106,7 @@ def recognize(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
 
 def gradient_penalty(sources: dict[Path, str]) -> tuple[Path, Facts] | None:
     """Returns the file that looks like distillation in a project that only trains networks."""
-    found = fit(sources)
+    found = best_fit(sources)
     return found if found and found[1].captures and trains_networks(sources) else None
 
 
@@ -114,18 +115,19 @@ def trains_networks(sources: dict[Path, str]) -> bool:
     return only_trains_networks(parse(text) for text in sources.values())
 
 
-def fit(sources: Mapping[Path, str]) -> tuple[Path, Facts] | None:
+def best_fit(sources: Mapping[Path, str]) -> tuple[Path, Facts] | None:
     """Returns the first file whose facts fit a profile, and these facts.
 
     Where none does alone, a file that asks for gradients with a graph may belong to a loop that
-    others contribute to. A file that only makes the images comes last.
+    others contribute to. Then come files that train experts, and those that only make the images.
     """
     facts = {path: read_facts(text) for path, text in sources.items()}
     alone = [found for found in facts.items() if found[1].profile is not None]
     joint = [(path, _joined(own, facts)) for path, own in facts.items() if own.captures]
-    loops = [found for found in alone if found[1].profile != "dm"]
-    loops += [found for found in joint if found[1].profile is not None]
-    return next(iter([*loops, *alone]), None)
+    ranks = {"gm": 0, "tm": 0, "tesla": 0, "none": 2, "dm": 3}
+    ranked = [(ranks[found[1].profile], found) for found in alone if found[1].profile]
+    ranked += [(1, found) for found in joint if found[1].profile]
+    return min(ranked, key=lambda pair: pair[0], default=(0, None))[1]
 
 
 def _joined(own: Facts, others: Mapping[Path, Facts]) -> Facts:

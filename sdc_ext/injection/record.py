@@ -19,7 +19,7 @@ class Step:
 
     Attributes:
         iteration: The outer iteration, counted from 0 since the synthetic images were made: the
-            network for gradient matching, the image step for trajectory matching.
+            network for gradient matching, the image step for others.
         lam: The weight of the correction, without the scale.
         captured: The number of gradients of synthetic batches that the losses depend on.
         difficulty: The mean L2 norm of these gradients (GraDN).

@@ -38,6 +38,7 @@ class Script:
         profile: The kind of loop; "none" for experts, None if it is not recognised.
         where: The file that the profile was recognised from.
         facts: The facts about that file.
+        unreached: Whether a loop was found only in functions that the script does not name.
         repairs: The repairs that the script needs on this machine, also those that want consent.
         advice_on_folder: A sentence where the script finds its modules only in its own folder.
     """
@@ -50,6 +51,7 @@ class Script:
     profile: Profile | Literal["none"] | None
     where: Path
     facts: Facts
+    unreached: bool
     repairs: tuple[Needed, ...]
     advice_on_folder: str | None
 
@@ -108,11 +110,17 @@ class Script:
             ) from None
         project = Project.read(path, folder, *roots)
         texts = reachable_texts(project.sources, project.script)
-        recognized = recognize(texts)
+        recognized, penalty = recognize(texts), gradient_penalty(texts)
+        beyond = recognize(project.texts) if penalty is None else None
+        # A function that is chosen by a computed name may be the one that distils.
+        unreached = beyond is not None and beyond[1].captures > 0
+        unreached &= recognized is None or recognized[1].profile == "dm"
+        if unreached:
+            recognized = None
         profile = None if recognized is None else recognized[1].profile
-        where, facts = recognized or gradient_penalty(texts) or (path, Facts())
+        where, facts = recognized or penalty or beyond or (path, Facts())
         repairs = tuple(needed_repairs(project))
-        found = (profile, where, facts, repairs, _advice_on_folder(project))
+        found = (profile, where, facts, unreached, repairs, _advice_on_folder(project))
         return cls(given, path, is_module, folder, project, *found)
 
     @property
@@ -126,7 +134,7 @@ class Script:
         """What the profile rests on, and how sure that is."""
         if self.where.resolve() == self.path.resolve():
             return f"{self.where.name}: {self.facts}"
-        return f"{self.where.name}, if the script runs what it imports from it: {self.facts}"
+        return f"{self.where.name}, which the script imports: {self.facts}"
 
     @property
     def advice_on_features(self) -> str:
@@ -142,6 +150,13 @@ class Script:
     def advice_on_profile(self) -> str:
         """Says that the script was not recognised, and which profiles there are."""
         choices = "; ".join(f"--profile {name}: {notes.what}" for name, notes in PROFILES.items())
+        if self.unreached:
+            return (
+                f"{self.where.name} (line {self.facts.captures}) asks for gradients with "
+                f"create_graph=True in a function that {self.path.name} does not name, so there "
+                "may be nothing to correct: pass --profile none. If the program distils with it "
+                f"nevertheless, choose one: {choices}"
+            )
         if self.facts.captures:
             return (
                 f"{self.where.name} (line {self.facts.captures}) asks for gradients with "

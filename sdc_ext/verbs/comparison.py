@@ -218,38 +218,42 @@ def _compared(
 
     The first arm is not left out: if it diverges, there is nothing to compare with.
     """
-    sets = {key: kept for key, run in runs.items() if (kept := run.kept()) is not None}
-    if sets:
-        are = "is" if len(sets) == 1 else "are"
-        console.print(f"{number_of(len(sets), 'run')} of {len(runs)} {are} kept")
+    cells: dict[tuple[Arm, int], Cell] = {}
+    warm_ups: dict[str, int] = {}
+
+    def note(key: tuple[Arm, int], made: SyntheticSet) -> Cell:
+        run, (arm, seed) = runs[key], key
+        warm_ups[arm.name] = warm_up(made.info, run.settings.run.iterations)
+        cells[key] = Cell.of(made, arm, seed, run.method.pick(made.info.accuracies))
+        return cells[key]
+
+    for key, run in runs.items():
+        kept = run.kept()
+        if kept is not None:
+            note(key, kept)
+    if cells:
+        are = "is" if len(cells) == 1 else "are"
+        console.print(f"{number_of(len(cells), 'run')} of {len(runs)} {are} kept")
     diverged: dict[Arm, DivergenceError] = {}
     for number, ((arm, seed), run) in enumerate(runs.items(), 1):
-        if (arm, seed) in sets:
+        if (arm, seed) in cells:
             continue
         done = f"run {number} of {len(runs)}: {arm}, seed {seed}"
         try:
-            sets[arm, seed] = run.distill(resume=True)
+            cell = note((arm, seed), run.distill(resume=True))
         except DivergenceError as error:
             diverged.setdefault(arm, error)
             console.print(f"{done}: {error}")
             continue
-        console.print(f"{done}: {100 * _cell(run, sets[arm, seed], arm).accuracy:.2f} %")
+        console.print(f"{done}: {100 * cell.accuracy:.2f} %")
     base, *others = dict.fromkeys(arm for arm, _ in runs)
     if base in diverged or all(arm in diverged for arm in others):
         raise next(iter(diverged.values()))
     for arm in diverged:
         console.print(f"{arm} diverged and is left out")
-    left = {key: run for key, run in runs.items() if key[0] not in diverged}
-    cells = tuple(_cell(run, sets[key], key[0]) for key, run in left.items())
-    warm_ups = {
-        arm.name: warm_up(sets[arm, seed].info, run.settings.run.iterations)
-        for (arm, seed), run in left.items()
-    }
-    return Compared(Comparison(cells, margin), folder, warm_ups)
-
-
-def _cell(run: Engine, synthetic: SyntheticSet, arm: Arm) -> Cell:
-    return Cell.of(synthetic, arm, run.seed, run.method.pick(synthetic.info.accuracies))
+    left = [key for key in runs if key[0] not in diverged]
+    warm_ups = {arm.name: warm_ups[arm.name] for arm, _ in left}
+    return Compared(Comparison(tuple(cells[key] for key in left), margin), folder, warm_ups)
 
 
 def run_folder(out: Path, arm: Arm, seed: int) -> Path:

@@ -130,3 +130,10 @@ def test_of_two_commands_at_once_one_distils(tmp_path: Path) -> None:
     assert sorted(statuses) == [0, 2], said
     made = SyntheticSet.load("out")
     assert made.info.value("seed") == 1 + statuses.index(0)
+
+
+def test_a_place_that_cannot_be_held_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = pytest.raises(InputError, match=r"cannot write to .*: choose another `out`")
+    with refused, hold(tmp_path / "file"):
+        pass

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import random
 import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -236,6 +238,42 @@ def test_labels_follow_images_that_hold_several() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
 
+def test_what_the_loss_does_not_depend_on_does_not_count() -> None:
+    def watched(net: Net, images: Tensor) -> list[Tensor]:
+        batch = torch.cat([augmented(images[2 * c : 2 * c + 2]) for c in range(3)])
+        assert F.cross_entropy(Net()(batch), LABELS).item() > 0  # a metric
+        return [*net.embed(batch).view(3, 2, -1)]
+
+    with inject(LAM, profile="dm") as record:
+        distil(watched)
+    assert record.columns()["captured"] == [1, 1, 1]
+
+
+def test_gradients_by_weights_alone_are_no_image_step() -> None:
+    images, net = torch.rand(6, 1, 6, 6, requires_grad=True), Net()
+    label_syn = LABELS.clone()
+    with inject(LAM, profile="dm") as record:
+        torch.autograd.grad(F.cross_entropy(net(images), label_syn), [*net.parameters()])
+        net(images).square().sum().backward()
+    assert record.columns()["captured"] == [1]
+
+
+def test_networks_are_taken_as_they_were_called() -> None:
+    def evaluated(net: Net, images: Tensor) -> list[Tensor]:
+        batch = torch.cat([augmented(images[2 * c : 2 * c + 2]) for c in range(3)])
+        kept: list[Tensor] = []
+        net.features[0].register_forward_hook(lambda *found: kept.append(found[2]))
+        net.register_forward_hook(kept.append)  # holds activations, which cannot be copied
+        features = net.features(input=batch)
+        net.eval()
+        return [*features.view(3, 2, -1)]
+
+    expected, _ = distil(at_once, lambda: Net(nn.BatchNorm2d), LAM)
+    with inject(LAM, profile="dm"):
+        found, _ = distil(evaluated, lambda: Net(nn.BatchNorm2d))
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=1e-13)
+
+
 def mixed(net: Net, images: Tensor) -> list[Tensor]:
     return [net.embed(0.5 * images + 0.5 * images.flip(0))]
 
@@ -247,13 +285,134 @@ def features_only(net: Net, images: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize(
     ("match", "make", "message"),
     [
-        (mixed, Net, "its images are made from several classes: wrap the matching loss in"),
-        (features_only, lambda: nn.Conv2d(1, 3, 3), "Conv2d does not return one number per class"),
+        (mixed, Net, "its images are made from several classes, or from none: wrap the matching"),
+        (
+            features_only,
+            lambda: nn.Conv2d(1, 3, 3),
+            "Conv2d does not return one output with one number",
+        ),
+        (
+            features_only,
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 8)),
+            "Sequential does not return one output with one number for each of 3 classes",
+        ),
     ],
 )
 def test_a_batch_without_a_difficulty_is_an_error(match: Any, make: Any, message: str) -> None:
     with pytest.raises(InjectionError, match=re.escape(message)), inject(LAM, profile="dm"):
         distil(match, make)
+
+
+def test_weights_of_others_are_an_error() -> None:
+    images, net = torch.rand(6, 1, 6, 6, requires_grad=True), Net()
+    label_syn = LABELS.clone()
+    others = {name: torch.rand_like(p) for name, p in net.named_parameters()}
+    with (
+        pytest.raises(InjectionError, match="called with weights that are not its own"),
+        inject(LAM, profile="dm"),
+    ):
+        torch.func.functional_call(net, others, (images,)).square().sum().backward()
+    assert len(label_syn) == len(images)
+
+
+def test_soft_labels_are_no_reason_to_take_other_integers() -> None:
+    images, net = torch.rand(6, 1, 6, 6, requires_grad=True), Net()
+    soft, drawn = torch.eye(3)[LABELS], LABELS.flip(0)
+    with (
+        pytest.raises(InjectionError, match="no integer tensor has the labels"),
+        inject(LAM, profile="dm"),
+    ):
+        net.embed(images).square().sum().backward()
+    assert len(soft) == len(drawn)
+
+
+class Wrapped(nn.Module):
+    """Holds a network beside another, and returns what none of them does."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net, self.other = net, nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.other(self.net(images))
+
+
+def test_the_network_is_the_smallest_that_classifies() -> None:
+    images = torch.rand(6, 1, 6, 6, requires_grad=True)
+    label_syn = LABELS.clone()
+    model = Wrapped(Net())
+    by = torch.autograd.grad(
+        F.cross_entropy(model.net(images), label_syn), [*model.net.parameters()]
+    )
+    with inject(LAM, profile="dm") as record:
+        model.net.embed(images).square().sum().backward()
+    expected = torch.cat([g.flatten() for g in by]).norm()
+    assert record.steps[0].difficulty == pytest.approx(float(expected))
+
+
+class Drops(Net):
+    """Draws from Python's and numpy's generators, as stochastic depth does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        scale = random.random() + np.random.rand()
+        return super().forward(images) * scale
+
+
+def test_random_numbers_of_all_kinds_stay() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    with inject(0, profile="dm"):
+        distil(at_once, Drops)
+    assert before == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+def test_a_pass_by_weights_leaves_the_images_to_the_next() -> None:
+    images, net = torch.rand(6, 1, 6, 6, requires_grad=True), Net()
+    label_syn = LABELS.clone()
+    with inject(LAM, profile="dm") as record:
+        loss = net(images).square().sum()
+        torch.autograd.grad(loss, [*net.parameters()], retain_graph=True)
+        torch.autograd.grad(loss, images)
+    assert record.columns()["captured"] == [1]
+    assert len(label_syn) == len(images)
+
+
+def test_features_that_a_hook_keeps_count() -> None:
+    def by_hook(net: Net, images: Tensor) -> list[Tensor]:
+        kept: list[Tensor] = []
+        batch = torch.cat([augmented(images[2 * c : 2 * c + 2]) for c in range(3)])
+        net.features[4].register_forward_hook(lambda *found: kept.append(found[2]))
+        net(batch)
+        return [*kept[0].view(3, 2, -1)]
+
+    expected, _ = distil(at_once, Net, LAM)
+    with inject(LAM, profile="dm"):
+        found, _ = distil(by_hook)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("profile", ["dm", "gm"])
+def test_backward_passes_may_be_asked_for_without_gradients(profile: Any) -> None:
+    images, net = torch.rand(6, 1, 6, 6, requires_grad=True), Net()
+    label_syn = LABELS.clone()
+    with inject(LAM, profile=profile) as record:
+        loss = F.cross_entropy(net(images), label_syn)
+        if profile == "gm":
+            by = torch.autograd.grad(loss, [*net.parameters()], create_graph=True)
+            loss = sum(g.square().sum() for g in by)
+        with torch.no_grad():
+            loss.backward()
+    assert record.columns()["captured"] == [1]
+
+
+def test_images_in_several_tensors_are_an_error() -> None:
+    parts = [torch.rand(2, 1, 6, 6, requires_grad=True) for _ in range(3)]
+    with (
+        pytest.raises(InjectionError, match="made from 3 learnt tensors, where one has labels"),
+        inject(LAM, profile="dm"),
+    ):
+        Net().embed(torch.cat(parts)).square().sum().backward()
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,15 @@ if __name__ == "__main__":
         ("from distil import load\nload()", None),
         ("from distil import load\nif __name__ == '__main__':\n    load()", None),
         ("import distil\ndistil.main()", "gm"),
-        ("from distil import main as run\ndef go():\n    main()\ngo()", "gm"),
+        ("from distil import main as run\ndef go():\n    run()\ngo()", "gm"),
         ("import distil\ngetattr(distil, 'main')()", "gm"),
         ("from distil import load\n@registered\ndef go():\n    main()", "gm"),
         ("from distil import load\ndef go():\n    main()", None),
+        ("from distil import load\ndef main():\n    load()\nmain()", None),
+        (
+            "import distil\nx = ones(3, requires_grad=True)\nSGD([x])\ngetattr(distil, a + b)()",
+            None,
+        ),
     ],
 )
 def test_what_a_program_cannot_run_does_not_count(
@@ -180,5 +185,9 @@ def test_what_a_program_cannot_run_does_not_count(
     script = tmp_path / "pretrain.py"
     script.write_text(text)
     (tmp_path / "distil.py").write_text(DISTILS)
-    assert Script.read(script).profile == profile
+    found = Script.read(script)
+    assert found.profile == profile
+    if profile is None:
+        assert "distil.py (line 4) asks for gradients" in found.advice_on_profile
+        assert "in a function that pretrain.py does not name" in found.advice_on_profile
     assert Script.read(tmp_path / "distil.py").profile == "gm"
