@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -168,11 +168,13 @@ def _of_shape(outputs: object, shape: tuple[int, int]) -> list[Tensor]:
 
 @contextmanager
 def _random_numbers_kept() -> Iterator[None]:
-    """Leaves all random numbers as they were: torch's, Python's and numpy's."""
-    state, of_numpy = random.getstate(), np.random.get_state()
+    """Leaves all random numbers as they were: torch's, Python's and, if it is in use, numpy's."""
+    numpy = sys.modules.get("numpy")
+    state, of_numpy = random.getstate(), numpy and numpy.random.get_state()
     try:
         with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
             yield
     finally:
         random.setstate(state)
-        np.random.set_state(of_numpy)
+        if numpy is not None:
+            numpy.random.set_state(of_numpy)
