@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 # In truth torch.autograd.graph.Node, but torch gives its methods no types.
 Node: TypeAlias = Any
+
+
+def are_wrapped(tensors: Sequence[Tensor]) -> bool:
+    """Returns whether tensors are valid inside a transform of ``torch.func`` only."""
+    wrapped = torch._C._functorch
+    return any(
+        wrapped.is_functorch_wrapped_tensor(t) or wrapped.is_legacy_batchedtensor(t)
+        for t in tensors
+    )
 
 
 def nodes_of(tensors: Sequence[Tensor]) -> Iterator[Node]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,20 +52,14 @@ class FeatureCorrection(BackwardCorrection):
         self._calls.watch(patches)
 
     def left_over(self) -> str | None:
-        """Forgets the calls that no loss has used, such as those for a metric."""
-        self._calls.drop()
+        """Forgets what no loss has used, such as calls for a metric, and gradients for networks."""
+        self.drop()
         return None
 
     def drop(self) -> None:
         """Forgets all calls."""
         super().drop()
         self._calls.drop()
-
-    def _note(self, capture: Capture) -> None:
-        self._complain(
-            "the script asks for gradients of synthetic batches itself, so none has to be "
-            f"computed: {advice(one_network=of_one_network([capture]), joint=True)}"
-        )
 
     def _fits(self, captures: Sequence[Capture]) -> bool:
         return True  # they are computed here
@@ -74,15 +68,23 @@ class FeatureCorrection(BackwardCorrection):
         self._iteration += 1
 
     def _used_by(self, asked: BackwardPass) -> tuple[list[Capture], list[Tensor]]:
+        own, learnt = super()._used_by(asked)
+        if own:
+            self._complain(
+                "the script asks for gradients of synthetic batches itself, so none has to be "
+                f"computed: {advice(one_network=of_one_network(own), joint=True)}"
+            )
+            return own, learnt
         calls = self._calls.take(asked.roots, asked.inputs)
-        groups: dict[int, tuple[nn.Module, list[_Labelled]]] = {}
+        groups: dict[int, tuple[nn.Module, dict[int, _Labelled]]] = {}
         captures = []
         with self._calls.paused(), _random_numbers_kept(), torch.enable_grad():
             try:
-                for call in {(id(c.networks[-1]), id(c.batch)): c for c in calls}.values():
+                for call in calls:
                     network, labelled = self._identified(call)
-                    groups.setdefault(id(network), (network, []))[1].append(labelled)
-                captures = [self._gradient(*group) for group in groups.values()]
+                    of_network = groups.setdefault(id(network), (network, {}))[1]
+                    of_network[id(call.batch)] = labelled
+                captures = [self._gradient(n, list(b.values())) for n, b in groups.values()]
             except _UnknownDifficulty as error:
                 self._complain_of_batch(str(error))
             except Exception as error:  # whatever the network of somebody else raises
@@ -168,11 +170,13 @@ def _of_shape(outputs: object, shape: tuple[int, int]) -> list[Tensor]:
 
 @contextmanager
 def _random_numbers_kept() -> Iterator[None]:
-    """Leaves all random numbers as they were: torch's, Python's and numpy's."""
-    state, of_numpy = random.getstate(), np.random.get_state()
+    """Leaves all random numbers as they were: torch's, Python's and, if it is in use, numpy's."""
+    numpy = sys.modules.get("numpy")
+    state, of_numpy = random.getstate(), numpy and numpy.random.get_state()
     try:
         with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
             yield
     finally:
         random.setstate(state)
-        np.random.set_state(of_numpy)
+        if numpy is not None:
+            numpy.random.set_state(of_numpy)

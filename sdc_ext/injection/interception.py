@@ -21,6 +21,7 @@ from torch._functorch import eager_transforms
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from sdc_ext._graphs import are_wrapped
 from sdc_ext.errors import InjectionError
 from sdc_ext.injection.corrections import Correction
 from sdc_ext.injection.measures import BackwardPass
@@ -66,7 +67,7 @@ class Interception:
             **how: Any,
         ) -> Any:
             seen = _tensors(roots)
-            if self._busy or not seen or _are_wrapped([*seen, *_tensors(seeds), *_tensors(inputs)]):
+            if self._busy or not seen or are_wrapped([*seen, *_tensors(seeds), *_tensors(inputs)]):
                 return run_engine(roots, seeds, keep, create_graph, inputs, *rest, **how)
             accumulates = how.get("accumulate_grad", False)
             asks = create_graph or not accumulates
@@ -119,7 +120,7 @@ class Interception:
             numbers = (argnums,) if isinstance(argnums, int) else argnums
             by = _tensors(tree_leaves([args[number] for number in numbers]))
             root = value[0] if has_aux else value
-            if not _are_wrapped([*by, root]):
+            if not are_wrapped([*by, root]):
                 correction = self._find(_caller())
                 if correction is not None:
                     asked = BackwardPass([root], None, by, None, torch.autograd.grad)
@@ -190,12 +191,3 @@ def _tensors(values: Any) -> list[Tensor]:
     if isinstance(values, Tensor):
         return [values]
     return [v for v in values or () if isinstance(v, Tensor)]
-
-
-def _are_wrapped(tensors: Sequence[Tensor]) -> bool:
-    """Returns whether tensors are valid inside a transform of ``torch.func`` only."""
-    wrapped = torch._C._functorch
-    return any(
-        wrapped.is_functorch_wrapped_tensor(t) or wrapped.is_legacy_batchedtensor(t)
-        for t in tensors
-    )

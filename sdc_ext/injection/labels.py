@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdc_ext._graphs import are_wrapped
+
 # The tolerance of float32 when labels are traced by the derivative of an augmentation.
 _MIXED = 1e-2
 
@@ -82,7 +84,7 @@ def _with_attributes(values: dict[str, Any], images: Tensor) -> Iterator[Any]:
 def _are_labels(value: Any, count: int) -> bool:
     if not isinstance(value, Tensor) or value.shape != (count,) or value.dtype is torch.bool:
         return False
-    if value.is_floating_point() or value.is_complex():
+    if value.is_floating_point() or value.is_complex() or are_wrapped([value]):
         return False
     return count > 0 and int(value.min()) >= 0
 
@@ -91,6 +93,8 @@ def _are_probabilities(value: Any, images: Tensor) -> bool:
     if not isinstance(value, Tensor) or value is images or not value.is_floating_point():
         return False
     if value.ndim != 2 or len(value) != len(images) or value.shape[1] < 2:
+        return False
+    if are_wrapped([value]):
         return False
     sums = value.detach().sum(1)
     return bool((value >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)

@@ -433,14 +433,37 @@ def test_labels_out_of_sight_are_an_error(candidates: list[Any], message: str) -
         loop()
 
 
-def test_a_loop_that_captures_gradients_is_told_to_use_another_profile() -> None:
+def test_the_error_of_a_loop_that_captures_gradients_names_its_profile() -> None:
     images, net = torch.rand(6, 1, 6, 6, requires_grad=True), Net()
     loss = F.cross_entropy(net(images), LABELS)
     with (
         pytest.raises(InjectionError, match="use the profile 'gm'"),
         inject(LAM, profile="dm"),
     ):
-        torch.autograd.grad(loss, [*net.parameters()], create_graph=True)
+        gradient = torch.autograd.grad(loss, [*net.parameters()], create_graph=True)
+        gradient[0].square().sum().backward()
+
+
+def test_networks_that_are_also_called_together_are_two() -> None:
+    def both(nets: Any, images: Tensor) -> list[Tensor]:
+        together = Together(nets)
+        batch = torch.cat([augmented(images[2 * c : 2 * c + 2]) for c in range(3)])
+        return [*together.nets[0].embed(batch).view(3, 2, -1), together.nets[1].embed(batch)]
+
+    with inject(LAM, profile="dm") as record:
+        distil(both, lambda: nn.ModuleList([Net(), Net()]), steps=1)
+    assert record.columns()["captured"] == [2]
+
+
+class Together(nn.Module):
+    """The mean of several networks."""
+
+    def __init__(self, nets: nn.ModuleList) -> None:
+        super().__init__()
+        self.nets = nets
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([net(images) for net in self.nets]).mean(0)
 
 
 def test_a_loop_that_calls_no_network_says_so() -> None:
