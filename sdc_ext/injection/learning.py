@@ -90,7 +90,7 @@ def _add(found: Learning, nodes: Sequence[ast.AST]) -> None:
     for by in captured:
         found.differentiated |= _owners(by, values)
     for node in nodes:
-        if _is_own_collection(node) or _has_flat_parameters(node):
+        if _is_own_collection(node) or has_flat_parameters(node):
             found.others += 1
         held = _held(node)
         if held is None:
@@ -173,7 +173,8 @@ def _is_own_collection(node: ast.AST) -> bool:
     return any(isinstance(n, ast.FunctionDef) and n.name == "parameters" for n in node.body)
 
 
-def _has_flat_parameters(node: ast.AST) -> bool:
+def has_flat_parameters(node: ast.AST) -> bool:
+    """Returns whether a call passes a network flat parameters, as trajectory matching does."""
     if not isinstance(node, ast.Call):
         return False
     return _last(node.func) in _FLAT or any(k.arg in _FLAT for k in node.keywords)

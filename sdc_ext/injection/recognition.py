@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sdc_ext.injection.learning import lines_that_learn, only_trains_networks
+from sdc_ext.injection.learning import (
+    has_flat_parameters,
+    lines_that_learn,
+    only_trains_networks,
+)
 from sdc_ext.injection.profiles import Profile
 from sdc_ext.injection.sources import parse
 
-_FUNCTIONAL = {"flat_param", "ReparamModule"}
 _TRANSFORMS = {"grad", "grad_and_value"}
 
 
@@ -151,7 +154,7 @@ def _facts_of(node: ast.AST, captured: set[str], functions: set[str]) -> Iterato
             yield "backward"
         if called == "grad" and not creates_graph and captured & _weighted_names(node):
             yield "differentiates_gradients"
-        if called in _FUNCTIONAL or any(k.arg in _FUNCTIONAL for k in node.keywords):
+        if has_flat_parameters(node):
             yield "unrolls"
     elif isinstance(node, ast.Assign):
         cleared = isinstance(node.value, ast.Constant) and node.value.value is None

@@ -110,11 +110,13 @@ class Script:
             ) from None
         project = Project.read(path, folder, *roots)
         texts = reachable_texts(project.sources, project.script)
-        recognized, penalty = recognize(texts), gradient_penalty(texts)
-        beyond = recognize(project.texts) if penalty is None else None
+        recognized = recognize(texts)
+        penalty = beyond = None
+        if recognized is None or recognized[1].profile == "dm":
+            penalty = gradient_penalty(texts)
+            beyond = recognize(project.texts) if penalty is None else None
         # A function that is chosen by a computed name may be the one that distils.
         unreached = beyond is not None and beyond[1].captures > 0
-        unreached &= recognized is None or recognized[1].profile == "dm"
         if unreached:
             recognized = None
         profile = None if recognized is None else recognized[1].profile
