@@ -25,7 +25,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 _POOLINGS: dict[str, Callable[[], nn.Module]] = {
-    "avg": lambda: nn.AvgPool2d(2),
+    "avg": lambda: HalvingPool(),
     "max": lambda: nn.MaxPool2d(2),
     "none": nn.Identity,
 }
@@ -37,6 +37,23 @@ _NORMS: dict[str, Callable[[int, ImageSize], nn.Module]] = {
     "group": lambda channels, size: nn.GroupNorm(4, channels),
     "none": lambda channels, size: nn.Identity(),
 }
+
+
+class HalvingPool(nn.Module):
+    """Average pooling by 2, equal to ``nn.AvgPool2d(2)`` up to the order of the four sums.
+
+    On CPUs torch's kernel is not vectorised and took a sixth of a training step and a quarter of
+    a test; sums of slices take a quarter of its time or less, also when differentiated twice.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the means (B, C, H // 2, W // 2) of 2x2 pixels of images (B, C, H, W)."""
+        if x.device.type != "cpu":
+            return F.avg_pool2d(x, 2)
+        height, breadth = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
+        top, bottom = x[..., :height, :breadth].unflatten(-2, (-1, 2)).unbind(-2)
+        left, right = (top + bottom).unflatten(-1, (-1, 2)).unbind(-1)
+        return (left + right) * 0.25
 
 
 class ConvNet(nn.Module):

@@ -14,10 +14,13 @@ import timm
 import torch
 import torch.nn.functional as F
 from helpers import GOLDEN, Golden, relative_error
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sdc_ext.errors import InputError
 from sdc_ext.networks import network_name
+from sdc_ext.networks.architectures import HalvingPool
 from sdc_ext.networks.create import check_network, create_network
 from sdc_ext.networks.registry import dd_networks
 
@@ -169,6 +172,23 @@ def reference_convnet(x: Tensor, network: nn.Module, norm: str, act: str, pool: 
         x = REFERENCE_POOLINGS[pool](REFERENCE_ACTIVATIONS[act](x))
         padding = 1
     return F.linear(x.flatten(1), *parameters)
+
+
+@given(height=st.integers(2, 9), breadth=st.integers(2, 9), batch=st.integers(1, 3))
+def test_halving_pool_is_average_pooling_however_often_it_is_differentiated(
+    height: int, breadth: int, batch: int
+) -> None:
+    x = torch.randn(batch, 2, height, breadth, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(batch, 2, height // 2, breadth // 2, dtype=torch.float64)
+
+    def derivatives(pool: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        (first,) = torch.autograd.grad((weights * pool(x) ** 3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((first**2).sum(), x)
+        return pool(x), first, second
+
+    torch.testing.assert_close(
+        derivatives(HalvingPool()), derivatives(lambda x: F.avg_pool2d(x, 2))
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
