@@ -1,9 +1,11 @@
-"""Times evaluation against the original code's, in one run: training epochs and tests.
+"""Times evaluation against the original code's, in one run: epochs, tests, and many networks.
 
     python benchmarks/evaluate.py --upstream DIR --data-dir DATA [--rounds 5]
 
 The setting is the original's: ConvNet of 3 blocks of 128 on MNIST, epochs over 100 training
-images under plain DC's and DSA's augmentation, tests on 1,000 images. DIR is a checkout of
+images under plain DC's and DSA's augmentation, tests on 1,000 images. Then 20 networks are trained
+on 10 images under DSA's augmentation for 100 epochs, of the original's 1,000, and tested, by its
+``evaluate_synset`` and by ours with one process and with two. DIR is a checkout of
 VICO-UoE/DatasetCondensation; DATA is a folder that torchvision reads as MNIST.
 
 Three cases run in processes of their own and take turns: the original, ours in float32, and ours
@@ -33,8 +35,16 @@ from torch.utils.data import DataLoader, TensorDataset
 PER_CLASS, TESTED = 10, 1000
 DSA = "color_crop_cutout_scale_rotate"
 AUGMENTATIONS = {"DC": "dc:crop_scale_rotate", "DSA": DSA}
-CASES = (*(f"epoch, {name} augmentation" for name in AUGMENTATIONS), f"test of {TESTED} images")
+AT_ONCE = 5  # epochs a turn, so that caches are warm
+CASES = (
+    *(f"{AT_ONCE} epochs, {name} augmentation" for name in AUGMENTATIONS),
+    f"test of {TESTED} images",
+)
 EPOCHS, SEEDS = 30, 2
+NETWORKS, EPOCHS_OF_NETWORKS, PROCESSES = 20, 100, 2
+ONE_BY_ONE, SIDE_BY_SIDE = (
+    f"{NETWORKS} networks, {n}" for n in ("one by one", f"{PROCESSES} processes")
+)
 SIDES = ("original", "ours", "ours, bf16, compiled")
 
 Job = Callable[[], object]
@@ -66,33 +76,54 @@ def make_network(seed: int) -> nn.Module:
 
 def make_ours(data_dir: Path, fast: bool) -> Mapping[str, Job]:
     """The library's epoch, test and evaluation."""
+    from accelerate import Accelerator
+
     from sdc_ext._memory import keep_freed_memory
     from sdc_ext.augment.parse import parse_augmentation
+    from sdc_ext.evaluation import evaluate as library_evaluate
     from sdc_ext.training.epochs import accuracy, train_epoch
     from sdc_ext.training.gradients import BatchLoss
     from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
+    from sdc_ext.workers import choose_workers
 
     keep_freed_memory()
-    images, labels, batches, _ = make_inputs(data_dir)
+    images, labels, batches, data = make_inputs(data_dir)
     network = make_network(0)
     optimizer = SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
     batch_loss = BatchLoss(bf16=fast, compile=fast)
 
     def train(augmentation: str) -> Job:
         drawn = parse_augmentation(augmentation)
-        return lambda: train_epoch(
-            network.train(), optimizer, images, labels,
-            batch_size=256, augmentation=drawn, batch_loss=batch_loss,
-        )  # fmt: skip
+        return lambda: [
+            train_epoch(
+                network.train(), optimizer, images, labels,
+                batch_size=256, augmentation=drawn, batch_loss=batch_loss,
+            )
+            for _ in range(AT_ONCE)
+        ]  # fmt: skip
 
     def evaluate(seed: int) -> float:
         fresh = make_network(seed)
         train_from_scratch(fresh, images, labels, TrainingRecipe(EPOCHS), batch_loss)
         return accuracy(fresh, batches, batch_loss)
 
+    def many(processes: int) -> Job:
+        recipe = TrainingRecipe(EPOCHS_OF_NETWORKS, augmentation=DSA)
+        precision = "bf16" if fast else "no"
+        return lambda: library_evaluate(
+            *(images[::PER_CLASS], labels[::PER_CLASS], data, recipe),
+            network="convnet",
+            num_eval=NETWORKS,
+            seed=0,
+            accelerator=Accelerator(cpu=True, mixed_precision=precision),
+            compile=fast,
+            workers=choose_workers(processes),
+        )
+
     jobs = [train(spec) for spec in AUGMENTATIONS.values()]
     jobs.append(lambda: accuracy(network, batches, batch_loss))
-    return {**dict(zip(CASES, jobs, strict=True)), "evaluate": evaluations(evaluate)}
+    several = {ONE_BY_ONE: many(1), SIDE_BY_SIDE: many(PROCESSES)}
+    return {**dict(zip(CASES, jobs, strict=True)), "evaluate": evaluations(evaluate), **several}
 
 
 def make_original(data_dir: Path, upstream: Path) -> Mapping[str, Job]:
@@ -134,16 +165,30 @@ def make_original(data_dir: Path, upstream: Path) -> Mapping[str, Job]:
     def epoch(mode: str, dsa: bool) -> object:
         options.dsa = dsa
         loader = train_loader if mode == "train" else test_loader
-        return utils.epoch(mode, loader, network, optimizer, criterion, options, mode == "train")
+        augmented = mode == "train"
+        return [
+            utils.epoch(mode, loader, network, optimizer, criterion, options, augmented)
+            for _ in range(AT_ONCE if augmented else 1)
+        ]
 
     def evaluate(seed: int) -> float:
         plain = Namespace(**{**vars(options), "dsa": False, "dc_aug_param": None})
         result = utils.evaluate_synset(0, new_network(seed), images, labels, test_loader, plain)
         return float(result[2])
 
+    def many() -> object:
+        chosen = Namespace(**{**vars(options), "dsa": True, "dc_aug_param": None})
+        chosen.epoch_eval_train = EPOCHS_OF_NETWORKS
+        few = images[::PER_CLASS], labels[::PER_CLASS]
+        return [
+            utils.evaluate_synset(k, new_network(k), *few, test_loader, chosen)[2]
+            for k in range(NETWORKS)
+        ]
+
     jobs = [lambda: epoch("train", False), lambda: epoch("train", True)]
     jobs.append(lambda: epoch("test", False))
-    return {**dict(zip(CASES, jobs, strict=True)), "evaluate": evaluations(evaluate)}
+    several = {ONE_BY_ONE: many, SIDE_BY_SIDE: many}
+    return {**dict(zip(CASES, jobs, strict=True)), "evaluate": evaluations(evaluate), **several}
 
 
 def evaluations(evaluate: Callable[[int], float]) -> Job:
@@ -176,7 +221,7 @@ def main() -> None:
     workers = []
     for side in SIDES:
         here, there = context.Pipe()
-        context.Process(target=work, args=(there, side, options), daemon=True).start()
+        context.Process(target=work, args=(there, side, options)).start()
         workers.append(here)
 
     def run(name: str) -> list[tuple[float, Any]]:
@@ -198,8 +243,9 @@ def main() -> None:
         *(f"{side}, speed" for side in SIDES[1:]),
     ):
         table.add_column(column)
-    for name in CASES:
-        run(name)  # warms up, and compiles
+    for name in (*CASES, ONE_BY_ONE, SIDE_BY_SIDE):
+        if name in CASES:
+            run(name)  # warms up, and compiles
         rounds = [[seconds for seconds, _ in run(name)] for _ in range(options.rounds)]
         medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
         speeds = [statistics.median(r[0] / r[k] for r in rounds) for k in range(1, len(SIDES))]

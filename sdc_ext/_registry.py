@@ -28,6 +28,7 @@ class Registry(Generic[T]):
         self._group = group
         self._known = dict(builtin)
         self._builtin = frozenset(builtin)
+        self._added: dict[str, T] = {}
 
     def register(self, name: str, value: T) -> None:
         """Adds a value, or replaces one that was registered earlier.
@@ -40,7 +41,11 @@ class Registry(Generic[T]):
                 f"the {self._what} {name!r} is built into sdc-ext: register yours under another "
                 "name"
             )
-        self._known[name] = value
+        self._known[name] = self._added[name] = value
+
+    def added(self) -> dict[str, T]:
+        """Returns the values that were registered, by name."""
+        return dict(self._added)
 
     def get(self, name: str) -> T:
         """Returns the value with this name.

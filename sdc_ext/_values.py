@@ -42,6 +42,9 @@ Count: TypeAlias = Annotated[int, Whole(1)]
 CountOrZero: TypeAlias = Annotated[int, Whole(0)]
 """A number of things, where 0 has a meaning of its own."""
 
+Processes: TypeAlias = Annotated[int, Whole(1, 1024)]
+"""A number of processes of one machine."""
+
 Rate: TypeAlias = Annotated[float, Number(_SMALLEST, _LARGEST)]
 """A learning rate, or another factor that is above 0."""
 

@@ -26,14 +26,15 @@ LEAVES |= {
 # What each package may import beside the leaves and itself.
 BELOW: dict[str, set[str]] = {
     "augment": set(),
+    "workers": {"networks"},
     "data": set(),
     "networks": set(),
     "injection": set(),
     "training": {"augment", "data", "networks"},
     "matching": {"augment", "networks"},
     "sets": {"data", "training"},
-    "experts": {"augment", "data", "networks", "training"},
-    "evaluation": {"augment", "data", "networks", "training", "sets"},
+    "experts": {"augment", "data", "networks", "training", "workers"},
+    "evaluation": {"augment", "data", "networks", "training", "sets", "workers"},
 }
 _LOOPS = {*BELOW["evaluation"], "matching", "experts", "evaluation"}
 BELOW |= {"adapters": _LOOPS, "engine": {*_LOOPS, "adapters"}, "report": {*_LOOPS, "adapters"}}

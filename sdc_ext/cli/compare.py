@@ -10,7 +10,7 @@ from sdc_ext._values import CountOrZero, kind_of
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import COUNT, PLACE, TEXT, WEIGHT, chosen_settings
+from sdc_ext.cli.options import COUNT, PLACE, TEXT, WEIGHT, add_workers, chosen_settings
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.comparison import GAIN
 from sdc_ext.strength import STRENGTHS
@@ -45,12 +45,14 @@ def add_options(parser: ArgumentParser) -> None:
         "--plan",
         type=PLACE,
         metavar="FILE",
-        help="instead of METHOD and all other options but --out and --mixed-precision: a plan in "
-        "YAML that compares the same arms with several methods, ipc or data sets",
+        help="instead of METHOD and all other options but --out, --processes, --executor and "
+        "--mixed-precision: a plan in YAML that compares the same arms with several methods, ipc "
+        "or data sets",
     )
     first.add_argument(
         "--out", type=PLACE, metavar="FOLDER", help="folder of the runs; finished ones are kept"
     )
+    add_workers(parser, "runs")
     parser.set_defaults(run=lambda options: _run(options, parser))
 
 
@@ -80,13 +82,13 @@ def _run(options: Namespace, parser: ArgumentParser) -> None:
         _compare(options)
         return
     for name, value in vars(options).items():
-        is_own = name in ("plan", "out", "mixed_precision", "run")
+        is_own = name in ("plan", "out", "mixed_precision", "workers", "run")
         if not is_own and value != parser.get_default(name):
             given = "METHOD" if name == "method" else f"`{name.removeprefix('set_')}`"
             raise InputError(f"{given} has no effect with `plan`: put it into the plan")
     accelerator = make_accelerator(options.mixed_precision)
     out = options.out or Path("runs") / f"plan-{options.plan.stem}"
-    compared = compare_plan(options.plan, out=out, accelerator=accelerator)
+    compared = compare_plan(options.plan, out=out, workers=options.workers, accelerator=accelerator)
     console = make_console(accelerator)
     console.print(compared)
     console.print(f"plan.json, plan.csv and forest.png in {compared.out}")
@@ -114,6 +116,7 @@ def _compare(options: Namespace) -> None:
         out=options.out,
         experts=options.experts,
         compile=options.compile,
+        workers=options.workers,
         accelerator=accelerator,
         **settings,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import COUNT, PLACE, add_seed, add_settings, chosen_settings
+from sdc_ext.cli.options import COUNT, PLACE, add_seed, add_settings, add_workers, chosen_settings
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.difficulty import difficulty_of
@@ -42,6 +42,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     add_seed(parser)
     parser.add_argument("--out", type=PLACE, help="folder of the table and the picture")
+    add_workers(parser, "networks")
     add_settings(parser.add_argument_group("the networks, trained on real images"), Probe)
     parser.set_defaults(run=_difficulty)
 
@@ -62,6 +63,7 @@ def _difficulty(options: Namespace) -> None:
         num_networks=options.num_networks,
         epochs=options.epochs,
         seed=options.seed,
+        workers=options.workers,
         accelerator=accelerator,
         **chosen_settings(options),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import PLACE, TEXT, add_seed, chosen_settings
+from sdc_ext.cli.options import PLACE, TEXT, add_seed, add_workers, chosen_settings
 from sdc_ext.engine.run_folder import RunFolder
 from sdc_ext.report.tables import summary
 from sdc_ext.sets.history import read_history
@@ -30,6 +30,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tracker", type=TEXT, metavar="NAME", help="log through Accelerate, e.g. to tensorboard"
     )
+    add_workers(parser, "evaluation networks and experts")
     parser.set_defaults(run=_distill)
 
 
@@ -50,6 +51,7 @@ def _distill(options: Namespace) -> None:
         experts=options.experts,
         resume=options.resume,
         compile=options.compile,
+        workers=options.workers,
         accelerator=accelerator,
         **settings,
     )

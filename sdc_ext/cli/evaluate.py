@@ -5,11 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import COUNT, NAMES, PLACE, add_computing, add_seed
+from sdc_ext.cli.options import COUNT, NAMES, PLACE, add_computing, add_seed, add_workers
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.evaluation.jobs import evaluation_jobs
 from sdc_ext.verbs.evaluation import run_jobs
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
+from sdc_ext.workers import choose_workers
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -29,6 +30,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     add_seed(parser)
     add_computing(parser, "the training")
+    add_workers(parser, "networks")
     parser.add_argument(
         "--real-epochs", type=COUNT, help="also train on all real images, for this number of epochs"
     )
@@ -39,6 +41,7 @@ def add_options(parser: ArgumentParser) -> None:
 def _evaluate(options: Namespace) -> None:
     check_free(options.out)
     accelerator = make_accelerator(options.mixed_precision)
+    workers = choose_workers(options.workers, launched=accelerator.num_processes)
     console = make_console(accelerator)
     jobs = evaluation_jobs(
         open_all(options, accelerator),
@@ -56,6 +59,7 @@ def _evaluate(options: Namespace) -> None:
         seed=options.seed,
         out=out,
         compile=options.compile,
+        workers=workers,
         accelerator=accelerator,
         console=console,
     )

@@ -13,6 +13,7 @@ from sdc_ext.cli.options import (
     add_data,
     add_seed,
     add_settings,
+    add_workers,
     chosen_settings,
 )
 from sdc_ext.experts.train import ExpertRecipe
@@ -49,6 +50,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     group = parser.add_argument_group("training, by default as in the method's original repository")
     add_settings(group, ExpertRecipe)
+    add_workers(parser, "experts")
     parser.set_defaults(run=_run)
 
 
@@ -67,6 +69,7 @@ def _run(options: Namespace) -> None:
         out=options.out,
         export=options.export,
         seed=options.seed,
+        workers=options.workers,
         accelerator=accelerator,
         **chosen_settings(options),
     )

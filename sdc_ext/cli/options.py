@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sdc_ext._kinds import Flag, Kind, OneOf, Several
-from sdc_ext._values import Count, Names, Ramp, Rate, Seed, Size, Weight, kind_of
+from sdc_ext._values import Count, Names, Processes, Ramp, Rate, Seed, Size, Weight, kind_of
 from sdc_ext.errors import InputError
 
 INTERRUPTED = 130  # exit status after Ctrl-C
@@ -74,6 +74,27 @@ def add_computing(group: Any, what: str) -> None:
     )
     group.add_argument(
         "--compile", action="store_true", help="compile the same parts (needs a C++ compiler)"
+    )
+
+
+def add_workers(parser: ArgumentParser, what: str) -> None:
+    """Adds the options for who computes ``what`` side by side."""
+    group = parser.add_argument_group("side by side").add_mutually_exclusive_group()
+    group.add_argument(
+        "--processes",
+        dest="workers",
+        type=kind_of(Processes),
+        metavar="N",
+        default=1,
+        help=f"number of processes of one thread that compute {what} (default: 1, this one with "
+        "all threads)",
+    )
+    group.add_argument(
+        "--executor",
+        dest="workers",
+        type=TEXT,
+        metavar="WHERE",
+        help="where to compute them instead: dask:ADDRESS, or submitit:NAME=VALUE,... (Slurm)",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sdc_ext._values import kind_of
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.options import PLACE, add_data
+from sdc_ext.cli.options import PLACE, add_data, add_workers
 from sdc_ext.errors import InputError
 from sdc_ext.reproduction import ITEMS
 from sdc_ext.verbs.reproduction import Channels, Minutes, reproduce
@@ -39,6 +39,7 @@ def add_options(parser: ArgumentParser) -> None:
         help="folder of the runs and the page; finished runs are kept, and the same command adds "
         "seeds (default: runs/reproduce-ITEM)",
     )
+    add_workers(parser, "runs and experts")
     parser.set_defaults(run=_run)
 
 
@@ -57,6 +58,7 @@ def _run(options: Namespace) -> None:
         **data,
         width=options.width,
         out=options.out,
+        workers=options.workers,
         accelerator=accelerator,
     )
     console = make_console(accelerator)

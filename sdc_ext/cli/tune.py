@@ -9,7 +9,7 @@ import sdc_ext
 from sdc_ext.adapters import get_method, resolve
 from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.distillation import add_distillation
-from sdc_ext.cli.options import COUNT, PLACE, RATE, TEXT, add_seed, chosen_settings
+from sdc_ext.cli.options import COUNT, PLACE, RATE, TEXT, add_seed, add_workers, chosen_settings
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.session import check_start, make_accelerator, make_console
 
@@ -20,6 +20,7 @@ def add_options(parser: ArgumentParser) -> None:
     _add_search(first)
     add_seed(first)
     _add_study(first)
+    add_workers(parser, "trials")
     # It trains experts of its own, which have not seen the held-out images.
     parser.set_defaults(run=_tune, experts=None)
 
@@ -76,6 +77,7 @@ def _tune(options: Namespace) -> None:
         study=options.study,
         seed=options.seed,
         compile=options.compile,
+        workers=options.workers,
         accelerator=accelerator,
         **settings,
     )

@@ -27,6 +27,7 @@ from sdc_ext.networks.create import check_network
 from sdc_ext.sets.history import HISTORY
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import META, Distilled, SyntheticSet
+from sdc_ext.workers.pool import SERIAL, Workers
 
 # A run with more divergences in a row ends, even if it is to skip them.
 _MOST_SKIPPED = 100
@@ -55,6 +56,7 @@ class Engine:
         callbacks: The callbacks, in the order in which they are called.
         evaluate_at: The iterations after which the images are evaluated; by default every
             ``eval_every`` iterations.
+        workers: The workers that train the networks of an evaluation side by side.
     """
 
     method: Method
@@ -64,6 +66,7 @@ class Engine:
     out: Path
     callbacks: Sequence[Callback] = ()
     evaluate_at: Container[int] | None = None
+    workers: Workers = SERIAL
 
     @property
     def folder(self) -> RunFolder:
@@ -274,6 +277,7 @@ class Engine:
                 num_eval=run.num_eval,
                 seed=self.seed,
                 accelerator=self.task.accelerator,
+                workers=self.workers,
             )
             record.add(evaluations[name], name)
         calls.each(lambda c: c.on_evaluation(record.iteration, evaluations))

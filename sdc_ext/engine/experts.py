@@ -18,6 +18,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
 from sdc_ext.experts.train import ExpertRecipe, fill_store
 from sdc_ext.networks.create import create_network
+from sdc_ext.workers.pool import SERIAL, Workers
 
 # The default folder of all experts.
 EXPERTS = Path("experts")
@@ -35,6 +36,7 @@ def with_experts(
     console: Console,
     folder: str | Path | None = None,
     root: Path = EXPERTS,
+    workers: Workers = SERIAL,
 ) -> Task:
     """Returns the task with the experts that its method matches, if it matches any.
 
@@ -49,6 +51,7 @@ def with_experts(
         folder: A folder of experts in the library's format or with ``replay_buffer_*.pt``; by
             default the usual folder for these data, network and recipe in ``root``.
         root: The folder that contains the usual folders.
+        workers: The workers that train experts side by side.
 
     Raises:
         InputError: If a folder is given although the method matches no experts, or if the experts
@@ -66,13 +69,16 @@ def with_experts(
     usual = root / _folder_name(task.data.label, network, settings.run.zca, recipe)
     chosen = usual if folder is None else Path(folder)
     if folder is None and not chosen.exists():
-        few = f"{recipe.train_epochs}epochs-seed{seed}"
-        chosen = chosen.with_name(f"{chosen.name}-{few}")
+        short = f"{recipe.train_epochs}epochs-seed{seed}"
+        chosen = chosen.with_name(f"{chosen.name}-{short}")
         console.print(
             f"found no experts in {usual}: training {_FEW_EXPERTS} in {chosen}, unless they are "
             f"there already; sdc-ext experts {method.name} trains more of them, for longer"
         )
-        _train(chosen, wanted, task.data, recipe, _FEW_EXPERTS, task.accelerator, console)
+        _train(
+            *(chosen, wanted, task.data, recipe, _FEW_EXPERTS),
+            *(task.accelerator, console, workers),
+        )
     experts = open_experts(chosen, wanted, model)
     console.print(experts.description)
     return replace(task, experts=experts)
@@ -88,6 +94,7 @@ def train_store(
     accelerator: Accelerator,
     console: Console,
     folder: Path | None = None,
+    workers: Workers = SERIAL,
 ) -> ExpertStore:
     """Trains the experts that a store still lacks.
 
@@ -100,6 +107,7 @@ def train_store(
         accelerator: The device and the processes to run on.
         console: The console for messages and progress.
         folder: The folder of the store; by default the one that distillations use.
+        workers: The workers that train experts side by side.
 
     Raises:
         InputError: If the folder holds experts for another data set, network or recipe.
@@ -107,7 +115,8 @@ def train_store(
     info = ExpertInfo.of(data, network, _model(data, network), asdict(recipe), seed)
     zca = data.whitened_by is not None
     usual = EXPERTS / _folder_name(data.label, network, zca, recipe)
-    return _train(folder or usual, info, data, recipe, num_experts, accelerator, console)
+    where = folder or usual
+    return _train(where, info, data, recipe, num_experts, accelerator, console, workers)
 
 
 def export_store(store: ExpertStore, data: RealData, folder: Path) -> list[Path]:
@@ -133,6 +142,7 @@ def _train(
     num_experts: int,
     accelerator: Accelerator,
     console: Console,
+    workers: Workers,
 ) -> ExpertStore:
     accelerator.wait_for_everyone()  # another process may still be checking for the folder
     with accelerator.main_process_first():
@@ -152,7 +162,9 @@ def _train(
             num_experts=num_experts,
             seed=info.seed,
             accelerator=accelerator,
+            workers=workers,
             on_epoch=lambda: progress.advance(bar),
+            say=console.print,
         )
     return ExpertStore.open(folder)
 

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sdc_ext.engine.run_folder import DATA
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.strength import lam_or_share
+from sdc_ext.workers.pool import SERIAL, Workers
 
 # One of this many runs survives a rung, and gets this many times the iterations.
 FACTOR = 3
@@ -132,25 +133,35 @@ class Tuning:
                 )
         return cls(study, space, iterations, seed)
 
-    def search(self, run: Run, trials: int, on_trial: Callable[[FrozenTrial], None]) -> None:
-        """Runs trials until the study has enough of them, after one run without correction.
+    def search(
+        self,
+        run: Run,
+        trials: int,
+        on_trial: Callable[[FrozenTrial], None],
+        workers: Workers = SERIAL,
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        """Runs trials until the study has enough of them, and one run without correction.
 
         Args:
             run: Distils with the given settings and returns the accuracy on held-out images.
             trials: The total number of trials of the study over all processes.
-            on_trial: Called after each trial that this process has run.
+            on_trial: Called after each trial that this process or its workers have run.
+            workers: The workers that run trials side by side.
+            say: Called with a line about workers that were lost.
         """
-        if self.baseline is None:
-            self.study.set_user_attr(_BASELINE, run({"lam": 0.0}, lambda *_: None))
-        while len(self.finished()) < trials:
-            self.study.optimize(
-                lambda trial: self._objective(trial, run),
-                n_trials=1,
-                callbacks=[lambda _, trial: on_trial(trial)],
-                catch=(DivergenceError,),
-            )
 
-    def _objective(self, trial: optuna.Trial, run: Run) -> float:
+        def note(index: int, trial: FrozenTrial | None) -> None:
+            if trial is not None:
+                on_trial(trial)
+
+        while (missing := trials - len(self.finished())) > 0 or self.baseline is None:
+            searching = _Searching(self, run, trials)
+            cells = [True] * (self.baseline is None) + [False] * max(0, missing)
+            workers.map(_Searching.take, searching, cells, on_done=note, say=say)
+
+    def objective(self, trial: optuna.Trial, run: Run) -> float:
+        """Runs a trial of optuna's, and returns its accuracy."""
         # Random search is good enough for so few numbers. Seeded by k, trial k draws the same
         # settings whatever the number of processes and the order in which they finish.
         (seed,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
@@ -184,6 +195,38 @@ class Tuning:
             if trial.state != TrialState.FAIL or _DIVERGED in trial.user_attrs
         ]
         return sorted(ended, key=lambda t: (_ENDED.index(t.state), -(reached(t)[1] or 0)))
+
+
+@dataclass(frozen=True)
+class _Searching:
+    """A search in progress, of which any worker can take a part.
+
+    Attributes:
+        tuning: The study.
+        run: Distils with the given settings and returns the accuracy on held-out images.
+        trials: The total number of trials of the study.
+    """
+
+    tuning: Tuning
+    run: Run
+    trials: int
+
+    def take(self, baseline: bool) -> FrozenTrial | None:
+        """Makes the run without correction, or a trial unless there are enough by now."""
+        study = self.tuning.study
+        if baseline:
+            study.set_user_attr(_BASELINE, self.run({"lam": 0.0}, lambda *_: None))
+            return None
+        if len(self.tuning.finished()) >= self.trials:  # by other processes
+            return None
+        ended: list[FrozenTrial] = []
+        study.optimize(
+            lambda trial: self.tuning.objective(trial, self.run),
+            n_trials=1,
+            callbacks=[lambda _, trial: ended.append(trial)],
+            catch=(DivergenceError,),
+        )
+        return ended[0]
 
 
 def rungs(iterations: int) -> list[int]:

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from sdc_ext.networks.chunks import split_batch, uses_batch_statistics
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.training.epochs import normalized_batches
 from sdc_ext.training.probe import Probe, train_probe
+from sdc_ext.workers.pool import SERIAL, Workers
 
 # How many numbers the gradients of the samples differentiated at once may hold: the fastest on the
 # CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 on other devices.
@@ -133,7 +135,9 @@ def measure_difficulty(
     networks: int,
     seed: int,
     accelerator: Accelerator,
+    workers: Workers = SERIAL,
     on_epoch: Callable[[], object] = lambda: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> dict[tuple[str, int], Difficulty]:
     """Measures difficulty over an ensemble of networks trained on the real training images.
 
@@ -146,7 +150,9 @@ def measure_difficulty(
         networks: The number of networks, which are divided among processes.
         seed: Seeds the networks.
         accelerator: The device and the processes to run on.
-        on_epoch: Called after every epoch of every network that this process trains.
+        workers: The workers that train networks side by side.
+        on_epoch: Called once for every epoch of every network of this process, or of its workers.
+        say: Called with a line about workers that were lost.
 
     Returns:
         The mean difficulty over the networks, by the name of the samples and the epoch.
@@ -161,27 +167,64 @@ def measure_difficulty(
             raise InputError(
                 f"epochs must be from 1 to {probe.train_epochs} (`train_epochs`), got {epoch}"
             )
-    device = accelerator.device
-    batches = normalized_batches(data, data.train, device)
-    on_device = {name: (x.to(device), y.to(device)) for name, (x, y) in samples.items()}
-    scored: list[tuple[int, str, int, Difficulty]] = []
-    for k in range(networks)[accelerator.process_index :: accelerator.num_processes]:
-        done = 0
+    ensemble = _Ensemble(samples, data, probe, frozenset(epochs), seed, accelerator)
+    own = range(networks)[accelerator.process_index :: accelerator.num_processes]
+    if workers is SERIAL:
+        ensemble.on_epoch = on_epoch
+        found = workers.map(_Ensemble.score, ensemble, own)
+    else:
 
-        def score(network: nn.Module, k: int = k) -> None:
+        def count(index: int, scored: object) -> None:
+            for _ in range(probe.train_epochs):
+                on_epoch()
+
+        found = workers.map(_Ensemble.score, ensemble, own, on_done=count, say=say)
+    members: defaultdict[tuple[str, int], list[Difficulty]] = defaultdict(list)
+    scored = gather_object(list(zip(own, found, strict=True)))
+    for _, of_network in sorted(scored, key=lambda row: row[0]):
+        for place, difficulty in of_network.items():
+            members[place].append(difficulty)
+    return {place: Difficulty.mean(of_place) for place, of_place in members.items()}
+
+
+@dataclass
+class _Ensemble:
+    """An ensemble of networks, any of which can be trained and score samples by itself."""
+
+    samples: Mapping[str, tuple[Tensor, Tensor]]
+    data: RealData
+    probe: Probe
+    epochs: Collection[int]
+    seed: int
+    accelerator: Accelerator
+    on_epoch: Callable[[], object] = lambda: None
+
+    @cached_property
+    def _batches(self) -> list[tuple[Tensor, Tensor]]:
+        return normalized_batches(self.data, self.data.train, self.accelerator.device)
+
+    def score(self, k: int) -> dict[tuple[str, int], Difficulty]:
+        """Trains network k, and returns the difficulty of the samples by name and epoch."""
+        device, scored, done = self.accelerator.device, {}, 0
+
+        def score(network: nn.Module) -> None:
             nonlocal done
             done += 1
-            if done in epochs:
+            if done in self.epochs:
                 network.eval()
-                for name, (images, labels) in on_device.items():
-                    scored.append((k, name, done, score_samples(network, images, labels)))
-            on_epoch()
+                for name, (images, labels) in self.samples.items():
+                    on_device = images.to(device), labels.to(device)
+                    scored[name, done] = score_samples(network, *on_device)
+            self.on_epoch()
 
-        train_probe(data, probe, batches, seed=seed, device=device, index=k, on_epoch=score)
-    members: defaultdict[tuple[str, int], list[Difficulty]] = defaultdict(list)
-    for _, name, epoch, difficulty in sorted(gather_object(scored), key=lambda row: row[:3]):
-        members[name, epoch].append(difficulty)
-    return {place: Difficulty.mean(of_place) for place, of_place in members.items()}
+        train_probe(
+            *(self.data, self.probe, self._batches),
+            seed=self.seed,
+            device=device,
+            index=k,
+            on_epoch=score,
+        )
+        return scored
 
 
 def _default_chunk_size(network: nn.Module, device: torch.device) -> int:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import check_positive_values
-from sdc_ext.evaluation.evaluator import evaluate
+from sdc_ext.evaluation.evaluator import Networks, TrainedOn, tested_only
 from sdc_ext.evaluation.results import REAL, Result, Results
 from sdc_ext.networks.create import check_network
-from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
+from sdc_ext.workers.pool import SERIAL, Workers
 
 _ALL = "all real images"
 
@@ -98,11 +100,12 @@ def evaluate_sets(
     seed: int = 0,
     accelerator: Accelerator,
     compile: bool = False,
-    on_job: Callable[[Job], object] = lambda job: None,
-    on_network: Callable[[], object] = lambda: None,
+    workers: Workers = SERIAL,
+    on_network: Callable[[Job], object] = lambda job: None,
     on_result: Callable[[Results], object] = lambda results: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Results:
-    """Evaluates sets one after the other; see [`evaluate`][sdc_ext.evaluation.evaluate].
+    """Evaluates several sets; see [`evaluate`][sdc_ext.evaluation.evaluate].
 
     Args:
         jobs: The jobs from [`evaluation_jobs`][sdc_ext.evaluation.evaluation_jobs].
@@ -111,33 +114,71 @@ def evaluate_sets(
         accelerator: The device, processes and precision to run with; the networks of a job are
             divided among processes.
         compile: Compile training and testing.
-        on_job: Called before a job.
-        on_network: Called after every network that this process has tested.
-        on_result: Called after a job with all results so far, e.g. to save them.
+        workers: The workers that train networks side by side, also those of different jobs.
+        on_network: Called with its job after every network that this process has tested.
+        on_result: Called with all results so far when a job and those before it are done, e.g. to
+            save them.
+        say: Called with a line about workers that were lost.
 
     Raises:
         InputError: If ``num_eval`` is not above 0.
     """
     check_positive_values(num_eval=num_eval)
-    results = Results()
-    for job in jobs:
-        on_job(job)
-        evaluation = evaluate(
-            job.synthetic.images,
-            job.synthetic.labels,
-            job.data,
-            job.recipe,
-            network=job.network,
-            num_eval=num_eval,
-            seed=seed,
-            accelerator=accelerator,
-            compile=compile,
-            on_network=on_network,
-        )
-        result = Result(job.name, job.synthetic, job.recipe, seed, evaluation)
-        results = Results((*results, result))
-        on_result(results)
-    return results
+    sets = [
+        TrainedOn(j.synthetic.images, j.synthetic.labels, tested_only(j.data), j.recipe, j.network)
+        for j in jobs
+    ]
+    networks = Networks(sets, seed, accelerator, compile)
+    collected = _Collected(jobs, num_eval, seed, on_result)
+    launched = accelerator.num_processes > 1
+    everything = range(len(jobs))
+    # Processes of a launch exchange their accuracies job by job.
+    for numbers in [[number] for number in everything] if launched else [everything]:
+        cells = [(number, k) for number in numbers for k in range(num_eval)]
+        own = cells[accelerator.process_index :: accelerator.num_processes]
+
+        def note(index: int, accuracy: float, own: Sequence[tuple[int, int]] = own) -> None:
+            on_network(jobs[own[index][0]])
+            if not launched:
+                collected.add(own[index], accuracy)
+
+        found = workers.map(Networks.accuracy, networks, own, on_done=note, say=say)
+        if launched:
+            for cell, accuracy in gather_object(list(zip(own, found, strict=True))):
+                collected.add(cell, accuracy)
+    return collected.results
+
+
+class _Collected:
+    """The accuracies so far, which become results once a job and all before it are complete."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        num_eval: int,
+        seed: int,
+        on_result: Callable[[Results], object],
+    ) -> None:
+        self.results = Results()
+        self._jobs = jobs
+        self._seed = seed
+        self._on_result = on_result
+        self._num_eval = num_eval
+        self._found: list[dict[int, float]] = [{} for _ in jobs]
+
+    def add(self, cell: tuple[int, int], accuracy: float) -> None:
+        """Adds the accuracy of a network, given the numbers of its job and of itself."""
+        number, k = cell
+        self._found[number][k] = accuracy
+        while len(self.results) < len(self._jobs):
+            done = len(self.results)
+            if len(self._found[done]) < self._num_eval:
+                return
+            job, of_job = self._jobs[done], self._found[done]
+            evaluation = Evaluation(job.network, tuple(of_job[k] for k in sorted(of_job)))
+            result = Result(job.name, job.synthetic, job.recipe, self._seed, evaluation)
+            self.results = Results((*self.results, result))
+            self._on_result(self.results)
 
 
 def _all_real_images(data: RealData, recipe: TrainingRecipe) -> SyntheticSet:

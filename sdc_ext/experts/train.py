@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -24,6 +25,7 @@ from sdc_ext.experts.store import ExpertStore
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.training.epochs import accuracy, normalized_batches
+from sdc_ext.workers.pool import SERIAL, Workers
 
 ExpertOptimizer = Literal["sgd", "gsam"]
 
@@ -163,7 +165,9 @@ def fill_store(
     num_experts: int,
     seed: int,
     accelerator: Accelerator,
+    workers: Workers = SERIAL,
     on_epoch: Callable[[], object] = lambda: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Trains the experts that a store still lacks; processes share the work.
 
@@ -179,44 +183,68 @@ def fill_store(
         num_experts: The number of experts that the store is to have in the end.
         seed: Seeds initialisations, the order of images and augmentations.
         accelerator: Determines the device and this process's share of the work.
-        on_epoch: Called after every epoch of this process.
+        workers: The workers that train experts side by side.
+        on_epoch: Called once for every epoch of this process, or of its workers.
+        say: Called with a line about workers that were lost.
 
     Raises:
         DivergenceError: If parameters become NaN or infinite.
     """
     mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
+    missing = [k for k in mine if not store.has(k)]
+    training = _Training(store, data, network, recipe, seed, accelerator)
     failures: list[str] = []
     try:
-        missing = [k for k in mine if not store.has(k)]
-        if missing:
-            _train_missing(store, data, network, recipe, missing, seed, accelerator, on_epoch)
+        if workers is SERIAL:
+            training.on_epoch = on_epoch
+            workers.map(_Training.add, training, missing)
+        else:
+
+            def count(index: int, done: None) -> None:
+                for _ in range(recipe.train_epochs):
+                    on_epoch()
+
+            workers.map(_Training.add, training, missing, on_done=count, say=say)
     except DivergenceError as error:
         failures.append(str(error))
     for failure in gather_object(failures):  # raised in all processes, so that none waits
         raise DivergenceError(failure)
 
 
-def _train_missing(
-    store: ExpertStore,
-    data: RealData,
-    network: str,
-    recipe: ExpertRecipe,
-    missing: list[int],
-    seed: int,
-    accelerator: Accelerator,
-    on_epoch: Callable[[], object],
-) -> None:
-    device = accelerator.device
-    train = normalized_batches(data, data.train, device)
-    images, labels = (torch.cat(parts) for parts in zip(*train, strict=True))
-    test = normalized_batches(data, data.test, device)
-    for k in missing:
-        seed_torch(seed, "expert", k)
-        model = create_network(network, *data.network_shape)
-        student = FunctionalNetwork(model.to(device).train())
-        theta = student.initial_parameters()
+@dataclass
+class _Training:
+    """The training of the experts of a store, any of which can be trained by itself."""
+
+    store: ExpertStore
+    data: RealData
+    network: str
+    recipe: ExpertRecipe
+    seed: int
+    accelerator: Accelerator
+    on_epoch: Callable[[], object] = lambda: None
+
+    @cached_property
+    def _train(self) -> tuple[Tensor, Tensor]:
+        batches = normalized_batches(self.data, self.data.train, self.accelerator.device)
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return images, labels
+
+    @cached_property
+    def _test(self) -> list[tuple[Tensor, Tensor]]:
+        return normalized_batches(self.data, self.data.test, self.accelerator.device)
+
+    def add(self, k: int) -> None:
+        """Trains expert k and adds it to the store."""
+        seed_torch(self.seed, "expert", k)
+        model = create_network(self.network, *self.data.network_shape)
+        student = FunctionalNetwork(model.to(self.accelerator.device).train())
         trajectory = train_expert(
-            student, theta, images, labels, recipe, on_epoch, data.preprocessing
+            student,
+            student.initial_parameters(),
+            *self._train,
+            self.recipe,
+            self.on_epoch,
+            self.data.preprocessing,
         )
         vector_to_parameters(trajectory[-1], model.parameters())
-        store.add(k, trajectory, accuracy(model, test))
+        self.store.add(k, trajectory, accuracy(model, self._test))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,8 +52,8 @@ class HalvingPool(nn.Module):
         if x.device.type != "cpu":
             return F.avg_pool2d(x, 2)
         height, breadth = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
-        top, bottom = x[..., :height, :breadth].unflatten(-2, (-1, 2)).unbind(-2)
-        left, right = (top + bottom).unflatten(-1, (-1, 2)).unbind(-1)
+        top, bottom = torch.unflatten(x[..., :height, :breadth], -2, (-1, 2)).unbind(-2)
+        left, right = torch.unflatten(top + bottom, -1, (-1, 2)).unbind(-1)
         return (left + right) * 0.25
 
 

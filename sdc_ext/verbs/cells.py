@@ -31,6 +31,7 @@ from sdc_ext.verbs.distillation import distill
 from sdc_ext.verbs.evaluation import evaluate_set
 from sdc_ext.verbs.experts import train_experts
 from sdc_ext.verbs.session import resolve_for
+from sdc_ext.workers import SERIAL, Workers
 
 # How many networks are trained on each set, instead of the paper's 5 to 20.
 _NETWORKS = 2
@@ -88,6 +89,7 @@ class CellRuns:
         out: The folder of the table or figure.
         width: The number of channels of the ConvNet.
         accelerator: The Accelerator to run with.
+        workers: The workers that make runs and train experts side by side.
         progress: Print a line for every run.
     """
 
@@ -97,6 +99,7 @@ class CellRuns:
     out: Path
     width: int
     accelerator: Accelerator
+    workers: Workers = SERIAL
     progress: bool = True
 
     @property
@@ -207,6 +210,7 @@ class CellRuns:
             network=self.settings.run.network,
             zca=self.settings.run.zca,
             out=folder,
+            workers=self.workers,
             accelerator=self.accelerator,
             progress=progress,
             **self.recipe,
@@ -306,6 +310,7 @@ class CellRuns:
             ipc=self.cell.ipc,
             out=folder,
             experts=self.experts(plan.experts) if plan.experts else None,
+            workers=self.workers,
             accelerator=self.accelerator,
             progress=self.progress,
             **self.base | plan.changed,
@@ -352,6 +357,7 @@ class CellRuns:
                 epoch_eval_train=plan.other_epochs,
                 seed=seed,
                 out=folder,
+                workers=self.workers,
                 accelerator=self.accelerator,
                 progress=False,
             )

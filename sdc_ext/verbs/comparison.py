@@ -42,6 +42,7 @@ from sdc_ext.verbs.session import (
     refuse,
     resolve_for,
 )
+from sdc_ext.workers import Workers, choose_workers
 
 TRACKING = "tracking.png"
 
@@ -117,6 +118,7 @@ def compare(
     out: str | Path | None = None,
     experts: str | Path | None = None,
     compile: bool = False,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     **settings: Any,
@@ -144,6 +146,8 @@ def compare(
         out: The folder of the runs; by default ``runs/compare-METHOD-DATA-ipcN``.
         experts: A folder of expert trajectories, which all runs share.
         compile: Compile the networks, which needs a C++ compiler.
+        workers: The number of processes that make runs side by side, each with one thread, or an
+            executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Print a line for every run.
         **settings: Settings that all runs share; see [`distill`][sdc_ext.distill].
@@ -163,12 +167,13 @@ def compare(
     chosen = get_method(method)
     check_start(chosen, out, experts)
     accelerator = accelerator or make_accelerator()
+    side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     console = make_console(accelerator, progress)
     shared = chosen_settings(settings)
     loaded = open_data(data, accelerator)
     by_arm = {arm: resolve_for(chosen, loaded, ipc, shared | arm.values) for arm in chosen_arms}
     folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{loaded.label}-ipc{ipc}"
-    tasks = _Tasks(chosen, loaded, ipc, accelerator, compile, console, experts)
+    tasks = _Tasks(chosen, loaded, ipc, accelerator, compile, console, experts, side_by_side)
     console.print(str(loaded))
     with held(folder, accelerator):
         made = {arm: tasks.of(resolved) for arm, resolved in by_arm.items()}
@@ -178,7 +183,7 @@ def compare(
         }
         for arm in chosen_arms:
             runs[arm, first_seed].check(resume=True)  # not only when it is its turn, after hours
-        compared = _compared(runs, folder, margin / 100, console)
+        compared = _compared(runs, folder, margin / 100, console, side_by_side)
         if accelerator.is_main_process:
             compared.save()
         accelerator.wait_for_everyone()
@@ -196,6 +201,7 @@ class _Tasks:
     compile: bool
     console: Console
     experts: str | Path | None
+    workers: Workers
     made: dict[tuple[object, ...], Task] = field(default_factory=dict)
 
     def of(self, settings: Settings) -> Task:
@@ -206,13 +212,23 @@ class _Tasks:
             task = Task(data, self.ipc, run.network, self.accelerator, self.compile)
             # All runs share the experts of one seed.
             self.made[key] = with_experts(
-                self.method, settings, task, seed=0, console=self.console, folder=self.experts
+                self.method,
+                settings,
+                task,
+                seed=0,
+                console=self.console,
+                folder=self.experts,
+                workers=self.workers,
             )
         return self.made[key]
 
 
 def _compared(
-    runs: Mapping[tuple[Arm, int], Engine], folder: Path, margin: float, console: Console
+    runs: Mapping[tuple[Arm, int], Engine],
+    folder: Path,
+    margin: float,
+    console: Console,
+    workers: Workers,
 ) -> Compared:
     """Makes the runs that are missing, and leaves out each arm of which one diverged.
 
@@ -235,17 +251,20 @@ def _compared(
         are = "is" if len(cells) == 1 else "are"
         console.print(f"{number_of(len(cells), 'run')} of {len(runs)} {are} kept")
     diverged: dict[Arm, DivergenceError] = {}
-    for number, ((arm, seed), run) in enumerate(runs.items(), 1):
-        if (arm, seed) in cells:
-            continue
-        done = f"run {number} of {len(runs)}: {arm}, seed {seed}"
-        try:
-            cell = note((arm, seed), run.distill(resume=True))
-        except DivergenceError as error:
-            diverged.setdefault(arm, error)
-            console.print(f"{done}: {error}")
-            continue
-        console.print(f"{done}: {100 * cell.accuracy:.2f} %")
+    numbers = {key: number for number, key in enumerate(runs, 1)}
+    missing = {key: run for key, run in runs.items() if key not in cells}
+    keys = list(missing)
+
+    def report(index: int, made: SyntheticSet | DivergenceError) -> None:
+        arm, seed = key = keys[index]
+        done = f"run {numbers[key]} of {len(runs)}: {arm}, seed {seed}"
+        if isinstance(made, DivergenceError):
+            diverged.setdefault(arm, made)
+            console.print(f"{done}: {made}")
+        else:
+            console.print(f"{done}: {100 * note(key, made).accuracy:.2f} %")
+
+    workers.map(_distilled, missing, keys, on_done=report, say=console.print)
     base, *others = dict.fromkeys(arm for arm, _ in runs)
     if base in diverged or all(arm in diverged for arm in others):
         raise next(iter(diverged.values()))
@@ -254,6 +273,16 @@ def _compared(
     left = [key for key in runs if key[0] not in diverged]
     warm_ups = {arm.name: warm_ups[arm.name] for arm, _ in left}
     return Compared(Comparison(tuple(cells[key] for key in left), margin), folder, warm_ups)
+
+
+def _distilled(
+    runs: Mapping[tuple[Arm, int], Engine], key: tuple[Arm, int]
+) -> SyntheticSet | DivergenceError:
+    """Makes a run, and returns its set, or the error if it diverges."""
+    try:
+        return runs[key].distill(resume=True)
+    except DivergenceError as error:
+        return error
 
 
 def run_folder(out: Path, arm: Arm, seed: int) -> Path:

@@ -26,6 +26,7 @@ from sdc_ext.report.tables import difficulty_table
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
 from sdc_ext.verbs.session import make_accelerator, make_console, make_probe, open_data
+from sdc_ext.workers import choose_workers
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,6 +90,7 @@ def difficulty_of(
     num_networks: Count = 20,
     epochs: Sequence[Count] | None = None,
     seed: Seed = 0,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     **probe: Any,
@@ -105,6 +107,8 @@ def difficulty_of(
         num_networks: The number of networks in the ensemble; the paper uses 20.
         epochs: The epochs after which samples are scored; by default the last one.
         seed: Seeds the networks and the choice of real images.
+        workers: The number of processes that train networks side by side, each with one thread, or
+            an executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar.
         **probe: Settings of the networks' training, e.g. ``train_epochs=20``; see
@@ -121,6 +125,7 @@ def difficulty_of(
     Reference: SDC paper, Definitions 1 and 2.
     """
     accelerator = accelerator or make_accelerator()
+    side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     console = make_console(accelerator, progress)
     opened, real = _of_one_data(sets, data, accelerator)
     trained = _probe(opened, real, probe)
@@ -135,7 +140,9 @@ def difficulty_of(
             networks=num_networks,
             seed=seed,
             accelerator=accelerator,
+            workers=side_by_side,
             on_epoch=lambda: bar.advance(task, accelerator.num_processes),
+            say=console.print,
         )
     labels = {name: labels for name, (_, labels) in samples.items()}
     return MeasuredDifficulty(found, labels, trained.network, num_networks, real.name)

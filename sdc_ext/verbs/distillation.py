@@ -26,6 +26,7 @@ from sdc_ext.verbs.session import (
     make_console,
     set_up,
 )
+from sdc_ext.workers import choose_workers
 
 
 @checked
@@ -40,6 +41,7 @@ def distill(
     experts: str | Path | None = None,
     resume: bool = False,
     compile: bool = False,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -62,6 +64,9 @@ def distill(
             default they are looked up in ``experts/``, and a few are trained there if none exist.
         resume: Continue the run in ``out``, if there is one.
         compile: Compile the networks, which needs a C++ compiler.
+        workers: The number of processes that train evaluation networks and experts side by side,
+            each with one thread, or an executor; see
+            [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Print the settings and a progress bar.
         callbacks: Callbacks to call after steps, evaluations and saves.
@@ -84,17 +89,26 @@ def distill(
     if out is not None:
         RunFolder(Path(out), {}).check(resume=resume)  # which run it holds is checked later
     accelerator = accelerator or make_accelerator()
+    side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     console = make_console(accelerator, progress)
     given = chosen_settings(settings, lam)
     resolved, task = set_up(chosen, data, ipc, given, accelerator, compile)
     folder = Path(out) if out else Path("runs") / f"{chosen.name}-{task.data.label}-ipc{ipc}"
     calls = (Trackers(accelerator), ShowProgress(console), *callbacks)
-    engine = Engine(chosen, resolved, task, seed, folder, calls)
+    engine = Engine(chosen, resolved, task, seed, folder, calls, workers=side_by_side)
     engine.check(resume=resume)  # before experts are trained
     console.print(str(task.data))
     console.print(settings_table(resolved))
     with held(folder, accelerator):
-        task = with_experts(chosen, resolved, task, seed=seed, console=console, folder=experts)
+        task = with_experts(
+            chosen,
+            resolved,
+            task,
+            seed=seed,
+            console=console,
+            folder=experts,
+            workers=side_by_side,
+        )
         engine = replace(engine, task=task)
         kept = engine.kept() if resume else None
         if kept is None:

@@ -21,6 +21,7 @@ from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import cross_table
 from sdc_ext.verbs.opening import Sets, open_sets
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console, network_names
+from sdc_ext.workers import Workers, choose_workers
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,6 +66,7 @@ def evaluate_set(
     seed: Seed = 0,
     out: str | Path | None = None,
     compile: bool = False,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> Evaluated:
@@ -86,6 +88,8 @@ def evaluate_set(
         out: A folder for the tables and the chart, which are rewritten after every set and
             network; by default nothing is written.
         compile: Compile training and testing, which needs a C++ compiler.
+        workers: The number of processes that train networks side by side, each with one thread, or
+            an executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar.
 
@@ -98,6 +102,7 @@ def evaluate_set(
     """
     check_free(out)
     accelerator = accelerator or make_accelerator()
+    chosen = choose_workers(workers, launched=accelerator.num_processes)
     jobs = evaluation_jobs(
         open_sets(sets, data, accelerator),
         networks=network_names(networks),
@@ -111,6 +116,7 @@ def evaluate_set(
         seed=seed,
         out=None if out is None else Path(out),
         compile=compile,
+        workers=chosen,
         accelerator=accelerator,
         console=make_console(accelerator, progress),
     )
@@ -123,6 +129,7 @@ def run_jobs(
     seed: int,
     out: Path | None,
     compile: bool,
+    workers: Workers,
     accelerator: Accelerator,
     console: Console,
 ) -> Evaluated:
@@ -133,15 +140,18 @@ def run_jobs(
             Evaluated(results).save(out)  # after every job, so that interruptions cost little
 
     with make_progress(console) as bar:
-        task = bar.add_task("", total=len(jobs) * num_eval)
+        task = bar.add_task(str(jobs[0]), total=len(jobs) * num_eval)
         results = evaluate_sets(
             jobs,
             num_eval=num_eval,
             seed=seed,
             accelerator=accelerator,
             compile=compile,
-            on_job=lambda job: bar.update(task, description=str(job)),
-            on_network=lambda: bar.advance(task, accelerator.num_processes),
+            workers=workers,
+            on_network=lambda job: bar.update(
+                task, description=str(job), advance=accelerator.num_processes
+            ),
             on_result=save,
+            say=console.print,
         )
     return Evaluated(results)

@@ -27,6 +27,7 @@ from sdc_ext.verbs.session import (
     open_data,
     prepare_data,
 )
+from sdc_ext.workers import choose_workers
 
 
 @checked
@@ -41,6 +42,7 @@ def train_experts(
     out: str | Path | None = None,
     export: str | Path | None = None,
     seed: Seed = 0,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     **recipe: Any,
@@ -62,6 +64,8 @@ def train_experts(
         export: A folder to which the experts are also written as ``replay_buffer_*.pt``, the
             format of the original repositories.
         seed: Seeds all experts; expert k does not depend on the process that trains it.
+        workers: The number of processes that train experts side by side, each with one thread, or
+            an executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar and, at the end, the accuracy of the experts.
         **recipe: Settings of the training, e.g. ``train_epochs=50``; see
@@ -81,6 +85,7 @@ def train_experts(
     check_start(chosen, out)
     check_export(export)
     accelerator = accelerator or make_accelerator()
+    side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
     given = {"network": network, "zca": zca}
@@ -103,6 +108,7 @@ def train_experts(
         accelerator=accelerator,
         console=console,
         folder=None if out is None else Path(out),
+        workers=side_by_side,
     )
     console.print(expert_table(store))
     if export is not None and accelerator.is_main_process:

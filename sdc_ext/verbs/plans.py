@@ -39,6 +39,7 @@ from sdc_ext.verbs.session import (
     refuse,
     resolve_for,
 )
+from sdc_ext.workers import Workers, choose_workers
 
 _ADVICE = "correct the plan"
 
@@ -171,6 +172,7 @@ def compare_plan(
     plan: Plan | Mapping[str, Any] | str | Path,
     *,
     out: str | Path = "runs/plan",
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> ComparedPlan:
@@ -184,6 +186,8 @@ def compare_plan(
         plan: The plan: a YAML file, its content as a dictionary, or a
             [`Plan`][sdc_ext.verbs.Plan].
         out: The folder of the comparisons.
+        workers: The number of processes that make runs side by side, each with one thread, or an
+            executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Print a line for every run.
 
@@ -199,9 +203,12 @@ def compare_plan(
     folder = Path(out)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
+    side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     settings = _prepared(read, folder, accelerator)
     with held(folder, accelerator):
-        compared = ComparedPlan(_compared(settings, folder, accelerator, console), folder)
+        compared = ComparedPlan(
+            _compared(settings, folder, side_by_side, accelerator, console), folder
+        )
         if accelerator.is_main_process:
             compared.save()
         accelerator.wait_for_everyone()
@@ -209,7 +216,11 @@ def compare_plan(
 
 
 def _compared(
-    settings: Mapping[str, _Setting], folder: Path, accelerator: Accelerator, console: Console
+    settings: Mapping[str, _Setting],
+    folder: Path,
+    workers: Workers,
+    accelerator: Accelerator,
+    console: Console,
 ) -> dict[str, Comparison]:
     """Returns the comparisons by the names of their settings; those that diverge are left out."""
     comparisons: dict[str, Comparison] = {}
@@ -217,7 +228,7 @@ def _compared(
     for number, (name, one) in enumerate(settings.items(), 1):
         console.print(f"comparison {number} of {len(settings)}: {name}")
         try:
-            compared = one.compare(folder / name, accelerator, progress=not console.quiet)
+            compared = one.compare(folder / name, workers, accelerator, progress=not console.quiet)
         except DivergenceError as error:
             diverged[name] = error
             console.print(f"{name} diverged and is left out: {error}")
@@ -239,7 +250,9 @@ class _Setting:
     planned: PlannedRun
     plan: Plan
 
-    def compare(self, out: Path, accelerator: Accelerator, progress: bool) -> Compared:
+    def compare(
+        self, out: Path, workers: Workers, accelerator: Accelerator, progress: bool
+    ) -> Compared:
         return compare(
             self.method.name,
             self.data,
@@ -250,6 +263,7 @@ class _Setting:
             margin=self.plan.margin,
             out=out,
             experts=self.planned.experts,
+            workers=workers,
             accelerator=accelerator,
             progress=progress,
             **self.shared,

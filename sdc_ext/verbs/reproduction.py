@@ -36,6 +36,7 @@ from sdc_ext.verbs.cells import CellRuns
 from sdc_ext.verbs.clock import Clock
 from sdc_ext.verbs.comparison import TRACKING
 from sdc_ext.verbs.session import check_folder, make_accelerator, make_console, open_data
+from sdc_ext.workers import choose_workers
 
 Minutes: TypeAlias = Annotated[float, Number(0.1, 100_000)]
 """A time in minutes."""
@@ -134,6 +135,7 @@ def reproduce(
     download: bool = False,
     width: Channels = 32,
     out: str | Path | None = None,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> Reproduced:
@@ -158,6 +160,8 @@ def reproduce(
         download: Whether torchvision may download what is missing.
         width: The number of channels of the ConvNet; the paper's has 128.
         out: The folder of the runs and the page; by default ``runs/reproduce-ITEM``.
+        workers: The number of processes that make runs side by side, each with one thread, or an
+            executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Print a line for every run.
 
@@ -176,10 +180,11 @@ def reproduce(
     check_folder(folder, "out")
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
+    side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     clock = Clock(60 * budget, accelerator)
     found, missing = _data(chosen, data, data_dir, download, accelerator)
     cells = [
-        CellRuns(chosen, cell, found[cell], folder, width, accelerator, progress)
+        CellRuns(chosen, cell, found[cell], folder, width, accelerator, side_by_side, progress)
         for cell in chosen.cells
         if cell in found
     ]

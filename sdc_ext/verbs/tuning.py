@@ -35,6 +35,7 @@ from sdc_ext.verbs.session import (
     refuse,
     set_up,
 )
+from sdc_ext.workers import choose_workers
 
 # The range of lam by default.
 _LAMS = (1e-4, 0.1)
@@ -105,6 +106,7 @@ def tune(
     study: str | None = None,
     seed: Seed = 0,
     compile: bool = False,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
     **settings: Any,
@@ -126,6 +128,8 @@ def tune(
         study: The name of the study; by default ``METHOD-DATA-ipcN``.
         seed: Seeds the search and all of its runs.
         compile: Compile the networks, which needs a C++ compiler.
+        workers: The number of processes that run trials side by side, each with one thread, or an
+            executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with, which has a single process.
         progress: Print a line for every trial.
         **settings: Settings that all runs share; see [`distill`][sdc_ext.distill].
@@ -154,6 +158,7 @@ def tune(
             f"tune runs in one process, got {accelerator.num_processes}: start it several times "
             "with the same `storage`"
         )
+    side_by_side = choose_workers(workers)
     console = make_console(accelerator, progress)
     shared = chosen_settings(settings)
     resolved, task = set_up(chosen, data, ipc, {**shared, "lam": 0.0}, accelerator, compile)
@@ -168,7 +173,9 @@ def tune(
     console.print(f"{held_out}; testing on a quarter of the training images")
     if len(tuning.finished()) < trials:
         root = folder / "experts"  # experts in the usual folder have seen the held-out images
-        task = with_experts(chosen, resolved, task, seed=seed, console=console, root=root)
+        task = with_experts(
+            chosen, resolved, task, seed=seed, console=console, root=root, workers=side_by_side
+        )
         engine = replace(engine, task=task)
 
     def say(trial: FrozenTrial) -> None:
@@ -179,7 +186,8 @@ def tune(
             f"{number_of(row['iterations'], 'iteration')} ({row['state']})"
         )
 
-    tuning.search(_Runs(engine, held_out.name, images, shared), trials, say)
+    runs = _Runs(engine, held_out.name, images, shared)
+    tuning.search(runs, trials, say, side_by_side, console.print)
     return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
 
 

@@ -63,15 +63,15 @@ def test_numbers_that_are_not_above_zero_are_refused(data: RealData, number: str
 def test_results_are_handed_over_as_they_come(data: RealData) -> None:
     jobs = evaluation_jobs([("a", select(data), data)], networks=["mlp", SMALL])
     seen: list[Results] = []
-    networks: list[None] = []
+    networks: list[str] = []
     results = evaluate_sets(
         jobs,
         num_eval=2,
         accelerator=Accelerator(cpu=True),
-        on_network=lambda: networks.append(None),
+        on_network=lambda job: networks.append(job.network),
         on_result=seen.append,
     )
-    assert [len(so_far) for so_far in seen] == [1, 2] and len(networks) == 4
+    assert [len(so_far) for so_far in seen] == [1, 2] and networks == ["mlp", "mlp", SMALL, SMALL]
     assert seen[-1] == results and seen[0] == results[:1]
     assert len(results.rows()) == 4 and [r["network"] for r in results.summary()] == ["mlp", SMALL]
     first = results[0].evaluation

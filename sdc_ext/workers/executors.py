@@ -1,0 +1,167 @@
+"""Chooses workers: processes of this machine, a dask cluster, jobs of Slurm, or any executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+from typing import Any
+
+from loky import ProcessPoolExecutor
+
+from sdc_ext._memory import keep_freed_memory
+from sdc_ext._values import Processes, check_value
+from sdc_ext.errors import InputError
+from sdc_ext.workers.pool import SERIAL, Job, Pool, Workers
+
+# submitit's own limit is five minutes.
+_SUBMITIT = {"folder": "submitit", "timeout_min": 24 * 60}
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+_FORMS = "dask:ADDRESS, or submitit:NAME=VALUE,... with submitit's parameters"
+
+
+def choose_workers(workers: Any = 1, *, launched: int = 1) -> Workers:
+    """Returns the workers that a verb is given.
+
+    Args:
+        workers: One of the following:
+
+            - the number of processes of this machine; 1 for this process itself;
+            - an executor as in ``concurrent.futures``, e.g. that of a dask client, which stays
+              open;
+            - ``"dask:ADDRESS"``, with the address of a dask scheduler;
+            - ``"submitit"`` with parameters of submitit, e.g.
+              ``"submitit:slurm_partition=cpu,timeout_min=90"``; without Slurm it starts processes
+              of this machine;
+            - workers that were chosen before.
+        launched: The number of processes in which the program was started.
+
+    Raises:
+        InputError: If it is none of these, a package is not installed, no scheduler answers, or
+            the program was started in several processes.
+    """
+    if isinstance(workers, Workers):
+        return workers
+    if isinstance(workers, int):
+        check_value("workers", workers, Processes)
+    if workers == 1:
+        return SERIAL
+    if launched > 1:
+        raise InputError(
+            f"this program was launched in {launched} processes, which share the work already: "
+            "leave `workers` out"
+        )
+    if isinstance(workers, int):
+        return LocalPool(workers)
+    return GivenPool(_opened(workers) if isinstance(workers, str) else _checked(workers))
+
+
+class LocalPool(Pool):
+    """Processes of this machine, which last as long as a call of ``map``.
+
+    Args:
+        processes: Their number.
+    """
+
+    def __init__(self, processes: int) -> None:
+        super().__init__()
+        self._processes = processes
+        self._executor: ProcessPoolExecutor | None = None
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Job:
+        """See ``Pool``; all processes are started anew once one of them has broken down."""
+        if self._executor is not None:
+            try:
+                return _submitted(self._executor, function, *arguments)
+            except BrokenExecutor:
+                self.close()
+        self._executor = ProcessPoolExecutor(
+            self._processes, initializer=keep_freed_memory, env=dict.fromkeys(_THREADS, "1")
+        )
+        return _submitted(self._executor, function, *arguments)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if self._executor is not None:
+            self._executor.shutdown(kill_workers=True)
+            self._executor = None
+
+
+class GivenPool(Pool):
+    """The workers of an executor, which have to see the current folder under the same path.
+
+    Args:
+        executor: The executor, which stays open.
+    """
+
+    def __init__(self, executor: Any) -> None:
+        super().__init__(folder=Path())
+        self._executor = executor
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Job:
+        """See ``Pool``."""
+        return _submitted(self._executor, function, *arguments)
+
+    def close(self) -> None:
+        """Leaves the executor to its owner."""
+
+
+def _submitted(executor: Any, function: Callable[..., Any], *arguments: Any) -> Job:
+    job: Job = executor.submit(function, *arguments)
+    return job
+
+
+def _checked(executor: Any) -> Any:
+    if not callable(getattr(executor, "submit", None)):
+        raise InputError(
+            f"`workers` cannot be a {type(executor).__name__}: pass a number of processes, an "
+            f"executor as in concurrent.futures, {_FORMS}"
+        )
+    return executor
+
+
+def _opened(spec: str) -> Any:
+    kind, _, rest = spec.partition(":")
+    if kind == "dask" and rest:
+        return _open_dask(rest)
+    if kind == "submitit":
+        return _open_submitit(rest)
+    raise InputError(f"`workers` {spec!r} is unknown: use a number of processes, {_FORMS}")
+
+
+def _open_dask(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError("dask is not installed: pip install 'sdc-ext[dask]'") from None
+    try:
+        client: Any = Client
+        return client(address, timeout="20s").get_executor()
+    except (OSError, ValueError) as error:
+        problem = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"no dask scheduler answers at {address!r} ({problem}): pass the address that `dask "
+            "scheduler` prints, as in dask:tcp://127.0.0.1:8786"
+        ) from None
+
+
+def _open_submitit(parameters: str) -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise InputError("submitit is not installed: pip install 'sdc-ext[slurm]'") from None
+    given: dict[str, Any] = dict(_SUBMITIT)
+    for part in filter(None, parameters.split(",")):
+        name, is_given, value = part.partition("=")
+        if not is_given:
+            raise InputError(f"submitit's parameters are written NAME=VALUE, got {part!r}")
+        given[name] = int(value) if value.isdecimal() else value
+    try:
+        executor = submitit.AutoExecutor(given.pop("folder"), cluster=given.pop("cluster", None))
+        executor.update_parameters(**given)
+    except (NameError, ValueError, TypeError, RuntimeError, AssertionError) as error:
+        problem = str(error).strip().splitlines()[0]
+        raise InputError(f"submitit refuses {parameters!r}: {problem}") from None
+    return executor

@@ -1,0 +1,140 @@
+"""Cells in other processes: order, threads, errors, lost workers, and what travels with them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.networks import register_network
+from sdc_ext.networks.create import create_network
+from sdc_ext.workers import SERIAL, Workers, choose_workers
+
+
+class Losing(ThreadPoolExecutor):
+    """An executor whose workers are lost, as often as asked, after they have been given a cell."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__(1)
+        self.losses = losses
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.losses > 0:
+            self.losses -= 1
+            lost: Future[Any] = Future()
+            lost.set_exception(RuntimeError("the machine\nwent away"))
+            return lost
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.fixture
+def threads() -> Iterator[Workers]:
+    with ThreadPoolExecutor(2) as executor:
+        yield choose_workers(executor)
+
+
+def scaled(shared: int, cell: int) -> int:
+    return shared * cell
+
+
+def test_results_are_in_the_order_of_the_cells_and_told_one_by_one(threads: Workers) -> None:
+    for workers in (SERIAL, threads):
+        told: dict[int, int] = {}
+        found = workers.map(scaled, 10, [3, 1, 2], on_done=told.__setitem__)
+        assert found == [30, 10, 20] and told == {0: 30, 1: 10, 2: 20}
+        assert workers.map(scaled, 10, []) == []
+
+
+def test_real_processes_have_one_thread_and_what_the_program_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def make(in_chans: int, num_classes: int, img_size: tuple[int, int]) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, num_classes))
+
+    register_network("of_this_test", make)  # no worker could import it
+
+    def cell(shared: torch.Tensor, number: int) -> tuple[Any, ...]:
+        if number == 1 and not Path("killed").exists():
+            Path("killed").touch()
+            os.kill(os.getpid(), 9)
+        width = create_network("of_this_test", 1, 3, (2, 2))[1].out_features
+        return float(shared.sum()) + number, torch.get_num_threads(), width, os.getpid()
+
+    said: list[str] = []
+    found = choose_workers(2).map(cell, torch.ones(2), range(4), say=said.append)
+    assert [row[:3] for row in found] == [(2.0 + k, 1, 3) for k in range(4)]
+    assert os.getpid() not in {row[3] for row in found}
+    assert all("what it did is done again" in line for line in said) and said
+    assert [path.name for path in tmp_path.iterdir()] == ["killed"]
+
+
+def failing(error: Exception, cell: int) -> None:
+    raise error
+
+
+class Unsendable(Exception):
+    def __init__(self) -> None:
+        super().__init__("of its own")
+        self.lock = threading.Lock()
+
+
+def test_errors_of_cells_come_back_with_their_traceback(threads: Workers) -> None:
+    with pytest.raises(DivergenceError, match="not finite") as raised:
+        threads.map(failing, DivergenceError("not finite"), [1])
+    assert "in failing" in str(raised.value.__cause__)
+
+    def fail(shared: None, cell: int) -> None:
+        raise Unsendable
+
+    with pytest.raises(RuntimeError, match="Unsendable: of its own"):
+        threads.map(fail, None, [1])
+
+
+def test_a_lost_worker_costs_only_its_cell() -> None:
+    said: list[str] = []
+    found = choose_workers(Losing(2)).map(scaled, 2, [1, 2, 3], say=said.append)
+    assert found == [2, 4, 6]
+    assert said == ["a worker was lost (RuntimeError: the machine): what it did is done again"] * 2
+
+
+def test_a_cell_that_always_loses_its_worker_ends_the_work() -> None:
+    with pytest.raises(InputError, match="lost its worker 3 times .*use fewer"):
+        choose_workers(Losing(99)).map(scaled, 2, [1])
+
+
+def test_nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(1) as executor:
+        choose_workers(executor).map(scaled, 1, [1])
+        with pytest.raises(KeyError):
+            choose_workers(executor).map(failing, KeyError("x"), [1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    from sdc_ext.workers.packing import carry_out
+
+    outcome = carry_out(str(tmp_path / "elsewhere"), str(tmp_path / "gone"), pickle.dumps(1))
+    with pytest.raises(InputError, match="a worker cannot read .*see the folder"):
+        outcome.result()
+
+
+def test_an_accelerator_travels_as_that_of_the_worker(threads: Workers) -> None:
+    def describe(accelerator: Accelerator, cell: int) -> tuple[str, str, bool]:
+        return accelerator.mixed_precision, accelerator.device.type, id(accelerator) == own
+
+    given = Accelerator(cpu=True, mixed_precision="bf16")
+    own = id(given)
+    assert threads.map(describe, given, [0]) == [("bf16", "cpu", False)]
