@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -16,6 +19,9 @@ from sdc_ext.workers.pool import SERIAL, Job, Pool, Workers
 
 # submitit's own limit is five minutes.
 _SUBMITIT = {"folder": "submitit", "timeout_min": 24 * 60}
+
+# How often a worker looks whether its program still lives, in seconds.
+_WATCH = 1
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -78,7 +84,10 @@ class LocalPool(Pool):
             except BrokenExecutor:
                 self.close()
         self._executor = ProcessPoolExecutor(
-            self._processes, initializer=keep_freed_memory, env=dict.fromkeys(_THREADS, "1")
+            self._processes,
+            initializer=_begin,
+            initargs=(os.getpid(),),
+            env=dict.fromkeys(_THREADS, "1"),
         )
         return _submitted(self._executor, function, *arguments)
 
@@ -87,6 +96,18 @@ class LocalPool(Pool):
         if self._executor is not None:
             self._executor.shutdown(kill_workers=True)
             self._executor = None
+
+
+def _begin(parent: int) -> None:
+    """Prepares a process that does not outlive the program, even if that is killed."""
+    keep_freed_memory()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class GivenPool(Pool):

@@ -111,8 +111,8 @@ def test_networks_of_an_ensemble(executor: Any, data: RealData) -> None:
 
 
 def test_two_processes_from_the_command_line(tmp_path: Path) -> None:
-    options = "--network mlp --iterations 2 --num-eval 1 --epoch-eval-train 2 --seeds 2".split()
-    (done,) = fork(("compare", "dm", *options, "--processes", "2"), folder=tmp_path)
+    short = ["--network", "mlp", "--iterations", "2", "--num-eval", "1", "--epoch-eval-train", "2"]
+    (done,) = fork(("compare", "dm", *short, "--seeds", "2", "--processes", "2"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     made = [line.partition(":")[0] for line in done.stdout.splitlines() if line.startswith("run ")]
     assert sorted(made) == [f"run {k} of 4" for k in range(1, 5)]

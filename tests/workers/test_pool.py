@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from helpers import spawn
 from torch import nn
 
 from sdc_ext.errors import DivergenceError, InputError
@@ -80,6 +83,32 @@ def test_real_processes_have_one_thread_and_what_the_program_has(
     assert [path.name for path in tmp_path.iterdir()] == ["killed"]
 
 
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+from sdc_ext.workers import choose_workers
+
+def sleep(shared, cell):
+    Path(f"{cell}-{os.getpid()}").touch()
+    time.sleep(600)
+
+choose_workers(2).map(sleep, None, [0, 1])
+"""
+
+
+def test_processes_do_not_outlive_a_program_that_is_killed(tmp_path: Path) -> None:
+    program = spawn(sys.executable, "-c", PROGRAM, cwd=tmp_path)
+    while len(begun := list(tmp_path.iterdir())) < 2:
+        assert program.poll() is None
+        time.sleep(0.1)
+    program.kill()
+    program.communicate()
+    left = {int(path.name.partition("-")[2]) for path in begun}
+    while left:
+        time.sleep(0.1)
+        left = {process for process in left if Path(f"/proc/{process}").exists()}
+
+
 def failing(error: Exception, cell: int) -> None:
     raise error
 
@@ -110,7 +139,7 @@ def test_a_lost_worker_costs_only_its_cell() -> None:
 
 
 def test_a_cell_that_always_loses_its_worker_ends_the_work() -> None:
-    with pytest.raises(InputError, match="lost its worker 3 times .*use fewer"):
+    with pytest.raises(InputError, match=r"lost its worker 3 times .*use fewer"):
         choose_workers(Losing(99)).map(scaled, 2, [1])
 
 
@@ -127,7 +156,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
     from sdc_ext.workers.packing import carry_out
 
     outcome = carry_out(str(tmp_path / "elsewhere"), str(tmp_path / "gone"), pickle.dumps(1))
-    with pytest.raises(InputError, match="a worker cannot read .*see the folder"):
+    with pytest.raises(InputError, match=r"a worker cannot read .*see the folder"):
         outcome.result()
 
 
