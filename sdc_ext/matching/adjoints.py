@@ -19,7 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -27,10 +27,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sdc_ext.errors import InputError
+from sdc_ext.matching.budget import Forecast
 from sdc_ext.matching.minibatches import Minibatch
 from sdc_ext.matching.trail import Trail
 from sdc_ext.networks.chunks import default_chunk_size, uses_batch_statistics
-from sdc_ext.networks.functional import FunctionalNetwork, GradientGraph
+from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.networks.kept_gradients import KeptBytes, KeptGradient
 
 # 16 images of 32x32 pixels need little memory and were fast on the CPUs measured
 # (benchmarks/tm_step.py).
@@ -112,19 +114,6 @@ class Direct(Adjoint):
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """How many inner steps keep their graph, and what graphs take in this process.
-
-    Attributes:
-        kept: The number of steps whose graph fits into the memory budget.
-        step_bytes: The memory in bytes that each step's graph takes.
-    """
-
-    kept: int
-    step_bytes: Sequence[int]
-
-
-@dataclass(frozen=True)
 class StepByStep(Adjoint):
     """The base of the adjoints that recompute steps in the backward pass."""
 
@@ -141,7 +130,7 @@ class StepByStep(Adjoint):
             raise InputError(f"memory_budget must be at least 0, got {self.memory_budget}")
 
     def forecast(self, loop: InnerLoop) -> Forecast:
-        """Returns how many steps of a loop would keep their graph.
+        """Returns which steps of a loop would be kept.
 
         The first call for a network computes the gradients of a few chunks, to measure them.
         """
@@ -178,18 +167,19 @@ class Recompute(StepByStep):
     Its results can be differentiated once. Networks with dropout are refused, since their steps
     cannot be recomputed.
 
-    With a memory budget, the last steps keep their graph, as many as fit, which saves their
-    second gradient. The backward pass begins with them and frees each graph that it has walked,
-    so that they are gone before it recomputes the other steps. If it walks the same loop again
+    With a memory budget, as many steps as fit are kept and not recomputed, the last ones first. A
+    step keeps the results of its convolutions and matrix products, from which the rest of its
+    graph is cheap to compute; where there is room for more than that, it keeps its whole graph.
+    The backward pass frees each step that it has used. If it walks the same loop a second time
     (``retain_graph=True``), it recomputes all steps. Kept steps are not compiled.
 
     Args:
         chunk_size: The number of images at once; by default 16 of 32x32 pixels on CPUs and all
             of them elsewhere. Networks that use batch statistics see the whole minibatch.
         share: The part of each minibatch that this process computes; by default all of it.
-        memory_budget: The memory in bytes for the graphs that this process keeps of one student,
-            in all loops together; infinity keeps the graph of every step. The parameters of the
-            steps, and the computation of one chunk, take memory beside it.
+        memory_budget: The memory in bytes for the steps that this process keeps of one student,
+            in all loops together; infinity keeps the whole graph of every step. The parameters of
+            the steps and the computation of one chunk take memory in addition.
 
     Raises:
         InputError: If ``chunk_size`` is below 1, or ``memory_budget`` is below 0.
@@ -255,32 +245,31 @@ class _Sweep:
     memory_budget: float
 
     def forecast(self, theta: Tensor, images: Tensor, labels: Tensor) -> Forecast:
-        """Returns how many steps keep their graph, and what each takes."""
-        of_length: dict[int, int] = {}
-        for batch in self.batches:
-            if len(batch.rows) not in of_length:
-                chunks = self._chunks(images[batch.rows], labels[batch.rows])
-                found = (self.student.graph_bytes(theta, x, y) for x, y in chunks)
-                of_length[len(batch.rows)] = sum(found)
+        """Returns which steps are kept, at any parameters theta (P,)."""
+        of_length: dict[int, KeptBytes] = {}
+        for rows in (batch.rows for batch in self.batches):
+            if len(rows) not in of_length:
+                chunks = self._chunks(images[rows], labels[rows])
+                found = [self.student.kept_bytes(theta, x, y) for x, y in chunks]
+                of_length[len(rows)] = KeptBytes(*map(sum, zip((0, 0), *found, strict=True)))
         step_bytes = [of_length[len(batch.rows)] for batch in self.batches]
-        # The last steps, since the backward pass frees their graphs before it recomputes others.
-        left = self.memory_budget - self.student.kept_bytes
-        used = accumulate(reversed(step_bytes))
-        return Forecast(sum(needed <= left for needed in used), step_bytes)
+        return Forecast.of(step_bytes, self.memory_budget - self.student.all_kept_bytes)
 
     def forward(
         self, params: Tensor, images: Tensor, labels: Tensor, lr: Tensor
     ) -> tuple[Tensor, Tensor, Trail]:
         trail = Trail(params)
         theta, norms = params.detach(), []
-        kept = self.forecast(theta, images, labels).kept if self.memory_budget else 0
+        choice = self.forecast(theta, images, labels) if self.memory_budget else None
         for n, batch in enumerate(self.batches):
             chunks = self._chunks(batch.replay(images[batch.rows]), labels[batch.rows])
-            if n < len(self.batches) - kept:
+            left = len(self.batches) - n
+            if choice is None or left > choice.kept:
                 total = self.student.summed_gradient(theta, chunks)
             else:
-                trail.graphs[n] = [self.student.kept_gradient(theta, x, y) for x, y in chunks]
-                total = sum((graph.gradient for graph in trail.graphs[n]), torch.zeros_like(theta))
+                keep = partial(self.student.kept_gradient, theta, whole=left <= choice.whole)
+                trail.kept[n] = [keep(x, y) for x, y in chunks]
+                total = sum((kept.gradient for kept in trail.kept[n]), torch.zeros_like(theta))
             g = self.share.reduce(total / len(batch.rows))
             trail.append(theta, g)
             norms.append(torch.linalg.vector_norm(g))
@@ -316,9 +305,9 @@ class _Sweep:
             norm = torch.linalg.vector_norm(g)
             if w is not None and norm > 0:  # the norm's derivative at zero is defined as zero
                 u += w[n] / norm * g
-            # Popped, so that each graph is freed once it is walked, and is not walked again.
+            # Popped, so that what is kept is freed, and is not used again.
             by_rows, by_row_labels, by_theta = self._step_back(
-                batch, theta, u, images[batch.rows], labels[batch.rows], trail.graphs.pop(n, None)
+                batch, theta, u, images[batch.rows], labels[batch.rows], trail.kept.pop(n, None)
             )
             by_images.index_add_(0, batch.rows.to(images.device), by_rows)
             if by_labels is not None:
@@ -334,7 +323,7 @@ class _Sweep:
         u: Tensor,
         images: Tensor,
         labels: Tensor,
-        graphs: list[GradientGraph] | None,
+        kept: list[KeptGradient] | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Differentiates ``<u, g>`` by a minibatch's images, its labels and theta (``H u``)."""
         # By the chain rule, <u, g> is differentiated by the augmented images first, in chunks,
@@ -358,8 +347,8 @@ class _Sweep:
         chunks = self._chunks(augmented.detach(), labels)
         into = self._chunks(by_augmented, by_labels)  # views, whose filling fills the two tensors
         for (x, y), (by_x, by_y) in zip(chunks, into, strict=True):
-            if graphs:
-                found = graphs.pop(0).product(u, hessian=self.hessian)
+            if kept:
+                found = kept.pop(0).product(u, hessian=self.hessian)
             else:
                 found = self.student.gradient_product(theta, x, y, u, hessian=self.hessian)
             part, label_part, by_theta = found

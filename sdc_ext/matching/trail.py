@@ -9,23 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdc_ext.networks.functional import GradientGraph
+from sdc_ext.networks.kept_gradients import KeptGradient
 
 
 class Trail:
-    """Stores theta_n and g_n of all steps, and the graphs of some.
+    """Stores theta_n and g_n of all steps, and more of those that are not recomputed.
 
     On CPUs they are kept in a temporary file, which takes no measurable time and makes memory
     independent of N. Elsewhere they stay in the device's memory, since copying would delay the
     device.
 
     Attributes:
-        graphs: The graphs of the chunks of a step, by the index of the step.
+        kept: The gradients that are kept of a step's chunks, by the index of the step.
     """
 
     def __init__(self, like: Tensor) -> None:
-        self.graphs: dict[int, list[GradientGraph]] = {}
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self.kept: dict[int, list[KeptGradient]] = {}
+        self._pairs: list[tuple[Tensor, Tensor]] = []
         self._file: IO[bytes] | None = None
         self._count = like.numel()
         if like.device.type == "cpu":
@@ -35,7 +35,7 @@ class Trail:
     def append(self, theta: Tensor, g: Tensor) -> None:
         """Adds a step's parameters and gradient, (P,) each."""
         if self._file is None:
-            self._kept.append((theta, g))
+            self._pairs.append((theta, g))
         else:
             for tensor in (theta, g):
                 tensor.numpy().tofile(self._file)
@@ -43,7 +43,7 @@ class Trail:
     def read(self, n: int) -> tuple[Tensor, Tensor]:
         """Returns the parameters and the gradient of step n, (P,) each."""
         if self._file is None:
-            return self._kept[n]
+            return self._pairs[n]
         row = 2 * self._count
         self._file.seek(n * row * self._dtype.itemsize)
         both = torch.from_numpy(np.fromfile(self._file, self._dtype, row))

@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parameters_to_vector
 
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
+from sdc_ext.networks.kept_gradients import (
+    CostlyResults,
+    GradientGraph,
+    KeptBytes,
+    KeptGradient,
+    Product,
+    measure,
+)
 
 _MOST_SHAPES = 4
-
-
-class GradientGraph:
-    """The gradient of a batch's summed loss, with the graph that differentiates it once more.
-
-    Args:
-        g: The gradient (P,) with its graph.
-        wanted: The images; the labels if they are probabilities; and theta.
-        num_bytes: The memory that the graph takes.
-
-    Attributes:
-        gradient: The gradient g (P,), detached.
-        num_bytes: The memory that the graph takes.
-    """
-
-    def __init__(self, g: Tensor, wanted: Sequence[Tensor], num_bytes: int = 0) -> None:
-        self.gradient = g.detach()
-        self.num_bytes = num_bytes
-        self._g, self._wanted = g, wanted
-
-    def product(self, u: Tensor, *, hessian: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Differentiates ``<u, g>`` for a constant vector u (P,), which frees the graph.
-
-        Args:
-            u: The vector (P,).
-            hessian: Whether to differentiate by theta.
-
-        Returns:
-            See ``FunctionalNetwork.gradient_product``.
-        """
-        wanted = self._wanted if hessian else self._wanted[:-1]
-        found = list(torch.autograd.grad(self._g, wanted, u, materialize_grads=True))
-        by_theta = found.pop() if hessian else None
-        return found[0], found[1] if len(found) > 1 else None, by_theta
 
 
 class FunctionalNetwork:
@@ -80,8 +54,8 @@ class FunctionalNetwork:
         self._sizes = [p.numel() for p in parameters.values()]
         self._compile = compile and not any(isinstance(m, _BatchNorm) for m in network.modules())
         self._compiled: dict[tuple[str, torch.Size], Callable[..., Any]] = {}
-        self._graph_bytes: dict[tuple[Any, ...], int] = {}
-        self._kept: WeakSet[GradientGraph] = WeakSet()
+        self._kept_bytes: dict[tuple[Any, ...], KeptBytes] = {}
+        self._kept: WeakKeyDictionary[KeptGradient, int] = WeakKeyDictionary()
 
     @property
     def is_random(self) -> bool:
@@ -140,7 +114,7 @@ class FunctionalNetwork:
 
     def gradient_product(
         self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, *, hessian: bool
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    ) -> Product:
         """Differentiates ``<u, g>`` for a constant vector u (P,); the results are detached.
 
         It uses double backward, or forward-over-reverse when compiled, since torch.compile cannot
@@ -165,8 +139,10 @@ class FunctionalNetwork:
         by_theta = found.pop() if hessian else None
         return found[0], found[1] if labels.is_floating_point() else None, by_theta
 
-    def kept_gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> GradientGraph:
-        """Returns the gradient of the summed loss with its graph, which may be kept for later.
+    def kept_gradient(
+        self, theta: Tensor, images: Tensor, labels: Tensor, *, whole: bool
+    ) -> KeptGradient:
+        """Returns the gradient of the summed loss with what a later ``gradient_product`` needs.
 
         It is never compiled, since torch.compile cannot trace double backward.
 
@@ -174,22 +150,22 @@ class FunctionalNetwork:
             theta: Parameters (P,).
             images: Images (B, C, H, W), normalised.
             labels: Labels (B,) int64, or (B, classes) probabilities.
+            whole: Whether to keep the whole graph, or only its costly results.
         """
-        graph = self._graph(theta, images, labels)
-        graph.num_bytes = self.graph_bytes(theta, images, labels)
-        self._kept.add(graph)
-        return graph
+        make = partial(self._graph, theta, images, labels)
+        kept = make() if whole else CostlyResults(make)
+        self._kept[kept] = self.kept_bytes(theta, images, labels)[0 if whole else 1]
+        return kept
 
     @property
-    def kept_bytes(self) -> int:
-        """The memory of the graphs from ``kept_gradient`` that still exist."""
-        return sum(graph.num_bytes for graph in self._kept)
+    def all_kept_bytes(self) -> int:
+        """The memory of all results of ``kept_gradient`` that still exist."""
+        return sum(self._kept.values())
 
-    def graph_bytes(self, theta: Tensor, images: Tensor, labels: Tensor) -> int:
-        """Returns the memory that a graph from ``kept_gradient`` takes, in bytes.
+    def kept_bytes(self, theta: Tensor, images: Tensor, labels: Tensor) -> KeptBytes:
+        """Returns the memory that a result of ``kept_gradient`` takes.
 
-        The first call for a shape computes a gradient, and counts each storage that autograd
-        saves. They are the same on all devices.
+        The first call for a shape computes a gradient to measure it.
 
         Args:
             theta: Parameters (P,).
@@ -197,21 +173,10 @@ class FunctionalNetwork:
             labels: Labels (B,) int64, or (B, classes) probabilities.
         """
         key = (images.shape, images.dtype, labels.dtype)
-        if key not in self._graph_bytes:
-            sizes: dict[int, int] = {}
-
-            def count(tensor: Tensor) -> Tensor:
-                sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-                return tensor
-
-            with saved_tensors_hooks(count, lambda tensor: tensor):
-                self._graph(theta, images, labels)
-            # The batch may be a part of larger tensors. Theta has the size of the gradient, which
-            # autograd does not save but the graph holds.
-            for shared in (theta, images, labels):
-                sizes[shared.untyped_storage().data_ptr()] = shared.nbytes
-            self._graph_bytes[key] = sum(sizes.values()) + theta.nbytes
-        return self._graph_bytes[key]
+        if key not in self._kept_bytes:
+            inputs = (theta, images, labels)
+            self._kept_bytes[key] = measure(partial(self._graph, *inputs), inputs)
+        return self._kept_bytes[key]
 
     def _graph(self, theta: Tensor, images: Tensor, labels: Tensor) -> GradientGraph:
         theta, images, labels = theta.detach(), images.detach(), labels.detach()

@@ -17,12 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.profiler import ProfilerActivity, profile
 from unrolled import CLASSES, Problem, assert_close
 
 from sdc_ext.errors import InputError
-from sdc_ext.matching.adjoints import Direct, Forecast, InnerLoop, Recompute, Share, Tesla
+from sdc_ext.matching.adjoints import Direct, InnerLoop, Recompute, Share, Tesla
+from sdc_ext.matching.budget import Forecast
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.networks.kept_gradients import KeptBytes
 
 ALL = math.inf
 
@@ -33,10 +36,20 @@ def forecast(problem: Problem, adjoint: Recompute | Tesla) -> Forecast:
     return adjoint.forecast(InnerLoop(problem.student, *learnt, problem.batches))
 
 
-def budget_for(problem: Problem, kept: int, chunk_size: int | None = None) -> int:
-    """The smallest budget that keeps so many steps."""
+def budget_for(
+    problem: Problem, kept: int, chunk_size: int | None = None, whole: int | None = None
+) -> int:
+    """The smallest budget that keeps so many steps, so many of them whole (by default all)."""
     step_bytes = forecast(problem, Recompute(chunk_size)).step_bytes
-    return sum(step_bytes[len(step_bytes) - kept :])
+    last = reversed(step_bytes[len(step_bytes) - kept :])
+    whole = kept if whole is None else whole
+    return sum(size.whole if n < whole else size.results for n, size in enumerate(last))
+
+
+def roomy(**shape: Any) -> Problem:
+    """A problem whose costly results take less than half of a graph."""
+    options = {"size": (12, 12), "count": 6, "batch_syn": 6, "steps": 5, "strategy": "none"}
+    return Problem(**{**options, **shape})
 
 
 @contextmanager
@@ -78,23 +91,93 @@ class Held:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    size=st.tuples(st.integers(4, 12), st.integers(4, 12)),
     count=st.integers(1, 6),
     batch_syn=st.integers(1, 6),
     steps=st.integers(1, 4),
-    chunk_size=st.integers(1, 4),
-    kept=st.integers(0, 4),
+    chunk_size=st.integers(1, 6),
+    part=st.floats(0, 1.1),
     spec=st.sampled_from(["convnet:width=4:depth=1", "convnet:width=4:depth=1:norm=batch", "mlp"]),
     soft=st.booleans(),
     seed=st.integers(0, 999),
 )
-def test_kept_steps_are_exact(chunk_size: int, kept: int, **shape: Any) -> None:
+def test_kept_steps_are_exact(chunk_size: int, part: float, **shape: Any) -> None:
     problem = Problem(**shape, channels=3)
-    kept = min(kept, len(problem.batches))
-    adjoint = Recompute(chunk_size, memory_budget=budget_for(problem, kept, chunk_size))
-    assert forecast(problem, adjoint).kept == kept
-    assert_close(problem.gradients(adjoint=adjoint), problem.gradients(adjoint=Direct()), 1e-10)
-    assert problem.student.kept_bytes == 0
+    budget = part * budget_for(problem, len(problem.batches), chunk_size)
+    ours = problem.gradients(adjoint=Recompute(chunk_size, memory_budget=budget))
+    assert_close(ours, problem.gradients(adjoint=Direct()), 1e-10)
+    assert problem.student.all_kept_bytes == 0
+
+
+@pytest.mark.parametrize(("kept", "whole"), [(0, 0), (2, 0), (5, 0), (5, 1), (5, 4), (5, 5)])
+def test_costly_results_come_first_and_graphs_with_what_is_left(kept: int, whole: int) -> None:
+    problem = roomy()
+    budget = budget_for(problem, kept, whole=whole)
+    for more, expected in ((0, (kept, whole)), (-1, None)):
+        adjoint = Recompute(memory_budget=max(budget + more, 0))
+        found = forecast(problem, adjoint)
+        assert expected is None or (found.kept, found.whole) == expected
+        assert expected is not None or kept == 0 or (found.kept, found.whole) < (kept, whole)
+        assert_close(problem.gradients(adjoint=adjoint), problem.gradients(adjoint=Direct()), 1e-10)
+
+
+def test_large_results_are_not_kept_in_place_of_graphs() -> None:
+    small, large = KeptBytes(100, 40), KeptBytes(100, 60)
+    assert Forecast.of([small] * 4, 90) == Forecast([small] * 4, kept=2, whole=0)
+    assert Forecast.of([large] * 4, 210) == Forecast([large] * 4, kept=2, whole=2)
+    assert Forecast.of([small, large], 100) == Forecast([small, large], kept=2, whole=0)
+
+
+@pytest.mark.parametrize("spec", ["convnet:width=4:depth=2", "mlp", "resnet18:width=4"])
+@pytest.mark.parametrize("soft", [True, False])
+def test_what_is_kept_has_the_same_bits(spec: str, soft: bool) -> None:
+    problem = roomy(spec=spec, channels=3, soft=soft)
+    labels = problem.logits.softmax(-1) if soft else problem.hard
+    batch = (problem.params, problem.images, labels)
+    u = torch.randn_like(problem.params)
+    for hessian in (True, False):
+        expected = problem.student.gradient_product(*batch, u, hessian=hessian)
+        for whole in (True, False):
+            kept = problem.student.kept_gradient(*batch, whole=whole)
+            for ours, theirs in zip(kept.product(u, hessian=hessian), expected, strict=True):
+                assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+
+
+def test_kept_results_are_not_computed_again() -> None:
+    problem = roomy(spec="convnet:width=4:depth=2")
+    batch = (problem.params, problem.images, problem.hard)
+    u = torch.randn_like(problem.params)
+    passes = {}
+    for whole in (True, False):
+        kept = problem.student.kept_gradient(*batch, whole=whole)
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            kept.product(u, hessian=True)
+        counts = {event.key: event.count for event in profiled.key_averages()}
+        passes[whole] = [counts.get(name, 0) for name in ("aten::mkldnn_convolution", "aten::mm")]
+    assert passes[False] == passes[True]  # those of the second derivatives
+
+
+class Overwriting(nn.Module):
+    """A network that writes to the result of a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(2, 3, 3), nn.Conv2d(3, CLASSES, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(torch.sigmoid_(self.first(images))).flatten(1)
+
+
+def test_results_that_a_network_overwrites_are_computed_again() -> None:
+    problem = roomy(size=(6, 6))
+    problem.student = FunctionalNetwork(Overwriting().double())
+    theta = problem.student.initial_parameters()
+    batch = (theta, problem.images, problem.hard)
+    u = torch.randn_like(theta)
+    expected = problem.student.gradient_product(*batch, u, hessian=True)
+    ours = problem.student.kept_gradient(*batch, whole=False).product(u, hessian=True)
+    for a, b in zip(ours, expected, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
 
 
 def test_kept_steps_of_tesla_are_those_recomputed() -> None:
@@ -132,16 +215,18 @@ def test_a_minibatch_is_measured_once() -> None:
         assert passes["forward"] == 4 + measured
 
 
-@pytest.mark.parametrize("chunk_size", [None, 2])
-@pytest.mark.parametrize("kept", [1, 3, 5])
-def test_graphs_stay_within_the_budget(kept: int, chunk_size: int | None) -> None:
-    problem = Problem(steps=5, count=6, batch_syn=6, strategy="none")
-    budget = budget_for(problem, kept, chunk_size)
+@pytest.mark.parametrize(("kept", "whole"), [(2, 0), (5, 0), (5, 2), (5, 5)])
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_what_is_kept_stays_within_the_budget(
+    kept: int, whole: int, chunk_size: int | None
+) -> None:
+    problem = roomy()
+    budget = budget_for(problem, kept, chunk_size, whole)
     saved = Saved()
     with saved_tensors_hooks(saved.pack, lambda held: held.tensor):
         problem.gradients(adjoint=Recompute(chunk_size, memory_budget=budget))
-    recomputed = 1.5 * budget_for(problem, 1) if kept < 5 else 0  # of a whole step at most
-    assert 0.8 * budget <= saved.most <= 1.02 * max(budget, recomputed)
+    chunk = budget_for(problem, 1)  # of the whole minibatch, at most
+    assert saved.most <= budget + (chunk if whole < 5 else 0.02 * chunk)
     assert saved.now == 0
 
 
@@ -161,7 +246,7 @@ def test_a_graph_that_is_walked_again_is_recomputed() -> None:
     problem = Problem()
     loss = problem.loss(adjoint=Recompute(memory_budget=ALL))
     first = torch.autograd.grad(loss, problem.leaves, retain_graph=True)
-    assert problem.student.kept_bytes == 0
+    assert problem.student.all_kept_bytes == 0
     assert_close(torch.autograd.grad(loss, problem.leaves), first, 1e-12)
 
 
@@ -178,7 +263,7 @@ def test_every_process_keeps_its_own_chunks() -> None:
 
         # The first keeps one step and the second all of them.
         problem, share = problems[index], Share(index, 2, reduce)
-        step = forecast(problem, Recompute(2, share)).step_bytes[0]
+        step = forecast(problem, Recompute(2, share)).step_bytes[0].whole
         adjoint = Recompute(2, share, memory_budget=(step, ALL)[index])
         assert forecast(problem, adjoint).kept == (1, 3)[index]
         return problem.gradients(adjoint=adjoint)
@@ -194,14 +279,12 @@ def test_the_memory_of_a_graph_is_what_autograd_saves() -> None:
     student = FunctionalNetwork(nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES, bias=False)))
     images, labels = torch.randn(6, 1, 2, 2)[:2], torch.tensor([0, 1])
     theta = student.initial_parameters()
-    found = student.graph_bytes(theta, images, labels)
-    floats = (
-        images.numel()  # of the product with the weight
-        + 2 * theta.numel()  # the weight, and the gradient
-        + 2 * 2 * CLASSES  # log-probabilities and their gradient
-    )
-    assert 4 * floats + labels.nbytes <= found <= 4 * (floats + 4 * 2 * CLASSES) + labels.nbytes
-    assert student.graph_bytes(theta, images.clone(), labels) == found
+    found = student.kept_bytes(theta, images, labels)
+    inputs = 4 * (images.numel() + 2 * theta.numel()) + labels.nbytes  # with the gradient
+    logits = 4 * 2 * CLASSES
+    assert found.results == inputs + logits + 4 * theta.numel()
+    assert inputs + 2 * logits <= found.whole <= inputs + 6 * logits
+    assert student.kept_bytes(theta, images.clone(), labels) == found
 
 
 @pytest.mark.slow
