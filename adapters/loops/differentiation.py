@@ -60,11 +60,14 @@ def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int
     loop = InnerLoop(state.student, start, state.images, state.targets, state.syn_lr, batches)
     with advising_on_memory(memory_advice("recompute", 0.0, adjoint.chunk_size)):
         forecast = adjoint.forecast(loop)
+    whole, results = (forecast.step_bytes[0][form] / 1e6 for form in (0, 1))
+    every = sum(size.whole for size in forecast.step_bytes) / _GB
     several = " in each process" if adjoint.share.count > 1 else ""
     return (
-        f"memory budget: {adjoint.memory_budget / _GB:g} GB{several} for the graphs of "
-        f"{forecast.kept} of {steps} inner steps, {forecast.step_bytes[0] / 1e6:.3g} MB each; "
-        f"all of them take {sum(forecast.step_bytes) / _GB:.3g} GB"
+        f"memory budget: {adjoint.memory_budget / _GB:g} GB{several} for {forecast.kept} of {steps} "
+        f"inner steps, {forecast.whole} as graphs of {whole:.3g} MB and "
+        f"{forecast.kept - forecast.whole} as costly results of {results:.3g} MB; "
+        f"all graphs need {every:.3g} GB"
     )
 
 

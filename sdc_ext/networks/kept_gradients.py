@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 _aten = torch.ops.aten
-_COSTLY = {
+# The operations whose results are costly.
+COSTLY = {
     _aten.convolution.default,
     _aten.convolution_backward.default,
     _aten.mm.default,
@@ -141,7 +142,7 @@ class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = function(*args, **(kwargs or {}))
         if function._schema.is_mutable:
             self._forget(_tensors((args, kwargs)))
-        if function in _COSTLY:
+        if function in COSTLY:
             # Detached, because autograd attaches its graph to the result itself.
             self.results.append((function, tree_map_only(Tensor, Tensor.detach, result)))
         return result
@@ -163,7 +164,7 @@ class _Replaying(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if function in _COSTLY and self._results:
+        if function in COSTLY and self._results:
             recorded, result = self._results.pop(0)
             if recorded is not function:
                 self._results.clear()  # not the same operations after all
