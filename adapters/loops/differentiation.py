@@ -64,8 +64,8 @@ def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int
     every = sum(size.whole for size in forecast.step_bytes) / _GB
     several = " in each process" if adjoint.share.count > 1 else ""
     return (
-        f"memory budget: {adjoint.memory_budget / _GB:g} GB{several} for {forecast.kept} of {steps} "
-        f"inner steps, {forecast.whole} as graphs of {whole:.3g} MB and "
+        f"memory budget: {adjoint.memory_budget / _GB:g} GB{several} for {forecast.kept} of "
+        f"{steps} inner steps, {forecast.whole} as graphs of {whole:.3g} MB and "
         f"{forecast.kept - forecast.whole} as costly results of {results:.3g} MB; "
         f"all graphs need {every:.3g} GB"
     )

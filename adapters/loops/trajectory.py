@@ -160,7 +160,7 @@ class TrajectoryMatching(Loop):
         0, "number of images at once; 0 for what suits the device", _OURS, COMPUTING
     )
     memory_budget: Weight = option(
-        0.0, "GB of memory for graphs of inner steps, instead of recomputing them", _OURS, COMPUTING
+        0.0, "GB of memory to keep inner steps in, instead of recomputing them", _OURS, COMPUTING
     )
     threshold: Weight = option(
         0.0, "DATM: a larger loss changes no images; 0 for no threshold", _OURS, IMAGES
