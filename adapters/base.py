@@ -92,6 +92,16 @@ class Loop(ABC):
             DivergenceError: If the loss is not finite; it is raised before the images change.
         """
 
+    def note(self, state: Any, task: Task) -> str | None:
+        """Returns a sentence to print before the first iteration; None if there is none.
+
+        Args:
+            state: The state with which the run begins.
+            task: The real data, network, experts and accelerator.
+        """
+        del state, task
+        return None
+
     @classmethod
     def derived(cls, origin: Mapping[str, Setting], chosen: Container[str]) -> dict[str, Setting]:
         """Returns the settings that follow from other settings.

@@ -1,6 +1,7 @@
 """Times one trajectory-matching step and its memory: the plain graph, the original's, and ours.
 
     python benchmarks/tm_step.py [--upstream DIR] [--rounds 1] [--steps 10 30 80] [--batch 10 100]
+                                 [--budget 1 2 4]
 
 The network is a ConvNet of 3 blocks of 128 on 3x32x32 images. DIR is a checkout of
 mtt-distillation. Every measurement has a process of its own; a case that does not fit into the
@@ -45,6 +46,7 @@ class Case:
         lam: The weight of the correction.
         adjoint: The name of our adjoint.
         compile: Whether the derivatives are compiled.
+        budget: The memory in GB for the graphs of inner steps.
         upstream: The checkout of the original.
     """
 
@@ -53,7 +55,14 @@ class Case:
     lam: float = 0.0
     adjoint: str = "recompute"
     compile: bool = False
+    budget: float = 0.0
     upstream: Path | None = None
+
+    def graph_bytes(self, steps: int, batch: int) -> float:
+        """What the graphs of all steps take, apart from the computation of one chunk."""
+        whole = GRAPH_BYTES * batch * steps
+        keeps_all = self.kind != "ours" or self.adjoint == "direct"
+        return whole if keeps_all else min(whole, 1e9 * self.budget)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,8 @@ def make_ours(case: Case, batch: int) -> Callable[[int], Gradients]:
     student = FunctionalNetwork(network, compile=case.compile)
     inner = Inner(student, given.images, given.labels, given.lr)
     loss_fn = with_sdc(parameter_distance, case.lam)
-    adjoint = {"recompute": Recompute(), "direct": Direct(), "tesla": Tesla()}[case.adjoint]
+    recompute = Recompute(memory_budget=1e9 * case.budget)
+    adjoint = {"recompute": recompute, "direct": Direct(), "tesla": Tesla()}[case.adjoint]
 
     def step(steps: int) -> Gradients:
         batches = [Minibatch(torch.arange(batch), lambda x: x)] * steps
@@ -212,6 +222,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 30, 80])
     parser.add_argument("--batch", type=int, nargs="+", default=[10, 100])
+    parser.add_argument("--budget", type=float, nargs="*", default=[1, 2, 4], help="in GB")
     options = parser.parse_args()
 
     from rich.console import Console
@@ -222,6 +233,8 @@ def main() -> None:
         cases.append(Case("original", "original", upstream=options.upstream.resolve()))
     cases += [
         Case("ours", "ours"),
+        *(Case(f"ours, {budget:g} GB", "ours", budget=budget) for budget in options.budget),
+        Case("ours, direct", "ours", adjoint="direct"),
         Case("ours, compiled", "ours", compile=True),
         Case("ours, tesla", "ours", adjoint="tesla"),
     ]
@@ -238,7 +251,7 @@ def main() -> None:
                 table.add_column(column)
             base: tuple[float, float, np.ndarray] | None = None
             for case in cases:
-                if case.kind != "ours" and GRAPH_BYTES * batch * steps > free:
+                if case.graph_bytes(steps, batch) > free:
                     table.add_row(case.name, "does not fit")
                     continue
                 rounds = [measure(case, steps, batch) for _ in range(options.rounds)]

@@ -12,9 +12,16 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
+from sdc_ext._memory import advising_on_memory
 from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
 from sdc_ext._values import Count, CountOrZero, Decay, Rate, Weight, check_fields
 from sdc_ext.adapters.base import Loop
+from sdc_ext.adapters.loops.differentiation import (
+    AdjointName,
+    budget_note,
+    make_adjoint,
+    memory_advice,
+)
 from sdc_ext.adapters.loops.expert_labels import (
     expert_logits,
     first_correct,
@@ -26,7 +33,7 @@ from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.experts.base import Experts
-from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute, Share, Tesla
+from sdc_ext.matching.adjoints import Adjoint, Share
 from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
@@ -40,8 +47,6 @@ _OURS = "sdc-ext default"
 PixInit = Literal["noise", "real", "samples_predicted_correctly"]
 
 Labels = Literal["hard", "teacher", "learned"]
-
-AdjointName = Literal["recompute", "direct", "tesla"]
 
 DifficultyAt = Literal["steps", "final"]
 
@@ -154,6 +159,9 @@ class TrajectoryMatching(Loop):
     chunk_size: CountOrZero = option(
         0, "number of images at once; 0 for what suits the device", _OURS, COMPUTING
     )
+    memory_budget: Weight = option(
+        0.0, "GB of memory to keep inner steps in, instead of recomputing them", _OURS, COMPUTING
+    )
     threshold: Weight = option(
         0.0, "DATM: a larger loss changes no images; 0 for no threshold", _OURS, IMAGES
     )
@@ -191,8 +199,9 @@ class TrajectoryMatching(Loop):
 
     @property
     def unused(self) -> set[str]:
-        """The settings of learned labels and of growing start epochs, if these are not in use."""
+        """The settings of labels, start epochs and adjoints that are not in use."""
         unused = set() if self.labels == "learned" else {"lr_y", "momentum_y"}
+        unused |= {"memory_budget"} if self.adjoint == "direct" else set()
         return unused if self.expansion_end_epoch else unused | {"current_max_start_epoch"}
 
     @property
@@ -244,6 +253,10 @@ class TrajectoryMatching(Loop):
             labels = mean_correct_logits(logits, labels)
         return self._new_state(images, labels, student)
 
+    def note(self, state: TrajectoryState, task: Task) -> str | None:
+        """Returns for how many inner steps the memory budget suffices, if there is one."""
+        return budget_note(self._adjoint(task.share), state, self.batch_syn, self.syn_steps)
+
     def _new_state(
         self, images: Tensor, labels: Tensor, student: FunctionalNetwork
     ) -> TrajectoryState:
@@ -291,18 +304,19 @@ class TrajectoryMatching(Loop):
             task.augmentation(self.dsa_strategy, align_corners=self.align_corners),
             task.data.image_size,
         )
-        corrected = match_trajectory(
-            Inner(state.student, state.images, state.targets, state.syn_lr),
-            start,
-            target,
-            batches,
-            loss_fn,
-            adjoint=self._adjoint(task.share),
-            difficulty_at=self.difficulty_at,
-        )
-        held = loss_fn.lam
-        # On GPUs, rounding may differ between processes and let them drift apart.
-        measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
+        with advising_on_memory(memory_advice(self.adjoint, self.memory_budget, self.chunk_size)):
+            corrected = match_trajectory(
+                Inner(state.student, state.images, state.targets, state.syn_lr),
+                start,
+                target,
+                batches,
+                loss_fn,
+                adjoint=self._adjoint(task.share),
+                difficulty_at=self.difficulty_at,
+            )
+            held = loss_fn.lam
+            # On GPUs, rounding may differ between processes and let them drift apart.
+            measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
         gradients = loss_fn.settle(measured)
         loss = corrected.loss.detach()
         if corrected.term is not None:
@@ -322,13 +336,7 @@ class TrajectoryMatching(Loop):
 
     def _adjoint(self, share: Share) -> Adjoint:
         """Returns the adjoint that the settings name."""
-        chunk_size = self.chunk_size or None
-        adjoints: dict[AdjointName, Adjoint] = {
-            "recompute": Recompute(chunk_size, share),
-            "direct": Direct(),
-            "tesla": Tesla(chunk_size, share),
-        }
-        return adjoints[self.adjoint]
+        return make_adjoint(self.adjoint, self.chunk_size, share, self.memory_budget)
 
     def _draw_segment(self, task: Task, iteration: int) -> tuple[int, Tensor, Tensor]:
         """Draws a start epoch, and an expert's parameters there and ``expert_epochs`` later."""

@@ -37,6 +37,13 @@ class Callback:
             iterations: The total number of outer iterations.
         """
 
+    def on_note(self, note: str) -> None:
+        """Called before ``on_start`` if the loop has something to say about the run.
+
+        Args:
+            note: A sentence, e.g. on how much memory the run needs.
+        """
+
     def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
         """Called after every outer iteration.
 

@@ -118,6 +118,9 @@ class Engine:
         checkpoint = Checkpoint(record, self.folder, self.task.accelerator.device)
         if resume:
             checkpoint.restore()
+        note = self.settings.loop.note(record.state, self.task)
+        if note is not None:
+            calls.each(lambda c: c.on_note(note))
         completed = False
         try:
             calls.each(lambda c: c.on_start(record.iteration, self.settings.run.iterations))

@@ -53,6 +53,10 @@ class ShowProgress(Callback):
         self._estimate_after = iteration + min(_FIRST, iterations)
         self._started = time.monotonic()
 
+    def on_note(self, note: str) -> None:
+        """Prints the note."""
+        self._console.print(note)
+
     def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:
         """Moves the bar on, and shows the matching loss and GraDN beside it."""
         del state

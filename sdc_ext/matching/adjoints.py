@@ -16,21 +16,23 @@ the correction costs one vector addition per step.
 
 from __future__ import annotations
 
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sdc_ext.errors import InputError
+from sdc_ext.matching.budget import Forecast
 from sdc_ext.matching.minibatches import Minibatch
+from sdc_ext.matching.trail import Trail
 from sdc_ext.networks.chunks import default_chunk_size, uses_batch_statistics
 from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.networks.kept_gradients import KeptBytes, KeptGradient
 
 # 16 images of 32x32 pixels need little memory and were fast on the CPUs measured
 # (benchmarks/tm_step.py).
@@ -112,17 +114,27 @@ class Direct(Adjoint):
 
 
 @dataclass(frozen=True)
-class _StepByStep(Adjoint):
-    """The base of the adjoints that recompute each step in the backward pass."""
+class StepByStep(Adjoint):
+    """The base of the adjoints that recompute steps in the backward pass."""
 
     chunk_size: int | None = None
     share: Share = Share()
+    memory_budget: float = 0
 
     _hessian: ClassVar[bool]
 
     def __post_init__(self) -> None:
         if self.chunk_size is not None and self.chunk_size < 1:
             raise InputError(f"chunk_size must be at least 1, got {self.chunk_size}")
+        if not self.memory_budget >= 0:
+            raise InputError(f"memory_budget must be at least 0, got {self.memory_budget}")
+
+    def forecast(self, loop: InnerLoop) -> Forecast:
+        """Returns which steps of a loop would be kept.
+
+        The first call for a network computes the gradients of a few chunks, to measure them.
+        """
+        return self._sweep(loop).forecast(loop.params, loop.images, loop.labels)
 
     def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
         """See [`Adjoint`][sdc_ext.matching.Adjoint]."""
@@ -131,27 +143,46 @@ class _StepByStep(Adjoint):
                 f"adjoint {type(self).__name__.lower()!r} recomputes each step, which dropout "
                 "would change: switch dropout off in the network, or use adjoint 'direct'"
             )
-        sweep = _Sweep(loop.student, loop.batches, self._hessian, self.chunk_size, self.share)
+        sweep = self._sweep(loop)
         final, norms = _Unroll.apply(sweep, loop.params, loop.images, loop.labels, loop.lr)
         return final, norms
 
+    def _sweep(self, loop: InnerLoop) -> _Sweep:
+        return _Sweep(
+            loop.student,
+            loop.batches,
+            self._hessian,
+            self.chunk_size,
+            self.share,
+            self.memory_budget,
+        )
+
 
 @dataclass(frozen=True)
-class Recompute(_StepByStep):
-    """Exact, in constant memory; recomputes each step in the backward pass (recommended).
+class Recompute(StepByStep):
+    """Exact, in constant memory; recomputes steps in the backward pass (recommended).
 
     It processes a minibatch in chunks, so that memory depends neither on N nor on the size of the
     minibatch. The backward pass costs a second gradient and a Hessian-vector product per step.
     Its results can be differentiated once. Networks with dropout are refused, since their steps
     cannot be recomputed.
 
+    With a memory budget, as many steps as fit are kept and not recomputed, the last ones first. A
+    step keeps the results of its convolutions and matrix products, from which the rest of its
+    graph is cheap to compute; where there is room for more than that, it keeps its whole graph.
+    The backward pass frees each step that it has used. If it walks the same loop a second time
+    (``retain_graph=True``), it recomputes all steps. Kept steps are not compiled.
+
     Args:
         chunk_size: The number of images at once; by default 16 of 32x32 pixels on CPUs and all
             of them elsewhere. Networks that use batch statistics see the whole minibatch.
         share: The part of each minibatch that this process computes; by default all of it.
+        memory_budget: The memory in bytes for the steps that this process keeps of one student,
+            in all loops together; infinity keeps the whole graph of every step. The parameters of
+            the steps and the computation of one chunk take memory in addition.
 
     Raises:
-        InputError: If ``chunk_size`` is below 1.
+        InputError: If ``chunk_size`` is below 1, or ``memory_budget`` is below 0.
 
     Reference: the SDC paper, Eq. 5 and 12, for the function that is differentiated; the
     docstring of this module derives its derivatives.
@@ -161,7 +192,7 @@ class Recompute(_StepByStep):
 
 
 @dataclass(frozen=True)
-class Tesla(_StepByStep):
+class Tesla(StepByStep):
     """An approximation; treats every theta_n as constant, so that no Hessian term remains.
 
     It costs less than ``Recompute`` and has the same arguments, limits and memory. The two agree
@@ -170,9 +201,10 @@ class Tesla(_StepByStep):
     Args:
         chunk_size: See [`Recompute`][sdc_ext.matching.Recompute].
         share: See [`Recompute`][sdc_ext.matching.Recompute].
+        memory_budget: See [`Recompute`][sdc_ext.matching.Recompute].
 
     Raises:
-        InputError: If ``chunk_size`` is below 1.
+        InputError: If ``chunk_size`` is below 1, or ``memory_budget`` is below 0.
 
     Reference: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory",
     Section 3.
@@ -210,15 +242,34 @@ class _Sweep:
     hessian: bool
     chunk_size: int | None
     share: Share
+    memory_budget: float
+
+    def forecast(self, theta: Tensor, images: Tensor, labels: Tensor) -> Forecast:
+        """Returns which steps are kept, at any parameters theta (P,)."""
+        of_length: dict[int, KeptBytes] = {}
+        for rows in (batch.rows for batch in self.batches):
+            if len(rows) not in of_length:
+                chunks = self._chunks(images[rows], labels[rows])
+                found = [self.student.kept_bytes(theta, x, y) for x, y in chunks]
+                of_length[len(rows)] = KeptBytes(*map(sum, zip((0, 0), *found, strict=True)))
+        step_bytes = [of_length[len(batch.rows)] for batch in self.batches]
+        return Forecast.of(step_bytes, self.memory_budget - self.student.all_kept_bytes)
 
     def forward(
         self, params: Tensor, images: Tensor, labels: Tensor, lr: Tensor
-    ) -> tuple[Tensor, Tensor, _Trail]:
-        trail = _Trail(params)
+    ) -> tuple[Tensor, Tensor, Trail]:
+        trail = Trail(params)
         theta, norms = params.detach(), []
-        for batch in self.batches:
+        choice = self.forecast(theta, images, labels) if self.memory_budget else None
+        for n, batch in enumerate(self.batches):
             chunks = self._chunks(batch.replay(images[batch.rows]), labels[batch.rows])
-            total = self.student.summed_gradient(theta, chunks)
+            left = len(self.batches) - n
+            if choice is None or left > choice.kept:
+                total = self.student.summed_gradient(theta, chunks)
+            else:
+                keep = partial(self.student.kept_gradient, theta, whole=left <= choice.whole)
+                trail.kept[n] = [keep(x, y) for x, y in chunks]
+                total = sum((kept.gradient for kept in trail.kept[n]), torch.zeros_like(theta))
             g = self.share.reduce(total / len(batch.rows))
             trail.append(theta, g)
             norms.append(torch.linalg.vector_norm(g))
@@ -227,7 +278,7 @@ class _Sweep:
 
     def backward(
         self,
-        trail: _Trail,
+        trail: Trail,
         images: Tensor,
         labels: Tensor,
         lr: Tensor,
@@ -254,8 +305,9 @@ class _Sweep:
             norm = torch.linalg.vector_norm(g)
             if w is not None and norm > 0:  # the norm's derivative at zero is defined as zero
                 u += w[n] / norm * g
+            # Popped, so that what is kept is freed, and is not used again.
             by_rows, by_row_labels, by_theta = self._step_back(
-                batch, theta, u, images[batch.rows], labels[batch.rows]
+                batch, theta, u, images[batch.rows], labels[batch.rows], trail.kept.pop(n, None)
             )
             by_images.index_add_(0, batch.rows.to(images.device), by_rows)
             if by_labels is not None:
@@ -265,7 +317,13 @@ class _Sweep:
         return v, by_images, by_labels, by_lr
 
     def _step_back(
-        self, batch: Minibatch, theta: Tensor, u: Tensor, images: Tensor, labels: Tensor
+        self,
+        batch: Minibatch,
+        theta: Tensor,
+        u: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        kept: list[KeptGradient] | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Differentiates ``<u, g>`` by a minibatch's images, its labels and theta (``H u``)."""
         # By the chain rule, <u, g> is differentiated by the augmented images first, in chunks,
@@ -289,9 +347,11 @@ class _Sweep:
         chunks = self._chunks(augmented.detach(), labels)
         into = self._chunks(by_augmented, by_labels)  # views, whose filling fills the two tensors
         for (x, y), (by_x, by_y) in zip(chunks, into, strict=True):
-            part, label_part, by_theta = self.student.gradient_product(
-                theta, x, y, u, hessian=self.hessian
-            )
+            if kept:
+                found = kept.pop(0).product(u, hessian=self.hessian)
+            else:
+                found = self.student.gradient_product(theta, x, y, u, hessian=self.hessian)
+            part, label_part, by_theta = found
             by_x.copy_(part)
             if label_part is not None:
                 by_y.copy_(label_part)
@@ -314,41 +374,3 @@ class _Sweep:
             pieces = (torch.tensor_split(t, count) for t in (images, labels))
             parts = list(zip(*pieces, strict=True))
         return parts[self.share.index :: self.share.count]
-
-
-class _Trail:
-    """Stores theta_n and g_n of all steps.
-
-    On CPUs they are kept in a temporary file, which takes no measurable time and makes memory
-    independent of N. Elsewhere they stay in the device's memory, since copying would delay the
-    device.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        self._kept: list[tuple[Tensor, Tensor]] = []
-        self._file: IO[bytes] | None = None
-        self._count = like.numel()
-        if like.device.type == "cpu":
-            self._dtype = torch.empty(0, dtype=like.dtype, device="cpu").numpy().dtype
-            self._file = tempfile.TemporaryFile(buffering=0, prefix="sdc-ext-")  # noqa: SIM115
-
-    def append(self, theta: Tensor, g: Tensor) -> None:
-        """Adds a step's parameters and gradient, (P,) each."""
-        if self._file is None:
-            self._kept.append((theta, g))
-        else:
-            for tensor in (theta, g):
-                tensor.numpy().tofile(self._file)
-
-    def read(self, n: int) -> tuple[Tensor, Tensor]:
-        """Returns the parameters and the gradient of step n, (P,) each."""
-        if self._file is None:
-            return self._kept[n]
-        row = 2 * self._count
-        self._file.seek(n * row * self._dtype.itemsize)
-        both = torch.from_numpy(np.fromfile(self._file, self._dtype, row))
-        return both[: self._count], both[self._count :]
-
-    def __del__(self) -> None:
-        if self._file is not None:
-            self._file.close()

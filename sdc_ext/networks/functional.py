@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,14 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parameters_to_vector
 
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
+from sdc_ext.networks.kept_gradients import (
+    CostlyResults,
+    GradientGraph,
+    KeptBytes,
+    KeptGradient,
+    Product,
+    measure,
+)
 
 _MOST_SHAPES = 4
 
@@ -44,6 +54,8 @@ class FunctionalNetwork:
         self._sizes = [p.numel() for p in parameters.values()]
         self._compile = compile and not any(isinstance(m, _BatchNorm) for m in network.modules())
         self._compiled: dict[tuple[str, torch.Size], Callable[..., Any]] = {}
+        self._kept_bytes: dict[tuple[Any, ...], KeptBytes] = {}
+        self._kept: WeakKeyDictionary[KeptGradient, int] = WeakKeyDictionary()
 
     @property
     def is_random(self) -> bool:
@@ -102,7 +114,7 @@ class FunctionalNetwork:
 
     def gradient_product(
         self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, *, hessian: bool
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    ) -> Product:
         """Differentiates ``<u, g>`` for a constant vector u (P,); the results are detached.
 
         It uses double backward, or forward-over-reverse when compiled, since torch.compile cannot
@@ -120,22 +132,60 @@ class FunctionalNetwork:
             The derivatives by images (B, C, H, W); by labels (None if they are int64); and by
             theta, which is the Hessian-vector product ``H u`` (None unless ``hessian``).
         """
-        soft = labels.is_floating_point()
+        if not self._may_compile(f"product {hessian}", images):
+            return self._graph(theta, images, labels).product(u, hessian=hessian)
         theta, images, labels = theta.detach(), images.detach(), labels.detach()
-        if self._may_compile(f"product {hessian}", images):
-            found = self._compiled_product(theta, images, labels, u, hessian)
-        else:
-            with torch.enable_grad():
-                wanted = [images.requires_grad_()]
-                if soft:
-                    wanted.append(labels.requires_grad_())
-                leaf = theta.requires_grad_()
-                (g,) = torch.autograd.grad(self.loss(leaf, images, labels), leaf, create_graph=True)
-            if hessian:
-                wanted.append(leaf)
-            found = list(torch.autograd.grad(g, wanted, u, materialize_grads=True))
+        found = self._compiled_product(theta, images, labels, u, hessian)
         by_theta = found.pop() if hessian else None
-        return found[0], found[1] if soft else None, by_theta
+        return found[0], found[1] if labels.is_floating_point() else None, by_theta
+
+    def kept_gradient(
+        self, theta: Tensor, images: Tensor, labels: Tensor, *, whole: bool
+    ) -> KeptGradient:
+        """Returns the gradient of the summed loss with what a later ``gradient_product`` needs.
+
+        It is never compiled, since torch.compile cannot trace double backward.
+
+        Args:
+            theta: Parameters (P,).
+            images: Images (B, C, H, W), normalised.
+            labels: Labels (B,) int64, or (B, classes) probabilities.
+            whole: Whether to keep the whole graph, or only its costly results.
+        """
+        make = partial(self._graph, theta, images, labels)
+        kept = make() if whole else CostlyResults(make)
+        self._kept[kept] = self.kept_bytes(theta, images, labels)[0 if whole else 1]
+        return kept
+
+    @property
+    def all_kept_bytes(self) -> int:
+        """The memory of all results of ``kept_gradient`` that still exist."""
+        return sum(self._kept.values())
+
+    def kept_bytes(self, theta: Tensor, images: Tensor, labels: Tensor) -> KeptBytes:
+        """Returns the memory that a result of ``kept_gradient`` takes.
+
+        The first call for a shape computes a gradient to measure it.
+
+        Args:
+            theta: Parameters (P,).
+            images: Images (B, C, H, W), normalised.
+            labels: Labels (B,) int64, or (B, classes) probabilities.
+        """
+        key = (images.shape, images.dtype, labels.dtype)
+        if key not in self._kept_bytes:
+            inputs = (theta, images, labels)
+            self._kept_bytes[key] = measure(partial(self._graph, *inputs), inputs)
+        return self._kept_bytes[key]
+
+    def _graph(self, theta: Tensor, images: Tensor, labels: Tensor) -> GradientGraph:
+        theta, images, labels = theta.detach(), images.detach(), labels.detach()
+        soft = labels.is_floating_point()
+        with torch.enable_grad():
+            leaf = theta.requires_grad_()
+            wanted = [images.requires_grad_(), *([labels.requires_grad_()] if soft else []), leaf]
+            (g,) = torch.autograd.grad(self.loss(leaf, images, labels), leaf, create_graph=True)
+        return GradientGraph(g, wanted)
 
     def _compiled_product(
         self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, hessian: bool

@@ -13,6 +13,7 @@ import torch
 from helpers import fork, launch, same, same_texts
 from torch import Tensor
 
+from sdc_ext.adapters.loops import trajectory
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
 from sdc_ext.cli import main
 from sdc_ext.experts.store import ExpertStore
@@ -181,12 +182,86 @@ def test_two_processes_equal_one_and_share_the_experts(tmp_path: Path) -> None:
     torch.testing.assert_close(two.labels, one.labels, rtol=1e-3, atol=1e-3)
 
 
+# --- memory --------------------------------------------------------------------------------------
+
+# Keeps the graph of one of the two inner steps, and the costly results of the other.
+BUDGET = ["--memory-budget", "0.00019"]
+
+
+@pytest.mark.parametrize(
+    "options", [["--difficulty-at", "final"], ["--share", "0.2"], ["--adjoint", "tesla"]]
+)
+def test_a_memory_budget_changes_nothing_but_rounding(
+    options: list[str], tmp_path: Path, experts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = distill(tmp_path / "kept", experts, "datm", *options, *BUDGET)
+    said = "memory budget: 0.00019 GB for 2 of 2 inner steps, 1 as graphs of 0.11"
+    assert capsys.readouterr().out.count(said) == 1
+    plain = distill(tmp_path / "plain", experts, "datm", *options)
+    assert "memory budget" not in capsys.readouterr().out
+    torch.testing.assert_close(kept.images, plain.images, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(kept.labels, plain.labels, rtol=1e-3, atol=1e-3)
+
+
+def test_two_processes_have_a_memory_budget_each(tmp_path: Path, experts: Path) -> None:
+    given = [*TINY, "--experts", str(experts), "--chunk-size", "3", "--memory-budget", "1"]
+    for processes in (1, 2):
+        launch(processes, tmp_path, "distill", "datm", *given, "--out", str(processes))
+    one, two = (SyntheticSet.load(tmp_path / str(processes)) for processes in (1, 2))
+    torch.testing.assert_close(two.images, one.images, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(two.labels, one.labels, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (["--memory-budget", "4"], "lower --memory-budget (now 4 GB)"),
+        (["--adjoint", "direct"], "use --adjoint recompute, with a --memory-budget if there is"),
+        (["--chunk-size", "8"], "lower --chunk-size (now 8)"),
+        ([], "set --chunk-size to a small number of images, e.g. 1"),
+    ],
+)
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), None]
+)
+def test_a_lack_of_memory_names_the_setting(
+    options: list[str],
+    advice: str,
+    error: Exception | None,
+    tmp_path: Path,
+    experts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        if error is not None:
+            raise error
+        torch.empty(2**60, dtype=torch.uint8)  # more than any machine has
+
+    monkeypatch.setattr(trajectory, "match_trajectory", fail)
+    arguments = ["distill", "mtt", *TINY, "--experts", str(experts), *options]
+    assert main([*arguments, "--out", str(tmp_path / "set")]) == 2
+    assert f"the memory is too small for this run: {advice}" in capsys.readouterr().err
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, experts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(trajectory, "match_trajectory", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        distill(tmp_path / "set", experts)
+
+
 # --- stopping ------------------------------------------------------------------------------------
 
 _KILLED = """
 import os, signal, sys
 from sdc_ext.engine import checkpoint
 from sdc_ext.adapters.loops.gradient import GradientMatching
+from sdc_ext.adapters.loops import trajectory
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
 from sdc_ext.cli import main
 checkpoint.Checkpoint._SECONDS_BETWEEN = 0.0
@@ -202,7 +277,7 @@ main(sys.argv[1:])
 
 @pytest.mark.parametrize("method", ["dsa", "ftd", "datm"])
 def test_killed_run_ends_as_if_it_had_not_been(method: str, tmp_path: Path, experts: Path) -> None:
-    options = [*TINY, "--experts", str(experts)]
+    options = [*TINY, "--experts", str(experts), *(BUDGET if method == "datm" else [])]
     if method == "dsa":
         options = [*NETWORK, "--iterations", "4", "--num-eval", "1", "--epoch-eval-train", "2"]
     arguments = ["distill", method, *options, "--out"]
@@ -284,6 +359,10 @@ def test_corrected_command_may_use_the_folder_of_one_that_could_not_begin(
         (
             ["distill", "mtt", *TINY, "--lr-y", "1"],
             "--lr-y has no effect with these settings of mtt",
+        ),
+        (
+            ["distill", "mtt", *TINY, "--adjoint", "direct", "--memory-budget", "1"],
+            "--memory-budget has no effect with these settings of mtt",
         ),
     ],
 )

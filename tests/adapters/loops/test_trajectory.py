@@ -162,3 +162,5 @@ def test_settings_name_adjoints() -> None:
         ("direct", 3, Direct()),
     ):
         assert TrajectoryMatching(adjoint=name, chunk_size=chunk_size)._adjoint(share) == adjoint
+    budgeted = TrajectoryMatching(memory_budget=0.5)._adjoint(share)
+    assert budgeted == Recompute(None, share, 500_000_000)

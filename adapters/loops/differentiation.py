@@ -1,0 +1,88 @@
+"""How trajectory matching differentiates its inner loop, and how much memory that takes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from sdc_ext._memory import advising_on_memory
+from sdc_ext.adapters.loops.states import TrajectoryState
+from sdc_ext.matching.adjoints import (
+    Adjoint,
+    Direct,
+    InnerLoop,
+    Recompute,
+    Share,
+    StepByStep,
+    Tesla,
+)
+from sdc_ext.matching.minibatches import Minibatch
+
+AdjointName = Literal["recompute", "direct", "tesla"]
+
+# The unit of `memory_budget` in bytes.
+_GB = 1e9
+
+
+def make_adjoint(name: AdjointName, chunk_size: int, share: Share, budget: float) -> Adjoint:
+    """Returns the adjoint that settings describe.
+
+    Args:
+        name: The name of the adjoint.
+        chunk_size: The number of images at once; 0 for what suits the device.
+        share: The part of each minibatch that this process computes.
+        budget: The memory budget in GB.
+    """
+    if name == "direct":
+        return Direct()
+    kind = Recompute if name == "recompute" else Tesla
+    return kind(chunk_size or None, share, _GB * budget)
+
+
+def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int) -> str | None:
+    """Returns for how many inner steps the memory budget suffices, if there is one.
+
+    Args:
+        adjoint: The adjoint, perhaps with a budget.
+        state: The state of the run.
+        batch: The number of synthetic images per inner step; 0 for all.
+        steps: The number of inner steps.
+
+    Raises:
+        InputError: If not even the graph of one chunk fits into memory.
+    """
+    if not (isinstance(adjoint, StepByStep) and adjoint.memory_budget):
+        return None
+    count = len(state.images)
+    batches = [Minibatch(torch.arange(min(batch or count, count)), lambda x: x)] * steps
+    start = state.student.initial_parameters()
+    loop = InnerLoop(state.student, start, state.images, state.targets, state.syn_lr, batches)
+    with advising_on_memory(memory_advice("recompute", 0.0, adjoint.chunk_size)):
+        forecast = adjoint.forecast(loop)
+    whole, results = (forecast.step_bytes[0][form] / 1e6 for form in (0, 1))
+    every = sum(size.whole for size in forecast.step_bytes) / _GB
+    several = " in each process" if adjoint.share.count > 1 else ""
+    return (
+        f"memory budget: {adjoint.memory_budget / _GB:g} GB{several} for {forecast.kept} of "
+        f"{steps} inner steps, {forecast.whole} as graphs of {whole:.3g} MB and "
+        f"{forecast.kept - forecast.whole} as costly results of {results:.3g} MB; "
+        f"all graphs need {every:.3g} GB"
+    )
+
+
+def memory_advice(adjoint: AdjointName, budget: float, chunk_size: int | None) -> str:
+    """Returns what to do if an outer iteration does not fit into memory.
+
+    Args:
+        adjoint: The name of the adjoint.
+        budget: The memory budget in GB.
+        chunk_size: The number of images at once; 0 or None for what suits the device.
+    """
+    if adjoint == "direct":
+        return "use `adjoint` recompute, with a `memory_budget` if there is memory to spare"
+    if budget > 0:
+        return f"lower `memory_budget` (now {budget:g} GB)"
+    if chunk_size:
+        return f"lower `chunk_size` (now {chunk_size})"
+    return "set `chunk_size` to a small number of images, e.g. 1"
