@@ -8,10 +8,10 @@ each of the same seeds: `batches` matches representative real images, `start` be
 `both` does both. `real` begins with random real images, as a control of `start`; leave it out for
 methods that always do so.
 
-Every run is evaluated at the iterations of `--at`. The table has the processor time until then, with
-clusterings and without evaluations, and paired differences to the plain runs at the same iteration
-and at the end. Further options are settings of the method, as in `sdc-ext distill`. The same call
-continues what was stopped, from the runs in `--out`.
+Every run is evaluated at the iterations of `--at`. The table has the processor time until then,
+with clusterings and without evaluations, and paired differences to the plain runs at the same
+iteration and at the end. Further options are settings of the method, as in `sdc-ext distill`. The
+same call continues what was stopped, from the runs in `--out`.
 """
 
 from __future__ import annotations
