@@ -20,7 +20,7 @@ import json
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -100,41 +100,52 @@ class Point:
         return fmean(self.seconds) / 60
 
 
+Run = Mapping[int, tuple[float, float]]
+"""The accuracy and the seconds of one run after some iterations."""
+
 Curve = Mapping[int, Point]
 
 
-def run(method: Method, data: RealData, ipc: int, seed: int, given: Any, o: Namespace) -> Any:
-    """The accuracies and seconds of one run by iteration, which is made unless it is kept."""
-    out = o.out / f"ipc-{ipc}" / given["arm"] / f"seed-{seed}"
-    settings = given["settings"] | ARMS[given["arm"]]
-    resolved, task = set_up(method, data, ipc, settings, given["accelerator"], False)
-    watch = Stopwatch(out.with_suffix(".json"))
-    engine = Engine(method, resolved, task, seed, out, [watch], evaluate_at=o.at)
-    made = engine.kept() or engine.distill(resume=True)
-    watch.read(o.iterations)
-    found = {row["iteration"]: row["mean"] for row in made.info.accuracies}
-    return {at: (accuracy, watch.seconds[at]) for at, accuracy in found.items()}
+@dataclass(frozen=True)
+class Study:
+    """All runs of a method on some data; an option is one of the command line."""
+
+    method: Method
+    data: RealData
+    settings: Mapping[str, Any]
+    options: Namespace
+    accelerator: Accelerator = field(default_factory=make_accelerator)
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of every arm."""
+        return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
+
+    def curves(self, ipc: int) -> dict[str, Curve]:
+        """The curves of all arms at one ipc."""
+        runs: dict[str, list[Run]] = {arm: [] for arm in self.options.arms}
+        for seed in self.seeds:
+            for arm, of_seeds in runs.items():
+                of_seeds.append(self._run(ipc, seed, arm))
+                accuracy, seconds = of_seeds[-1][self.options.iterations]
+                done = f"ipc {ipc}, seed {seed}, {arm}"
+                print(f"{done}: {100 * accuracy:.2f} %, {seconds:.0f} s", flush=True)
+        return {arm: dict(_joined(of_seeds)) for arm, of_seeds in runs.items()}
+
+    def _run(self, ipc: int, seed: int, arm: str) -> Run:
+        out = self.options.out / f"ipc-{ipc}" / arm / f"seed-{seed}"
+        settings = {**self.settings, **ARMS[arm]}
+        resolved, task = set_up(self.method, self.data, ipc, settings, self.accelerator, False)
+        watch = Stopwatch(out.with_suffix(".json"))
+        at = self.options.at
+        engine = Engine(self.method, resolved, task, seed, out, [watch], evaluate_at=at)
+        made = engine.kept() or engine.distill(resume=True)
+        watch.read(self.options.iterations)
+        found = {row["iteration"]: row["mean"] for row in made.info.accuracies}
+        return {at: (accuracy, watch.seconds[at]) for at, accuracy in found.items()}
 
 
-def curves(
-    method: Method, data: RealData, ipc: int, settings: dict[str, Any], o: Namespace
-) -> dict[str, Curve]:
-    """The curves of all arms at one ipc."""
-    accelerator: Accelerator = make_accelerator()
-    runs: dict[str, list[Any]] = {arm: [] for arm in o.arms}
-    for seed in range(o.first_seed, o.first_seed + o.seeds):
-        for arm, of_seeds in runs.items():
-            given = {"arm": arm, "settings": settings, "accelerator": accelerator}
-            of_seeds.append(run(method, data, ipc, seed, given, o))
-            accuracy, seconds = of_seeds[-1][o.iterations]
-            print(
-                f"ipc {ipc}, seed {seed}, {arm}: {100 * accuracy:.2f} %, {seconds:.0f} s",
-                flush=True,
-            )
-    return {arm: dict(_joined(of_seeds)) for arm, of_seeds in runs.items()}
-
-
-def _joined(of_seeds: Sequence[Mapping[int, tuple[float, float]]]) -> Iterator[tuple[int, Point]]:
+def _joined(of_seeds: Sequence[Run]) -> Iterator[tuple[int, Point]]:
     for at in of_seeds[0]:
         accuracies, seconds = zip(*(of_seed[at] for of_seed in of_seeds), strict=True)
         yield at, Point(accuracies, seconds)
@@ -179,16 +190,13 @@ def reached(found: Mapping[str, Curve], iterations: int) -> Iterator[str]:
             )
 
 
-def rows(ipc: int, seeds: range, found: Mapping[str, Curve]) -> Iterator[dict[str, object]]:
+def rows(seeds: range, found: Mapping[str, Curve]) -> Iterator[dict[str, object]]:
     """One row per arm, point and seed, for other tables."""
     for arm, curve in found.items():
         for at, point in curve.items():
             for seed, *values in zip(seeds, point.accuracies, point.seconds, strict=True):
-                accuracy, seconds = values
-                yield {
-                    **{"ipc": ipc, "arm": arm, "seed": seed, "iterations": at},
-                    **{"accuracy": accuracy, "seconds": seconds},
-                }
+                where = {"arm": arm, "seed": seed, "iterations": at}
+                yield where | dict(zip(("accuracy", "seconds"), values, strict=True))
 
 
 def read_options() -> tuple[Namespace, Method, dict[str, Any]]:
@@ -201,10 +209,12 @@ def read_options() -> tuple[Namespace, Method, dict[str, Any]]:
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--at", type=int, nargs="+", default=[10, 20, 30, 50])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", type=int, default=6, help="at least 2")
+    parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/time-to-accuracy"))
     o, rest = parser.parse_known_args()
+    if o.seeds < 2:
+        parser.error(f"paired differences need at least 2 seeds, got {o.seeds}")
     if len(rest) % 2:
         parser.error(f"settings are written --name value, got {' '.join(rest)}")
     o.arms = list(dict.fromkeys(["plain", *o.arms]))
@@ -216,15 +226,13 @@ def read_options() -> tuple[Namespace, Method, dict[str, Any]]:
 def main() -> None:
     o, method, settings = read_options()
     source = {} if o.data_dir is None else {"data_dir": o.data_dir}
-    data = load_data(o.data, **source)
-    written: list[dict[str, object]] = []
-    seeds = range(o.first_seed, o.first_seed + o.seeds)
+    study = Study(method, load_data(o.data, **source), settings, o)
     for ipc in o.ipc:
-        found = curves(method, data, ipc, settings, o)
-        written += rows(ipc, seeds, found)
-        write_whole(o.out / "points.csv", as_table(written))
+        found = study.curves(ipc)
+        points_file = o.out / f"ipc-{ipc}" / "points.csv"
+        write_whole(points_file, as_table(list(rows(study.seeds, found))))
         console = Console(width=140)
-        console.print(table(f"{method.name}, {data.name}, ipc {ipc}", found, o.iterations))
+        console.print(table(f"{method.name}, {study.data.name}, ipc {ipc}", found, o.iterations))
         for sentence in reached(found, o.iterations):
             console.print(sentence)
 
