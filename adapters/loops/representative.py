@@ -47,7 +47,7 @@ def nearest_to_centres(features: Tensor, n: int, seed: int) -> Tensor:
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    if not bool(features.square().sum().isfinite()):
+    if not bool(features.norm().isfinite()):
         return torch.arange(n)
     kmeans = KMeans(n, init="random", n_init=1, random_state=seed)
     # Several threads would sum the centres in another order every time.
@@ -74,7 +74,8 @@ def representative_indices(
     Args:
         task: The task with the real data.
         network: The network whose features are clustered. It is copied, and the copy is in
-            evaluation mode, so that an image's features do not depend on its batch.
+            evaluation mode, so that an image's features do not depend on its batch; the statistics
+            of its batch norm, if any, are the initial ones.
         n: The number of images per class; a smaller class is used whole.
         candidates: The number of images per class that are drawn at random and clustered; DREAM
             clusters the whole class.

@@ -116,7 +116,7 @@ class ImageState:
         with torch.no_grad():
             self.images.copy_(state["images"])
         self.optimizer.load_state_dict(state["optimizer"])
-        held = state["representatives"]
+        held = state.get("representatives")  # which checkpoints of earlier versions do not have
         self.representatives = None if held is None else RepresentativeBatches(**held)
 
 
