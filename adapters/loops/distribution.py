@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sdc_ext._options import IMAGES, MATCHING, option
 from sdc_ext._values import Count, Rate, check_fields
 from sdc_ext.adapters.base import Loop
+from sdc_ext.adapters.loops.representative import Sampling
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.task import Task
@@ -127,13 +128,29 @@ class DistributionMatching(Loop):
     )
     lr_img: Rate = option(1.0, "learning rate of the images", group=IMAGES)
     batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
+    sampling: Sampling = option(
+        "random",
+        "real images that are matched: random, or representative ones by clustering (DREAM)",
+        group=MATCHING,
+    )
+    refresh_every: Count = option(
+        10,
+        "number of image updates after which the next iteration clusters anew",
+        "DREAM's script",
+        MATCHING,
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
         parse_augmentation(self.dsa_strategy)
 
+    @property
+    def unused(self) -> set[str]:
+        """The setting of clustering, if the real images are random."""
+        return {"refresh_every"} if self.sampling == "random" else set()
+
     def images_per_iteration(self, classes: int, ipc: int) -> int:
-        """See [`Loop`][sdc_ext.adapters.Loop]."""
+        """See [`Loop`][sdc_ext.adapters.Loop]; clusterings, without gradients, are not counted."""
         return classes * (self.batch_real + ipc)
 
     def matching_loss(self) -> Callable[..., Tensor]:
@@ -141,7 +158,7 @@ class DistributionMatching(Loop):
         return mean_feature_distance
 
     def start(self, task: Task) -> ImageState:
-        """Returns the state with noise or real images, as ``init`` says."""
+        """Returns the state with the initial images that ``init`` names."""
         return ImageState.initial(task, self.init, self.lr_img)
 
     def step(
@@ -151,7 +168,10 @@ class DistributionMatching(Loop):
         del iteration
         network = task.new_network()
         augmentation = task.augmentation(self.dsa_strategy)
-        batches = draw_batches(task, augmentation, self.batch_real)
+        chosen = state.real_batches(
+            task, network, self.sampling, self.batch_real, refresh_every=self.refresh_every
+        )
+        batches = draw_batches(task, augmentation, self.batch_real, chosen)
         result = match_distributions(
             network,
             state.images,

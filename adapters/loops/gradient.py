@@ -16,6 +16,7 @@ from sdc_ext._options import CORRECTION, IMAGES, MATCHING, option
 from sdc_ext._values import Count, CountOrZero, Rate, Share, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
+from sdc_ext.adapters.loops.representative import Sampling
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
@@ -166,6 +167,17 @@ class GradientMatching(Loop):
     lr_img: Rate = option(0.1, "learning rate of the images", group=IMAGES)
     lr_net: Rate = option(0.01, "learning rate of the networks", group=MATCHING)
     batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
+    sampling: Sampling = option(
+        "random",
+        "real images that are matched: random, or representative ones by clustering (DREAM)",
+        group=MATCHING,
+    )
+    refresh_every: Count = option(
+        10,
+        "number of image updates after which the next iteration clusters anew",
+        "DREAM's script",
+        MATCHING,
+    )
     tau: Rate | None = option(
         None, "match only real images whose gradient norm is at most this", group=CORRECTION
     )
@@ -200,12 +212,17 @@ class GradientMatching(Loop):
 
     @property
     def unused(self) -> set[str]:
-        """The thresholds that are not set and, without ``contrast``, the warm-up settings."""
+        """Thresholds that are not set, and settings of the warm-up or clustering without these."""
         without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
+        if self.sampling == "random":
+            without.add("refresh_every")
         return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
-        """See [`Loop`][sdc_ext.adapters.Loop]; DCC's warm-up is not counted."""
+        """See [`Loop`][sdc_ext.adapters.Loop].
+
+        DCC's warm-up is not counted, nor are clusterings, which need no gradients.
+        """
         matching = self.outer_loop * classes * (self.batch_real + ipc)
         return matching + (self.outer_loop - 1) * self.inner_loop * classes * ipc
 
@@ -214,7 +231,7 @@ class GradientMatching(Loop):
         return gradient_distance(self.dis_metric)
 
     def start(self, task: Task) -> ImageState:
-        """Returns the state with noise or real images, as ``init`` says."""
+        """Returns the state with the initial images that ``init`` names."""
         return ImageState.initial(task, self.init, self.lr_img)
 
     def step(
@@ -229,6 +246,14 @@ class GradientMatching(Loop):
         optimizer = SGD(network.parameters(), lr=self.lr_net)
         augmentation = task.augmentation(self.dsa_strategy)
         easy = self._easy_samples()
+        chosen = state.real_batches(
+            task,
+            network,
+            self.sampling,
+            self.batch_real,
+            refresh_every=self.refresh_every,
+            updates=self.outer_loop,
+        )
         logs = []
         for update in range(self.outer_loop):
             if update > 0:
@@ -236,7 +261,7 @@ class GradientMatching(Loop):
             freeze_batch_norm(network, task)
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             match = self._match_all_classes if self.contrast and not warm else self._match_by_class
-            batches = draw_batches(task, augmentation, self.batch_real)
+            batches = draw_batches(task, augmentation, self.batch_real, chosen)
             result = match(network, state, task, batches, loss_fn, easy).settled(loss_fn)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 
+from sdc_ext.adapters.loops.representative import (
+    RepresentativeBatches,
+    Sampling,
+    representative_images,
+)
 from sdc_ext.adapters.task import Task
 from sdc_ext.errors import DivergenceError
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sets.synthetic_set import Distilled, class_labels
 
-Init: TypeAlias = Literal["noise", "real"]
+Init: TypeAlias = Literal["noise", "real", "representative"]
 
 
 class ImageState:
@@ -24,12 +29,14 @@ class ImageState:
         images: Synthetic images (N, C, H, W), normalised, a leaf.
         labels: Labels (N,) int64, sorted by class.
         optimizer: The optimiser of the images.
+        representatives: The representative real images in use, or None.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, optimizer: SGD) -> None:
         self.images = images
         self.labels = labels
         self.optimizer = optimizer
+        self.representatives: RepresentativeBatches | None = None
 
     @classmethod
     def initial(cls, task: Task, init: Init, lr_img: float) -> ImageState:
@@ -37,19 +44,54 @@ class ImageState:
 
         Args:
             task: The task, which sets the number, the size and the device of the images.
-            init: ``"real"`` starts from real images, ``"noise"`` from Gaussian noise.
+            init: ``"real"`` starts from random real images, ``"representative"`` from those nearest
+                to the centres of clusters, and ``"noise"`` from Gaussian noise.
             lr_img: The learning rate of the images.
         """
         labels = class_labels(task.num_classes, task.ipc)
         if init == "real":
             index = torch.cat([task.draw_indices(c, task.ipc) for c in range(task.num_classes)])
             images = task.real_images(index)
+        elif init == "representative":
+            images = representative_images(task)
         else:
             images = torch.randn(len(labels), task.data.channels, *task.data.image_size)
         images = images.to(task.accelerator.device).requires_grad_()
         # The original scripts hard-code this momentum.
         optimizer = SGD([images], lr=lr_img, momentum=0.5)
         return cls(images, labels.to(images.device), optimizer)
+
+    def real_batches(
+        self,
+        task: Task,
+        network: nn.Module,
+        sampling: Sampling,
+        batch_real: int,
+        *,
+        refresh_every: int,
+        updates: int = 1,
+    ) -> list[Tensor] | None:
+        """Returns the positions of the real images to match next, unless they are to be random.
+
+        Args:
+            task: The task with the real data.
+            network: The new network of this iteration, whose features are clustered if the present
+                images have served long enough.
+            sampling: ``"random"`` or ``"representative"``.
+            batch_real: The number of real images per class.
+            refresh_every: The number of updates that the images serve at least.
+            updates: The number of updates in this iteration.
+
+        Returns:
+            One int64 tensor per class; None if the images are to be drawn at random.
+        """
+        if sampling == "random":
+            return None
+        held = self.representatives
+        if held is None or held.updates >= refresh_every:
+            held = RepresentativeBatches.choose(task, network, batch_real)
+        self.representatives = replace(held, updates=held.updates + updates)
+        return held.chosen
 
     def update(self, image_gradient: Tensor) -> None:
         """Takes one step of the optimiser along an image gradient (N, C, H, W)."""
@@ -61,14 +103,21 @@ class ImageState:
         return {"images": Distilled(self.images, self.labels)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the images and the state of their optimiser."""
-        return {"images": self.images.detach(), "optimizer": self.optimizer.state_dict()}
+        """Returns the images, the state of their optimiser and the representatives in use."""
+        held = self.representatives
+        return {
+            "images": self.images.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "representatives": None if held is None else dict(vars(held)),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores the images and their optimiser in place."""
+        """Restores what ``state_dict`` returned, the images in place."""
         with torch.no_grad():
             self.images.copy_(state["images"])
         self.optimizer.load_state_dict(state["optimizer"])
+        held = state.get("representatives")  # which checkpoints of earlier versions do not have
+        self.representatives = None if held is None else RepresentativeBatches(**held)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,13 @@ class ClassBatch:
     replay: Replay
 
 
-def draw_batches(task: Task, augmentation: Augmentation, batch_real: int) -> list[ClassBatch]:
-    """Draws real images and an augmentation for every class.
+def draw_batches(
+    task: Task,
+    augmentation: Augmentation,
+    batch_real: int,
+    chosen: Sequence[Tensor] | None = None,
+) -> list[ClassBatch]:
+    """Draws real images, unless they are chosen already, and an augmentation for every class.
 
     Every process draws for all classes, so that their random numbers agree.
 
@@ -43,11 +48,15 @@ def draw_batches(task: Task, augmentation: Augmentation, batch_real: int) -> lis
         task: The task with the real data.
         augmentation: The augmentation to draw from, once per class.
         batch_real: The number of real images per class; a smaller class is used whole.
+        chosen: The positions of each class's images in ``data.train``, in place of random ones.
     """
     return [
         ClassBatch(
             label,
-            partial(task.real_images, task.draw_indices(label, batch_real)),
+            partial(
+                task.real_images,
+                task.draw_indices(label, batch_real) if chosen is None else chosen[label],
+            ),
             slice(label * task.ipc, (label + 1) * task.ipc),
             augmentation.draw(task.data.image_size),
         )

@@ -27,6 +27,7 @@ from sdc_ext.adapters.loops.expert_labels import (
     first_correct,
     mean_correct_logits,
 )
+from sdc_ext.adapters.loops.representative import representative_images
 from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
@@ -44,7 +45,7 @@ from sdc_ext.sets.synthetic_set import class_labels
 _OURS = "sdc-ext default"
 
 
-PixInit = Literal["noise", "real", "samples_predicted_correctly"]
+PixInit = Literal["noise", "real", "samples_predicted_correctly", "representative"]
 
 Labels = Literal["hard", "teacher", "learned"]
 
@@ -280,6 +281,8 @@ class TrajectoryMatching(Loop):
         if self.pix_init == "noise":
             shape = (task.num_classes * task.ipc, task.data.channels, *task.data.image_size)
             return torch.randn(shape).to(task.accelerator.device)
+        if self.pix_init == "representative":
+            return representative_images(task)
         if self.pix_init == "real":
             index = [task.draw_indices(c, task.ipc) for c in range(task.num_classes)]
         else:
