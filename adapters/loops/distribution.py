@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sdc_ext._options import IMAGES, MATCHING, option
 from sdc_ext._values import Count, Rate, check_fields
 from sdc_ext.adapters.base import Loop
+from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.task import Task
@@ -44,8 +45,8 @@ def match_distributions(
     Args:
         network: A random network in training mode; its features f are the inputs of its last
             linear layer.
-        images: The synthetic images (N, C, H, W), equally many per class, which are not changed.
-        labels: Their labels (N,) int64.
+        images: The stored images (N, C, H, W), equally many per class, which are not changed.
+        labels: The labels (n,) int64 of the images that they decode to.
         batches: The batches of all classes, which hold the augmentation of the synthetic images.
         real_means: Returns the mean features (classes, D) of the augmented real images; see
             ``mean_real_features``. It is called once, after the forward pass of the synthetic
@@ -53,9 +54,9 @@ def match_distributions(
         loss_fn: Maps (synthetic, real) mean features (classes, D) to a scalar.
     """
     leaf = images.detach().requires_grad_()
-    augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
+    seen = torch.cat([batch.seen(leaf[batch.rows]) for batch in batches])
     with noted_features(network) as noted:
-        output = network(augmented)
+        output = network(seen)
     means = _mean_by_class(noted[0], len(batches))
     real = real_means()
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -120,6 +121,7 @@ class DistributionMatching(Loop):
     """
 
     init: Init = option("real", "initial images", group=IMAGES)
+    factor: Count = factor_option()
     dsa_strategy: str = option(
         "none",
         "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
@@ -134,7 +136,7 @@ class DistributionMatching(Loop):
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]."""
-        return classes * (self.batch_real + ipc)
+        return classes * (self.batch_real + ipc * self.decoder.parts)
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """Returns the squared distance between the classes' mean features, summed over classes."""
@@ -142,7 +144,7 @@ class DistributionMatching(Loop):
 
     def start(self, task: Task) -> ImageState:
         """Returns the state with noise or real images, as ``init`` says."""
-        return ImageState.initial(task, self.init, self.lr_img)
+        return ImageState.initial(task, self.init, self.lr_img, self.decoder)
 
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
@@ -151,11 +153,11 @@ class DistributionMatching(Loop):
         del iteration
         network = task.new_network()
         augmentation = task.augmentation(self.dsa_strategy)
-        batches = draw_batches(task, augmentation, self.batch_real)
+        batches = draw_batches(task, augmentation, self.batch_real, state.decoder)
         result = match_distributions(
             network,
             state.images,
-            state.labels,
+            state.decoder.repeat(state.labels),
             batches,
             partial(shared_real_features, network, batches, task),
             loss_fn,

@@ -20,6 +20,7 @@ from sdc_ext.errors import InputError, check_positive_values
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.evaluation.selection import label_softly, random_like
 from sdc_ext.networks.create import check_network
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
@@ -121,7 +122,8 @@ def measure_scores(
     usual = replace(own, lr=TrainingRecipe(own.epochs).lr)
     full = replace(usual, epochs=full_epochs)
     hard = synthetic.hard_labels
-    chosen = random_like(hard, data, seed)
+    # As many as the set stores, since storage is what distilled sets are compared at.
+    chosen = random_like(hard[:: Decoder(synthetic.info.factor).parts], data, seed)
     random, labels = data.normalize(data.train.images[chosen]), data.train.labels[chosen]
 
     on_training("own")

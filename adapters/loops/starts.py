@@ -1,0 +1,75 @@
+"""The initial images of the loops, and how many of them a stored image holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdc_ext._options import IMAGES, option
+from sdc_ext._words import number_of
+from sdc_ext.adapters.loops.expert_labels import expert_logits, first_correct
+from sdc_ext.adapters.task import Task
+from sdc_ext.errors import InputError
+from sdc_ext.experts.base import Experts
+from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.sets.decoding import Decoder
+
+
+def factor_option() -> Any:
+    """Makes the field ``factor`` of a loop; see [`Decoder`][sdc_ext.sets.Decoder]."""
+    text = "each stored image holds FACTOR x FACTOR smaller ones, which networks see enlarged (IDC)"
+    return option(1, text, "sdc-ext default", IMAGES)
+
+
+def noise(task: Task) -> Tensor:
+    """Returns stored images (N, C, H, W) of Gaussian noise."""
+    return torch.randn(task.num_classes * task.ipc, task.data.channels, *task.data.image_size)
+
+
+def real_start(task: Task, decoder: Decoder, choose: Callable[[int, int], Tensor]) -> Tensor:
+    """Returns stored images (N, C, H, W) that hold real images.
+
+    Args:
+        task: The task, with the number of stored images per class.
+        decoder: Puts as many real images into a stored one as it decodes it to.
+        choose: Maps a class and a number to the positions of that many real images of the class.
+
+    Raises:
+        InputError: If a class has too few real images.
+    """
+    number = task.ipc * decoder.parts
+    for name, index in zip(task.data.classes, task.class_indices, strict=True):
+        if len(index) < number:
+            images = number_of(len(index), "training image")
+            raise InputError(
+                f"factor {decoder.factor} at ipc {task.ipc} starts from {number} real images per "
+                f"class, and class {name!r} has {images}: lower one of them, or start from noise"
+            )
+    index = torch.cat([choose(label, number) for label in range(task.num_classes)])
+    return decoder.encode(task.real_images(index))
+
+
+def correctly_classified(
+    student: FunctionalNetwork, experts: Experts, task: Task, label: int, number: int
+) -> Tensor:
+    """Returns the positions (number,) of random real images that experts classify correctly.
+
+    Args:
+        student: The network of the experts.
+        experts: The expert trajectories, of which the last parameters classify.
+        task: The task with the real data.
+        label: The index of the class.
+        number: The number of images, at most as many as the class has.
+    """
+
+    def classify(expert: int, index: Tensor) -> Tensor:
+        theta = experts.parameters(expert, -1).to(task.accelerator.device)
+        return expert_logits(student, theta, task.real_images(index)).argmax(-1)
+
+    index = task.draw_indices(label, len(task.class_indices[label]))
+    predict = (partial(classify, expert) for expert in range(len(experts)))
+    return first_correct(predict, index, label, number)
