@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from sdc_ext._options import IMAGES, option
-from sdc_ext._words import number_of
 from sdc_ext.adapters.loops.expert_labels import expert_logits, first_correct
 from sdc_ext.adapters.task import Task
-from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sets.decoding import Decoder
@@ -37,18 +35,8 @@ def real_start(task: Task, decoder: Decoder, choose: Callable[[int, int], Tensor
         task: The task, with the number of stored images per class.
         decoder: Puts as many real images into a stored one as it decodes it to.
         choose: Maps a class and a number to the positions of that many real images of the class.
-
-    Raises:
-        InputError: If a class has too few real images.
     """
     number = task.ipc * decoder.parts
-    for name, index in zip(task.data.classes, task.class_indices, strict=True):
-        if len(index) < number:
-            images = number_of(len(index), "training image")
-            raise InputError(
-                f"factor {decoder.factor} at ipc {task.ipc} starts from {number} real images per "
-                f"class, and class {name!r} has {images}: lower one of them, or start from noise"
-            )
     index = torch.cat([choose(label, number) for label in range(task.num_classes)])
     return decoder.encode(task.real_images(index))
 

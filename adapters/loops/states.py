@@ -48,9 +48,6 @@ class ImageState:
             init: ``"real"`` starts from real images, ``"noise"`` from Gaussian noise.
             lr_img: The learning rate of the images.
             decoder: Decodes the stored images to those that networks see.
-
-        Raises:
-            InputError: If a class has too few real images to start from.
         """
         labels = class_labels(task.num_classes, task.ipc)
         start = real_start(task, decoder, task.draw_indices) if init == "real" else noise(task)

@@ -47,8 +47,8 @@ class Scores:
         Args:
             own: The accuracy after training on the distilled set with its own labels.
             hard: The accuracy after training on the distilled images with hard labels.
-            random: The accuracy after training on equally many random real images, with soft
-                labels if the set has them and hard ones otherwise.
+            random: The accuracy after training on as many random real images as the set stores,
+                with soft labels if the set has them and hard ones otherwise.
             full: The accuracy after training on all real images.
 
         Raises:
@@ -68,8 +68,8 @@ class Scored:
     Attributes:
         scores: HLR, IOR and LRS.
         accuracies: Test accuracies by training set: the distilled set (``"own"``), its images with
-            hard labels (``"hard"``), equally many random real images (``"random"``), and all real
-            images (``"full"``).
+            hard labels (``"hard"``), as many random real images as it stores (``"random"``), and
+            all real images (``"full"``).
         recipe: The recipe by which networks were trained on the set.
     """
 
@@ -161,13 +161,13 @@ def hard_label_recovery(full: float, synthetic: float) -> float:
 
 
 def improvement_over_random(synthetic: float, random: float) -> float:
-    """Returns IOR: the gain over equally many random real images under the same training.
+    """Returns IOR: the gain over as many random real images under the same training.
 
     ``IOR = acc(synthetic) - acc(random)``; higher is better.
 
     Args:
         synthetic: The test accuracy after training on the distilled set with its own labels.
-        random: The test accuracy after training on equally many random real images.
+        random: The test accuracy after training on as many random real images as the set stores.
 
     Raises:
         InputError: If an accuracy is not in [0, 1].

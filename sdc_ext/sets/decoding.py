@@ -52,7 +52,7 @@ class Decoder:
             common = math.gcd(*size)
             allowed = (str(f) for f in range(1, common + 1) if common % f == 0)
             raise InputError(
-                f"factor {self.factor} does not divide images of {size[0]}x{size[1]} pixels: "
+                f"`factor` {self.factor} does not divide images of {size[0]}x{size[1]} pixels: "
                 f"choose from {', '.join(allowed)}"
             )
 
