@@ -17,7 +17,6 @@ from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
 from sdc_ext.matching.adjoints import Share
 from sdc_ext.networks.create import create_network
-from sdc_ext.sets.decoding import Decoder
 from sdc_ext.training.gradients import BatchLoss
 
 
@@ -54,18 +53,6 @@ class Task:
                 raise InputError(
                     f"ipc {self.ipc} is more than the {images} of class "
                     f"{name!r}: use at most {len(index)}"
-                )
-
-    def check_decoder(self, decoder: Decoder) -> None:
-        """Raises InputError if the factor does not fit the images, or a class has too few."""
-        decoder.check(self.data.image_size)
-        number = self.ipc * decoder.parts
-        for name, index in zip(self.data.classes, self.class_indices, strict=True):
-            if len(index) < number:
-                images = number_of(len(index), "training image")
-                raise InputError(
-                    f"ipc {self.ipc} with `factor` {decoder.factor} makes {number} images per "
-                    f"class, more than the {images} of class {name!r}: lower one of them"
                 )
 
     @cached_property

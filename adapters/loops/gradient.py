@@ -306,7 +306,7 @@ class GradientMatching(Loop):
             train_epoch(
                 network,
                 optimizer,
-                *state.decoded(),
+                *state.for_training(),
                 batch_size=self.batch_train,
                 augmentation=augmentation,
                 batch_loss=task.batch_loss,

@@ -65,7 +65,7 @@ class ImageState:
         """Returns the images with their labels as the only candidate, ``"images"``."""
         return {"images": Distilled(self.images, self.labels, factor=self.decoder.factor)}
 
-    def decoded(self) -> tuple[Tensor, Tensor]:
+    def for_training(self) -> tuple[Tensor, Tensor]:
         """Returns the images and labels that networks see, detached."""
         images = self.decoder.decode(self.images.detach())
         return images, self.decoder.repeat(self.labels)

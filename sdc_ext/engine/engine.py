@@ -40,7 +40,7 @@ def check_run(settings: Settings, task: Task) -> None:
     images, normalisation = data.few_images(), data.preprocessing
     check_augmentation(settings.loop.augmentation, images, normalisation)
     check_augmentation(run.eval_augmentation, images, normalisation, differentiable=False)
-    task.check_decoder(settings.loop.decoder)
+    settings.loop.decoder.check(data, task.ipc)
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ class Engine:
         evaluations: dict[str, Evaluation] = {}
         for name, distilled in record.state.candidates().items():
             evaluations[name] = evaluate(
-                *distilled.decoded(),
+                *distilled.for_training(),
                 self.task.data,
                 self.settings.recipe(distilled.lr),
                 network=run.eval_network,

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from sdc_ext._words import number_of
+from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 
 
@@ -43,18 +45,36 @@ class Decoder:
         """Returns whether images of this height and width can be cut into equal parts."""
         return math.gcd(*size) % self.factor == 0
 
-    def check(self, size: tuple[int, int]) -> None:
-        """Raises InputError if the factor does not divide the height and the width of images.
+    def check(self, data: RealData, ipc: int) -> None:
+        """Checks that real data can be distilled into sets of this factor.
 
-        IDC's code enlarges such images by a grey edge instead, which its last parts then show.
+        IDC's code widens images whose size the factor does not divide by a grey edge, which becomes
+        part of what networks see; here they are refused.
+
+        Args:
+            data: The real data.
+            ipc: The number of stored images per class.
+
+        Raises:
+            InputError: If the factor does not divide the height and the width of the images, or a
+                class has fewer training images than the set decodes to.
         """
-        if not self.divides(size):
-            common = math.gcd(*size)
+        height, width = data.image_size
+        if not self.divides(data.image_size):
+            common = math.gcd(height, width)
             allowed = (str(f) for f in range(1, common + 1) if common % f == 0)
             raise InputError(
-                f"`factor` {self.factor} does not divide images of {size[0]}x{size[1]} pixels: "
+                f"`factor` {self.factor} does not divide images of {height}x{width} pixels: "
                 f"choose from {', '.join(allowed)}"
             )
+        number = ipc * self.parts
+        for name, index in zip(data.classes, data.indices_by_class(), strict=True):
+            if self.factor > 1 and len(index) < number:
+                images = number_of(len(index), "training image")
+                raise InputError(
+                    f"ipc {ipc} with `factor` {self.factor} makes {number} images per class, more "
+                    f"than the {images} of class {name!r}: lower one of them"
+                )
 
     def decode(self, stored: Tensor) -> Tensor:
         """Returns the images that networks see, differentiably.

@@ -59,7 +59,7 @@ class Distilled:
         images, labels = self.images.detach().clone(), self.labels.detach().clone()
         return replace(self, images=images, labels=labels)
 
-    def decoded(self) -> tuple[Tensor, Tensor]:
+    def for_training(self) -> tuple[Tensor, Tensor]:
         """Returns the images and labels that networks are trained on."""
         decoder = Decoder(self.factor)
         return decoder.decode(self.images), decoder.repeat(self.labels)
@@ -120,7 +120,7 @@ class SyntheticSet:
 
     @classmethod
     def _of_stored(cls, images: Tensor, labels: Tensor, info: SetInfo) -> SyntheticSet:
-        seen, seen_labels = Distilled(images, labels, factor=info.factor).decoded()
+        seen, seen_labels = Distilled(images, labels, factor=info.factor).for_training()
         return cls(seen, seen_labels, info, stored=None if info.factor == 1 else images)
 
     def decoded(self) -> SyntheticSet:

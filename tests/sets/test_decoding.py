@@ -94,14 +94,20 @@ def test_without_a_factor_nothing_happens() -> None:
     given = torch.randn(4, 1, 5, 7)
     assert all(f(given) is given for f in (Decoder().decode, Decoder().encode, Decoder().repeat))
     assert Decoder().mean(given) is given
-    Decoder().check((5, 7))
 
 
-def test_a_factor_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(InputError, match="`factor` 3 does not divide images of 28x28 pixels: choo"):
-        Decoder(3).check((28, 28))
-    with pytest.raises(InputError, match=r"choose from 1, 2, 4$"):
-        Decoder(8).check((8, 12))
+def test_what_data_have_too_few_pixels_or_images_for_is_refused(data: RealData) -> None:
+    Decoder(8).check(data, 1)
+    Decoder().check(data, 10**6)  # the task's own check, since no factor is to blame
+    allowed = "`factor` 3 does not divide images of 8x8 pixels: choose from 1, 2, 4, 8$"
+    with pytest.raises(InputError, match=allowed):
+        Decoder(3).check(data, 1)
+    oblong = replace(data, train=replace(data.train, images=data.train.images[..., :6]))
+    with pytest.raises(InputError, match=r"images of 8x6 pixels: choose from 1, 2$"):
+        Decoder(4).check(oblong, 1)
+    too_many = "ipc 40 with `factor` 2 makes 160 images per class, more than the 133 training image"
+    with pytest.raises(InputError, match=too_many):
+        Decoder(2).check(data, 40)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -209,6 +215,6 @@ def test_picture_folder_says_what_is_stored(data: RealData, tmp_path: Path) -> N
 
 def test_a_moment_of_a_run_keeps_its_factor() -> None:
     moment = Distilled(torch.randn(3, 1, 4, 4), torch.arange(3), 0.5, 2).copy()
-    images, labels = moment.decoded()
+    images, labels = moment.for_training()
     assert moment.factor == 2 and moment.lr == 0.5
     assert images.shape == (12, 1, 4, 4) and labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
