@@ -25,6 +25,7 @@ from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.networks.features import noted_features
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import SDCLoss
+from sdc_ext.sets.decoding import Decoder
 
 
 def match_distributions(
@@ -133,6 +134,11 @@ class DistributionMatching(Loop):
     def __post_init__(self) -> None:
         check_fields(self)
         parse_augmentation(self.dsa_strategy)
+
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes the stored images by ``factor``."""
+        return Decoder(self.factor)
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]."""

@@ -26,6 +26,7 @@ from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.matching.distances import gradient_distance
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import ImageGradients, SDCLoss
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
@@ -206,6 +207,11 @@ class GradientMatching(Loop):
         """The thresholds that are not set and, without ``contrast``, the warm-up settings."""
         without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
         return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
+
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes the stored images by ``factor``."""
+        return Decoder(self.factor)
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; DCC's warm-up is not counted."""

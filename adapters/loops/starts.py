@@ -19,7 +19,7 @@ from sdc_ext.sets.decoding import Decoder
 
 def factor_option() -> Any:
     """Makes the field ``factor`` of a loop; see [`Decoder`][sdc_ext.sets.Decoder]."""
-    text = "each stored image holds FACTOR x FACTOR smaller ones, which networks see enlarged (IDC)"
+    text = "each stored image holds N x N smaller ones, which networks see enlarged (IDC)"
     return option(1, text, "sdc-ext default", IMAGES)
 
 

@@ -34,6 +34,7 @@ from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sdc_loss import Corrected, SDCLoss, reweighted
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.synthetic_set import class_labels
 
 _OURS = "sdc-ext default"
@@ -216,6 +217,11 @@ class TrajectoryMatching(Loop):
             return last
         first = min(self.current_max_start_epoch, last)
         return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
+
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes the stored images by ``factor``."""
+        return Decoder(self.factor)
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; experts are not counted."""

@@ -34,7 +34,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--factor",
         type=COUNT,
         default=1,
-        help="store FACTOR x FACTOR shrunk images in each of these (default: 1)",
+        help="store N x N shrunk images in each of these (default: 1)",
     )
     add_seed(parser)
     parser.add_argument(
