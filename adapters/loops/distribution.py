@@ -13,7 +13,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from sdc_ext._options import IMAGES, MATCHING, option
-from sdc_ext._values import Count, Rate, check_fields
+from sdc_ext._values import Count, Factor, Rate, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
@@ -122,7 +122,7 @@ class DistributionMatching(Loop):
     """
 
     init: Init = option("real", "initial images", group=IMAGES)
-    factor: Count = factor_option()
+    factor: Factor = factor_option()
     dsa_strategy: str = option(
         "none",
         "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from sdc_ext._options import CORRECTION, IMAGES, MATCHING, option
-from sdc_ext._values import Count, CountOrZero, Rate, Share, check_fields
+from sdc_ext._values import Count, CountOrZero, Factor, Rate, Share, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.starts import factor_option
@@ -153,7 +153,7 @@ class GradientMatching(Loop):
         1, "number of epochs the network is trained between updates", group=MATCHING
     )
     init: Init = option("noise", "initial images", group=IMAGES)
-    factor: Count = factor_option()
+    factor: Factor = factor_option()
     dsa_strategy: str = option(
         "none",
         "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",

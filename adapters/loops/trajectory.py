@@ -13,7 +13,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
-from sdc_ext._values import Count, CountOrZero, Decay, Rate, Weight, check_fields
+from sdc_ext._values import Count, CountOrZero, Decay, Factor, Rate, Weight, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.expert_labels import expert_logits, mean_correct_logits
 from sdc_ext.adapters.loops.starts import (
@@ -135,7 +135,7 @@ class TrajectoryMatching(Loop):
         0, "number of synthetic images per inner step; 0 for all", group=MATCHING
     )
     pix_init: PixInit = option("real", "initial images", group=IMAGES)
-    factor: Count = factor_option()
+    factor: Factor = factor_option()
     labels: Labels = option(
         "hard",
         "labels: hard, predicted by the target expert (TESLA), or learned (DATM)",

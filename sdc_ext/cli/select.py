@@ -8,6 +8,7 @@ from pathlib import Path
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.options import (
     COUNT,
+    FACTOR,
     PLACE,
     TEXT,
     add_data,
@@ -32,7 +33,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--ipc", type=COUNT, default=1, help="images per class (default: 1)")
     parser.add_argument(
         "--factor",
-        type=COUNT,
+        type=FACTOR,
         default=1,
         help="store N x N shrunk images in each of these (default: 1)",
     )

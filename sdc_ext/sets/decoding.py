@@ -16,9 +16,12 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from sdc_ext._values import LARGEST_FACTOR
 from sdc_ext._words import number_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+
+_FACTORS = range(1, LARGEST_FACTOR + 1)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,7 @@ class Decoder:
         """
         height, width = data.image_size
         if not self.divides(data.image_size):
-            common = math.gcd(height, width)
-            allowed = (str(f) for f in range(1, common + 1) if common % f == 0)
+            allowed = (str(f) for f in _FACTORS if Decoder(f).divides(data.image_size))
             raise InputError(
                 f"`factor` {self.factor} does not divide images of {height}x{width} pixels: "
                 f"choose from {', '.join(allowed)}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from sdc_ext._kinds import Number
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, from_json
-from sdc_ext._values import Count, CountOrZero, Decay, LearntRate, Rate, Weight, kind_of
+from sdc_ext._values import Count, CountOrZero, Decay, Factor, LearntRate, Rate, Weight, kind_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.training.recipe import TrainingRecipe
@@ -294,7 +294,7 @@ def _check_ranges(info: SetInfo) -> None:
     recipe = info.evaluation
     ranges: list[tuple[str, Any, Any]] = [
         ("ipc", info.ipc, Count),
-        ("factor", info.factor, Count),
+        ("factor", info.factor, Factor),
         ("evaluation.epochs", recipe.epochs, Count),
         ("evaluation.lr", recipe.lr, LearntRate),
         ("evaluation.momentum", recipe.momentum, Decay),

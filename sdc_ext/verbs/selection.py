@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from sdc_ext._console import make_progress
-from sdc_ext._values import Count, Seed, checked
+from sdc_ext._values import Count, Factor, Seed, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.errors import check_choice
@@ -31,7 +31,7 @@ def select_set(
     data: Any = "digits",
     *,
     ipc: Count = 1,
-    factor: Count = 1,
+    factor: Factor = 1,
     like: str = "dc",
     out: str | Path | None = None,
     seed: Seed = 0,

@@ -155,8 +155,8 @@ def test_earlier_versions_refuse_sets_with_a_factor(data: RealData, tmp_path: Pa
     ("factor", "problem"),
     [
         (3, r"factor 3 does not divide images of 8x8 pixels"),
-        (0, r"factor must be a whole number from 1 to \d+, got 0"),
-        (10**9, r"factor 1000000000 does not divide"),
+        (0, "factor must be a whole number from 1 to 8, got 0"),
+        (9, "factor must be a whole number from 1 to 8, got 9"),
         ("two", r"factor: Expected int, got str"),
     ],
 )

@@ -300,7 +300,7 @@ def test_two_processes_equal_one(method: str, tmp_path: Path, experts: Path) -> 
     ("options", "problem"),
     [
         (("--factor", "3"), "--factor 3 does not divide images of 8x8 pixels: choose from 1, 2, 4"),
-        (("--factor", "0"), "--factor must be a whole number from 1 to"),
+        (("--factor", "0"), "--factor must be a whole number from 1 to 8, got 0"),
         (
             ("--factor", "4", "--ipc", "9"),
             "ipc 9 with --factor 4 makes 144 images per class, more than the 133 training images",
