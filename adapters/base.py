@@ -26,6 +26,7 @@ from sdc_ext.adapters.task import Task
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.sdc_loss import SDCLoss
+from sdc_ext.sets.decoding import AS_STORED, Decoder
 from sdc_ext.sets.synthetic_set import Distilled
 
 
@@ -33,7 +34,7 @@ class State(Protocol):
     """Everything that a loop changes; the engine evaluates, saves and restores it.
 
     Attributes:
-        images: The synthetic images being optimised (N, C, H, W), normalised.
+        images: The synthetic images being optimised (N, C, H, W), normalised, as they are stored.
     """
 
     images: Tensor
@@ -125,6 +126,11 @@ class Loop(ABC):
     def align_corners(self) -> bool:
         """The ``align_corners`` of ``grid_sample`` when the augmentation scales or rotates."""
         return False
+
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes the stored images to those that networks see; by default they are the same."""
+        return AS_STORED
 
     @property
     def epochs_needed(self) -> int:

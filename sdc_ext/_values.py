@@ -64,6 +64,13 @@ Share: TypeAlias = Annotated[float, Number(0, 1, "(]")]
 Seed: TypeAlias = Annotated[int, Whole(0, 2**32 - 1)]
 """The seed of all random numbers."""
 
+# A stored image is decoded to as many as the square of it, so that a bound keeps small files from
+# filling the memory. IDC uses 2 and 3.
+LARGEST_FACTOR = 8
+
+Factor: TypeAlias = Annotated[int, Whole(1, LARGEST_FACTOR)]
+"""The number of parts per side of a stored image."""
+
 Size: TypeAlias = Annotated[int | tuple[int, int], Sides()]
 """The size of a picture in pixels, as (height, width) or as one number for both."""
 

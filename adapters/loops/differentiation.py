@@ -46,7 +46,7 @@ def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int
     Args:
         adjoint: The adjoint, perhaps with a budget.
         state: The state of the run.
-        batch: The number of synthetic images per inner step; 0 for all.
+        batch: The number of decoded images per inner step; 0 for all.
         steps: The number of inner steps.
 
     Raises:
@@ -54,10 +54,11 @@ def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int
     """
     if not (isinstance(adjoint, StepByStep) and adjoint.memory_budget):
         return None
-    count = len(state.images)
+    images, labels = state.decoder.decode(state.images), state.decoder.repeat(state.targets)
+    count = len(images)
     batches = [Minibatch(torch.arange(min(batch or count, count)), lambda x: x)] * steps
     start = state.student.initial_parameters()
-    loop = InnerLoop(state.student, start, state.images, state.targets, state.syn_lr, batches)
+    loop = InnerLoop(state.student, start, images, labels, state.syn_lr, batches)
     with advising_on_memory(memory_advice("recompute", 0.0, adjoint.chunk_size)):
         forecast = adjoint.forecast(loop)
     whole, results = (forecast.step_bytes[0][form] / 1e6 for form in (0, 1))

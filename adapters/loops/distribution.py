@@ -13,9 +13,10 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from sdc_ext._options import IMAGES, MATCHING, option
-from sdc_ext._values import Count, Rate, check_fields
+from sdc_ext._values import Count, Factor, Rate, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.representative import Sampling
+from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.task import Task
@@ -25,6 +26,7 @@ from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.networks.features import noted_features
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import SDCLoss
+from sdc_ext.sets.decoding import Decoder
 
 
 def match_distributions(
@@ -45,8 +47,8 @@ def match_distributions(
     Args:
         network: A random network in training mode; its features f are the inputs of its last
             linear layer.
-        images: The synthetic images (N, C, H, W), equally many per class, which are not changed.
-        labels: Their labels (N,) int64.
+        images: The stored images (N, C, H, W), equally many per class, which are not changed.
+        labels: The labels (n,) int64 of the images that they decode to.
         batches: The batches of all classes, which hold the augmentation of the synthetic images.
         real_means: Returns the mean features (classes, D) of the augmented real images; see
             ``mean_real_features``. It is called once, after the forward pass of the synthetic
@@ -54,9 +56,9 @@ def match_distributions(
         loss_fn: Maps (synthetic, real) mean features (classes, D) to a scalar.
     """
     leaf = images.detach().requires_grad_()
-    augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
+    seen = torch.cat([batch.seen(leaf[batch.rows]) for batch in batches])
     with noted_features(network) as noted:
-        output = network(augmented)
+        output = network(seen)
     means = _mean_by_class(noted[0], len(batches))
     real = real_means()
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -121,6 +123,7 @@ class DistributionMatching(Loop):
     """
 
     init: Init = option("real", "initial images", group=IMAGES)
+    factor: Factor = factor_option()
     dsa_strategy: str = option(
         "none",
         "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
@@ -149,9 +152,14 @@ class DistributionMatching(Loop):
         """The setting of clustering, if the real images are random."""
         return {"refresh_every"} if self.sampling == "random" else set()
 
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes the stored images by ``factor``."""
+        return Decoder(self.factor)
+
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; clusterings, without gradients, are not counted."""
-        return classes * (self.batch_real + ipc)
+        return classes * (self.batch_real + ipc * self.decoder.parts)
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """Returns the squared distance between the classes' mean features, summed over classes."""
@@ -159,7 +167,7 @@ class DistributionMatching(Loop):
 
     def start(self, task: Task) -> ImageState:
         """Returns the state with the initial images that ``init`` names."""
-        return ImageState.initial(task, self.init, self.lr_img)
+        return ImageState.initial(task, self.init, self.lr_img, self.decoder)
 
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
@@ -171,11 +179,11 @@ class DistributionMatching(Loop):
         chosen = state.real_batches(
             task, network, self.sampling, self.batch_real, refresh_every=self.refresh_every
         )
-        batches = draw_batches(task, augmentation, self.batch_real, chosen)
+        batches = draw_batches(task, augmentation, self.batch_real, state.decoder, chosen)
         result = match_distributions(
             network,
             state.images,
-            state.labels,
+            state.decoder.repeat(state.labels),
             batches,
             partial(shared_real_features, network, batches, task),
             loss_fn,

@@ -13,10 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from sdc_ext._options import CORRECTION, IMAGES, MATCHING, option
-from sdc_ext._values import Count, CountOrZero, Rate, Share, check_fields
+from sdc_ext._values import Count, CountOrZero, Factor, Rate, Share, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.representative import Sampling
+from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
@@ -26,6 +27,7 @@ from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.matching.distances import gradient_distance
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import ImageGradients, SDCLoss
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
@@ -52,7 +54,7 @@ def match_by_class(
 
     Args:
         network: The network with parameters theta; batch norm, if any, is frozen.
-        images: The synthetic images (N, C, H, W), which are not changed.
+        images: The stored images (N, C, H, W), which are not changed.
         batches: The classes to match; the rows of all other classes get a zero gradient.
         loss_fn: Maps (synthetic, real) gradients to a scalar.
         batch_loss: Computes the losses of the real images.
@@ -67,8 +69,9 @@ def match_by_class(
     for batch in batches:
         gw_real = _real_gradient(network, batch, batch_loss, easy)
         leaf = images[batch.rows].detach().requires_grad_()
-        labels = torch.full((len(leaf),), batch.label, device=images.device)
-        gw_syn = differentiable_gradient(network, batch.replay(leaf), labels)
+        seen = batch.seen(leaf)
+        labels = torch.full((len(seen),), batch.label, device=images.device)
+        gw_syn = differentiable_gradient(network, seen, labels)
         corrected = loss_fn.corrected([gradient_norm(gw_syn)], gw_syn, gw_real)
         part = StepResult.of(corrected, leaf, loss_fn)
         losses += part.losses
@@ -118,16 +121,16 @@ def match_all_classes(
 
     Args:
         network: The network with parameters theta; batch norm, if any, is frozen.
-        images: The synthetic images (N, C, H, W), which are not changed.
-        labels: Their labels (N,) int64.
+        images: The stored images (N, C, H, W), which are not changed.
+        labels: The labels (n,) int64 of the images that they decode to.
         batches: The batches of all classes, which hold the augmentation of the synthetic images.
         gw_real: The mean real gradient over all classes, one tensor per parameter; see
             ``real_gradient``.
         loss_fn: Maps (synthetic, real) gradients to a scalar.
     """
     leaf = images.detach().requires_grad_()
-    augmented = torch.cat([batch.replay(leaf[batch.rows]) for batch in batches])
-    gw_syn = differentiable_gradient(network, augmented, labels)
+    seen = torch.cat([batch.seen(leaf[batch.rows]) for batch in batches])
+    gw_syn = differentiable_gradient(network, seen, labels)
     corrected = loss_fn.corrected([gradient_norm(gw_syn)], gw_syn, gw_real)
     return StepResult.of(corrected, leaf, loss_fn)
 
@@ -151,6 +154,7 @@ class GradientMatching(Loop):
         1, "number of epochs the network is trained between updates", group=MATCHING
     )
     init: Init = option("noise", "initial images", group=IMAGES)
+    factor: Factor = factor_option()
     dsa_strategy: str = option(
         "none",
         "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
@@ -218,13 +222,19 @@ class GradientMatching(Loop):
             without.add("refresh_every")
         return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
 
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes the stored images by ``factor``."""
+        return Decoder(self.factor)
+
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop].
 
         DCC's warm-up is not counted, nor are clusterings, which need no gradients.
         """
-        matching = self.outer_loop * classes * (self.batch_real + ipc)
-        return matching + (self.outer_loop - 1) * self.inner_loop * classes * ipc
+        synthetic = classes * ipc * self.decoder.parts
+        matching = self.outer_loop * (classes * self.batch_real + synthetic)
+        return matching + (self.outer_loop - 1) * self.inner_loop * synthetic
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """Returns the distance between gradients that ``dis_metric`` names."""
@@ -232,7 +242,7 @@ class GradientMatching(Loop):
 
     def start(self, task: Task) -> ImageState:
         """Returns the state with the initial images that ``init`` names."""
-        return ImageState.initial(task, self.init, self.lr_img)
+        return ImageState.initial(task, self.init, self.lr_img, self.decoder)
 
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
@@ -261,7 +271,7 @@ class GradientMatching(Loop):
             freeze_batch_norm(network, task)
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             match = self._match_all_classes if self.contrast and not warm else self._match_by_class
-            batches = draw_batches(task, augmentation, self.batch_real, chosen)
+            batches = draw_batches(task, augmentation, self.batch_real, state.decoder, chosen)
             result = match(network, state, task, batches, loss_fn, easy).settled(loss_fn)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient)
@@ -291,7 +301,8 @@ class GradientMatching(Loop):
         own, classes = own_batches(task, batches), len(batches)
         part = real_gradient(network, own, classes, batch_loss=task.batch_loss, easy=easy)
         gw_real = [task.reduce(gradient) for gradient in part]
-        whole = match_all_classes(network, state.images, state.labels, batches, gw_real, loss_fn)
+        labels = state.decoder.repeat(state.labels)
+        whole = match_all_classes(network, state.images, labels, batches, gw_real, loss_fn)
         # Every process has computed it, but on GPUs rounding may differ and let them drift apart.
         return whole.each(broadcast)
 
@@ -326,8 +337,7 @@ class GradientMatching(Loop):
             train_epoch(
                 network,
                 optimizer,
-                state.images.detach(),
-                state.labels,
+                *state.for_training(),
                 batch_size=self.batch_train,
                 augmentation=augmentation,
                 batch_loss=task.batch_loss,

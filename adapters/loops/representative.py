@@ -19,10 +19,7 @@ Sampling: TypeAlias = Literal["random", "representative"]
 
 # Images per cluster from which a batch is chosen. They go forward once per clustering, so this
 # bounds its cost at that of four batches without gradients, however large the class is.
-_PER_CLUSTER = 4
-
-# Images per class from which initial images are chosen; with 1000 they were no better on MNIST.
-_FOR_INITIAL_IMAGES = 500
+PER_CLUSTER = 4
 
 # Images that are normalised at once.
 _AT_ONCE = 256
@@ -98,13 +95,6 @@ def representative_indices(
     return list(torch.split(shared, [len(index) for index in found]))
 
 
-def representative_images(task: Task) -> Tensor:
-    """Returns initial images (N, C, H, W): representative ones by a random network's features."""
-    candidates = max(_PER_CLUSTER * task.ipc, _FOR_INITIAL_IMAGES)
-    index = representative_indices(task, task.new_network(), task.ipc, candidates=candidates)
-    return task.real_images(torch.cat(index))
-
-
 @dataclass(frozen=True)
 class RepresentativeBatches:
     """The representative real images of all classes, which serve several updates in a row.
@@ -127,7 +117,7 @@ class RepresentativeBatches:
     @classmethod
     def choose(cls, task: Task, network: nn.Module, batch_real: int) -> RepresentativeBatches:
         """Clusters each class into as many clusters as a batch has images, as in DREAM."""
-        candidates = _PER_CLUSTER * batch_real
+        candidates = PER_CLUSTER * batch_real
         return cls(representative_indices(task, network, batch_real, candidates=candidates))
 
 

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from sdc_ext.adapters.loops.representative import (
-    RepresentativeBatches,
-    Sampling,
-    representative_images,
-)
+from sdc_ext.adapters.loops.representative import RepresentativeBatches, Sampling
+from sdc_ext.adapters.loops.starts import noise, real_start, representative_start
 from sdc_ext.adapters.task import Task
 from sdc_ext.errors import DivergenceError
 from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.sets.decoding import AS_STORED, Decoder
 from sdc_ext.sets.synthetic_set import Distilled, class_labels
 
 Init: TypeAlias = Literal["noise", "real", "representative"]
@@ -26,20 +24,26 @@ class ImageState:
     """The state of a loop that optimises images with fixed labels.
 
     Attributes:
-        images: Synthetic images (N, C, H, W), normalised, a leaf.
+        images: Stored images (N, C, H, W), normalised, a leaf.
         labels: Labels (N,) int64, sorted by class.
         optimizer: The optimiser of the images.
+        decoder: Decodes the stored images to those that networks see.
         representatives: The representative real images in use, or None.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, optimizer: SGD) -> None:
+    def __init__(
+        self, images: Tensor, labels: Tensor, optimizer: SGD, decoder: Decoder = AS_STORED
+    ) -> None:
         self.images = images
         self.labels = labels
         self.optimizer = optimizer
+        self.decoder = decoder
         self.representatives: RepresentativeBatches | None = None
 
     @classmethod
-    def initial(cls, task: Task, init: Init, lr_img: float) -> ImageState:
+    def initial(
+        cls, task: Task, init: Init, lr_img: float, decoder: Decoder = AS_STORED
+    ) -> ImageState:
         """Returns the initial state, drawn from torch's global generator.
 
         Args:
@@ -47,19 +51,19 @@ class ImageState:
             init: ``"real"`` starts from random real images, ``"representative"`` from those nearest
                 to the centres of clusters, and ``"noise"`` from Gaussian noise.
             lr_img: The learning rate of the images.
+            decoder: Decodes the stored images to those that networks see.
         """
         labels = class_labels(task.num_classes, task.ipc)
         if init == "real":
-            index = torch.cat([task.draw_indices(c, task.ipc) for c in range(task.num_classes)])
-            images = task.real_images(index)
+            images = real_start(task, decoder, task.draw_indices)
         elif init == "representative":
-            images = representative_images(task)
+            images = representative_start(task, decoder)
         else:
-            images = torch.randn(len(labels), task.data.channels, *task.data.image_size)
+            images = noise(task)
         images = images.to(task.accelerator.device).requires_grad_()
         # The original scripts hard-code this momentum.
         optimizer = SGD([images], lr=lr_img, momentum=0.5)
-        return cls(images, labels.to(images.device), optimizer)
+        return cls(images, labels.to(images.device), optimizer, decoder)
 
     def real_batches(
         self,
@@ -100,7 +104,12 @@ class ImageState:
 
     def candidates(self) -> dict[str, Distilled]:
         """Returns the images with their labels as the only candidate, ``"images"``."""
-        return {"images": Distilled(self.images, self.labels)}
+        return {"images": Distilled(self.images, self.labels, factor=self.decoder.factor)}
+
+    def for_training(self) -> tuple[Tensor, Tensor]:
+        """Returns the images and labels that networks see, detached."""
+        images = self.decoder.decode(self.images.detach())
+        return images, self.decoder.repeat(self.labels)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the images, the state of their optimiser and the representatives in use."""
@@ -143,20 +152,22 @@ class TrajectoryState:
     """The state of trajectory matching: all that is learnt, with its optimisers.
 
     Args:
-        images: Synthetic images (n, C, H, W), normalised; they become a leaf.
+        images: Stored images (n, C, H, W), normalised; they become a leaf.
         labels: Labels (n,) int64 or, if they are learnt, logits (n, classes).
         student: The network that is unrolled.
         rates: The initial step size and the learning rates of the optimisers.
         learns_labels: Whether the labels are learnt along with the images.
         averages: Whether to keep a moving average of the images.
+        decoder: Decodes the stored images to those that networks see.
 
     Attributes:
-        images: Synthetic images (n, C, H, W), a leaf.
+        images: Stored images (n, C, H, W), a leaf.
         syn_lr: The step size of the inner loop, a scalar leaf.
         labels: Labels (n,) int64, probabilities from an expert (n, classes), or learnt logits
             (n, classes), which are a leaf.
         ema: The moving average of the images (n, C, H, W), or None.
         student: The network that is unrolled.
+        decoder: Decodes the stored images to those that networks see.
     """
 
     def __init__(
@@ -168,6 +179,7 @@ class TrajectoryState:
         *,
         learns_labels: bool,
         averages: bool,
+        decoder: Decoder = AS_STORED,
     ) -> None:
         self.images = images.requires_grad_()
         self.syn_lr = torch.tensor(rates.syn_lr, device=images.device).requires_grad_()
@@ -175,6 +187,7 @@ class TrajectoryState:
         self.labels = labels.requires_grad_() if learns_labels else labels
         self.ema = images.detach().clone() if averages else None
         self.student = student
+        self.decoder = decoder
         # The original scripts hard-code these momenta; only that of the labels is an option there.
         self.optimizers = {
             "images": SGD([self.images], lr=rates.lr_img, momentum=0.5),
@@ -197,9 +210,10 @@ class TrajectoryState:
     def candidates(self) -> dict[str, Distilled]:
         """Returns the set under ``"images"`` and, if one is kept, its average under ``"ema"``."""
         labels, lr = self.targets.detach(), float(self.syn_lr.detach())
-        found = {"images": Distilled(self.images, labels, lr)}
+        factor = self.decoder.factor
+        found = {"images": Distilled(self.images, labels, lr, factor)}
         if self.ema is not None:
-            found["ema"] = Distilled(self.ema, labels, lr)
+            found["ema"] = Distilled(self.ema, labels, lr, factor)
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, Replay
 from sdc_ext.errors import DivergenceError
 from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss, reweighted
+from sdc_ext.sets.decoding import AS_STORED, Decoder
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,27 @@ class ClassBatch:
         label: The index of the class.
         real: Returns the real images (B, C, H, W), normalised but not augmented. It is called when
             it is the class's turn, so that memory holds the images of one class at a time.
-        rows: The rows of the class in the synthetic set.
+        rows: The rows of the class's stored images in the synthetic set.
         replay: The augmentation drawn for this class, applied to real and synthetic images alike.
+        decoder: Decodes the stored images to those that networks see.
     """
 
     label: int
     real: Callable[[], Tensor]
     rows: slice
     replay: Replay
+    decoder: Decoder = AS_STORED
+
+    def seen(self, stored: Tensor) -> Tensor:
+        """Returns the class's stored images (n, C, H, W), decoded and augmented."""
+        return self.replay(self.decoder.decode(stored))
 
 
 def draw_batches(
     task: Task,
     augmentation: Augmentation,
     batch_real: int,
+    decoder: Decoder = AS_STORED,
     chosen: Sequence[Tensor] | None = None,
 ) -> list[ClassBatch]:
     """Draws real images, unless they are chosen already, and an augmentation for every class.
@@ -48,6 +56,7 @@ def draw_batches(
         task: The task with the real data.
         augmentation: The augmentation to draw from, once per class.
         batch_real: The number of real images per class; a smaller class is used whole.
+        decoder: Decodes the stored synthetic images to those that networks see.
         chosen: The positions of each class's images in ``data.train``, in place of random ones.
     """
     return [
@@ -59,6 +68,7 @@ def draw_batches(
             ),
             slice(label * task.ipc, (label + 1) * task.ipc),
             augmentation.draw(task.data.image_size),
+            decoder,
         )
         for label in range(task.num_classes)
     ]

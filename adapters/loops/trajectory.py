@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sdc_ext._memory import advising_on_memory
 from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
-from sdc_ext._values import Count, CountOrZero, Decay, Rate, Weight, check_fields
+from sdc_ext._values import Count, CountOrZero, Decay, Factor, Rate, Weight, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.differentiation import (
     AdjointName,
@@ -22,12 +22,14 @@ from sdc_ext.adapters.loops.differentiation import (
     make_adjoint,
     memory_advice,
 )
-from sdc_ext.adapters.loops.expert_labels import (
-    expert_logits,
-    first_correct,
-    mean_correct_logits,
+from sdc_ext.adapters.loops.expert_labels import expert_logits, mean_correct_logits
+from sdc_ext.adapters.loops.starts import (
+    correctly_classified,
+    factor_option,
+    noise,
+    real_start,
+    representative_start,
 )
-from sdc_ext.adapters.loops.representative import representative_images
 from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
@@ -40,6 +42,7 @@ from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sdc_loss import Corrected, SDCLoss, reweighted
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.synthetic_set import class_labels
 
 _OURS = "sdc-ext default"
@@ -138,6 +141,7 @@ class TrajectoryMatching(Loop):
         0, "number of synthetic images per inner step; 0 for all", group=MATCHING
     )
     pix_init: PixInit = option("real", "initial images", group=IMAGES)
+    factor: Factor = factor_option()
     labels: Labels = option(
         "hard",
         "labels: hard, predicted by the target expert (TESLA), or learned (DATM)",
@@ -224,9 +228,15 @@ class TrajectoryMatching(Loop):
         first = min(self.current_max_start_epoch, last)
         return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
 
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes the stored images by ``factor``."""
+        return Decoder(self.factor)
+
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; experts are not counted."""
-        return self.syn_steps * min(self.batch_syn or classes * ipc, classes * ipc)
+        decoded = classes * ipc * self.decoder.parts
+        return self.syn_steps * min(self.batch_syn or decoded, decoded)
 
     def matching_loss(self) -> Callable[..., Tensor]:
         """Returns the normalised squared distance between parameters."""
@@ -249,9 +259,11 @@ class TrajectoryMatching(Loop):
         images = self._initial_images(student, task)
         labels = class_labels(task.num_classes, task.ipc).to(images.device)
         if self.labels == "learned":
+            decoder = self.decoder
+            seen, classes = decoder.decode(images), decoder.repeat(labels)
             ends = (experts.parameters(k, -1).to(images.device) for k in range(len(experts)))
-            logits = torch.stack([expert_logits(student, end, images) for end in ends])
-            labels = mean_correct_logits(logits, labels)
+            logits = torch.stack([expert_logits(student, end, seen) for end in ends])
+            labels = decoder.mean(mean_correct_logits(logits, classes))
         return self._new_state(images, labels, student)
 
     def note(self, state: TrajectoryState, task: Task) -> str | None:
@@ -275,19 +287,18 @@ class TrajectoryMatching(Loop):
             rates,
             learns_labels=self.labels == "learned",
             averages=self.ema_decay > 0,
+            decoder=self.decoder,
         )
 
     def _initial_images(self, student: FunctionalNetwork, task: Task) -> Tensor:
         if self.pix_init == "noise":
-            shape = (task.num_classes * task.ipc, task.data.channels, *task.data.image_size)
-            return torch.randn(shape).to(task.accelerator.device)
+            return noise(task).to(task.accelerator.device)
         if self.pix_init == "representative":
-            return representative_images(task)
+            return representative_start(task, self.decoder)
         if self.pix_init == "real":
-            index = [task.draw_indices(c, task.ipc) for c in range(task.num_classes)]
-        else:
-            index = [_correctly_classified(student, task, c) for c in range(task.num_classes)]
-        return task.real_images(torch.cat(index))
+            return real_start(task, self.decoder, task.draw_indices)
+        choose = partial(correctly_classified, student, _experts(task), task)
+        return real_start(task, self.decoder, choose)
 
     def step(
         self, state: TrajectoryState, task: Task, loss_fn: SDCLoss, iteration: int
@@ -298,10 +309,12 @@ class TrajectoryMatching(Loop):
         the update was ``skipped`` because the loss was above ``threshold``.
         """
         epoch, start, target = self._draw_segment(task, iteration)
+        images = state.decoder.decode(state.images)
         if self.labels == "teacher":
-            state.labels = expert_logits(state.student, target, state.images).softmax(-1)
+            predicted = expert_logits(state.student, target, images).softmax(-1)
+            state.labels = state.decoder.mean(predicted)
         batches = draw_minibatches(
-            len(state.images),
+            len(images),
             self.batch_syn,
             self.syn_steps,
             task.augmentation(self.dsa_strategy, align_corners=self.align_corners),
@@ -309,7 +322,7 @@ class TrajectoryMatching(Loop):
         )
         with advising_on_memory(memory_advice(self.adjoint, self.memory_budget, self.chunk_size)):
             corrected = match_trajectory(
-                Inner(state.student, state.images, state.targets, state.syn_lr),
+                Inner(state.student, images, state.decoder.repeat(state.targets), state.syn_lr),
                 start,
                 target,
                 batches,
@@ -386,15 +399,3 @@ def _experts(task: Task) -> Experts:
             "trajectory matching needs expert trajectories: train some with sdc-ext experts"
         )
     return task.experts
-
-
-def _correctly_classified(student: FunctionalNetwork, task: Task, label: int) -> Tensor:
-    experts = _experts(task)
-
-    def classify(expert: int, index: Tensor) -> Tensor:
-        theta = experts.parameters(expert, -1).to(task.accelerator.device)
-        return expert_logits(student, theta, task.real_images(index)).argmax(-1)
-
-    index = task.draw_indices(label, len(task.class_indices[label]))
-    predict = (partial(classify, expert) for expert in range(len(experts)))
-    return first_correct(predict, index, label, task.ipc)

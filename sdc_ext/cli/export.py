@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sdc_ext._console import PlainConsole
 from sdc_ext._files import is_free, write_whole
+from sdc_ext._words import number_of
 from sdc_ext.cli.options import PLACE
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
 from sdc_ext.errors import InputError
@@ -48,4 +49,11 @@ def _export(options: Namespace) -> None:
     if not to.absolute().parent.is_dir():
         raise InputError(f"there is no folder {to.parent} to write {to.name} to")
     write_whole(to, lambda path: FORMATS[options.format](synthetic, path))
-    PlainConsole(soft_wrap=True).print(str(to))
+    console = PlainConsole(soft_wrap=True)
+    console.print(str(to))
+    if synthetic.stored is not None and options.format != "pictures":
+        stored = number_of(len(synthetic.stored), "stored image")
+        console.print(
+            f"it holds the {len(synthetic.images)} images that the {stored} decode to, since "
+            "other projects' formats have no factor"
+        )

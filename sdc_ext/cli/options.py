@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sdc_ext._kinds import Flag, Kind, OneOf, Several
-from sdc_ext._values import Count, Names, Processes, Ramp, Rate, Seed, Size, Weight, kind_of
+from sdc_ext._values import Count, Factor, Names, Processes, Ramp, Rate, Seed, Size, Weight, kind_of
 from sdc_ext.errors import InputError
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
 # The kinds of values of options that commands share.
 COUNT, RATE, WEIGHT, SEED = (kind_of(value) for value in (Count, Rate, Weight, Seed))
+FACTOR = kind_of(Factor)
 PLACE, TEXT, NAMES, SIZE = (kind_of(value) for value in (Path, str, Names, Size))
 RAMP = kind_of(Ramp)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sdc_ext.cli.data import data_label, load_chosen_data
 from sdc_ext.cli.options import (
     COUNT,
+    FACTOR,
     PLACE,
     TEXT,
     add_data,
@@ -30,6 +31,12 @@ def add_options(parser: ArgumentParser) -> None:
     )
     add_data(parser, "digits", "digits")
     parser.add_argument("--ipc", type=COUNT, default=1, help="images per class (default: 1)")
+    parser.add_argument(
+        "--factor",
+        type=FACTOR,
+        default=1,
+        help="store N x N shrunk images in each of these (default: 1)",
+    )
     add_seed(parser)
     parser.add_argument(
         "--like",
@@ -55,6 +62,7 @@ def _select(options: Namespace) -> None:
         options.baseline,
         load_chosen_data(options, accelerator),
         ipc=options.ipc,
+        factor=options.factor,
         like=options.like,
         out=out,
         seed=options.seed,

@@ -51,7 +51,8 @@ class Callback:
             iteration: The number of outer iterations done, from 1.
             log: The logged values: ``loss``, ``matching``, ``difficulty`` (GraDN), ``lam`` and
                 whatever else the loop logs. ``skipped`` is 1 if the update was skipped.
-            state: The state of the loop, with ``state.images`` (N, C, H, W). Do not change it.
+            state: The state of the loop, with the stored ``state.images`` (N, C, H, W). Do not
+                change it.
         """
 
     def on_skip(self, iteration: int, error: Exception) -> None:

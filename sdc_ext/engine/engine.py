@@ -34,13 +34,14 @@ _MOST_SKIPPED = 100
 
 
 def check_run(settings: Settings, task: Task) -> None:
-    """Raises InputError if a network or an augmentation does not fit the images."""
+    """Raises InputError if a network, an augmentation or the factor does not fit the data."""
     data, run = task.data, settings.run
     for network in (task.network, run.eval_network):
         check_network(network, *data.network_shape)
     images, normalisation = data.few_images(), data.preprocessing
     check_augmentation(settings.loop.augmentation, images, normalisation)
     check_augmentation(run.eval_augmentation, images, normalisation, differentiable=False)
+    settings.loop.decoder.check(data, task.ipc)
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ class Engine:
         """Returns distilled images as a set, with the settings and versions of this run.
 
         Args:
-            distilled: The images (N, C, H, W), their labels and the learnt learning rate.
+            distilled: The stored images (N, C, H, W), their labels and the learnt learning rate.
             evaluations: The evaluations so far, which the set records.
         """
         data = self.task.data
@@ -229,6 +230,7 @@ class Engine:
             settings=settings,
             accuracies=tuple(evaluations),
             whitening=data.whitened_by,
+            factor=distilled.factor,
             versions={
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("sdc-ext", "torch", "timm")},
@@ -272,8 +274,7 @@ class Engine:
         evaluations: dict[str, Evaluation] = {}
         for name, distilled in record.state.candidates().items():
             evaluations[name] = evaluate(
-                distilled.images,
-                distilled.labels,
+                *distilled.for_training(),
                 self.task.data,
                 self.settings.recipe(distilled.lr),
                 network=run.eval_network,

@@ -20,6 +20,7 @@ from sdc_ext.errors import InputError, check_positive_values
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.evaluation.selection import label_softly, random_like
 from sdc_ext.networks.create import check_network
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
@@ -46,8 +47,8 @@ class Scores:
         Args:
             own: The accuracy after training on the distilled set with its own labels.
             hard: The accuracy after training on the distilled images with hard labels.
-            random: The accuracy after training on equally many random real images, with soft
-                labels if the set has them and hard ones otherwise.
+            random: The accuracy after training on as many random real images as the set stores,
+                with soft labels if the set has them and hard ones otherwise.
             full: The accuracy after training on all real images.
 
         Raises:
@@ -67,8 +68,8 @@ class Scored:
     Attributes:
         scores: HLR, IOR and LRS.
         accuracies: Test accuracies by training set: the distilled set (``"own"``), its images with
-            hard labels (``"hard"``), equally many random real images (``"random"``), and all real
-            images (``"full"``).
+            hard labels (``"hard"``), as many random real images as it stores (``"random"``), and
+            all real images (``"full"``).
         recipe: The recipe by which networks were trained on the set.
     """
 
@@ -121,7 +122,8 @@ def measure_scores(
     usual = replace(own, lr=TrainingRecipe(own.epochs).lr)
     full = replace(usual, epochs=full_epochs)
     hard = synthetic.hard_labels
-    chosen = random_like(hard, data, seed)
+    # As many as the set stores, since storage is what distilled sets are compared at.
+    chosen = random_like(hard[:: Decoder(synthetic.info.factor).parts], data, seed)
     random, labels = data.normalize(data.train.images[chosen]), data.train.labels[chosen]
 
     on_training("own")
@@ -159,13 +161,13 @@ def hard_label_recovery(full: float, synthetic: float) -> float:
 
 
 def improvement_over_random(synthetic: float, random: float) -> float:
-    """Returns IOR: the gain over equally many random real images under the same training.
+    """Returns IOR: the gain over as many random real images under the same training.
 
     ``IOR = acc(synthetic) - acc(random)``; higher is better.
 
     Args:
         synthetic: The test accuracy after training on the distilled set with its own labels.
-        random: The test accuracy after training on equally many random real images.
+        random: The test accuracy after training on as many random real images as the set stores.
 
     Raises:
         InputError: If an accuracy is not in [0, 1].

@@ -20,6 +20,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import take_features
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.epochs import normalized_batches
@@ -161,6 +162,7 @@ def selected_set(
     recipe: TrainingRecipe,
     seed: int,
     device: torch.device,
+    factor: int = 1,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> SyntheticSet:
     """Returns real images in the form of a distilled set, with ``baseline`` as its method.
@@ -170,30 +172,38 @@ def selected_set(
     Args:
         baseline: ``"random"``, ``"herding"``, ``"k-center"`` or ``"forgetting"``.
         data: The real data.
-        ipc: The number of images per class.
+        ipc: The number of stored images per class.
         probe: The network whose statistics rank the images, and its training.
         recipe: The recipe by which networks are to be trained on the set.
         seed: Seeds the network and all random choices.
         device: The device on which the network is trained.
+        factor: Shrinks ``factor ** 2`` real images into each stored one; see
+            [`Decoder`][sdc_ext.sets.Decoder].
         on_epoch: Called after every epoch of training.
 
     Raises:
-        InputError: If a class has fewer than ``ipc`` images, ``ipc`` is below 1, or the baseline
-            is unknown.
+        InputError: If a class has too few images, ``ipc`` is below 1, the baseline is unknown, or
+            the factor does not divide the images' height and width.
     """
-    index = select_images(baseline, data, ipc, probe, seed=seed, device=device, on_epoch=on_epoch)
+    decoder = Decoder(factor)
+    decoder.check(data, ipc)
+    number = ipc * decoder.parts
+    index = select_images(
+        baseline, data, number, probe, seed=seed, device=device, on_epoch=on_epoch
+    )
     labels = class_labels(len(data.classes), ipc)
     info = replace(
         SetInfo.of_data(data, labels, recipe),
         method=baseline,
         network=probe.network,
+        factor=factor,
         settings={
             "lam": {"value": 0.0, "source": "nothing is distilled"},
             "seed": {"value": seed, "source": YOUR_CHOICE},
         },
     )
     images = data.normalize(data.train.images[index]).cpu()
-    return SyntheticSet.of(images, labels, info, data)
+    return SyntheticSet.of(decoder.encode(images), labels, info, data)
 
 
 def random_like(labels: Tensor, data: RealData, seed: int, draw: int = 0) -> Tensor:

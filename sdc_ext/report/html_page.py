@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
 _MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
+
+# Method, data set, ipc, factor and network.
+_Kind: TypeAlias = tuple[str, str, int, int, str]
 
 # What a run writes before it has a set.
 _RUN = "run.json"
@@ -65,9 +68,10 @@ class Run:
         return Drift.of(self.history["difficulty"], self.skip)
 
     @property
-    def kind(self) -> tuple[str, str, int, str]:
-        """Method, data set, ipc and network; equal if only the correction and the seed differ."""
-        return self.info.method, self.info.dataset, self.info.ipc, self.info.network
+    def kind(self) -> _Kind:
+        """What is equal if only the correction and the seed differ."""
+        info = self.info
+        return info.method, info.dataset, info.ipc, info.factor, info.network
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -139,9 +143,10 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _title(kind: tuple[str, str, int, str]) -> str:
-    method, dataset, ipc, _ = kind
-    return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} per class"
+def _title(kind: _Kind) -> str:
+    method, dataset, ipc, factor, _ = kind
+    parts = "" if factor == 1 else f", factor {factor}"
+    return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} per class{parts}"
 
 
 def _run_table(runs: Sequence[Run]) -> Rows:

@@ -243,7 +243,10 @@ def summary(
     info = synthetic.info
     table = PlainTable(f"{info.method} on {info.dataset}", "what", "value")
     table.add_row("images", f"{len(synthetic.images)} of {tuple(synthetic.images.shape[1:])}")
-    table.add_row("images per class", str(info.ipc))
+    if synthetic.stored is not None:
+        held = f"{len(synthetic.stored)}, of {info.factor} x {info.factor} images each"
+        table.add_row("stored images", held)
+    table.add_row("images per class", str(synthetic.decoded().info.ipc))
     table.add_row("correction", str(info.correction))
     table.add_row("distilled with", info.network)
     table.add_row("labels", "hard" if synthetic.labels.ndim == 1 else "soft")

@@ -1,5 +1,6 @@
 """Stores distilled sets, and reads and writes the formats of other projects."""
 
+from sdc_ext.sets.decoding import Decoder as Decoder
 from sdc_ext.sets.export import FORMATS as FORMATS
 from sdc_ext.sets.info import Correction as Correction
 from sdc_ext.sets.info import Evaluation as Evaluation
@@ -14,6 +15,7 @@ from sdc_ext.sets.synthetic_set import SyntheticSet as SyntheticSet
 __all__ = [
     "FORMATS",
     "Correction",
+    "Decoder",
     "Distilled",
     "Evaluation",
     "Opening",

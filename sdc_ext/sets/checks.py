@@ -8,6 +8,7 @@ from torch import Tensor
 from sdc_ext._reading import is_plain
 from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import SetInfo
 
 # The largest difference from 1 of the sum of an image's soft labels.
@@ -39,6 +40,9 @@ def check_tensors(images: Tensor, labels: Tensor, info: SetInfo, name: str) -> N
         problem = "images are not finite, or too large to compute with"
     elif info.ipc > count:
         problem = f"it holds {number_of(count, 'image')}, but {info.ipc} per class"
+    elif not Decoder(info.factor).divides((images.shape[2], images.shape[3])):
+        size = f"{images.shape[2]}x{images.shape[3]}"
+        problem = f"factor {info.factor} does not divide images of {size} pixels"
     elif labels.shape not in ((count,), (count, classes)):
         problem = f"labels have the shape {tuple(labels.shape)}, for {number_of(count, 'image')}"
     elif labels.ndim == 1:

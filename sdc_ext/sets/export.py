@@ -33,7 +33,7 @@ def default_name(synthetic: SyntheticSet, fmt: str) -> str:
         synthetic: The set.
         fmt: The format, one of ``FORMATS``.
     """
-    res = original_name(synthetic.info)
+    res = original_name(synthetic.decoded().info)
     if fmt == "res":
         return res
     stem = f"{fmt}_{Path(res).stem.removeprefix('res_')}"

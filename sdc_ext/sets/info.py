@@ -13,12 +13,15 @@ from torch import Tensor
 from sdc_ext._kinds import Number
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, from_json
-from sdc_ext._values import Count, CountOrZero, Decay, LearntRate, Rate, Weight, kind_of
+from sdc_ext._values import Count, CountOrZero, Decay, Factor, LearntRate, Rate, Weight, kind_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.training.recipe import TrainingRecipe
 
 FORMAT = 1
+
+# That of sets with a factor: earlier versions, which would train on their stored images, refuse it.
+FORMAT_WITH_FACTOR = 2
 
 
 # The method of a set that does not name one.
@@ -103,7 +106,7 @@ class SetInfo:
         classes: A name for each label.
         mean: The mean of each channel, which normalisation subtracted from the images.
         std: The standard deviation of each channel, by which normalisation divided the images.
-        ipc: The number of images per class.
+        ipc: The number of stored images per class.
         network: The network with which the set was distilled.
         evaluation: The hyper-parameters for training on the set.
         settings: Every setting of the run, as ``{"value": ..., "source": ...}``.
@@ -112,6 +115,8 @@ class SetInfo:
             fitted; None if they are not whitened.
         versions: The versions of the libraries that made the set, by name.
         tensors: The fingerprint of the tensors beside ``meta.json``; None if it is not known.
+        factor: The number of parts per side of a stored image, each of which networks see as an
+            image of its own; see [`Decoder`][sdc_ext.sets.Decoder].
     """
 
     method: str
@@ -127,6 +132,7 @@ class SetInfo:
     whitening: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     tensors: str | None = field(default=None, compare=False)
+    factor: int = 1
 
     @classmethod
     def of_data(cls, data: RealData, labels: Tensor, recipe: TrainingRecipe) -> SetInfo:
@@ -174,7 +180,8 @@ class SetInfo:
 
     def to_json(self) -> str:
         """Returns the text of ``meta.json``."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+        version = FORMAT if self.factor == 1 else FORMAT_WITH_FACTOR
+        return json.dumps({"format": version, **asdict(self)}, indent=1)
 
     @classmethod
     def from_json(
@@ -192,7 +199,7 @@ class SetInfo:
                 another type or out of range; the message names the field.
         """
         content = from_json(text, dict[str, Any], name, advice)
-        if content.get("format") not in (None, FORMAT):
+        if content.get("format") not in (None, FORMAT, FORMAT_WITH_FACTOR):
             raise InputError(f"{name} was written by a newer sdc-ext: upgrade to read it")
         info = as_kind(content, cls, name, advice)
         check_info(info, name, advice)
@@ -287,6 +294,7 @@ def _check_ranges(info: SetInfo) -> None:
     recipe = info.evaluation
     ranges: list[tuple[str, Any, Any]] = [
         ("ipc", info.ipc, Count),
+        ("factor", info.factor, Factor),
         ("evaluation.epochs", recipe.epochs, Count),
         ("evaluation.lr", recipe.lr, LearntRate),
         ("evaluation.momentum", recipe.momentum, Decay),

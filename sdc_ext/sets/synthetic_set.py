@@ -27,6 +27,7 @@ from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_pixels, check_tensors, problem_of_classes
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import UNKNOWN, SetInfo, read_info
 
 TENSORS = "synthetic.safetensors"
@@ -41,18 +42,27 @@ class Distilled:
     """The distilled images and labels at some point of a run.
 
     Attributes:
-        images: Synthetic images (N, C, H, W), normalised.
+        images: Synthetic images (N, C, H, W) as they are stored, normalised.
         labels: Labels (N,) int64, or (N, classes) probabilities.
         lr: The learnt learning rate for training on them; None if none is learnt.
+        factor: The number of parts per side of a stored image; see
+            [`Decoder`][sdc_ext.sets.Decoder].
     """
 
     images: Tensor
     labels: Tensor
     lr: float | None = None
+    factor: int = 1
 
     def copy(self) -> Distilled:
         """Returns a detached copy, which later updates of the run do not change."""
-        return Distilled(self.images.detach().clone(), self.labels.detach().clone(), self.lr)
+        images, labels = self.images.detach().clone(), self.labels.detach().clone()
+        return replace(self, images=images, labels=labels)
+
+    def for_training(self) -> tuple[Tensor, Tensor]:
+        """Returns the images and labels that networks are trained on."""
+        decoder = Decoder(self.factor)
+        return decoder.decode(self.images), decoder.repeat(self.labels)
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,38 +70,68 @@ class SyntheticSet:
     """A distilled set: synthetic images with labels and a description.
 
     Attributes:
-        images: Synthetic images (N, C, H, W) float32, normalised with ``info.mean`` and
-            ``info.std``, or whitened.
+        images: Synthetic images (N, C, H, W) float32 for training, normalised with ``info.mean``
+            and ``info.std``, or whitened.
         labels: Labels (N,) int64, or (N, classes) probabilities.
         info: Where the set comes from and how to use it.
         unwhitened: The images as pixels (N, C, H, W) if they are whitened; None otherwise.
+        stored: The stored images (N / factor^2, C, H, W) from which the images were decoded; None
+            if ``info.factor`` is 1, and the images are stored themselves.
     """
 
     images: Tensor
     labels: Tensor
     info: SetInfo
     unwhitened: Tensor | None = None
+    stored: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError for labels without a class, whose counting could fill the memory."""
+        """Raises InputError for labels without a class, whose counting could fill the memory.
+
+        A factor without stored images is refused, too: the images would be decoded once more after
+        they were saved.
+        """
         problem = ""
         if self.labels.ndim == 1:
             problem = problem_of_classes(self.labels, len(self.info.classes))
         if problem:
             raise InputError(f"the set's {problem}: pass the set as it was written")
+        if (self.stored is None) != (self.info.factor == 1):
+            raise InputError(
+                f"the set has factor {self.info.factor}, for which `stored` must "
+                f"{'not ' if self.info.factor == 1 else ''}be given: use SyntheticSet.of"
+            )
 
     @classmethod
     def of(cls, images: Tensor, labels: Tensor, info: SetInfo, data: RealData) -> SyntheticSet:
         """Returns a set that was made from real data.
 
         Args:
-            images: Synthetic images (N, C, H, W) float32, normalised as the data are.
-            labels: Labels (N,) int64, or (N, classes) probabilities.
-            info: Where the set comes from and how to use it.
+            images: Synthetic images (N, C, H, W) float32 as they are stored, normalised as the
+                data are.
+            labels: Their labels (N,) int64, or (N, classes) probabilities.
+            info: Where the set comes from and how to use it; ``info.factor`` decodes the images.
             data: The real data.
         """
-        pixels = None if data.whitening is None else data.preprocessing.pixels(images)
-        return cls(images, labels, info, pixels)
+        synthetic = cls._of_stored(images, labels, info)
+        if data.whitening is None:
+            return synthetic
+        return replace(synthetic, unwhitened=data.preprocessing.pixels(synthetic.images))
+
+    @classmethod
+    def _of_stored(cls, images: Tensor, labels: Tensor, info: SetInfo) -> SyntheticSet:
+        seen, seen_labels = Distilled(images, labels, factor=info.factor).for_training()
+        return cls(seen, seen_labels, info, stored=None if info.factor == 1 else images)
+
+    def decoded(self) -> SyntheticSet:
+        """Returns the set with the images that networks see as those that are stored.
+
+        Other formats have no factor, so that this is what they hold.
+        """
+        if self.stored is None:
+            return self
+        per_class = self.info.ipc * Decoder(self.info.factor).parts
+        return replace(self, info=replace(self.info, ipc=per_class, factor=1), stored=None)
 
     @property
     def hard_labels(self) -> Tensor:
@@ -115,9 +155,10 @@ class SyntheticSet:
 
     @property
     def title(self) -> str:
-        """A title for users: method, data set, images per class and correction."""
+        """A title for users: method, data set, images per class, factor and correction."""
         info = self.info
-        return f"{info.method} on {info.dataset}, ipc {info.ipc}, {info.correction}"
+        factor = "" if info.factor == 1 else f", factor {info.factor}"
+        return f"{info.method} on {info.dataset}, ipc {info.ipc}{factor}, {info.correction}"
 
     def __repr__(self) -> str:
         return f"SyntheticSet({self.title}, {number_of(len(self.images), 'image')})"
@@ -131,7 +172,7 @@ class SyntheticSet:
         # Imported here so that programs that only read sets do not wait for matplotlib.
         from sdc_ext.sets.grid import draw_grid
 
-        info = self.info
+        info = self.decoded().info
         draw_grid(self.pixels(), self.hard_labels, info.classes, info.ipc, self.title, to)
 
     def _repr_png_(self) -> bytes:
@@ -155,7 +196,9 @@ class SyntheticSet:
         }
 
     def _tensors(self) -> dict[str, Tensor]:
-        tensors = {"images": self.images.contiguous(), "labels": self.labels.contiguous()}
+        images = self.images if self.stored is None else self.stored
+        labels = self.labels[:: Decoder(self.info.factor).parts]
+        tensors = {"images": images.contiguous(), "labels": labels.contiguous()}
         if self.unwhitened is not None:
             tensors["pixels"] = self.unwhitened.contiguous()
         return tensors
@@ -181,9 +224,10 @@ class SyntheticSet:
             tensors = load_file(regular_file(folder / TENSORS))
             images, labels, pixels = tensors["images"], tensors["labels"], tensors.get("pixels")
             check_tensors(images, labels, info, str(folder / TENSORS))
+            synthetic = cls._of_stored(images, labels, info)
             if pixels is not None:
-                check_pixels(pixels, images, str(folder / TENSORS))
-            synthetic = cls(images, labels, info, pixels)
+                check_pixels(pixels, synthetic.images, str(folder / TENSORS))
+                synthetic = replace(synthetic, unwhitened=pixels)
             if info.tensors not in (None, fingerprint(*synthetic._tensors().values())):
                 raise ValueError(f"{TENSORS} is not the one that {META} was written with")
             return synthetic

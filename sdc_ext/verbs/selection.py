@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from sdc_ext._console import make_progress
-from sdc_ext._values import Count, Seed, checked
+from sdc_ext._values import Count, Factor, Seed, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.errors import check_choice
@@ -31,6 +31,7 @@ def select_set(
     data: Any = "digits",
     *,
     ipc: Count = 1,
+    factor: Factor = 1,
     like: str = "dc",
     out: str | Path | None = None,
     seed: Seed = 0,
@@ -43,7 +44,9 @@ def select_set(
     Args:
         baseline: ``"random"``, ``"herding"``, ``"k-center"`` or ``"forgetting"``.
         data: The real data, as [`distill`][sdc_ext.distill] takes them.
-        ipc: The number of images per class.
+        ipc: The number of stored images per class.
+        factor: Shrinks ``factor ** 2`` real images into each stored one, as
+            [`distill`][sdc_ext.distill] with this setting starts from real images.
         like: The method with whose sets the result will be compared; the images are normalised
             and evaluated as for this method.
         out: A folder for the set; by default the set is only returned.
@@ -57,8 +60,8 @@ def select_set(
         The set, with the baseline as its method.
 
     Raises:
-        InputError: If the baseline or a setting is unknown, a class has fewer images than
-            ``ipc``, or ``out`` exists.
+        InputError: If the baseline or a setting is unknown, a class has too few images, the factor
+            does not divide the images' height and width, or ``out`` exists.
 
     Reference: SDC paper, Tables 1 and 2.
     """
@@ -83,6 +86,7 @@ def select_set(
             recipe=settings.recipe(),
             seed=seed,
             device=accelerator.device,
+            factor=factor,
             on_epoch=lambda: bar.advance(task),
         )
     if out is not None and accelerator.is_main_process:

@@ -69,8 +69,21 @@ def counted_images() -> Iterator[list[int]]:
             syn_steps=2, batch_syn=99, max_start_epoch=1, expert_epochs=1, adjoint="direct"
         ),
         TrajectoryMatching(syn_steps=2, max_start_epoch=1, expert_epochs=1, adjoint="direct"),
+        GradientMatching(batch_real=7, outer_loop=3, inner_loop=2, factor=2),
+        DistributionMatching(batch_real=7, factor=2),
+        TrajectoryMatching(
+            syn_steps=2,
+            batch_syn=40,
+            max_start_epoch=1,
+            expert_epochs=1,
+            adjoint="direct",
+            factor=2,
+        ),
     ],
-    ids=["dc", "dc-outer-loop", "dcc", "dm", "mtt-minibatches", "mtt-large-batch", "mtt"],
+    ids=[
+        *("dc", "dc-outer-loop", "dcc", "dm", "mtt-minibatches", "mtt-large-batch", "mtt"),
+        *("dc-factor", "dm-factor", "mtt-factor"),
+    ],
 )
 def test_an_iteration_costs_what_it_says(loop: Loop) -> None:
     task = Task(load_data("digits"), 2, NETWORK, Accelerator(cpu=True), experts=OneExpert())

@@ -18,6 +18,7 @@ from sdc_ext.evaluation.selection import (
     probe_statistics,
     select_images,
 )
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.probe import Probe
 
@@ -101,3 +102,20 @@ def test_the_command_leaves_a_set_that_can_be_evaluated(
     assert "exists: choose another --out" in capsys.readouterr().err
     assert main(["select", "hurding"]) == 2
     assert "did you mean 'herding'" in capsys.readouterr().err
+
+
+def test_shrunk_images_share_the_storage_of_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    arguments = ["select", "random", "--factor", "2", "--seed", "1", "--out"]
+    assert main([*arguments, str(out), "--ipc", "2"]) == 0
+    selected, data = SyntheticSet.load(out), load_data("digits")
+    assert selected.stored is not None and selected.stored.shape == (20, 1, 8, 8)
+    assert (len(selected.images), selected.info.ipc, selected.info.factor) == (80, 2, 2)
+    chosen = select_images("random", data, 8, QUICK, seed=1, device=CPU)
+    assert torch.equal(selected.labels, data.train.labels[chosen])
+    real = data.normalize(data.train.images[chosen])
+    assert torch.equal(selected.stored, Decoder(2).encode(real))
+    assert main([*arguments, str(tmp_path / "more"), "--ipc", "40"]) == 2
+    assert "ipc 40 with --factor 2 makes 160 images per class" in capsys.readouterr().err

@@ -101,8 +101,9 @@ def write_best(synthetic: SyntheticSet, folder: Path) -> None:
 
     Networks are trained on ``images_best.pt``. If its images are whitened, ``images_zca_best.pt``
     has their pixels. Labels are classes, or soft labels in the form of the original scripts, i.e.
-    logits for DATM and probabilities otherwise. ``meta.json`` holds the rest.
+    logits for DATM and probabilities otherwise. ``meta.json`` holds the rest. Images are decoded.
     """
+    synthetic = synthetic.decoded()
     labels = synthetic.labels
     are_logits = labels.ndim == 2 and synthetic.info.method == "datm"
     tensors = {

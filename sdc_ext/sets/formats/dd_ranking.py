@@ -28,6 +28,7 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
     The file holds a dict of ``images`` (N, 3, H, W), ``soft_labels`` (N, classes) or None, and
     ``syn_lr``, for the arguments ``image_tensor``, ``soft_labels`` and ``syn_lr`` of DD-Ranking's
     ``compute_metrics``. Soft labels are logits, since DD-Ranking's loss takes their softmax.
+    Images are decoded.
 
     Args:
         synthetic: The set.
@@ -36,6 +37,7 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> None:
     Raises:
         InputError: If DD-Ranking does not evaluate on the data set, or the set is whitened.
     """
+    synthetic = synthetic.decoded()
     info = synthetic.info
     if info.dataset not in _STATISTICS:
         raise InputError(

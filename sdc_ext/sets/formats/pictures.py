@@ -44,13 +44,16 @@ The PNG files under `train` are to be looked at, and can be loaded by
 `datasets.load_dataset("imagefolder", data_dir=...)`. They have 8 bits per channel and are clipped
 to the range of a picture. Train networks on `synthetic.safetensors` instead: it holds the images
 as they were distilled, normalised with mean {mean} and standard deviation {std}{whitening}, and
-their labels. `meta.json` describes them. This command reads both files:
+their labels. `meta.json` describes them{factor}. This command reads both files:
 
 ```sh
 sdc-ext evaluate FOLDER{data}
 ```
 {accuracies}"""
 
+
+# What the card adds for sets with a factor.
+_FACTOR = ": {} stored images, which are decoded to those here"
 
 # A label, optionally followed by a name.
 _NUMBERED = re.compile(r"(\d+)(?:_.*)?$")
@@ -63,7 +66,7 @@ def write_picture_folder(synthetic: SyntheticSet, folder: Path) -> None:
     """Writes ``train/CLASS/N.png``, a data-set card, and the set itself.
 
     The pictures are clipped and have 8 bits per channel. The tensors beside them are exact, so
-    the folder is still a distilled set.
+    the folder is still a distilled set. The pictures are decoded, the tensors are not.
     """
     pixels = (synthetic.pixels() * 255).round().to(torch.uint8)
     for label, name in enumerate(_file_names(synthetic.info.classes)):
@@ -140,7 +143,7 @@ def _file_names(classes: Sequence[str]) -> list[str]:
 
 
 def _card(synthetic: SyntheticSet) -> str:
-    info, count = synthetic.info, len(synthetic.images)
+    info, count = synthetic.decoded().info, len(synthetic.images)
     lines = [
         f"* {e['network']}, iteration {e['iteration']}: {100 * e['mean']:.2f} ± "
         f"{100 * e['std']:.2f} % ({number_of(len(e['accuracies']), 'network')})"
@@ -158,6 +161,7 @@ def _card(synthetic: SyntheticSet) -> str:
         network=info.network,
         mean=_listed(info.mean),
         std=_listed(info.std),
+        factor="" if synthetic.stored is None else _FACTOR.format(len(synthetic.stored)),
         whitening="" if info.whitening is None else ", under ZCA whitening",
         data="" if info.dataset == "digits" else " --data-dir DATA",
         accuracies="\n".join(["\nTest accuracy:", "", *lines, ""]) if lines else "",

@@ -99,6 +99,8 @@ def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetIn
 def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
     """Writes the sets of one or more runs to a file that the original scripts can load.
 
+    Images are decoded.
+
     Args:
         runs: The sets, one per run, at least one.
         path: The file to write.
@@ -107,6 +109,7 @@ def write_res(runs: Sequence[SyntheticSet], path: Path) -> None:
         InputError: If the folder of ``path`` does not exist, or a set has soft labels or is
             whitened.
     """
+    runs = [run.decoded() for run in runs]
     accuracies: dict[str, list[float]] = {}
     for run in runs:
         if run.labels.ndim == 2 or run.unwhitened is not None:
