@@ -1,4 +1,4 @@
-"""Keeps freed memory for reuse, which speeds up training on Linux CPUs; says how much there is.
+"""Keeps freed memory for reuse, which speeds up training on Linux CPUs; explains a lack of it.
 
 glibc returns large blocks to the system as soon as they are freed, so every activation of every
 step is fresh memory that the kernel must clear page by page.
@@ -9,8 +9,11 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from sdc_ext.errors import InputError
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -46,3 +49,34 @@ def available_memory() -> float:
     with suppress(OSError, ValueError):  # a container; without a limit it says "max"
         found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(found)
+
+
+@contextmanager
+def advising_on_memory(advice: str) -> Iterator[None]:
+    """Says what to do if something does not fit into memory.
+
+    Args:
+        advice: What to do, e.g. which setting to lower.
+
+    Raises:
+        InputError: If the memory of the machine or of its accelerator runs out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        message = f"the memory is too small for this run: {advice}"
+    else:
+        return
+    # Outside of the handler, because the error's traceback keeps all tensors alive.
+    raise InputError(message)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch  # not at the top, because the command line starts without it
+
+    # On CPUs, torch raises a RuntimeError with the name of its allocator.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        "DefaultCPUAllocator" in str(error)
+    )
