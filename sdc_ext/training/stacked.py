@@ -7,8 +7,7 @@ their work. The forward and backward pass of a stack take as many kernels as tho
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -139,7 +138,7 @@ def obstacle(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
 
 
 def _stacked_gradients(network: nn.Module, bf16: bool) -> _Gradients:
-    def loss(parameters: Mapping[str, Tensor], constants: Any, x: Tensor, y: Tensor) -> Tensor:
+    def loss(parameters: _Stacked, constants: _Stacked, x: Tensor, y: Tensor) -> Tensor:
         # Inside, so that the backward pass is outside, as torch advises.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             return F.cross_entropy(functional_call(network, (parameters, constants), (x,)), y)
@@ -162,7 +161,7 @@ def _orders(draws: Sequence[Draws], images: Tensor, batch_size: int) -> Sequence
     for own in draws:
         with own:
             orders.append(torch.randperm(len(images)))
-    return torch.stack(orders).to(images.device).split(batch_size, dim=1)
+    return torch.split(torch.stack(orders).to(images.device), batch_size, dim=1)
 
 
 def _augmented(
