@@ -44,6 +44,7 @@ class StackedGradient:
         self._compile = compile
         self._compiled: tuple[torch.Size, _Gradients] | None = None
 
+    @torch.no_grad()  # or torch.func.grad keeps a graph of the gradients, too
     def __call__(
         self,
         network: nn.Module,
@@ -52,7 +53,7 @@ class StackedGradient:
         images: Tensor,
         labels: Tensor,
     ) -> _Stacked:
-        """Returns the gradients by name, each of the shape of its stacked parameter.
+        """Returns the gradients by name, each of the shape of its stacked parameter, detached.
 
         Args:
             network: The architecture; its own parameters are not used.
@@ -126,9 +127,9 @@ def obstacle(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
     """
     pair = [copy.deepcopy(network).train() for _ in range(2)]
     if any(isinstance(m, _NormBase) and m.track_running_stats for m in pair[0].modules()):
-        return "batch norm keeps statistics of its own"
+        return "its norm keeps running statistics"
     if FunctionalNetwork(pair[0]).is_random:
-        return "dropout is random"
+        return "it has dropout"
     images, labels = torch.zeros(2, 2, *image_shape), torch.zeros(2, 2, dtype=torch.int64)
     try:
         StackedGradient()(pair[0], *_stack(pair), images, labels)

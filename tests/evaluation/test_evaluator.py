@@ -109,7 +109,7 @@ def test_what_cannot_be_stacked_is_trained_one_by_one(data: RealData) -> None:
     stacked = run(images, labels, data, network=network, stack=3, say=said.append)
     assert stacked == run(images, labels, data, network=network)
     assert said == [
-        f"{network}: batch norm keeps statistics of its own, so its networks are trained one by one"
+        f"{network}: its norm keeps running statistics, so its networks are trained one by one"
     ]
 
 

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from helpers import relative_error
 from torch import Tensor, nn
+from torch.func import stack_module_state
 
 from sdc_ext._seeds import Draws, seed_torch
 from sdc_ext.networks.create import create_network
-from sdc_ext.training.gradients import BatchLoss
+from sdc_ext.training.gradients import BatchLoss, mean_gradient
 from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
 from sdc_ext.training.stacked import StackedGradient, obstacle, train_stack
 
@@ -101,6 +102,19 @@ def test_what_is_not_trained_stays() -> None:
     assert not torch.equal(after[:, frozen:], before[:, frozen:])
 
 
+def test_gradients_hold_no_graph() -> None:
+    network = start(SMALL, 0)
+    parameters, buffers = stack_module_state([network, network])
+    images, labels = make_set(6)
+    found = StackedGradient()(
+        network, parameters, buffers, images.view(2, 3, *SHAPE), labels.view(2, 3)
+    )
+    expected = mean_gradient(network, images[3:], labels[3:])
+    for gradient, one in zip(found.values(), expected, strict=True):
+        assert not gradient.requires_grad
+        torch.testing.assert_close(gradient[1], one)
+
+
 def test_bfloat16_is_near() -> None:
     images, labels = make_set(10)
     recipe = TrainingRecipe(5)
@@ -139,10 +153,10 @@ class Deciding(nn.Module):
 def test_networks_that_cannot_be_stacked() -> None:
     assert obstacle(create_network(SMALL, 1, 10, (8, 8)), SHAPE) is None
     batch_norm = create_network("convnet:depth=1:width=4:norm=batch", 1, 10, (8, 8))
-    assert obstacle(batch_norm, SHAPE) == "batch norm keeps statistics of its own"
+    assert obstacle(batch_norm, SHAPE) == "its norm keeps running statistics"
     linear = nn.Linear(64, 10)
     assert obstacle(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), linear), SHAPE) == (
-        "dropout is random"
+        "it has dropout"
     )
     assert obstacle(nn.Sequential(nn.Flatten(), nn.Dropout(0.0), linear), SHAPE) is None
     assert "random" in str(obstacle(nn.Sequential(Dropping(), linear), SHAPE))
