@@ -70,7 +70,7 @@ def machine_lines() -> list[str]:
 
 def tests_lines(found: Sequence[str]) -> list[str]:
     *failed, last = found
-    return ["### Tests", "", f"{last.strip('= ')}", *(f"* `{line}`" for line in failed)]
+    return ["### Tests", "", last.strip("= "), "", *(f"* `{line}`" for line in failed)]
 
 
 def part_lines(part: Part, results: Sequence[Measured | str]) -> list[str]:
@@ -80,7 +80,7 @@ def part_lines(part: Part, results: Sequence[Measured | str]) -> list[str]:
     base: tuple[float, np.ndarray] | None = None
     for case, result in zip(part.cases, results, strict=True):
         if isinstance(result, str):
-            cells = [result, *[""] * (len(columns) - 2)]
+            cells = [result.replace("|", "/"), *[""] * (len(columns) - 2)]
         else:
             median = statistics.median(result.seconds)
             base = base or (median, result.value)
