@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAST := -m "not slow" -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test check docs lowest package clean
+.PHONY: demo test check docs lowest gpu wheels package clean
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
@@ -37,6 +37,17 @@ lowest:
 	PYTHONPATH=build/uv $(PYTHON) -m uv pip install --python build/lowest/bin/python \
 		--resolution lowest-direct -e ".[dev]"
 	build/lowest/bin/python -m pytest $(FAST)
+
+# Checks the GPU at hand in under ten minutes and writes docs/gpu.md. DC and MTT are checkouts of the
+# originals; PYTHON is not .venv's, since a GPU's machine may have a torch of its own and no network.
+gpu:
+	$(PYTHON) benchmarks/gpu.py $(if $(DC),--dc $(DC)) $(if $(MTT),--mtt $(MTT))
+
+# What gpu needs beside torch, in build/wheels, to be carried to a machine without a network.
+wheels: .venv/ready
+	mkdir -p build/wheels && $(BIN)/python benchmarks/gpu_wheels.py > build/wheels/list.txt
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: -d build/wheels \
+		$(if $(FOR),--python-version $(FOR)) -r build/wheels/list.txt
 
 # Wheel and sdist in dist/, of which the wheel is tried in a bare environment, away from here.
 package: .venv/ready

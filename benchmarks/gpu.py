@@ -1,172 +1,239 @@
-"""Times steps and evaluations on a GPU, beside the originals' own, in one run.
+"""Checks the GPU at hand in under ten minutes and writes the tables of ``docs/gpu.md``.
 
-    python benchmarks/gpu.py [--dc DIR] [--mtt DIR] [--rounds 20]
+    python benchmarks/gpu.py [--dc DIR] [--mtt DIR]
 
-The steps are those of ``gm_step.py`` (MNIST's shape, ipc 1 and 10) and ``tm_step.py`` (3x32x32
-images, N = 30), whose inputs it makes on the GPU; DIR is a checkout of VICO-UoE/DatasetCondensation
-and of mtt-distillation. Every case has a process of its own. Memory is the peak of what PyTorch
-allocated during the step. Without a GPU it runs on the CPU and says so, without the memory.
+It runs the tests that depend on the device, times steps of gradient and trajectory matching beside
+the originals' own code (DIR is a checkout of VICO-UoE/DatasetCondensation and of
+mtt-distillation), and trains the networks of an evaluation one by one and as a stack. Every part
+has a limit of time, after which it is given up. Without a GPU it runs on the CPU with small sizes,
+as a proof that it works, and writes ``build/gpu.md`` instead. The exit status is 1 if a test or a
+case failed or was given up.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import statistics
 import sys
-import time
 from argparse import ArgumentParser
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 import gm_step  # type: ignore[import-not-found]
+import gpu_page  # type: ignore[import-not-found]
 import tm_step  # type: ignore[import-not-found]
+from gpu_parts import DEVICE, TESTS, Case, Part, Step, run_part, run_tests  # type: ignore
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-WARM_UP = 3
-
-# Returns the image gradient of one step.
-Step = Callable[[], Tensor]
+DSA = "color_crop_cutout_scale_rotate"
 
 
-def gradient_step(case: Any, ipc: int) -> Step:
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is.
+
+    Attributes:
+        batch_real: Real images per class of a step of gradient matching.
+        steps: Inner steps of trajectory matching.
+        batch_syn: Synthetic images per inner step.
+        networks: Networks of an evaluation.
+        epochs: Their epochs.
+        side: The height and width of their images in pixels.
+        network: Their architecture.
+        ipcs: Synthetic images per class of a step of gradient matching.
+        rounds: Timed rounds of steps of gradient matching; trajectories have a third as many.
+        warm_up: Rounds before those that are timed.
+    """
+
+    batch_real: int = 256
+    steps: int = 30
+    batch_syn: int = 100
+    networks: int = 20
+    epochs: int = 200
+    side: int = 28
+    network: str = "convnet"
+    ipcs: tuple[int, int] = (1, 10)
+    rounds: int = 12
+    warm_up: int = 3
+
+
+SMALL = Sizes(2, 2, 2, 3, 5, 8, "convnet:depth=1:width=8", (1, 2), 2, 1)
+
+
+def gradient_step(sizes: Sizes, case: Any, ipc: int) -> Step:
+    gm_step.BATCH_REAL = sizes.batch_real
     step: Step = gm_step.make_step(case, ipc)
     return step
 
 
-def trajectory_step(case: Any, steps: int, batch: int) -> Step:
+def trajectory_step(sizes: Sizes, case: Any) -> Step:
     make = {
-        "plain": lambda: tm_step.make_plain(batch),
-        "original": lambda: tm_step.make_original(case, batch),
-        "ours": lambda: tm_step.make_ours(case, batch),
+        "plain": lambda: tm_step.make_plain(sizes.batch_syn),
+        "original": lambda: tm_step.make_original(case, sizes.batch_syn),
+        "ours": lambda: tm_step.make_ours(case, sizes.batch_syn),
     }[case.kind]
     step = make()
-    return lambda: step(steps)[0]
+    return lambda: step(sizes.steps)[0]
 
 
-def work(
-    connection: Connection, make: Callable[..., Step], arguments: tuple[Any, ...], tf32: bool
-) -> None:
-    """Sends each round's seconds, the peak of allocated bytes and the image gradient."""
-    torch.set_default_device(DEVICE)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    try:
-        step = make(*arguments)
-        for _ in range(WARM_UP):  # compiles, and lets cuDNN choose
-            gradient = step()
-        seconds = []
-        if DEVICE.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        while connection.recv():
-            _wait()
-            started = time.perf_counter()
-            gradient = step()
-            _wait()
-            seconds.append(time.perf_counter() - started)
-            connection.send(None)
-        peak = torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else 0
-        connection.send((seconds, peak, gradient.cpu().numpy()))
-    except torch.OutOfMemoryError:
-        connection.send("does not fit")
+def evaluation(sizes: Sizes, options: Mapping[str, Any]) -> Step:
+    """Returns what trains networks on one digit per class and returns their accuracies."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    from sdc_ext.data.load import load_data
+    from sdc_ext.data.real import Split
+    from sdc_ext.evaluation import evaluate
+    from sdc_ext.training.recipe import TrainingRecipe
+
+    torch.set_default_device(None)  # as in a run, where the library chooses what is on the GPU
+    AcceleratorState._reset_state(reset_partial_state=True)  # or its precision is the first case's
+
+    def enlarged(split: Split) -> Split:
+        size = (sizes.side, sizes.side)
+        images = F.interpolate(split.images.float(), size).to(split.images.dtype)
+        return Split(images, split.labels)
+
+    digits = load_data("digits")
+    data = replace(digits, train=enlarged(digits.train), test=enlarged(digits.test))
+    first = torch.stack([of_class[0] for of_class in data.indices_by_class()])
+    images, labels = data.normalize(data.train.images[first]), data.train.labels[first]
+    chosen = dict(options)
+    accelerator = Accelerator(mixed_precision=chosen.pop("precision", "no"))
+
+    def step(epochs: int = sizes.epochs, num_eval: int = sizes.networks) -> Tensor:
+        recipe = TrainingRecipe(epochs, augmentation=DSA)
+        found = evaluate(
+            *(images, labels, data, recipe),
+            network=sizes.network,
+            num_eval=num_eval,
+            seed=0,
+            accelerator=accelerator,
+            **chosen,
+        )
+        return torch.tensor(found.accuracies)
+
+    step(epochs=1, num_eval=2)
+    return step
 
 
-def _wait() -> None:
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
+def gradient_cases(sizes: Sizes, upstream: Path | None, ipc: int) -> list[Case]:
+    of = gm_step.Case
+    cases = [
+        (of("plain, all classes in one graph", "plain"), False),
+        (of("ours", "ours"), False),
+        (of("ours, corrected", "ours", lam=gm_step.LAM), False),
+        (of("ours, tf32", "ours"), True),
+        (of("ours, bf16", "ours", bf16=True), False),
+        (of("ours, compiled", "ours", compile=True), False),
+        (of("ours, bf16, compiled", "ours", bf16=True, compile=True), False),
+    ]
+    if upstream is not None:
+        cases.insert(0, (of("original, tf32", "original", upstream=upstream), True))
+        cases.insert(0, (of("original", "original", upstream=upstream), False))
+    return [Case(c.name, gradient_step, (sizes, c, ipc), tf32) for c, tf32 in cases]
 
 
-def measure(
-    make: Callable[..., Step], arguments: tuple[Any, ...], rounds: int, tf32: bool
-) -> tuple[list[float], float, Any] | None:
-    """Seconds of every round, peak bytes and the image gradient; None if it does not fit."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=work, args=(theirs, make, arguments, tf32)
+def trajectory_cases(sizes: Sizes, upstream: Path | None) -> list[Case]:
+    of = tm_step.Case
+    cases = [
+        (of("plain graph", "plain"), False),
+        (of("ours", "ours"), False),
+        (of("ours, corrected", "ours", lam=tm_step.LAM), False),
+        (of("ours, direct", "ours", adjoint="direct"), False),
+        (of("ours, tesla", "ours", adjoint="tesla"), False),
+        (of("ours, tf32", "ours"), True),
+        (of("ours, direct, tf32", "ours", adjoint="direct"), True),
+        (of("ours, compiled", "ours", compile=True), False),
+    ]
+    if upstream is not None:
+        cases.insert(0, (of("original, tf32", "original", upstream=upstream), True))
+        cases.insert(0, (of("original", "original", upstream=upstream), False))
+    return [Case(c.name, trajectory_step, (sizes, c), tf32) for c, tf32 in cases]
+
+
+def evaluation_cases(sizes: Sizes) -> list[Case]:
+    stacked: dict[str, Any] = {"stack": sizes.networks}
+    cases: list[tuple[str, dict[str, Any], bool]] = [
+        ("one by one", {}, False),
+        ("stacked", stacked, False),
+        ("stacked, tf32", stacked, True),
+        ("stacked, bf16", {**stacked, "precision": "bf16"}, False),
+        ("one by one, again", {}, False),
+        ("stacked, compiled", {**stacked, "compile": True}, False),
+    ]
+    return [Case(name, evaluation, (sizes, options), tf32) for name, options, tf32 in cases]
+
+
+def relative(value: np.ndarray, first: np.ndarray) -> str:
+    """The distance of two image gradients, relative to the first."""
+    return f"{np.linalg.norm(value - first) / np.linalg.norm(first):.0e}"
+
+
+def largest(value: np.ndarray, first: np.ndarray) -> str:
+    """The largest difference of two networks' accuracies, in points."""
+    return f"{100 * np.abs(value - first).max():.2f} (mean {100 * value.mean():.2f} %)"
+
+
+def make_parts(sizes: Sizes, dc: Path | None, mtt: Path | None) -> list[Part]:
+    real = f"{gm_step.CLASSES} x {sizes.batch_real} real images of 28x28"
+    compared = "image gradient off by"
+    parts = [
+        Part(
+            f"A step of gradient matching, ipc {ipc} ({real})",
+            gradient_cases(sizes, dc, ipc),
+            limit=limit,
+            rounds=sizes.rounds,
+            warm_up=sizes.warm_up,
+            compared=compared,
+            compare=relative,
+        )
+        for ipc, limit in zip(sizes.ipcs, (85, 70), strict=True)
+    ]
+    trajectory = Part(
+        f"A step of trajectory matching (N = {sizes.steps}, {sizes.batch_syn} of 3x32x32)",
+        trajectory_cases(sizes, mtt),
+        limit=110,
+        rounds=max(sizes.rounds // 3, 1),
+        warm_up=1,
+        compared=compared,
+        compare=relative,
     )
-    process.start()
-    for more in (*[True] * rounds, False):
-        ours.send(more)
-        answer = ours.recv()
-        if answer is not None:
-            break
-    process.join()
-    return None if answer == "does not fit" else answer
+    evaluations = Part(
+        f"An evaluation of {sizes.networks} networks ({sizes.network}, 10 images of "
+        f"{sizes.side}x{sizes.side}, DSA, {sizes.epochs} epochs)",
+        evaluation_cases(sizes),
+        limit=120,
+        rounds=1,
+        warm_up=0,
+        compared="largest difference of accuracies, points",
+        compare=largest,
+    )
+    return [*parts, trajectory, evaluations]
 
 
-def print_table(
-    title: str, cases: list[tuple[Any, bool]], make: Callable[..., Step], *sizes: int, rounds: int
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{title}, {rounds} rounds", title_justify="left")
-    for column in ("case", "median ms", "fastest ms", f"over {cases[0][0].name}", "MB", "gradient"):
-        table.add_column(column)
-    base = None
-    for case, tf32 in cases:
-        measured = measure(make, (case, *sizes), rounds, tf32)
-        name = f"{case.name}, tf32" if tf32 else case.name
-        if measured is None:
-            table.add_row(name, "does not fit")
-            continue
-        seconds, peak, gradient = measured
-        median = statistics.median(seconds)
-        base = base or (median, gradient)
-        off = float(((gradient - base[1]) ** 2).sum() ** 0.5 / (base[1] ** 2).sum() ** 0.5)
-        times = (f"{1000 * median:.1f}", f"{1000 * min(seconds):.1f}", f"{base[0] / median:.2f}x")
-        table.add_row(name, *times, f"{peak / 1e6:.0f}" if peak else "-", f"{off:.0e} off")
-    Console(highlight=False).print(table)
-
-
-def gradient_cases(upstream: Path | None) -> list[tuple[Any, bool]]:
-    case = gm_step.Case
-    originals = [(case("original", "original", upstream=upstream), False)] if upstream else []
-    return [
-        *originals,
-        (case("plain", "plain"), False),
-        (case("ours", "ours", lam=gm_step.LAM), False),
-        (case("ours", "ours", lam=gm_step.LAM), True),
-        (case("ours, bf16", "ours", lam=gm_step.LAM, bf16=True), False),
-        (case("ours, bf16, compiled", "ours", lam=gm_step.LAM, bf16=True, compile=True), False),
-    ]
-
-
-def trajectory_cases(upstream: Path | None) -> list[tuple[Any, bool]]:
-    case = tm_step.Case
-    originals = [(case("original", "original", upstream=upstream), False)] if upstream else []
-    return [
-        *originals,
-        (case("plain graph", "plain"), False),
-        (case("ours", "ours", lam=tm_step.LAM), False),
-        (case("ours", "ours", lam=tm_step.LAM), True),
-        (case("ours, direct", "ours", lam=tm_step.LAM, adjoint="direct"), False),
-        (case("ours, tesla", "ours", lam=tm_step.LAM, adjoint="tesla"), False),
-        (case("ours, compiled", "ours", lam=tm_step.LAM, compile=True), False),
-    ]
-
-
-def main() -> None:
+def main() -> int:
     parser = ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--dc", type=Path, help="a checkout of DatasetCondensation")
     parser.add_argument("--mtt", type=Path, help="a checkout of mtt-distillation")
-    parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU, on the CPU"
-    print(f"{name}, torch {torch.__version__}, python {sys.version.split()[0]}", flush=True)
-    for ipc in (1, 10):
-        cases = gradient_cases(options.dc and options.dc.resolve())
-        title = f"gradient matching, ipc {ipc}"
-        print_table(title, cases, gradient_step, ipc, rounds=options.rounds)
-    for steps, batch in ((30, 10), (30, 100)):
-        cases = trajectory_cases(options.mtt and options.mtt.resolve())
-        title = f"trajectory matching, N = {steps}, batch {batch}"
-        print_table(title, cases, trajectory_step, steps, batch, rounds=max(options.rounds // 4, 1))
+    on_gpu = DEVICE.type == "cuda"
+    if not on_gpu:
+        print("no GPU here: small sizes on the CPU, as a proof that this works", flush=True)
+    dc, mtt = (path and path.resolve() for path in (options.dc, options.mtt))
+    page = gpu_page.Page()
+    page.add(gpu_page.machine_lines())
+    page.add(gpu_page.tests_lines(run_tests(TESTS if on_gpu else TESTS[:1], 160)))
+    for part in make_parts(Sizes() if on_gpu else SMALL, dc, mtt):
+        page.add(gpu_page.part_lines(part, run_part(part)))
+    print(f"wrote {page.write(on_gpu)}")
+    return 1 if page.has_failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ launch draw the same numbers.
 from __future__ import annotations
 
 import zlib
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -23,3 +24,36 @@ def seed_torch(seed: int, purpose: str, index: int = 0) -> None:
     """
     entropy = [seed, zlib.crc32(purpose.encode()), index]
     torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+
+
+class Draws:
+    """One of several streams of random numbers that take turns with torch's global generators.
+
+    A stream begins where the generators are when it is made. In its context it goes on where it
+    was left.
+
+    Args:
+        device: The device whose generator takes turns beside that of the CPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device if device.type == "cuda" else None
+        self._leave()
+
+    def __enter__(self) -> None:
+        torch.set_rng_state(self._cpu)
+        if self._device is not None:
+            torch.cuda.set_rng_state(self._cuda, self._device)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._cpu = torch.get_rng_state()
+        if self._device is not None:
+            self._cuda = torch.cuda.get_rng_state(self._device)

@@ -32,6 +32,12 @@ def add_options(parser: ArgumentParser) -> None:
     add_computing(parser, "the training")
     add_workers(parser, "networks")
     parser.add_argument(
+        "--stack",
+        type=COUNT,
+        default=1,
+        help="number of networks that are trained at once as one stack, for GPUs (default: 1)",
+    )
+    parser.add_argument(
         "--real-epochs", type=COUNT, help="also train on all real images, for this number of epochs"
     )
     parser.add_argument("--out", type=PLACE, help="folder of the table and the chart")
@@ -60,6 +66,7 @@ def _evaluate(options: Namespace) -> None:
         out=out,
         compile=options.compile,
         workers=workers,
+        stack=options.stack,
         accelerator=accelerator,
         console=console,
     )

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
+from torch import Tensor, nn
 
-from sdc_ext._seeds import seed_torch
+from sdc_ext._memory import advising_on_memory
+from sdc_ext._seeds import Draws, seed_torch
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.networks.create import create_network
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.training.epochs import accuracy, normalized_batches
 from sdc_ext.training.gradients import BatchLoss
 from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
+from sdc_ext.training.stacked import StackedGradient, obstacle, train_stack
 from sdc_ext.workers.pool import SERIAL, Workers
+
+Cell: TypeAlias = tuple[int, Sequence[int]]
+"""The number of a set, and the numbers of networks that are trained on it at once."""
 
 
 def evaluate(
@@ -31,7 +37,9 @@ def evaluate(
     accelerator: Accelerator,
     compile: bool = False,
     workers: Workers = SERIAL,
+    stack: int = 1,
     on_network: Callable[[], object] = lambda: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Evaluation:
     """Trains ``num_eval`` networks on a set and tests them on the real test images.
 
@@ -50,20 +58,71 @@ def evaluate(
         compile: Compile training and testing, which pays if ``num_eval`` or the test set is large.
         workers: The workers that train the networks side by side; by default this process trains
             one after the other.
+        stack: The number of networks that are trained at once, with stacked parameters, which
+            pays on GPUs. Accuracies are those of one by one up to rounding.
         on_network: Called after every network that this process has tested.
+        say: Called with a line if networks cannot be stacked, or about workers that were lost.
 
     Returns:
         The test accuracy of every network, in [0, 1], in the order of k.
+
+    Raises:
+        InputError: If a stack does not fit into memory.
     """
     trained = TrainedOn(images.detach(), labels, tested_only(data), recipe, network)
     networks = Networks((trained,), seed, accelerator, compile)
-    own = range(num_eval)[accelerator.process_index :: accelerator.num_processes]
-    cells = [(0, k) for k in own]
-    found = workers.map(
-        Networks.accuracy, networks, cells, on_done=lambda index, result: on_network()
-    )
-    tested = gather_object(list(zip(own, found, strict=True)))
-    return Evaluation(network, tuple(a for _, a in sorted(tested)))
+    cells = make_cells((trained,), num_eval, stack, say)
+    own = cells[accelerator.process_index :: accelerator.num_processes]
+
+    def note(index: int, accuracies: list[float]) -> None:
+        del index
+        for _ in accuracies:
+            on_network()
+
+    found = workers.map(Networks.accuracies, networks, own, on_done=note, say=say)
+    tested = dict(gather_object(in_pairs(own, found)))
+    return Evaluation(network, tuple(tested[0, k] for k in range(num_eval)))
+
+
+def make_cells(
+    sets: Sequence[TrainedOn], num_eval: int, stack: int, say: Callable[[str], object]
+) -> list[Cell]:
+    """Returns groups of at most ``stack`` networks, which are trained at once.
+
+    Args:
+        sets: What the networks are trained on.
+        num_eval: The number of networks per set.
+        stack: The number of networks at once.
+        say: Called with a line for every architecture whose networks have to be trained one by one.
+    """
+    sizes: dict[str, int] = {}
+    for trained in sets:
+        if trained.network not in sizes:
+            reason = _obstacle(trained) if min(stack, num_eval) > 1 else None
+            sizes[trained.network] = stack if reason is None else 1
+            if reason is not None:
+                say(f"{trained.network}: {reason}, so its networks are trained one by one")
+    return [
+        (number, range(num_eval)[first : first + sizes[trained.network]])
+        for number, trained in enumerate(sets)
+        for first in range(0, num_eval, sizes[trained.network])
+    ]
+
+
+def in_pairs(
+    cells: Sequence[Cell], found: Sequence[list[float]]
+) -> list[tuple[tuple[int, int], float]]:
+    """Returns the accuracies of cells with the numbers of their set and network."""
+    return [
+        ((number, k), accuracy)
+        for (number, group), accuracies in zip(cells, found, strict=True)
+        for k, accuracy in zip(group, accuracies, strict=True)
+    ]
+
+
+def _obstacle(trained: TrainedOn) -> str | None:
+    channels, _, size = shape = trained.data.network_shape
+    return obstacle(create_network(trained.network, *shape), (channels, *size))
 
 
 def tested_only(data: RealData) -> RealData:
@@ -110,23 +169,54 @@ class Networks:
         self._compile = compile
         self._opened: tuple[int, _Opened] | None = None
 
-    def accuracy(self, cell: tuple[int, int]) -> float:
-        """Trains a network and returns its test accuracy, in [0, 1].
+    def accuracies(self, cell: Cell) -> list[float]:
+        """Trains networks and returns their test accuracies, in [0, 1].
 
         Args:
-            cell: The number of the set, and that of the network, k.
+            cell: The number of the set, and the numbers k of the networks. Several networks are
+                trained as a stack.
+
+        Raises:
+            InputError: If a stack does not fit into memory.
         """
-        number, k = cell
-        trained = self._sets[number]
+        number, group = cell
         opened = self._open(number)
-        seed_torch(self._seed, "evaluation", k)
-        model = create_network(trained.network, *trained.data.network_shape)
-        model.to(self._accelerator.device)
+        if len(group) == 1:
+            return [self._alone(opened, group[0])]
+        with advising_on_memory(f"lower `stack`, since {len(group)} networks at once do not fit"):
+            return self._stacked(opened, group)
+
+    def _alone(self, opened: _Opened, k: int) -> float:
+        trained = opened.trained
+        model = self._start(trained, k)
         normalisation = trained.data.preprocessing
         train_from_scratch(
             model, opened.images, opened.labels, trained.recipe, opened.batch_loss, normalisation
         )
         return accuracy(model, opened.test, opened.batch_loss)
+
+    def _stacked(self, opened: _Opened, group: Sequence[int]) -> list[float]:
+        trained, models, draws = opened.trained, [], []
+        for k in group:
+            models.append(self._start(trained, k))
+            draws.append(Draws(self._accelerator.device))
+        train_stack(
+            models,
+            draws,
+            opened.images,
+            opened.labels,
+            trained.recipe,
+            opened.gradient,
+            trained.data.preprocessing,
+        )
+        # A batch of test images fills a GPU by itself.
+        return [accuracy(model, opened.test, opened.batch_loss) for model in models]
+
+    def _start(self, trained: TrainedOn, k: int) -> nn.Module:
+        """Returns network k before its training, on the device; its draws follow from here."""
+        seed_torch(self._seed, "evaluation", k)
+        model = create_network(trained.network, *trained.data.network_shape)
+        return model.to(self._accelerator.device)
 
     def _open(self, number: int) -> _Opened:
         """Returns a set on the device; the one before it is dropped, which bounds memory."""
@@ -134,10 +224,12 @@ class Networks:
             trained, device = self._sets[number], self._accelerator.device
             bf16 = self._accelerator.mixed_precision == "bf16"
             opened = _Opened(
+                trained,
                 trained.images.to(device),
                 trained.labels.to(device),
                 normalized_batches(trained.data, trained.data.test, device),
                 BatchLoss(bf16=bf16, compile=self._compile),
+                StackedGradient(bf16=bf16, compile=self._compile),
             )
             self._opened = number, opened
         return self._opened[1]
@@ -147,7 +239,9 @@ class Networks:
 class _Opened:
     """A set and the test images, normalised and on the device, and what computes losses."""
 
+    trained: TrainedOn
     images: Tensor
     labels: Tensor
     test: list[tuple[Tensor, Tensor]]
     batch_loss: BatchLoss
+    gradient: StackedGradient

@@ -11,7 +11,14 @@ from accelerate.utils import gather_object
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import check_positive_values
-from sdc_ext.evaluation.evaluator import Networks, TrainedOn, tested_only
+from sdc_ext.evaluation.evaluator import (
+    Cell,
+    Networks,
+    TrainedOn,
+    in_pairs,
+    make_cells,
+    tested_only,
+)
 from sdc_ext.evaluation.results import REAL, Result, Results
 from sdc_ext.networks.create import check_network
 from sdc_ext.sets.info import Evaluation, SetInfo
@@ -101,6 +108,7 @@ def evaluate_sets(
     accelerator: Accelerator,
     compile: bool = False,
     workers: Workers = SERIAL,
+    stack: int = 1,
     on_network: Callable[[Job], object] = lambda job: None,
     on_result: Callable[[Results], object] = lambda results: None,
     say: Callable[[str], object] = lambda line: None,
@@ -115,15 +123,18 @@ def evaluate_sets(
             divided among processes.
         compile: Compile training and testing.
         workers: The workers that train networks side by side, also those of different jobs.
+        stack: The number of networks of a job that are trained at once, with stacked parameters;
+            each worker takes as many at a time.
         on_network: Called with its job after every network that this process has tested.
         on_result: Called with all results so far when a job and those before it are done, e.g. to
             save them.
-        say: Called with a line about workers that were lost.
+        say: Called with a line if networks cannot be stacked, or about workers that were lost.
 
     Raises:
-        InputError: If ``num_eval`` is not above 0.
+        InputError: If ``num_eval`` or ``stack`` is not above 0, or a stack does not fit into
+            memory.
     """
-    check_positive_values(num_eval=num_eval)
+    check_positive_values(num_eval=num_eval, stack=stack)
     sets = [
         TrainedOn(j.synthetic.images, j.synthetic.labels, tested_only(j.data), j.recipe, j.network)
         for j in jobs
@@ -131,21 +142,22 @@ def evaluate_sets(
     networks = Networks(sets, seed, accelerator, compile)
     collected = _Collected(jobs, num_eval, seed, on_result)
     launched = accelerator.num_processes > 1
-    everything = range(len(jobs))
+    cells = make_cells(sets, num_eval, stack, say)
     # Processes of a launch exchange their accuracies job by job.
-    for numbers in [[number] for number in everything] if launched else [everything]:
-        cells = [(number, k) for number in numbers for k in range(num_eval)]
-        own = cells[accelerator.process_index :: accelerator.num_processes]
+    parts = [[c for c in cells if c[0] == n] for n in range(len(jobs))] if launched else [cells]
+    for part in parts:
+        own = part[accelerator.process_index :: accelerator.num_processes]
 
-        def note(index: int, accuracy: float, own: Sequence[tuple[int, int]] = own) -> None:
-            on_network(jobs[own[index][0]])
-            if not launched:
-                collected.add(own[index], accuracy)
+        def note(index: int, accuracies: list[float], own: Sequence[Cell] = own) -> None:
+            for pair in in_pairs([own[index]], [accuracies]):
+                on_network(jobs[own[index][0]])
+                if not launched:
+                    collected.add(*pair)
 
-        found = workers.map(Networks.accuracy, networks, own, on_done=note, say=say)
+        found = workers.map(Networks.accuracies, networks, own, on_done=note, say=say)
         if launched:
-            for cell, accuracy in gather_object(list(zip(own, found, strict=True))):
-                collected.add(cell, accuracy)
+            for pair in gather_object(in_pairs(own, found)):
+                collected.add(*pair)
     return collected.results
 
 
@@ -166,9 +178,9 @@ class _Collected:
         self._num_eval = num_eval
         self._found: list[dict[int, float]] = [{} for _ in jobs]
 
-    def add(self, cell: tuple[int, int], accuracy: float) -> None:
+    def add(self, numbers: tuple[int, int], accuracy: float) -> None:
         """Adds the accuracy of a network, given the numbers of its job and of itself."""
-        number, k = cell
+        number, k = numbers
         self._found[number][k] = accuracy
         while len(self.results) < len(self._jobs):
             done = len(self.results)

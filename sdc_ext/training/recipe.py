@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -62,21 +63,11 @@ def train_from_scratch(
     augmentation = parse_augmentation(
         recipe.augmentation, align_corners=recipe.align_corners, normalisation=normalisation
     )
-
-    def sgd(lr: float) -> SGD:
-        return SGD(
-            network.parameters(),
-            lr=lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
-
     network.train()
-    optimizer = sgd(recipe.lr)
-    for epoch in range(recipe.epochs + 1):
-        if epoch == recipe.epochs // 2 + 2:
-            optimizer = sgd(recipe.lr * 0.1)
-        train_epoch(
+    follow_schedule(
+        list(network.parameters()),
+        recipe,
+        lambda optimizer: train_epoch(
             network,
             optimizer,
             images,
@@ -84,4 +75,23 @@ def train_from_scratch(
             batch_size=recipe.batch_size,
             augmentation=augmentation,
             batch_loss=batch_loss,
-        )
+        ),
+    )
+
+
+def follow_schedule(
+    parameters: Sequence[Tensor], recipe: TrainingRecipe, train: Callable[[SGD], object]
+) -> None:
+    """Calls ``train`` for every pass over the set, with an optimiser of the parameters.
+
+    The optimiser is a new one when the learning rate drops, which restarts the momentum.
+    """
+
+    def sgd(lr: float) -> SGD:
+        return SGD(parameters, lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+    optimizer = sgd(recipe.lr)
+    for epoch in range(recipe.epochs + 1):
+        if epoch == recipe.epochs // 2 + 2:
+            optimizer = sgd(recipe.lr * 0.1)
+        train(optimizer)

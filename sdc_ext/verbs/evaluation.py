@@ -67,6 +67,7 @@ def evaluate_set(
     out: str | Path | None = None,
     compile: bool = False,
     workers: Any = 1,
+    stack: Count = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> Evaluated:
@@ -90,6 +91,8 @@ def evaluate_set(
         compile: Compile training and testing, which needs a C++ compiler.
         workers: The number of processes that train networks side by side, each with one thread, or
             an executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
+        stack: The number of networks that are trained at once as one stack, for GPUs; each worker
+            takes as many at a time.
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show a progress bar.
 
@@ -98,7 +101,7 @@ def evaluate_set(
 
     Raises:
         InputError: If a set cannot be read or does not fit the data, a network does not fit the
-            images, or ``out`` exists.
+            images, ``out`` exists, or a stack does not fit into memory.
     """
     check_free(out)
     accelerator = accelerator or make_accelerator()
@@ -117,6 +120,7 @@ def evaluate_set(
         out=None if out is None else Path(out),
         compile=compile,
         workers=chosen,
+        stack=stack,
         accelerator=accelerator,
         console=make_console(accelerator, progress),
     )
@@ -130,6 +134,7 @@ def run_jobs(
     out: Path | None,
     compile: bool,
     workers: Workers,
+    stack: int,
     accelerator: Accelerator,
     console: Console,
 ) -> Evaluated:
@@ -148,6 +153,7 @@ def run_jobs(
             accelerator=accelerator,
             compile=compile,
             workers=workers,
+            stack=stack,
             on_network=lambda job: bar.update(
                 task, description=str(job), advance=accelerator.num_processes
             ),

@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation import evaluator
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.theory import collect, read_accuracies
@@ -73,6 +75,54 @@ def test_networks_are_paired_across_sets(data: RealData) -> None:
     assert run(images, labels, data) == first
     assert run(images, labels, data, num_eval=2).accuracies == first.accuracies[:2]
     assert run(images, labels, data, seed=1).accuracies != first.accuracies
+
+
+@pytest.mark.parametrize("augmentation", ["color_crop_flip", "dc:crop_scale_rotate"])
+def test_stacks_have_the_accuracies_of_one_by_one(data: RealData, augmentation: str) -> None:
+    images, labels = data.normalize(data.train.images[:50]), data.train.labels[:50]
+    recipe = TrainingRecipe(epochs=20, lr=0.02, batch_size=32, augmentation=augmentation)
+    counted: list[int] = []
+
+    def accuracies(stack: int) -> tuple[float, ...]:
+        return evaluate(
+            *(images, labels, data, recipe),
+            network="convnet:depth=1:width=4",
+            num_eval=5,
+            seed=0,
+            accelerator=Accelerator(cpu=True),
+            stack=stack,
+            on_network=lambda: counted.append(stack),
+        ).accuracies
+
+    alone = accuracies(1)
+    assert len(set(alone)) > 1
+    for stack in (2, 5, 9):
+        # An image on the edge may change sides with rounding.
+        assert accuracies(stack) == pytest.approx(alone, abs=1.5 / len(data.test.labels))
+        assert counted.count(stack) == 5
+
+
+def test_what_cannot_be_stacked_is_trained_one_by_one(data: RealData) -> None:
+    images, labels = data.normalize(data.train.images[:20]), data.train.labels[:20]
+    said: list[str] = []
+    network = "convnet:depth=1:width=4:norm=batch"
+    stacked = run(images, labels, data, network=network, stack=3, say=said.append)
+    assert stacked == run(images, labels, data, network=network)
+    assert said == [
+        f"{network}: its norm keeps running statistics, so its networks are trained one by one"
+    ]
+
+
+def test_a_stack_that_does_not_fit_names_the_setting(
+    data: RealData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(evaluator, "train_stack", run_out)
+    images, labels = data.normalize(data.train.images[:10]), data.train.labels[:10]
+    with pytest.raises(InputError, match="lower `stack`, since 3 networks at once do not fit"):
+        run(images, labels, data, stack=3)
 
 
 def test_mean_and_population_deviation() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import fork
+from helpers import fork, launch
 from torch import nn
 
 import sdc_ext
@@ -77,6 +77,29 @@ def test_networks_of_an_evaluation(executor: Any, data: RealData) -> None:
     shared = sdc_ext.evaluate_set({"a": made, "b": "set"}, data, workers=executor, **options)
     assert shared.results.rows() == alone.results.rows()
     assert [result.name for result in shared.results] == ["a", "a", "b", "b"]
+
+
+def test_stacks_of_an_evaluation(executor: Any, data: RealData) -> None:
+    made = sdc_ext.distill("dc", data, out="set", progress=False, **SMALL)
+    networks = ["convnet:depth=1:width=4", "convnet:depth=1:width=4:norm=batch", my_network]
+    options: dict[str, Any] = {"networks": networks, "num_eval": 3, "progress": False}
+    alone = sdc_ext.evaluate_set(made, data, **options)
+    for workers in (1, executor):
+        stacked = sdc_ext.evaluate_set(made, data, stack=2, workers=workers, **options)
+        for one, other in zip(alone.results, stacked.results, strict=True):
+            assert one.evaluation.network == other.evaluation.network
+            accuracies = one.evaluation.accuracies
+            # An image on the edge may change sides with rounding.
+            assert other.evaluation.accuracies == pytest.approx(accuracies, abs=0.005)
+
+
+def test_processes_of_a_launch_share_stacks(tmp_path: Path, data: RealData) -> None:
+    sdc_ext.distill("dc", data, out=tmp_path / "set", progress=False, **SMALL)
+    command = ["evaluate", "set", "--num-eval", "3", "--epoch-eval-train", "3", "--stack", "2"]
+    for processes in (1, 2):
+        launch(processes, tmp_path, *command, "--out", f"of-{processes}")
+    first, second = (Path(tmp_path, f"of-{n}", "accuracies.csv").read_text() for n in (1, 2))
+    assert first == second and first.count("\n") == 4
 
 
 def test_evaluations_of_a_run(executor: Any, data: RealData) -> None:
