@@ -145,6 +145,7 @@ def trajectory_cases(sizes: Sizes, upstream: Path | None) -> list[Case]:
         (of("plain graph", "plain"), False),
         (of("ours", "ours"), False),
         (of("ours, corrected", "ours", lam=tm_step.LAM), False),
+        *((of(f"ours, {gb} GB", "ours", budget=gb), False) for gb in (4, 16)),
         (of("ours, direct", "ours", adjoint="direct"), False),
         (of("ours, tesla", "ours", adjoint="tesla"), False),
         (of("ours, tf32", "ours"), True),

@@ -76,6 +76,7 @@ class Serial(Workers):
 
 
 SERIAL = Serial()
+"""Cells one after the other in this process; the default everywhere."""
 
 
 class Job(Protocol):
