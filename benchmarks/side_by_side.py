@@ -66,22 +66,33 @@ def work(connection: Connection, together: Barrier, threads: int) -> None:
         connection.send(steps / (time.perf_counter() - started))
 
 
-def start(processes: int, threads: int) -> list[Connection]:
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(processes)
-    found = []
-    for _ in range(processes):
-        here, there = context.Pipe()
-        context.Process(target=work, args=(there, together, threads), daemon=True).start()
-        found.append(here)
-    return found
+class Way:
+    """Processes that take steps at the same time.
 
+    Args:
+        processes: Their number.
+        threads: The number of threads of each.
+    """
 
-def speed(workers: list[Connection], number: int) -> float:
-    """Steps per second of all workers together."""
-    for worker in workers:
-        worker.send(number)
-    return float(sum(worker.recv() for worker in workers))
+    def __init__(self, processes: int, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._together = context.Barrier(processes)  # which lasts as long as this object
+        self._workers = []
+        for _ in range(processes):
+            here, there = context.Pipe()
+            arguments = there, self._together, threads
+            context.Process(target=work, args=arguments, daemon=True).start()
+            self._workers.append(here)
+
+    def speed(self, number: int) -> float:
+        """Steps per second of all processes together."""
+        for worker in self._workers:
+            worker.send(number)
+        return float(sum(worker.recv() for worker in self._workers))
+
+    def end(self) -> None:
+        for worker in self._workers:
+            worker.send(None)
 
 
 def main() -> None:
@@ -93,14 +104,14 @@ def main() -> None:
     from rich.table import Table
 
     cores = len(os.sched_getaffinity(0))
-    ways = [start(1, cores), start(cores, 1)]
+    ways = [Way(1, cores), Way(cores, 1)]
     console = Console(highlight=False)
     console.print(f"{platform.machine()}, {cores} cores, torch {torch.__version__}")
     table = Table(title=f"steps on {IMAGES} images, {options.rounds} rounds", title_justify="left")
     for column in ("network", "images", f"1 process, {cores} threads", f"{cores} of 1", "ratio"):
         table.add_column(column)
     for number, (network, channels, side, _) in enumerate(CASES):
-        rounds = [[speed(way, number) for way in ways] for _ in range(options.rounds)]
+        rounds = [[way.speed(number) for way in ways] for _ in range(options.rounds)]
         medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
         ratios = [side_by_side / alone for alone, side_by_side in rounds]
         table.add_row(
@@ -111,8 +122,7 @@ def main() -> None:
         )
     console.print(table)
     for way in ways:
-        for worker in way:
-            worker.send(None)
+        way.end()
 
 
 if __name__ == "__main__":

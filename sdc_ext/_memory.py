@@ -66,10 +66,10 @@ def advising_on_memory(advice: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
+        error.__traceback__ = None  # which keeps all tensors alive
         message = f"the memory is too small for this run: {advice}"
     else:
         return
-    # Outside of the handler, because the error's traceback keeps all tensors alive.
     raise InputError(message)
 
 

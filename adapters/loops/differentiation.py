@@ -61,13 +61,14 @@ def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int
     loop = InnerLoop(state.student, start, images, labels, state.syn_lr, batches)
     with advising_on_memory(memory_advice("recompute", 0.0, adjoint.chunk_size)):
         forecast = adjoint.forecast(loop)
-    whole, results = (forecast.step_bytes[0][form] / 1e6 for form in (0, 1))
+    first = forecast.step_bytes[0]
     every = sum(size.whole for size in forecast.step_bytes) / _GB
     several = " in each process" if adjoint.share.count > 1 else ""
+    rest = forecast.kept - forecast.whole
+    results = f" and {rest} as costly results of {first.results / 1e6:.3g} MB" if rest else ""
     return (
         f"memory budget: {adjoint.memory_budget / _GB:g} GB{several} for {forecast.kept} of "
-        f"{steps} inner steps, {forecast.whole} as graphs of {whole:.3g} MB and "
-        f"{forecast.kept - forecast.whole} as costly results of {results:.3g} MB; "
+        f"{steps} inner steps, {forecast.whole} as graphs of {first.whole / 1e6:.3g} MB{results}; "
         f"all graphs need {every:.3g} GB"
     )
 

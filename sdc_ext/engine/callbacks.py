@@ -38,10 +38,10 @@ class Callback:
         """
 
     def on_note(self, note: str) -> None:
-        """Called before ``on_start`` if the loop has something to say about the run.
+        """Called if there is something to say about the run.
 
         Args:
-            note: A sentence, e.g. on how much memory the run needs.
+            note: A sentence, e.g. on how much memory the run needs, or on a worker that was lost.
         """
 
     def on_step(self, iteration: int, log: Mapping[str, float], state: State) -> None:

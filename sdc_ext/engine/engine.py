@@ -282,6 +282,7 @@ class Engine:
                 seed=self.seed,
                 accelerator=self.task.accelerator,
                 workers=self.workers,
+                say=lambda line: calls.each(lambda c: c.on_note(line)),
             )
             record.add(evaluations[name], name)
         calls.each(lambda c: c.on_evaluation(record.iteration, evaluations))

@@ -213,6 +213,7 @@ class _Searching:
 
     def take(self, baseline: bool) -> FrozenTrial | None:
         """Makes the run without correction, or a trial unless there are enough by now."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the process may be a worker's
         study = self.tuning.study
         if baseline:
             study.set_user_attr(_BASELINE, self.run({"lam": 0.0}, lambda *_: None))

@@ -27,7 +27,7 @@ from sdc_ext.networks.chunks import split_batch, uses_batch_statistics
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.training.epochs import normalized_batches
 from sdc_ext.training.probe import Probe, train_probe
-from sdc_ext.workers.pool import SERIAL, Workers
+from sdc_ext.workers.pool import SERIAL, Serial, Workers
 
 # How many numbers the gradients of the samples differentiated at once may hold: the fastest on the
 # CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 on other devices.
@@ -169,7 +169,7 @@ def measure_difficulty(
             )
     ensemble = _Ensemble(samples, data, probe, frozenset(epochs), seed, accelerator)
     own = range(networks)[accelerator.process_index :: accelerator.num_processes]
-    if workers is SERIAL:
+    if isinstance(workers, Serial):
         ensemble.on_epoch = on_epoch
         found = workers.map(_Ensemble.score, ensemble, own)
     else:

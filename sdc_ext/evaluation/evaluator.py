@@ -95,17 +95,17 @@ def make_cells(
         stack: The number of networks at once.
         say: Called with a line for every architecture whose networks have to be trained one by one.
     """
-    sizes: dict[str, int] = {}
+    sizes: dict[tuple[object, ...], int] = {}
     for trained in sets:
-        if trained.network not in sizes:
+        if trained.architecture not in sizes:
             reason = _obstacle(trained) if min(stack, num_eval) > 1 else None
-            sizes[trained.network] = stack if reason is None else 1
+            sizes[trained.architecture] = stack if reason is None else 1
             if reason is not None:
                 say(f"{trained.network}: {reason}, so its networks are trained one by one")
     return [
-        (number, range(num_eval)[first : first + sizes[trained.network]])
+        (number, range(num_eval)[first : first + sizes[trained.architecture]])
         for number, trained in enumerate(sets)
-        for first in range(0, num_eval, sizes[trained.network])
+        for first in range(0, num_eval, sizes[trained.architecture])
     ]
 
 
@@ -148,6 +148,11 @@ class TrainedOn:
     data: RealData
     recipe: TrainingRecipe
     network: str
+
+    @property
+    def architecture(self) -> tuple[object, ...]:
+        """The name of the network and the shape that it is made for."""
+        return self.network, *self.data.network_shape
 
 
 class Networks:

@@ -25,7 +25,7 @@ from sdc_ext.experts.store import ExpertStore
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.training.epochs import accuracy, normalized_batches
-from sdc_ext.workers.pool import SERIAL, Workers
+from sdc_ext.workers.pool import SERIAL, Serial, Workers
 
 ExpertOptimizer = Literal["sgd", "gsam"]
 
@@ -195,7 +195,7 @@ def fill_store(
     training = _Training(store, data, network, recipe, seed, accelerator)
     failures: list[str] = []
     try:
-        if workers is SERIAL:
+        if isinstance(workers, Serial):
             training.on_epoch = on_epoch
             workers.map(_Training.add, training, missing)
         else:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
-from sdc_ext._values import LARGEST_FACTOR
+from sdc_ext._values import LARGEST_FACTOR, Factor, check_fields
 from sdc_ext._words import number_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
@@ -33,11 +33,17 @@ class Decoder:
     methods return what they are given.
 
     Attributes:
-        factor: The number of parts per side of a stored image, at least 1; it divides the height
+        factor: The number of parts per side of a stored image, from 1 to 8; it divides the height
             and the width.
+
+    Raises:
+        InputError: If the factor is out of range.
     """
 
-    factor: int = 1
+    factor: Factor = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def parts(self) -> int:

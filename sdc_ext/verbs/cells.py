@@ -193,15 +193,18 @@ class CellRuns:
         folder = self.experts(number)
         self.clear(folder)
         begun = time.monotonic()
-        self._train_experts(folder, 1, 1, progress=False)
+        self._train_experts(folder, 1, 1, SERIAL, progress=False)
         self.clear(folder)
         return clock.agreed(time.monotonic() - begun)
 
     def train_experts(self, number: int, epochs: int) -> None:
         """Trains the experts with a number."""
-        self._train_experts(self.experts(number), EXPERTS, epochs, progress=self.progress)
+        folder = self.experts(number)
+        self._train_experts(folder, EXPERTS, epochs, self.workers, progress=self.progress)
 
-    def _train_experts(self, folder: Path, number: int, epochs: int, progress: bool) -> None:
+    def _train_experts(
+        self, folder: Path, number: int, epochs: int, workers: Workers, progress: bool
+    ) -> None:
         train_experts(
             self.method.name,
             self.data,
@@ -210,7 +213,7 @@ class CellRuns:
             network=self.settings.run.network,
             zca=self.settings.run.zca,
             out=folder,
-            workers=self.workers,
+            workers=workers,
             accelerator=self.accelerator,
             progress=progress,
             **self.recipe,

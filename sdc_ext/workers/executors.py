@@ -23,13 +23,17 @@ _SUBMITIT = {"folder": "submitit", "timeout_min": 24 * 60}
 # How often a worker looks whether its program still lives, in seconds.
 _WATCH = 1
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# loky would replace processes that grow, which they do once, as they keep freed memory.
+_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "LOKY_MAX_MEMORY_LEAK_SIZE": str(10**15),
+}
 
 _FORMS = "dask:ADDRESS, or submitit:NAME=VALUE,... with submitit's parameters"
 
 
 def choose_workers(workers: Any = 1, *, launched: int = 1) -> Workers:
-    """Returns the workers that a verb is given.
+    """Returns the workers for the ``workers`` argument of a verb.
 
     Args:
         workers: One of the following:
@@ -48,8 +52,8 @@ def choose_workers(workers: Any = 1, *, launched: int = 1) -> Workers:
         InputError: If it is none of these, a package is not installed, no scheduler answers, or
             the program was started in several processes.
     """
-    if isinstance(workers, Workers):
-        return workers
+    if workers is SERIAL:
+        return SERIAL
     if isinstance(workers, int):
         check_value("workers", workers, Processes)
     if workers == 1:
@@ -59,9 +63,12 @@ def choose_workers(workers: Any = 1, *, launched: int = 1) -> Workers:
             f"this program was launched in {launched} processes, which share the work already: "
             "leave `workers` out"
         )
+    if isinstance(workers, Workers):
+        chosen: Workers = workers
+        return chosen
     if isinstance(workers, int):
         return LocalPool(workers)
-    return GivenPool(_opened(workers) if isinstance(workers, str) else _checked(workers))
+    return _opened(workers) if isinstance(workers, str) else _checked(workers)
 
 
 class LocalPool(Pool):
@@ -74,7 +81,13 @@ class LocalPool(Pool):
     def __init__(self, processes: int) -> None:
         super().__init__()
         self._processes = processes
+        self._size = processes
         self._executor: ProcessPoolExecutor | None = None
+
+    def open(self, cells: int) -> int:
+        """See ``Pool``; there are no more processes than cells."""
+        self._size = min(self._processes, cells)
+        return self._size
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Job:
         """See ``Pool``; all processes are started anew once one of them has broken down."""
@@ -84,10 +97,10 @@ class LocalPool(Pool):
             except BrokenExecutor:
                 self.close()
         self._executor = ProcessPoolExecutor(
-            self._processes,
+            self._size,
             initializer=_begin,
             initargs=(os.getpid(),),
-            env=dict.fromkeys(_THREADS, "1"),
+            env=_ENVIRONMENT,
         )
         return _submitted(self._executor, function, *arguments)
 
@@ -121,12 +134,46 @@ class GivenPool(Pool):
         super().__init__(folder=Path())
         self._executor = executor
 
+    def open(self, cells: int) -> int:
+        """See ``Pool``; the executor has a queue of its own."""
+        return cells
+
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Job:
         """See ``Pool``."""
-        return _submitted(self._executor, function, *arguments)
+        try:
+            return _submitted(self._executor, function, *arguments)
+        except RuntimeError as error:
+            raise InputError(f"the executor takes no work ({error}): pass one that is open") from error
 
     def close(self) -> None:
         """Leaves the executor to its owner."""
+
+
+class DaskPool(GivenPool):
+    """The workers of a dask cluster, to which each call of ``map`` connects anew.
+
+    Args:
+        address: The address of the scheduler.
+
+    Raises:
+        InputError: If no scheduler answers.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__(None)
+        self._address = address
+        self._client = _dask_client(address)
+        self.close()  # a long time may pass until there is work, and the cluster may end first
+
+    def open(self, cells: int) -> int:
+        """See ``Pool``."""
+        self._client = _dask_client(self._address)
+        self._executor = self._client.get_executor()
+        return super().open(cells)
+
+    def close(self) -> None:
+        """Leaves the cluster."""
+        self._client.close()
 
 
 def _submitted(executor: Any, function: Callable[..., Any], *arguments: Any) -> Job:
@@ -134,32 +181,32 @@ def _submitted(executor: Any, function: Callable[..., Any], *arguments: Any) -> 
     return job
 
 
-def _checked(executor: Any) -> Any:
+def _checked(executor: Any) -> GivenPool:
     if not callable(getattr(executor, "submit", None)):
         raise InputError(
             f"`workers` cannot be a {type(executor).__name__}: pass a number of processes, an "
             f"executor as in concurrent.futures, {_FORMS}"
         )
-    return executor
+    return GivenPool(executor)
 
 
-def _opened(spec: str) -> Any:
+def _opened(spec: str) -> GivenPool:
     kind, _, rest = spec.partition(":")
     if kind == "dask" and rest:
-        return _open_dask(rest)
+        return DaskPool(rest)
     if kind == "submitit":
-        return _open_submitit(rest)
-    raise InputError(f"`workers` {spec!r} is unknown: use a number of processes, {_FORMS}")
+        return GivenPool(_open_submitit(rest))
+    raise InputError(f"executor {spec!r} is unknown: use {_FORMS}")
 
 
-def _open_dask(address: str) -> Any:
+def _dask_client(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError:
         raise InputError("dask is not installed: pip install 'sdc-ext[dask]'") from None
     try:
         client: Any = Client
-        return client(address, timeout="20s").get_executor()
+        return client(address, timeout="20s")
     except (OSError, ValueError) as error:
         problem = str(error).strip().splitlines()[0]
         raise InputError(

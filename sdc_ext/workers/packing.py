@@ -20,6 +20,7 @@ from typing import Any
 import cloudpickle
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from sdc_ext.errors import InputError
 from sdc_ext.networks.registry import NETWORKS
@@ -30,7 +31,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell.
+    """The outcome of a cell.
 
     Attributes:
         value: What its function returned.
@@ -56,12 +57,22 @@ class _Shared:
     Attributes:
         function: Takes ``value`` and a cell.
         value: The first argument of ``function``.
-        networks: The networks that the user has registered, by name.
+        networks: The networks that the user has registered, by name: pickled, or why they are not.
+        program: The process of the program.
     """
 
     function: Callable[[Any, Any], Any]
     value: Any
-    networks: Mapping[str, Callable[..., Any]]
+    networks: Mapping[str, bytes | str]
+    program: int
+
+    def register_networks(self) -> None:
+        """Makes the user's networks known in a worker."""
+        if os.getpid() == self.program:
+            return
+        for name, sent in self.networks.items():
+            lost = isinstance(sent, str)
+            NETWORKS.register(name, _unsent(name, sent) if lost else pickle.loads(sent))
 
 
 def write_shared(path: Path, function: Callable[[Any, Any], Any], value: Any) -> None:
@@ -71,9 +82,38 @@ def write_shared(path: Path, function: Callable[[Any, Any], Any], value: Any) ->
         path: The file.
         function: The function of all cells.
         value: Its first argument.
+
+    Raises:
+        InputError: If the function or its argument cannot be sent to other processes.
     """
-    with path.open("wb") as file:
-        _Pickler(file).dump(_Shared(function, value, NETWORKS.added()))
+    networks = {name: _sent(make) for name, make in NETWORKS.added().items()}
+    try:
+        with path.open("wb") as file:
+            _Pickler(file).dump(_Shared(function, value, networks, os.getpid()))
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise InputError(
+            f"this work cannot be sent to other processes ({type(error).__name__}: {error}): leave "
+            "`workers` out, or define your method and data in a module"
+        ) from error
+
+
+def _sent(make: Callable[..., Any]) -> bytes | str:
+    try:
+        return bytes(cloudpickle.dumps(make))
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _unsent(name: str, why: str) -> Callable[..., Any]:
+    """Returns a maker of networks that says why there are none; it may not be needed."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise InputError(
+            f"the network {name!r} cannot be sent to other processes ({why}): leave `workers` out, "
+            "or define the network in a module"
+        )
+
+    return refuse
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -84,29 +124,32 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(thing, Accelerator):
             # Whoever has a GPU and computes on the CPU wants workers to do so, too.
             cpu = torch.accelerator.is_available() and thing.device.type == "cpu"
-            return _accelerator, (thing.mixed_precision, cpu)
+            return _accelerator, (thing.mixed_precision, cpu, os.getpid())
         return super().reducer_override(thing)
 
 
-def _accelerator(mixed_precision: str, cpu: bool) -> Accelerator:
+def _accelerator(mixed_precision: str, cpu: bool, program: int) -> Accelerator:
     """Returns the Accelerator of a worker, which has no other processes to wait for."""
+    if os.getpid() != program:  # what it computed before may have had another precision
+        AcceleratorState._reset_state(reset_partial_state=True)
     cpu = cpu or not torch.accelerator.is_available()
     return Accelerator(cpu=cpu, mixed_precision=mixed_precision)
 
 
-def carry_out(shared: str, folder: str, cell: bytes) -> Outcome:
+def carry_out(name: str, shared: str, folder: str, cell: bytes) -> Outcome:
     """Carries out one cell with one thread, whatever the machine, so that its bits are the same.
 
     Args:
+        name: Distinguishes this call from all others.
         shared: The file that ``write_shared`` wrote.
         folder: The folder in which the program was started, to which paths are relative.
         cell: The second argument of the function, pickled.
     """
+    del name
     with _ONE_AT_A_TIME, _working_in(Path(folder)), _one_thread():
         try:
             packed = _read_shared(shared)
-            for name, make in packed.networks.items():
-                NETWORKS.register(name, make)
+            packed.register_networks()
             return Outcome(packed.function(packed.value, pickle.loads(cell)))
         except Exception as error:
             return Outcome(error=_sendable(error), where=traceback.format_exc())
@@ -123,6 +166,11 @@ def _read_shared(path: str) -> _Shared:
         ) from None
     shared: _Shared = pickle.loads(content)
     return shared
+
+
+def forget_shared() -> None:
+    """Frees what cells shared, if this process was itself their worker."""
+    _read_shared.cache_clear()
 
 
 def _sendable(error: Exception) -> Exception:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from uuid import uuid4
 
 import cloudpickle
 
 from sdc_ext.errors import InputError
-from sdc_ext.workers.packing import carry_out, write_shared
+from sdc_ext.workers.packing import carry_out, forget_shared, write_shared
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -20,6 +22,9 @@ R = TypeVar("R")
 
 # How often a cell may lose its worker.
 _MOST_LOST = 3
+
+# Bases of what executors raise for a lost worker: those of concurrent.futures, dask and submitit.
+_LOSSES = {"BrokenExecutor", "KilledWorker", "UncompletedJobError"}
 
 # How long to wait before asking again which cells are done, in seconds.
 _PAUSE = 0.05
@@ -106,8 +111,12 @@ class Pool(Workers):
         self._folder = folder
 
     @abstractmethod
+    def open(self, cells: int) -> int:
+        """Prepares for a number of cells, and returns how many of them it takes at once."""
+
+    @abstractmethod
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Job:
-        """Hands a call to a worker; it is done again after a worker was lost."""
+        """Hands a call to a worker, also after workers were lost."""
 
     @abstractmethod
     def close(self) -> None:
@@ -123,58 +132,85 @@ class Pool(Workers):
         say: Callable[[str], object] = lambda line: None,
     ) -> list[R]:
         """See [`Workers`][sdc_ext.workers.Workers]."""
+        if not cells:
+            return []
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".sdc-ext-") as temporary:
             path = Path(temporary).absolute() / "shared"
             write_shared(path, function, shared)
 
             def submit(index: int) -> Job:
-                packed = cloudpickle.dumps(cells[index])
-                return self.submit(carry_out, str(path), str(Path.cwd()), packed)
+                # Its name tells a call from an equal one, for which dask would reuse the result.
+                name, cell = uuid4().hex, cloudpickle.dumps(cells[index])
+                return self.submit(carry_out, name, str(path), str(Path.cwd()), cell)
 
             results: dict[int, R] = {}
             jobs: dict[int, Job] = {}
             try:
-                jobs.update((index, submit(index)) for index in range(len(cells)))
-                for index, result in _collected(jobs, submit, say):
+                at_once = self.open(len(cells))
+                for index, result in _collected(range(len(cells)), at_once, jobs, submit, say):
                     results[index] = result
                     on_done(index, result)
             finally:
                 for job in jobs.values():
                     job.cancel()
                 self.close()
+                forget_shared()
         return [results[index] for index in range(len(cells))]
 
 
 def _collected(
-    jobs: dict[int, Job], submit: Callable[[int], Job], say: Callable[[str], object]
+    cells: Iterable[int],
+    at_once: int,
+    jobs: dict[int, Job],
+    submit: Callable[[int], Job],
+    say: Callable[[str], object],
 ) -> Iterator[tuple[int, Any]]:
-    """Yields what becomes of the jobs, which leave ``jobs``; those that are lost are repeated."""
-    lost = dict.fromkeys(jobs, 0)
-    while jobs:
+    """Yields what becomes of cells; those whose worker is lost are submitted again.
+
+    Args:
+        cells: The indices of the cells.
+        at_once: The number of cells to submit at once, so that few are lost together.
+        jobs: Filled with the jobs that are under way.
+        submit: Hands a cell to a worker.
+        say: Called with a line about a loss.
+    """
+    waiting = deque(cells)
+    lost = dict.fromkeys(waiting, 0)
+    while waiting or jobs:
+        while waiting and len(jobs) < at_once:
+            index = waiting.popleft()
+            jobs[index] = submit(index)
         done = [index for index, job in jobs.items() if job.done()]
         if not done:
             time.sleep(_PAUSE)
         for index in done:
+            job = jobs.pop(index)
             try:
-                outcome = jobs[index].result()
+                outcome = job.result()
             except Exception as error:  # each executor has its own types of exception
+                if not _is_loss(error):
+                    raise
                 lost[index] += 1
                 _check_losses(lost[index], error)
-                say(f"a worker was lost ({_first_line(error)}): what it did is done again")
-                jobs[index] = submit(index)
-                continue
-            del jobs[index]
-            yield index, outcome.result()
+                say(f"a worker was lost ({_first_sentence(error)}): what it did is done again")
+                waiting.appendleft(index)
+            else:
+                yield index, outcome.result()
+
+
+def _is_loss(error: Exception) -> bool:
+    """Returns whether a worker was lost: killed, out of memory, preempted."""
+    return any(kind.__name__ in _LOSSES for kind in type(error).__mro__)
 
 
 def _check_losses(number: int, error: Exception) -> None:
     if number >= _MOST_LOST:
         raise InputError(
-            f"the same work lost its worker {number} times ({_first_line(error)}): there may be "
+            f"the same work lost its worker {number} times ({_first_sentence(error)}): there may be "
             "too little memory for so many workers, so use fewer"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_sentence(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}".rstrip(": ")
+    return f"{type(error).__name__}: {lines[0].partition('. ')[0]}".rstrip(": ")

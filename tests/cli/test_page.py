@@ -30,10 +30,13 @@ the sentence names: counts go up to 1000000000, rates from 1e-30 to 1e+30, seeds
 
 def page() -> str:
     parts = [INTRODUCTION]
+    of_distill: list[str] = []
     for parser, depth in commands(build_parser(), 1):
         parts.append(f"{'#' * depth} {parser.prog}\n\n{sentence(parser)}\n")
         tables = [table for group in parser._action_groups if (table := as_table(group))]
-        known = [table for table in tables if table in parts and table.startswith("**")]
+        known = [table for table in tables if table in of_distill and table.startswith("**")]
+        if parser.prog.endswith(" distill"):
+            of_distill = tables
         parts += [table for table in tables if table not in known]
         if parser.epilog:
             parts.append(

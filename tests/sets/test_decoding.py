@@ -90,6 +90,12 @@ def test_labels_are_repeated_and_averaged() -> None:
     torch.testing.assert_close(decoder.mean(decoder.repeat(rows)), rows)
 
 
+@pytest.mark.parametrize("factor", [0, -2, 9, 1.5])
+def test_factors_out_of_range_are_refused(factor: int) -> None:
+    with pytest.raises(InputError, match=r"`factor` must be .*from 1 to 8"):
+        Decoder(factor)
+
+
 def test_without_a_factor_nothing_happens() -> None:
     given = torch.randn(4, 1, 5, 7)
     assert all(f(given) is given for f in (Decoder().decode, Decoder().encode, Decoder().repeat))

@@ -137,6 +137,12 @@ def test_two_processes_from_the_command_line(tmp_path: Path) -> None:
     short = ["--network", "mlp", "--iterations", "2", "--num-eval", "1", "--epoch-eval-train", "2"]
     (done,) = fork(("compare", "dm", *short, "--seeds", "2", "--processes", "2"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    alone = ["--seeds", "2", "--processes", "1", "--out", "alone"]
+    (other,) = fork(("compare", "dm", *short, *alone), folder=tmp_path)
+    assert other.returncode == 0, other.stderr
+    shared = tmp_path / "runs" / "compare-dm-digits-ipc1"
+    for run in ("lam-0/seed-0", "lam-0.002/seed-1"):
+        assert torch.equal(images(tmp_path / "alone" / run), images(shared / run))
     made = [line.partition(":")[0] for line in done.stdout.splitlines() if line.startswith("run ")]
     assert sorted(made) == [f"run {k} of 4" for k in range(1, 5)]
     both = ("--processes", "2", "--executor", "dask:x")

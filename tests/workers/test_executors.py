@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from sdc_ext.workers import SERIAL, choose_workers
         (0, "`workers` must be .*from 1 to 1024"),
         (True, "`workers`"),
         (2.5, "`workers` cannot be a float: pass a number of processes"),
-        ("slurm", "`workers` 'slurm' is unknown: use a number of processes, dask:ADDRESS"),
-        ("dask:", "`workers` 'dask:' is unknown"),
+        ("slurm", "executor 'slurm' is unknown: use dask:ADDRESS"),
+        ("dask:", "executor 'dask:' is unknown"),
         ("submitit:timeout_min", "written NAME=VALUE, got 'timeout_min'"),
         ("submitit:no_such=1", "submitit refuses 'no_such=1'"),
         ("submitit:cluster=moon", "submitit refuses 'cluster=moon'"),
@@ -35,8 +36,9 @@ def test_one_process_is_this_one_and_workers_stay_as_they_are() -> None:
     assert choose_workers(1) is SERIAL and choose_workers(SERIAL, launched=4) is SERIAL
     two = choose_workers(2)
     assert choose_workers(two) is two
-    with pytest.raises(InputError, match="launched in 2 processes"):
-        choose_workers(2, launched=2)
+    for given in (2, two):
+        with pytest.raises(InputError, match="launched in 2 processes"):
+            choose_workers(given, launched=2)
 
 
 def once(folder: Path, cell: int) -> int:
@@ -51,6 +53,18 @@ def once(folder: Path, cell: int) -> int:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
+
+
+def process(shared: None, cell: bool) -> int:
+    return time.monotonic_ns()
+
+
+def test_equal_cells_are_all_carried_out_on_dask(here: Path) -> None:
+    from distributed import Client
+
+    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        found = choose_workers(client.get_executor()).map(process, None, [False] * 3)
+    assert len(set(found)) == 3
 
 
 @pytest.mark.slow

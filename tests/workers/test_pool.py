@@ -8,20 +8,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
-from helpers import spawn
+from helpers import PATIENCE, spawn
 from torch import nn
 
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.networks import register_network
 from sdc_ext.networks.create import create_network
-from sdc_ext.workers import SERIAL, Workers, choose_workers
+from sdc_ext.workers import SERIAL, Workers, choose_workers, packing
 
 
 class Losing(ThreadPoolExecutor):
@@ -35,7 +35,7 @@ class Losing(ThreadPoolExecutor):
         if self.losses > 0:
             self.losses -= 1
             lost: Future[Any] = Future()
-            lost.set_exception(RuntimeError("the machine\nwent away"))
+            lost.set_exception(BrokenExecutor("the machine\nwent away"))
             return lost
         return super().submit(fn, *args, **kwargs)
 
@@ -50,11 +50,11 @@ def scaled(shared: int, cell: int) -> int:
     return shared * cell
 
 
-def test_results_are_in_the_order_of_the_cells_and_told_one_by_one(threads: Workers) -> None:
+def test_results_are_in_the_order_of_the_cells(threads: Workers) -> None:
     for workers in (SERIAL, threads):
         told: dict[int, int] = {}
-        found = workers.map(scaled, 10, [3, 1, 2], on_done=told.__setitem__)
-        assert found == [30, 10, 20] and told == {0: 30, 1: 10, 2: 20}
+        found = workers.map(scaled, 10, [3, 1, 2, 1], on_done=told.__setitem__)
+        assert found == [30, 10, 20, 10] and told == dict(enumerate(found))
         assert workers.map(scaled, 10, []) == []
 
 
@@ -96,17 +96,28 @@ choose_workers(2).map(sleep, None, [0, 1])
 """
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_processes_do_not_outlive_a_program_that_is_killed(tmp_path: Path) -> None:
     program = spawn(sys.executable, "-c", PROGRAM, cwd=tmp_path)
-    while len(begun := list(tmp_path.iterdir())) < 2:
-        assert program.poll() is None
-        time.sleep(0.1)
+    wait_until(lambda: program.poll() is not None or len(list(tmp_path.iterdir())) == 2)
+    begun = [int(path.name.partition("-")[2]) for path in tmp_path.iterdir()]
+    assert len(begun) == 2
     program.kill()
     program.communicate()
-    left = {int(path.name.partition("-")[2]) for path in begun}
-    while left:
+    wait_until(lambda: not any(is_alive(process) for process in begun))
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end
         time.sleep(0.1)
-        left = {process for process in left if Path(f"/proc/{process}").exists()}
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; one that has ended may wait for its parent as a zombie."""
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def failing(error: Exception, cell: int) -> None:
@@ -135,12 +146,37 @@ def test_a_lost_worker_costs_only_its_cell() -> None:
     said: list[str] = []
     found = choose_workers(Losing(2)).map(scaled, 2, [1, 2, 3], say=said.append)
     assert found == [2, 4, 6]
-    assert said == ["a worker was lost (RuntimeError: the machine): what it did is done again"] * 2
+    lost = "a worker was lost (BrokenExecutor: the machine): what it did is done again"
+    assert said == [lost] * 2
 
 
 def test_a_cell_that_always_loses_its_worker_ends_the_work() -> None:
     with pytest.raises(InputError, match=r"lost its worker 3 times .*use fewer"):
         choose_workers(Losing(99)).map(scaled, 2, [1])
+
+
+def test_what_an_executor_refuses_is_no_lost_worker() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        executor.shutdown()
+        with pytest.raises(InputError, match=r"takes no work .*after shutdown.*: pass one"):
+            choose_workers(executor).map(scaled, 2, [1])
+
+
+def test_what_cannot_be_sent_is_refused_by_name(threads: Workers) -> None:
+    lock = threading.Lock()
+
+    def locked(in_chans: int, num_classes: int, img_size: tuple[int, int]) -> nn.Module:
+        with lock:
+            return nn.Linear(in_chans, num_classes)
+
+    with pytest.raises(InputError, match=r"cannot be sent to other processes .TypeError"):
+        threads.map(lambda shared, cell: locked, None, [1])
+    sent = packing._sent(locked)
+    assert isinstance(sent, str)
+    elsewhere = packing._Shared(scaled, 2, {"locked": sent}, program=-1)
+    elsewhere.register_networks()
+    with pytest.raises(InputError, match=r"the network 'locked' cannot be sent .*TypeError"):
+        create_network("locked", 1, 3, (2, 2))
 
 
 def test_nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +189,8 @@ def test_nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
-    from sdc_ext.workers.packing import carry_out
-
-    outcome = carry_out(str(tmp_path / "elsewhere"), str(tmp_path / "gone"), pickle.dumps(1))
+    cell = pickle.dumps(1)
+    outcome = packing.carry_out("name", str(tmp_path / "elsewhere"), str(tmp_path / "gone"), cell)
     with pytest.raises(InputError, match=r"a worker cannot read .*see the folder"):
         outcome.result()
 
@@ -167,3 +202,9 @@ def test_an_accelerator_travels_as_that_of_the_worker(threads: Workers) -> None:
     given = Accelerator(cpu=True, mixed_precision="bf16")
     own = id(given)
     assert threads.map(describe, given, [0]) == [("bf16", "cpu", False)]
+
+
+def test_a_worker_that_lives_on_takes_another_precision() -> None:
+    elsewhere = -1  # the program's process, which is not this one
+    for precision in ("no", "bf16"):
+        assert packing._accelerator(precision, True, elsewhere).mixed_precision == precision
