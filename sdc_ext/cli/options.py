@@ -87,8 +87,8 @@ def add_workers(parser: ArgumentParser, what: str) -> None:
         type=kind_of(Processes),
         metavar="N",
         default=1,
-        help=f"number of processes, of one thread each, that share the {what} (default: 1, with all "
-        "threads)",
+        help=f"number of processes, of one thread each, that share the {what} (default: 1, with "
+        "all threads)",
     )
     group.add_argument(
         "--executor",

@@ -15,7 +15,7 @@ from loky import ProcessPoolExecutor
 from sdc_ext._memory import keep_freed_memory
 from sdc_ext._values import Processes, check_value
 from sdc_ext.errors import InputError
-from sdc_ext.workers.pool import SERIAL, Job, Pool, Workers
+from sdc_ext.workers.pool import SERIAL, Job, Pool, Serial, Workers
 
 # submitit's own limit is five minutes.
 _SUBMITIT = {"folder": "submitit", "timeout_min": 24 * 60}
@@ -52,11 +52,9 @@ def choose_workers(workers: Any = 1, *, launched: int = 1) -> Workers:
         InputError: If it is none of these, a package is not installed, no scheduler answers, or
             the program was started in several processes.
     """
-    if workers is SERIAL:
-        return SERIAL
     if isinstance(workers, int):
         check_value("workers", workers, Processes)
-    if workers == 1:
+    if workers == 1 or isinstance(workers, Serial):
         return SERIAL
     if launched > 1:
         raise InputError(
@@ -64,8 +62,7 @@ def choose_workers(workers: Any = 1, *, launched: int = 1) -> Workers:
             "leave `workers` out"
         )
     if isinstance(workers, Workers):
-        chosen: Workers = workers
-        return chosen
+        return workers
     if isinstance(workers, int):
         return LocalPool(workers)
     return _opened(workers) if isinstance(workers, str) else _checked(workers)
@@ -143,7 +140,9 @@ class GivenPool(Pool):
         try:
             return _submitted(self._executor, function, *arguments)
         except RuntimeError as error:
-            raise InputError(f"the executor takes no work ({error}): pass one that is open") from error
+            raise InputError(
+                f"the executor takes no work ({error}): pass one that is open"
+            ) from error
 
     def close(self) -> None:
         """Leaves the executor to its owner."""

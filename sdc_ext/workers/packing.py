@@ -71,8 +71,8 @@ class _Shared:
         if os.getpid() == self.program:
             return
         for name, sent in self.networks.items():
-            lost = isinstance(sent, str)
-            NETWORKS.register(name, _unsent(name, sent) if lost else pickle.loads(sent))
+            make = _unsent(name, sent) if isinstance(sent, str) else pickle.loads(sent)
+            NETWORKS.register(name, make)
 
 
 def write_shared(path: Path, function: Callable[[Any, Any], Any], value: Any) -> None:

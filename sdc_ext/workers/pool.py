@@ -206,8 +206,8 @@ def _is_loss(error: Exception) -> bool:
 def _check_losses(number: int, error: Exception) -> None:
     if number >= _MOST_LOST:
         raise InputError(
-            f"the same work lost its worker {number} times ({_first_sentence(error)}): there may be "
-            "too little memory for so many workers, so use fewer"
+            f"the same work lost its worker {number} times ({_first_sentence(error)}): there may "
+            "be too little memory for so many workers, so use fewer"
         ) from error
 
 
