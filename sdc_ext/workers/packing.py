@@ -71,8 +71,7 @@ class _Shared:
         if os.getpid() == self.program:
             return
         for name, sent in self.networks.items():
-            make = _unsent(name, sent) if isinstance(sent, str) else pickle.loads(sent)
-            NETWORKS.register(name, make)
+            NETWORKS.register(name, _received(name, sent))
 
 
 def write_shared(path: Path, function: Callable[[Any, Any], Any], value: Any) -> None:
@@ -102,6 +101,16 @@ def _sent(make: Callable[..., Any]) -> bytes | str:
         return bytes(cloudpickle.dumps(make))
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         return f"{type(error).__name__}: {error}"
+
+
+def _received(name: str, sent: bytes | str) -> Callable[..., Any]:
+    if isinstance(sent, str):
+        return _unsent(name, sent)
+    try:
+        make: Callable[..., Any] = pickle.loads(sent)
+    except Exception as error:  # importing other people's modules may raise anything
+        return _unsent(name, f"{type(error).__name__}: {error}")
+    return make
 
 
 def _unsent(name: str, why: str) -> Callable[..., Any]:

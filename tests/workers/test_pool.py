@@ -175,6 +175,10 @@ def test_what_cannot_be_sent_is_refused_by_name(threads: Workers) -> None:
     assert isinstance(sent, str)
     elsewhere = packing._Shared(scaled, 2, {"locked": sent}, program=-1)
     elsewhere.register_networks()
+    elsewhere = packing._Shared(scaled, 2, {"absent": b"cno_such_module\nmake\n."}, program=-1)
+    elsewhere.register_networks()
+    with pytest.raises(InputError, match=r"the network 'absent' cannot be sent .*no_such_module"):
+        create_network("absent", 1, 3, (2, 2))
     with pytest.raises(InputError, match=r"the network 'locked' cannot be sent .*TypeError"):
         create_network("locked", 1, 3, (2, 2))
 
