@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,12 +41,16 @@ def test_one_process_is_this_one_and_workers_stay_as_they_are() -> None:
             choose_workers(given, launched=2)
 
 
-def once(folder: Path, cell: int) -> int:
-    """Kills its worker the first time."""
-    if cell == 1 and not (folder / "killed").exists():
-        (folder / "killed").touch()
-        os.kill(os.getpid(), 9)
-    return 10 * cell
+def make_deadly() -> Callable[[Path, int], int]:
+    """A function that kills its worker the first time; no worker could import it from here."""
+
+    def once(folder: Path, cell: int) -> int:
+        if cell == 1 and not (folder / "killed").exists():
+            (folder / "killed").touch()
+            os.kill(os.getpid(), 9)
+        return 10 * cell
+
+    return once
 
 
 @pytest.fixture
@@ -73,12 +77,12 @@ def test_a_dask_cluster_survives_a_killed_worker(here: Path) -> None:
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         workers = choose_workers(f"dask:{cluster.scheduler_address}")
-        assert workers.map(once, here, range(4)) == [0, 10, 20, 30]
+        assert workers.map(make_deadly(), here, range(4)) == [0, 10, 20, 30]
 
 
 @pytest.mark.slow
 def test_jobs_of_submitit_are_done_again(here: Path) -> None:
     said: list[str] = []
     workers = choose_workers("submitit:cluster=local")
-    assert workers.map(once, here, range(3), say=said.append) == [0, 10, 20]
+    assert workers.map(make_deadly(), here, range(3), say=said.append) == [0, 10, 20]
     assert "UncompletedJobError" in said[0]
