@@ -14,7 +14,6 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from scipy import stats
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
@@ -27,7 +26,9 @@ from sdc_ext.networks.chunks import split_batch, uses_batch_statistics
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.training.epochs import normalized_batches
 from sdc_ext.training.probe import Probe, train_probe
-from sdc_ext.workers.pool import SERIAL, Serial, Workers
+from sdc_ext.workers.launch import map_in_launch
+from sdc_ext.workers.pool import SERIAL, Workers
+from sdc_ext.workers.progress import Steps
 
 # How many numbers the gradients of the samples differentiated at once may hold: the fastest on the
 # CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 on other devices.
@@ -167,27 +168,21 @@ def measure_difficulty(
             raise InputError(
                 f"epochs must be from 1 to {probe.train_epochs} (`train_epochs`), got {epoch}"
             )
-    ensemble = _Ensemble(samples, data, probe, frozenset(epochs), seed, accelerator)
-    own = range(networks)[accelerator.process_index :: accelerator.num_processes]
-    if isinstance(workers, Serial):
-        ensemble.on_epoch = on_epoch
-        found = workers.map(_Ensemble.score, ensemble, own)
-    else:
-
-        def count(index: int, scored: object) -> None:
-            for _ in range(probe.train_epochs):
-                on_epoch()
-
-        found = workers.map(_Ensemble.score, ensemble, own, on_done=count, say=say)
+    steps = Steps(on_epoch, probe.train_epochs)
+    ensemble = _Ensemble(samples, data, probe, frozenset(epochs), seed, accelerator, steps)
+    found = map_in_launch(
+        *(workers, accelerator, _Ensemble.score, ensemble, range(networks)),
+        on_done=steps.end_cell,
+        say=say,
+    )
     members: defaultdict[tuple[str, int], list[Difficulty]] = defaultdict(list)
-    scored = gather_object(list(zip(own, found, strict=True)))
-    for _, of_network in sorted(scored, key=lambda row: row[0]):
+    for of_network in found:
         for place, difficulty in of_network.items():
             members[place].append(difficulty)
     return {place: Difficulty.mean(of_place) for place, of_place in members.items()}
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Ensemble:
     """An ensemble of networks, any of which can be trained and score samples by itself."""
 
@@ -197,7 +192,7 @@ class _Ensemble:
     epochs: Collection[int]
     seed: int
     accelerator: Accelerator
-    on_epoch: Callable[[], object] = lambda: None
+    steps: Steps
 
     @cached_property
     def _batches(self) -> list[tuple[Tensor, Tensor]]:
@@ -215,7 +210,7 @@ class _Ensemble:
                 for name, (images, labels) in self.samples.items():
                     on_device = images.to(device), labels.to(device)
                     scored[name, done] = score_samples(network, *on_device)
-            self.on_epoch()
+            self.steps.take()
 
         train_probe(
             *(self.data, self.probe, self._batches),

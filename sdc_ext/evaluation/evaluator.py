@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeAlias
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from sdc_ext._memory import advising_on_memory
@@ -19,6 +19,7 @@ from sdc_ext.training.epochs import accuracy, normalized_batches
 from sdc_ext.training.gradients import BatchLoss
 from sdc_ext.training.recipe import TrainingRecipe, train_from_scratch
 from sdc_ext.training.stacked import StackedGradient, obstacle, train_stack
+from sdc_ext.workers.launch import map_in_launch
 from sdc_ext.workers.pool import SERIAL, Workers
 
 Cell: TypeAlias = tuple[int, Sequence[int]]
@@ -72,16 +73,16 @@ def evaluate(
     trained = TrainedOn(images.detach(), labels, tested_only(data), recipe, network)
     networks = Networks((trained,), seed, accelerator, compile)
     cells = make_cells((trained,), num_eval, stack, say)
-    own = cells[accelerator.process_index :: accelerator.num_processes]
 
     def note(index: int, accuracies: list[float]) -> None:
         del index
         for _ in accuracies:
             on_network()
 
-    found = workers.map(Networks.accuracies, networks, own, on_done=note, say=say)
-    tested = dict(gather_object(in_pairs(own, found)))
-    return Evaluation(network, tuple(tested[0, k] for k in range(num_eval)))
+    found = map_in_launch(
+        workers, accelerator, Networks.accuracies, networks, cells, on_done=note, say=say
+    )
+    return Evaluation(network, tuple(chain.from_iterable(found)))
 
 
 def make_cells(
@@ -106,17 +107,6 @@ def make_cells(
         (number, range(num_eval)[first : first + sizes[trained.architecture]])
         for number, trained in enumerate(sets)
         for first in range(0, num_eval, sizes[trained.architecture])
-    ]
-
-
-def in_pairs(
-    cells: Sequence[Cell], found: Sequence[list[float]]
-) -> list[tuple[tuple[int, int], float]]:
-    """Returns the accuracies of cells with the numbers of their set and network."""
-    return [
-        ((number, k), accuracy)
-        for (number, group), accuracies in zip(cells, found, strict=True)
-        for k, accuracy in zip(group, accuracies, strict=True)
     ]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
@@ -15,7 +14,6 @@ from sdc_ext.evaluation.evaluator import (
     Cell,
     Networks,
     TrainedOn,
-    in_pairs,
     make_cells,
     tested_only,
 )
@@ -24,6 +22,7 @@ from sdc_ext.networks.create import check_network
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
+from sdc_ext.workers.launch import map_in_launch
 from sdc_ext.workers.pool import SERIAL, Workers
 
 _ALL = "all real images"
@@ -146,18 +145,19 @@ def evaluate_sets(
     # Processes of a launch exchange their accuracies job by job.
     parts = [[c for c in cells if c[0] == n] for n in range(len(jobs))] if launched else [cells]
     for part in parts:
-        own = part[accelerator.process_index :: accelerator.num_processes]
 
-        def note(index: int, accuracies: list[float], own: Sequence[Cell] = own) -> None:
-            for pair in in_pairs([own[index]], [accuracies]):
-                on_network(jobs[own[index][0]])
-                if not launched:
-                    collected.add(*pair)
+        def note(index: int, accuracies: list[float], part: Sequence[Cell] = part) -> None:
+            for _ in accuracies:
+                on_network(jobs[part[index][0]])
+            if not launched:
+                collected.add(part[index], accuracies)
 
-        found = workers.map(Networks.accuracies, networks, own, on_done=note, say=say)
+        found = map_in_launch(
+            workers, accelerator, Networks.accuracies, networks, part, on_done=note, say=say
+        )
         if launched:
-            for pair in gather_object(in_pairs(own, found)):
-                collected.add(*pair)
+            for cell, accuracies in zip(part, found, strict=True):
+                collected.add(cell, accuracies)
     return collected.results
 
 
@@ -178,10 +178,10 @@ class _Collected:
         self._num_eval = num_eval
         self._found: list[dict[int, float]] = [{} for _ in jobs]
 
-    def add(self, numbers: tuple[int, int], accuracy: float) -> None:
-        """Adds the accuracy of a network, given the numbers of its job and of itself."""
-        number, k = numbers
-        self._found[number][k] = accuracy
+    def add(self, cell: Cell, accuracies: Sequence[float]) -> None:
+        """Adds the accuracies of the networks of a cell."""
+        number, group = cell
+        self._found[number].update(zip(group, accuracies, strict=True))
         while len(self.results) < len(self._jobs):
             done = len(self.results)
             if len(self._found[done]) < self._num_eval:

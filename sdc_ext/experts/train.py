@@ -25,7 +25,8 @@ from sdc_ext.experts.store import ExpertStore
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.training.epochs import accuracy, normalized_batches
-from sdc_ext.workers.pool import SERIAL, Serial, Workers
+from sdc_ext.workers.pool import SERIAL, Workers
+from sdc_ext.workers.progress import Steps
 
 ExpertOptimizer = Literal["sgd", "gsam"]
 
@@ -192,26 +193,18 @@ def fill_store(
     """
     mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
     missing = [k for k in mine if not store.has(k)]
-    training = _Training(store, data, network, recipe, seed, accelerator)
+    epochs = Steps(on_epoch, recipe.train_epochs)
+    training = _Training(store, data, network, recipe, seed, accelerator, epochs)
     failures: list[str] = []
     try:
-        if isinstance(workers, Serial):
-            training.on_epoch = on_epoch
-            workers.map(_Training.add, training, missing)
-        else:
-
-            def count(index: int, done: None) -> None:
-                for _ in range(recipe.train_epochs):
-                    on_epoch()
-
-            workers.map(_Training.add, training, missing, on_done=count, say=say)
+        workers.map(_Training.add, training, missing, on_done=epochs.end_cell, say=say)
     except DivergenceError as error:
         failures.append(str(error))
     for failure in gather_object(failures):  # raised in all processes, so that none waits
         raise DivergenceError(failure)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Training:
     """The training of the experts of a store, any of which can be trained by itself."""
 
@@ -221,7 +214,7 @@ class _Training:
     recipe: ExpertRecipe
     seed: int
     accelerator: Accelerator
-    on_epoch: Callable[[], object] = lambda: None
+    epochs: Steps
 
     @cached_property
     def _train(self) -> tuple[Tensor, Tensor]:
@@ -243,7 +236,7 @@ class _Training:
             student.initial_parameters(),
             *self._train,
             self.recipe,
-            self.on_epoch,
+            self.epochs.take,
             self.data.preprocessing,
         )
         vector_to_parameters(trajectory[-1], model.parameters())

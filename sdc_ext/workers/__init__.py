@@ -5,8 +5,10 @@ package packs the cells, hands them to the executor, and repeats those whose wor
 """
 
 from sdc_ext.workers.executors import choose_workers as choose_workers
+from sdc_ext.workers.launch import map_in_launch as map_in_launch
 from sdc_ext.workers.pool import SERIAL as SERIAL
 from sdc_ext.workers.pool import Serial as Serial
 from sdc_ext.workers.pool import Workers as Workers
+from sdc_ext.workers.progress import Steps as Steps
 
-__all__ = ["SERIAL", "Serial", "Workers", "choose_workers"]
+__all__ = ["SERIAL", "Serial", "Steps", "Workers", "choose_workers", "map_in_launch"]

@@ -6,7 +6,8 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -33,7 +34,6 @@ _PAUSE = 0.05
 class Workers(ABC):
     """Carries out cells that do not depend on each other."""
 
-    @abstractmethod
     def map(
         self,
         function: Callable[[S, C], R],
@@ -57,27 +57,37 @@ class Workers(ABC):
             InputError: If a cell loses its worker several times.
             Exception: What the function raises for a cell; the other cells are given up.
         """
+        results: dict[int, R] = {}
+        with closing(self._carry_out(function, shared, cells, say)) as outcomes:
+            for index, result in outcomes:
+                results[index] = result
+                on_done(index, result)
+        return [results[index] for index in range(len(cells))]
+
+    @abstractmethod
+    def _carry_out(
+        self,
+        function: Callable[[S, C], R],
+        shared: S,
+        cells: Sequence[C],
+        say: Callable[[str], object],
+    ) -> Generator[tuple[int, R], None, None]:
+        """Yields the index and the result of each cell as soon as it is done; see ``map``."""
 
 
 class Serial(Workers):
     """Carries out cells one after the other in this process, with all of its threads."""
 
-    def map(
+    def _carry_out(
         self,
         function: Callable[[S, C], R],
         shared: S,
         cells: Sequence[C],
-        *,
-        on_done: Callable[[int, R], object] = lambda index, result: None,
-        say: Callable[[str], object] = lambda line: None,
-    ) -> list[R]:
-        """See [`Workers`][sdc_ext.workers.Workers]."""
+        say: Callable[[str], object],
+    ) -> Generator[tuple[int, R], None, None]:
         del say
-        results = []
         for index, cell in enumerate(cells):
-            results.append(function(shared, cell))
-            on_done(index, results[-1])
-        return results
+            yield index, function(shared, cell)
 
 
 SERIAL = Serial()
@@ -122,18 +132,15 @@ class Pool(Workers):
     def close(self) -> None:
         """Ends the workers, if they are ours."""
 
-    def map(
+    def _carry_out(
         self,
         function: Callable[[S, C], R],
         shared: S,
         cells: Sequence[C],
-        *,
-        on_done: Callable[[int, R], object] = lambda index, result: None,
-        say: Callable[[str], object] = lambda line: None,
-    ) -> list[R]:
-        """See [`Workers`][sdc_ext.workers.Workers]."""
+        say: Callable[[str], object],
+    ) -> Generator[tuple[int, R], None, None]:
         if not cells:
-            return []
+            return
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".sdc-ext-") as temporary:
             path = Path(temporary).absolute() / "shared"
             write_shared(path, function, shared)
@@ -143,19 +150,15 @@ class Pool(Workers):
                 name, cell = uuid4().hex, cloudpickle.dumps(cells[index])
                 return self.submit(carry_out, name, str(path), str(Path.cwd()), cell)
 
-            results: dict[int, R] = {}
             jobs: dict[int, Job] = {}
             try:
                 at_once = self.open(len(cells))
-                for index, result in _collected(range(len(cells)), at_once, jobs, submit, say):
-                    results[index] = result
-                    on_done(index, result)
+                yield from _collected(range(len(cells)), at_once, jobs, submit, say)
             finally:
                 for job in jobs.values():
                     job.cancel()
                 self.close()
                 forget_shared()
-        return [results[index] for index in range(len(cells))]
 
 
 def _collected(

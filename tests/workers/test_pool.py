@@ -21,7 +21,7 @@ from torch import nn
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.networks import register_network
 from sdc_ext.networks.create import create_network
-from sdc_ext.workers import SERIAL, Workers, choose_workers, packing
+from sdc_ext.workers import SERIAL, Steps, Workers, choose_workers, packing
 
 
 class Losing(ThreadPoolExecutor):
@@ -56,6 +56,31 @@ def test_results_are_in_the_order_of_the_cells(threads: Workers) -> None:
         found = workers.map(scaled, 10, [3, 1, 2, 1], on_done=told.__setitem__)
         assert found == [30, 10, 20, 10] and told == dict(enumerate(found))
         assert workers.map(scaled, 10, []) == []
+
+
+def two_steps(steps: Steps, cell: int) -> None:
+    for _ in range(2):
+        steps.take()
+
+
+def test_steps_are_reported_once_wherever_they_are_taken(threads: Workers) -> None:
+    for workers, in_the_cell in ((SERIAL, 2), (threads, 0)):
+        reported: list[None] = []
+        before: list[int] = []
+        steps = Steps(lambda reported=reported: reported.append(None), 2)
+
+        def end(
+            index: int,
+            result: None,
+            steps: Steps = steps,
+            before: list[int] = before,
+            reported: list[None] = reported,
+        ) -> None:
+            before.append(len(reported))
+            steps.end_cell(index, result)
+
+        workers.map(two_steps, steps, [0, 1, 2], on_done=end)
+        assert len(reported) == 6 and before == [in_the_cell, 2 + in_the_cell, 4 + in_the_cell]
 
 
 def test_real_processes_have_one_thread_and_what_the_program_has(
