@@ -1,19 +1,27 @@
-"""A small inner loop, whose derivatives can be computed in several ways."""
+"""A small inner loop, whose derivatives can be computed in several ways, and an expert."""
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
+from helpers import PATIENCE
 from torch import Tensor
 
 from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.experts import Experts
+from sdc_ext.matching.adjoints import Share
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import draw_minibatches
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.functional import FunctionalNetwork
 
 CLASSES = 3
+
+T = TypeVar("T")
 
 
 class Problem:
@@ -62,3 +70,43 @@ class Problem:
 def assert_close(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], tolerance: float) -> None:
     for a, b in zip(ours, theirs, strict=True):
         assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+class OneExpert(Experts):
+    """Random parameters at three epochs, for images of 8x8 pixels of ten classes."""
+
+    epochs = 2
+    description = "random"
+
+    def __init__(self, network: str) -> None:
+        self._network = network
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {}
+
+    def __len__(self) -> int:
+        return 1
+
+    def parameters(self, expert: int, epoch: int) -> Tensor:
+        torch.manual_seed(epoch)
+        network = create_network(self._network, 1, 10, (8, 8))
+        return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def in_two_shares(work: Callable[[int, Share], T]) -> list[T]:
+    """What two processes compute that sum their parts, each called with its index and share."""
+    barrier, parts = threading.Barrier(2, timeout=PATIENCE), [torch.empty(0), torch.empty(0)]
+
+    def compute(index: int) -> T:
+        def reduce(tensor: Tensor) -> Tensor:
+            parts[index] = tensor
+            barrier.wait()
+            total = parts[0] + parts[1]
+            barrier.wait()
+            return total
+
+        return work(index, Share(index, 2, reduce))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(compute, (0, 1)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sdc_ext._options import IMAGES, MATCHING, option
 from sdc_ext._values import Count, Factor, Rate, check_fields
 from sdc_ext.adapters.base import Loop
-from sdc_ext.adapters.loops.representative import Sampling
+from sdc_ext.adapters.loops.representative import Sampling, refresh_option, sampling_option
 from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
@@ -131,17 +131,8 @@ class DistributionMatching(Loop):
     )
     lr_img: Rate = option(1.0, "learning rate of the images", group=IMAGES)
     batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
-    sampling: Sampling = option(
-        "random",
-        "real images that are matched: random, or representative ones by clustering (DREAM)",
-        group=MATCHING,
-    )
-    refresh_every: Count = option(
-        10,
-        "number of image updates after which the next iteration clusters anew",
-        "DREAM's script",
-        MATCHING,
-    )
+    sampling: Sampling = sampling_option()
+    refresh_every: Count = refresh_option()
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -16,7 +16,7 @@ from sdc_ext._options import CORRECTION, IMAGES, MATCHING, option
 from sdc_ext._values import Count, CountOrZero, Factor, Rate, Share, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
-from sdc_ext.adapters.loops.representative import Sampling
+from sdc_ext.adapters.loops.representative import Sampling, refresh_option, sampling_option
 from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
@@ -171,17 +171,8 @@ class GradientMatching(Loop):
     lr_img: Rate = option(0.1, "learning rate of the images", group=IMAGES)
     lr_net: Rate = option(0.01, "learning rate of the networks", group=MATCHING)
     batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
-    sampling: Sampling = option(
-        "random",
-        "real images that are matched: random, or representative ones by clustering (DREAM)",
-        group=MATCHING,
-    )
-    refresh_every: Count = option(
-        10,
-        "number of image updates after which the next iteration clusters anew",
-        "DREAM's script",
-        MATCHING,
-    )
+    sampling: Sampling = sampling_option()
+    refresh_every: Count = refresh_option()
     tau: Rate | None = option(
         None, "match only real images whose gradient norm is at most this", group=CORRECTION
     )

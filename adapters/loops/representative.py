@@ -6,11 +6,12 @@ import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from sdc_ext._options import MATCHING, option
 from sdc_ext.adapters.task import Task
 from sdc_ext.networks.chunks import default_chunk_size
 from sdc_ext.networks.features import take_features
@@ -23,6 +24,18 @@ PER_CLUSTER = 4
 
 # Images that are normalised at once.
 _AT_ONCE = 256
+
+
+def sampling_option() -> Any:
+    """Makes the field ``sampling`` of a loop."""
+    text = "real images that are matched: random, or representative ones by clustering (DREAM)"
+    return option("random", text, group=MATCHING)
+
+
+def refresh_option() -> Any:
+    """Makes the field ``refresh_every`` of a loop."""
+    text = "number of image updates after which the next iteration clusters anew"
+    return option(10, text, "DREAM's script", MATCHING)
 
 
 def nearest_to_centres(features: Tensor, n: int, seed: int) -> Tensor:

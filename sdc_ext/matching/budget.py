@@ -36,7 +36,8 @@ class Forecast:
             step_bytes: The memory that each step takes if it is kept.
             budget: The memory in bytes for all of them.
         """
-        whole, results = ([size[form] for size in step_bytes] for form in (0, 1))
+        whole = [size.whole for size in step_bytes]
+        results = [size.results for size in step_bytes]
         if 2 * sum(results) > sum(whole):
             kept = _how_many(whole, budget)
             return cls(step_bytes, kept, kept)

@@ -154,7 +154,8 @@ class FunctionalNetwork:
         """
         make = partial(self._graph, theta, images, labels)
         kept = make() if whole else CostlyResults(make)
-        self._kept[kept] = self.kept_bytes(theta, images, labels)[0 if whole else 1]
+        size = self.kept_bytes(theta, images, labels)
+        self._kept[kept] = size.whole if whole else size.results
         return kept
 
     @property

@@ -9,34 +9,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from unrolled import OneExpert
 
 from sdc_ext import with_sdc
 from sdc_ext.adapters import Loop, Task
 from sdc_ext.adapters.loops import DistributionMatching, GradientMatching, TrajectoryMatching
 from sdc_ext.data import load_data
-from sdc_ext.experts import Experts
-from sdc_ext.networks import create_network
 
 NETWORK = "convnet:width=4:depth=1"
-
-
-class OneExpert(Experts):
-    """Random parameters at three epochs."""
-
-    epochs = 2
-    description = "random"
-
-    @property
-    def identity(self) -> dict[str, str]:
-        return {}
-
-    def __len__(self) -> int:
-        return 1
-
-    def parameters(self, expert: int, epoch: int) -> Tensor:
-        torch.manual_seed(epoch)
-        network = create_network(NETWORK, 1, 10, (8, 8))
-        return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
 @contextmanager
@@ -86,7 +66,7 @@ def counted_images() -> Iterator[list[int]]:
     ],
 )
 def test_an_iteration_costs_what_it_says(loop: Loop) -> None:
-    task = Task(load_data("digits"), 2, NETWORK, Accelerator(cpu=True), experts=OneExpert())
+    task = Task(load_data("digits"), 2, NETWORK, Accelerator(cpu=True), experts=OneExpert(NETWORK))
     torch.manual_seed(0)
     state = loop.start(task)
     with counted_images() as seen:

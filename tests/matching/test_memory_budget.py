@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from helpers import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from unrolled import CLASSES, Problem, assert_close
+from unrolled import CLASSES, Problem, assert_close, in_two_shares
 
 from sdc_ext.errors import InputError
 from sdc_ext.matching.adjoints import Direct, InnerLoop, Recompute, Share, Tesla
@@ -265,28 +262,19 @@ def test_a_graph_that_is_walked_again_is_recomputed() -> None:
 
 
 def test_every_process_keeps_its_own_chunks() -> None:
-    barrier, parts = threading.Barrier(2, timeout=PATIENCE), [torch.empty(0), torch.empty(0)]
+    problems = [Problem(batch_syn=5), Problem(batch_syn=5)]
 
-    def work(index: int) -> tuple[Tensor, ...]:
-        def reduce(tensor: Tensor) -> Tensor:
-            parts[index] = tensor
-            barrier.wait()
-            total = parts[0] + parts[1]
-            barrier.wait()
-            return total
-
+    def work(index: int, share: Share) -> tuple[Tensor, ...]:
         # The first keeps one step and the second all of them.
-        problem, share = problems[index], Share(index, 2, reduce)
+        problem = problems[index]
         step = forecast(problem, Recompute(2, share)).step_bytes[0].whole
         adjoint = Recompute(2, share, memory_budget=(step, ALL)[index])
         assert forecast(problem, adjoint).kept == (1, 3)[index]
         return problem.gradients(adjoint=adjoint)
 
-    problems = [Problem(batch_syn=5), Problem(batch_syn=5)]
     alone = Problem(batch_syn=5).gradients()
-    with ThreadPoolExecutor(2) as pool:
-        for gradients in pool.map(work, (0, 1)):
-            assert_close(gradients, alone, 1e-12)
+    for gradients in in_two_shares(work):
+        assert_close(gradients, alone, 1e-12)
 
 
 def test_the_memory_of_a_graph_is_what_autograd_saves() -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import pickle
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 import torch
-from helpers import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from unrolled import CLASSES, Problem, assert_close
+from torch import nn
+from unrolled import CLASSES, Problem, assert_close, in_two_shares
 
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import InputError
-from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute, Share, Tesla
+from sdc_ext.matching.adjoints import Adjoint, Direct, Recompute, Tesla
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches
 from sdc_ext.networks.create import create_network
@@ -85,23 +82,10 @@ def test_tesla_differs_and_agrees_for_a_single_step() -> None:
 
 
 def test_two_shares_equal_one() -> None:
-    barrier, parts = threading.Barrier(2, timeout=PATIENCE), [torch.empty(0), torch.empty(0)]
-
-    def work(index: int) -> tuple[Tensor, ...]:
-        def reduce(tensor: Tensor) -> Tensor:
-            parts[index] = tensor
-            barrier.wait()
-            total = parts[0] + parts[1]
-            barrier.wait()
-            return total
-
-        return problems[index].gradients(adjoint=Recompute(2, Share(index, 2, reduce)))
-
     problems = [Problem(batch_syn=5), Problem(batch_syn=5)]
     alone = Problem(batch_syn=5).gradients()
-    with ThreadPoolExecutor(2) as pool:
-        for gradients in pool.map(work, (0, 1)):
-            assert_close(gradients, alone, 1e-12)
+    for gradients in in_two_shares(lambda i, s: problems[i].gradients(adjoint=Recompute(2, s))):
+        assert_close(gradients, alone, 1e-12)
 
 
 def test_no_gradient_no_nan() -> None:

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from helpers import launch
 from torch import Tensor
+from unrolled import OneExpert
 
 import sdc_ext
 from sdc_ext import with_sdc
@@ -21,8 +22,6 @@ from sdc_ext.cli import main
 from sdc_ext.data import load_data
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation import scores
-from sdc_ext.experts import Experts
-from sdc_ext.networks import create_network
 from sdc_ext.sets import Decoder, Evaluation, SyntheticSet
 from sdc_ext.sets.history import read_history
 from sdc_ext.strength import DEFAULT_LAM
@@ -33,28 +32,6 @@ SMOOTH = f"{NETWORK}:act=sigmoid"
 EVALUATION = ("--eval-every", "2", "--num-eval", "1", "--epoch-eval-train", "2")
 TINY = ("--network", NETWORK, "--ipc", "2", "--factor", "2", "--iterations", "4", *EVALUATION)
 STEPS = ("--syn-steps", "2", "--batch-syn", "15", "--expert-epochs", "1", "--max-start-epoch", "2")
-
-
-class OneExpert(Experts):
-    """Random parameters at three epochs."""
-
-    epochs = 2
-    description = "random"
-
-    def __init__(self, network: str) -> None:
-        self._network = network
-
-    @property
-    def identity(self) -> dict[str, str]:
-        return {}
-
-    def __len__(self) -> int:
-        return 1
-
-    def parameters(self, expert: int, epoch: int) -> Tensor:
-        torch.manual_seed(epoch)
-        network = create_network(self._network, 1, 10, (8, 8))
-        return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
 class ExactTask(Task):
