@@ -79,11 +79,12 @@ def cross_table(results: Sequence[Result]) -> Table:
 
 
 def score_table(scores: Scores) -> Table:
-    """Returns a table of HLR, IOR and LRS, as fractions."""
+    """Returns a table of HLR, IOR, LRS and ARS, as fractions."""
     table = PlainTable("scores, as fractions", "score", "value", "better is")
     table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
     table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
     table.add_row("label-robust score (LRS)", f"{scores.lrs:.4f}", "higher")
+    table.add_row("augmentation-robust score (ARS)", f"{scores.ars:.4f}", "higher")
     return table
 
 

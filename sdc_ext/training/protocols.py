@@ -58,7 +58,7 @@ def dc(subject: Subject) -> TrainingRecipe:
     ``main.py``, lines 22 to 38 and 111 to 123; ``main_DM.py``, lines 21 to 35.
     """
     if subject.method in ("dsa", "dsac", "dm"):
-        return TrainingRecipe(1000, augmentation=_dsa(_mirrored(subject)))
+        return TrainingRecipe(1000, augmentation=dsa_strategy(subject.dataset))
     if subject.network == "convnet:norm=batch":
         return TrainingRecipe(1000, augmentation="dc:crop_noise")
     if subject.dataset == "mnist":
@@ -107,7 +107,7 @@ def idc(subject: Subject) -> TrainingRecipe:
     Source: ``argument.py``, lines 120 to 123, 138 to 139, 266 to 295 and 436 to 452; ``train.py``,
     lines 102 to 110 (``train``) and 195 to 215 (``train_epoch``); ``test.py``, lines 44 to 56.
     """
-    operations, mix = _dsa(_mirrored(subject)).replace("cutout_", ""), "cutmix:p=0.5"
+    operations, mix = dsa_strategy(subject.dataset).replace("cutout_", ""), "cutmix:p=0.5"
     if subject.dataset == "mnist" and subject.factor > 1:
         mix = "none"
     if subject.dataset == "svhn" and subject.factor == subject.ipc == 1:
@@ -125,9 +125,9 @@ PROTOCOLS: Mapping[ProtocolName, Callable[[Subject], TrainingRecipe]] = {
 }
 
 
-def _mirrored(subject: Subject) -> bool:
-    """Returns whether mirrored images still belong to their class, as digits do not."""
-    return subject.dataset not in ("digits", "mnist", "svhn")
+def dsa_strategy(dataset: str) -> str:
+    """Returns DSA's augmentation for a data set; digits are not mirrored."""
+    return _dsa(dataset not in ("digits", "mnist", "svhn"))
 
 
 def _dsa(mirrored: bool) -> str:
