@@ -38,7 +38,7 @@ COMMANDS = {
     "reproduce": "run the shape of the paper's tables and figures within a budget of time",
     "select": "choose real images, the baseline that distillation must beat",
     "evaluate": "train networks on distilled sets and test them",
-    "score": "compute hard-label recovery, improvement over random and label-robust score",
+    "score": "compute hard-label recovery, improvement over random, and robust scores",
     "discrepancy": "measure distances of sets to the real images, beside random real images",
     "difficulty": "measure how hard real and distilled images are: misclassification, GraDN, loss",
     "show": "draw a distilled set and print its description",

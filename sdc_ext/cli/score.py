@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from sdc_ext.cli.options import COUNT, PLACE, TEXT, add_seed
+from sdc_ext.cli.options import COUNT, PLACE, TEXT, add_seed, add_workers
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
 from sdc_ext.verbs.opening import OpenedSet
 from sdc_ext.verbs.scoring import score_set
@@ -29,6 +29,7 @@ def add_options(parser: ArgumentParser) -> None:
         help="number of epochs on all real images (default: 20)",
     )
     add_seed(parser)
+    add_workers(parser, "networks")
     parser.add_argument("--out", type=PLACE, help=".json file for the scores")
     parser.set_defaults(run=_score)
 
@@ -40,6 +41,7 @@ def _score(options: Namespace) -> None:
         OpenedSet(str(options.set), *open_with_data(options.set, options, accelerator)),
         network=options.network,
         num_eval=options.num_eval,
+        workers=options.workers,
         full_epochs=options.full_epochs,
         seed=options.seed,
         accelerator=accelerator,

@@ -1,7 +1,8 @@
 """The scores of DD-Ranking, which separate images from soft labels and from chance.
 
 All scores are fractions. DD-Ranking's release 0.2.0 computes them in percent, which puts the
-exponent of its label-robust score out of range; here accuracies are in [0, 1], as in its formulas.
+exponents of its label-robust and augmentation-robust scores out of range; here accuracies are in
+[0, 1], as in its formulas. On fractions, its program and this one return the same.
 
 Reference: DD-Ranking (Li et al., 2025).
 """
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -23,25 +25,40 @@ from sdc_ext.networks.create import check_network
 from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.training.protocols import dsa_strategy
 from sdc_ext.training.recipe import TrainingRecipe
+from sdc_ext.workers.pool import SERIAL, Workers
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The three scores of one set.
+    """The scores of one set.
 
     Attributes:
         hlr: Hard-label recovery in [-1, 1]; lower is better.
         ior: Improvement over random in [-1, 1]; higher is better.
         lrs: Label-robust score in [0, 1]; higher is better.
+        ars: Augmentation-robust score in [0, 1]; higher is better.
     """
 
     hlr: float
     ior: float
     lrs: float
+    ars: float
 
     @classmethod
-    def of(cls, *, own: float, hard: float, random: float, full: float) -> Scores:
+    def of(
+        cls,
+        *,
+        own: float,
+        hard: float,
+        random: float,
+        full: float,
+        own_augmented: float,
+        random_augmented: float,
+        own_plain: float,
+        random_plain: float,
+    ) -> Scores:
         """Computes the scores from test accuracies in [0, 1].
 
         Args:
@@ -50,15 +67,23 @@ class Scores:
             random: The accuracy after training on as many random real images as the set stores,
                 with soft labels if the set has them and hard ones otherwise.
             full: The accuracy after training on all real images.
+            own_augmented: As ``own``, with augmentation.
+            random_augmented: As ``random``, with augmentation.
+            own_plain: As ``own``, without augmentation.
+            random_plain: As ``random``, without augmentation.
 
         Raises:
             InputError: If an accuracy is not in [0, 1].
         """
         hlr, ior = hard_label_recovery(full, hard), improvement_over_random(own, random)
-        return cls(hlr, ior, label_robust_score(hlr, ior))
+        ars = augmentation_robust_score(
+            improvement_over_random(own_augmented, random_augmented),
+            improvement_over_random(own_plain, random_plain),
+        )
+        return cls(hlr, ior, label_robust_score(hlr, ior), ars)
 
     def __str__(self) -> str:
-        return f"HLR {self.hlr:.4f}, IOR {self.ior:.4f}, LRS {self.lrs:.4f}"
+        return f"HLR {self.hlr:.4f}, IOR {self.ior:.4f}, LRS {self.lrs:.4f}, ARS {self.ars:.4f}"
 
 
 @dataclass(frozen=True)
@@ -66,10 +91,12 @@ class Scored:
     """The scores of one set, and the accuracies that they are computed from.
 
     Attributes:
-        scores: HLR, IOR and LRS.
+        scores: HLR, IOR, LRS and ARS.
         accuracies: Test accuracies by training set: the distilled set (``"own"``), its images with
             hard labels (``"hard"``), as many random real images as it stores (``"random"``), and
-            all real images (``"full"``).
+            all real images (``"full"``). The set and random images are also trained on with
+            augmentation (``"own_augmented"``, ``"random_augmented"``) and without it
+            (``"own_plain"``, ``"random_plain"``), one of which is the recipe's way.
         recipe: The recipe by which networks were trained on the set.
     """
 
@@ -90,13 +117,16 @@ def measure_scores(
     full_epochs: int = 20,
     seed: int = 0,
     accelerator: Accelerator,
+    workers: Workers = SERIAL,
     on_training: Callable[[str], object] = lambda what: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Scored:
     """Scores a set by networks trained on it, on random real images and on all real images.
 
     Training on real images, and on hard labels in place of soft ones, uses the default learning
     rate of the original scripts, since the set's own rate may have been learnt for its images and
-    labels.
+    labels. Augmentation is the recipe's, mixing included; recipes that have neither are compared
+    with DSA's augmentation.
 
     Args:
         synthetic: The set.
@@ -106,7 +136,9 @@ def measure_scores(
         full_epochs: The number of epochs on all real images.
         seed: Seeds the networks, the choice of random images and the teacher of soft labels.
         accelerator: The device, processes and precision to run with.
+        workers: The workers that train networks side by side.
         on_training: Called before each training with its key in ``Scored.accuracies``.
+        say: Called with a line about workers that were lost.
 
     Raises:
         InputError: If ``num_eval`` or ``full_epochs`` is not above 0, or the network is unknown
@@ -117,7 +149,11 @@ def measure_scores(
     check_positive_values(num_eval=num_eval, full_epochs=full_epochs)
     network = network or synthetic.info.eval_network
     check_network(network, *data.network_shape)
-    test = partial(evaluate, network=network, num_eval=num_eval, seed=seed, accelerator=accelerator)
+    test = partial(
+        evaluate,
+        **{"network": network, "num_eval": num_eval, "seed": seed, "accelerator": accelerator},
+        **{"workers": workers, "say": say},
+    )
     own = synthetic.info.evaluation
     usual = replace(own, lr=TrainingRecipe(own.epochs).lr)
     full = replace(usual, epochs=full_epochs)
@@ -140,8 +176,29 @@ def measure_scores(
     on_training("full")
     everything = data.normalize(data.train.images)
     tested["full"] = test(everything, data.train.labels, data, full)
+    for suffix, change in _augmentations(own, data.name).items():
+        for what, images, its_labels, recipe in (
+            ("own", synthetic.images, synthetic.labels, own),
+            ("random", random, labels, usual),
+        ):
+            name, changed = f"{what}_{suffix}", replace(recipe, **change)
+            if changed == recipe:
+                tested[name] = tested[what]
+            else:
+                on_training(name)
+                tested[name] = test(images, its_labels, data, changed)
     scores = Scores.of(**{name: evaluation.mean for name, evaluation in tested.items()})
     return Scored(scores, tested, own)
+
+
+def _augmentations(recipe: TrainingRecipe, dataset: str) -> dict[str, dict[str, Any]]:
+    """Returns what training with augmentation, and without it, changes of a recipe."""
+    plain = {"augmentation": "none", "mix": "none"}
+    own = {name: getattr(recipe, name) for name in plain}
+    return {
+        "augmented": own if own != plain else {"augmentation": dsa_strategy(dataset)},
+        "plain": plain,
+    }
 
 
 def hard_label_recovery(full: float, synthetic: float) -> float:
@@ -195,8 +252,38 @@ def label_robust_score(recovery: float, improvement: float, weight: float = 0.5)
     for name, value, low in (("HLR", recovery, -1), ("IOR", improvement, -1), ("w", weight, 0)):
         if not low <= value <= 1:
             raise InputError(f"{name} must be a fraction in [{low}, 1], got {value}")
-    alpha = weight * improvement - (1 - weight) * recovery
-    return (math.exp(alpha) - math.exp(-1)) / (math.exp(1) - math.exp(-1))
+    return _as_fraction(weight * improvement - (1 - weight) * recovery)
+
+
+def augmentation_robust_score(augmented: float, plain: float, weight: float = 0.5) -> float:
+    """Returns ARS: the gain over random images, with and without augmentation, in one number.
+
+    ``beta = w * IOR with augmentation + (1 - w) * IOR without``, then as LRS from alpha
+
+    Args:
+        augmented: The gain over random images where both are augmented, in [-1, 1].
+        plain: The gain where neither is, in [-1, 1].
+        weight: The weight w of the gain with augmentation, in [0, 1].
+
+    Returns:
+        A score in [0, 1]; higher is better.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+    for name, value, low in (
+        ("the gain with augmentation", augmented, -1),
+        ("the gain without augmentation", plain, -1),
+        ("w", weight, 0),
+    ):
+        if not low <= value <= 1:
+            raise InputError(f"{name} must be a fraction in [{low}, 1], got {value}")
+    return _as_fraction(weight * augmented + (1 - weight) * plain)
+
+
+def _as_fraction(gain: float) -> float:
+    """Maps a gain in [-1, 1] to [0, 1]."""
+    return (math.exp(gain) - math.exp(-1)) / (math.exp(1) - math.exp(-1))
 
 
 def _check(**accuracies: float) -> None:

@@ -18,12 +18,17 @@ from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import evaluation_table, score_table
 from sdc_ext.verbs.opening import OneSet, open_sets
 from sdc_ext.verbs.session import make_accelerator, make_console, network_names
+from sdc_ext.workers import choose_workers
 
 _TRAINED_ON = {
     "own": "the set",
     "hard": "the set, hard labels",
     "random": "random real images",
     "full": "all real images",
+    "own_augmented": "the set, augmented",
+    "random_augmented": "random real images, augmented",
+    "own_plain": "the set, not augmented",
+    "random_plain": "random real images, not augmented",
 }
 
 
@@ -77,6 +82,7 @@ def score_set(
     num_eval: Count = 5,
     full_epochs: Count = 20,
     seed: Seed = 0,
+    workers: Any = 1,
     accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> ScoredSet:
@@ -90,12 +96,14 @@ def score_set(
         num_eval: The number of networks to train on each training set.
         full_epochs: The number of epochs on all real images.
         seed: Seeds the networks and the choice of random images.
+        workers: The number of processes that train networks side by side, each with one thread, or
+            an executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
         accelerator: The Accelerator to run with; by default one that uses the machine's devices.
         progress: Show what is being trained.
 
     Returns:
-        Hard-label recovery, improvement over random and the label-robust score, which print as
-        tables.
+        Hard-label recovery, improvement over random, the label-robust and the augmentation-robust
+        score, which print as tables.
 
     Raises:
         InputError: If the set cannot be read or does not fit the data, or a number is not above 0.
@@ -104,6 +112,7 @@ def score_set(
     """
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
+    chosen = choose_workers(workers, launched=accelerator.num_processes)
     (opened,) = open_sets(synthetic, data, accelerator)
     (name,) = network_names(network) or [opened.synthetic.info.eval_network]
     with console.status("") as status:
@@ -115,6 +124,8 @@ def score_set(
             full_epochs=full_epochs,
             seed=seed,
             accelerator=accelerator,
+            workers=chosen,
+            say=console.print,
             on_training=lambda what: status.update(
                 f"training {num_eval} {name} on {_TRAINED_ON[what]}"
             ),

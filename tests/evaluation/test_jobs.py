@@ -12,9 +12,12 @@ from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation import Results, evaluate_sets, evaluation_jobs, measure_scores, selected_set
+from sdc_ext.evaluation.configurations import Training
+from sdc_ext.evaluation.selection import label_softly
 from sdc_ext.report.tables import cross_table
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.probe import Probe
+from sdc_ext.training.protocols import Subject, protocol
 from sdc_ext.training.recipe import TrainingRecipe
 
 RECIPE = TrainingRecipe(2, lr=0.02)
@@ -54,6 +57,71 @@ def test_jobs_follow_the_sets_and_what_the_caller_says(data: RealData) -> None:
     assert {job.recipe.lr for job in evaluation_jobs(sets, lr_eval=0.5, real_epochs=3)} == {0.5}
 
 
+def test_choices_precede_the_protocol_which_precedes_the_set(data: RealData) -> None:
+    sets = [("a", select(data), data)]
+    (alone,) = evaluation_jobs(sets, training=Training(protocol="idc"))
+    subject = Subject("digits", "random", 2, lr=RECIPE.lr, network="mlp")
+    assert alone.recipe == protocol("idc", subject)
+    training = Training("idc", schedule="cosine", mix="mixup:beta=0.5")
+    (chosen,) = evaluation_jobs(sets, epoch_eval_train=7, lr_eval=0.3, training=training)
+    assert chosen.recipe == replace(
+        alone.recipe, epochs=7, lr=0.3, schedule="cosine", mix="mixup:beta=0.5"
+    )
+    assert str(training) == "protocol idc; schedule cosine; mix mixup:beta=0.5"
+    assert str(Training(optimizers=("sgd", "adamw"), temperature=2)) == (
+        "each set's own recipe; optimizers sgd, adamw; temperature 2"
+    )
+
+
+def test_grids_have_all_combinations_and_their_real_images(data: RealData) -> None:
+    training = Training(optimizers=("sgd", "adamw"), augmentations=("none", "color_crop"))
+    sets = [("a", select(data), data)]
+    jobs = evaluation_jobs(sets, networks=["mlp", SMALL], real_epochs=1, training=training)
+    combinations = [(j.network, j.recipe.optimizer, j.recipe.augmentation) for j in jobs[:8]]
+    assert combinations == [
+        (network, optimizer, augmentation)
+        for network in ("mlp", SMALL)
+        for optimizer in ("sgd", "adamw")
+        for augmentation in ("none", "color_crop")
+    ]
+    # Rates are an optimiser's own: that of the set's recipe, or AdamW's usual one.
+    rates = {(j.recipe.optimizer, j.recipe.lr, j.recipe.weight_decay) for j in jobs[:8]}
+    assert rates == {("sgd", 0.02, 0.0005), ("adamw", 0.001, 0.01)}
+    assert {(j.recipe.optimizer, j.recipe.lr) for j in jobs[8:]} == {
+        ("sgd", 0.01),
+        ("adamw", 0.001),
+    }
+    assert len(jobs) == 16 and {j.name for j in jobs[8:]} == {"all real images"}
+
+
+def test_teachers_label_the_images_in_place_of_the_set(data: RealData) -> None:
+    made = select(data)
+    lines: list[str] = []
+    training = Training(teacher=SMALL, temperature=2.0)
+    jobs = evaluation_jobs([("a", made, data), ("b", made, data)], training=training)
+    options = {"num_eval": 1, "accelerator": Accelerator(cpu=True)}
+    taught = evaluate_sets(jobs, say=lines.append, **options)  # type: ignore[arg-type]
+    assert lines == [f"training the teacher, {SMALL}, on all real images"]
+    recipe = replace(RECIPE, lr=0.01, epochs=20)
+    images, device = made.images, torch.device("cpu")
+    labels = label_softly(images, data, SMALL, recipe, seed=0, device=device)
+    softened = replace(made.info.evaluation, temperature=2.0)
+    (job,) = evaluation_jobs([("c", SyntheticSet(images, labels, made.info), data)])
+    by_hand = evaluate_sets([replace(job, recipe=softened)], **options)  # type: ignore[arg-type]
+    assert taught[0].evaluation == taught[1].evaluation == by_hand[0].evaluation
+    assert taught[0].row()["teacher"] == SMALL and by_hand[0].row()["teacher"] == ""
+
+
+def test_choices_for_probabilities_need_some(data: RealData) -> None:
+    for name, value in (("label_loss", "kl"), ("temperature", 3.0)):
+        with pytest.raises(InputError, match=f"`{name}` concerns labels that are probabilities"):
+            evaluation_jobs([("a", select(data), data)], training=Training(**{name: value}))
+    with pytest.raises(InputError, match="unknown optimizers 'lion': choose from"):
+        Training(optimizers=("lion",))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="mix"):
+        Training(mix="cut")
+
+
 @pytest.mark.parametrize("number", ["epoch_eval_train", "lr_eval", "real_epochs"])
 def test_numbers_that_are_not_above_zero_are_refused(data: RealData, number: str) -> None:
     with pytest.raises(InputError, match=f"`{number}` must be above 0, got 0"):
@@ -81,7 +149,7 @@ def test_results_are_handed_over_as_they_come(data: RealData) -> None:
         evaluate_sets(jobs, num_eval=0, accelerator=Accelerator(cpu=True))
 
 
-def test_a_set_is_scored_by_four_trainings(data: RealData) -> None:
+def test_a_set_is_scored_by_its_trainings(data: RealData) -> None:
     trained: list[str] = []
     scored = measure_scores(
         select(data),
@@ -92,8 +160,9 @@ def test_a_set_is_scored_by_four_trainings(data: RealData) -> None:
         on_training=trained.append,
     )
     # Hard labels are the set's own, so they are not trained on again.
-    assert trained == ["own", "random", "full"]
-    assert list(scored.accuracies) == ["own", "hard", "random", "full"]
+    assert trained == ["own", "random", "full", "own_augmented", "random_augmented"]
+    assert list(scored.accuracies)[:4] == ["own", "hard", "random", "full"]
+    assert scored.accuracies["own_plain"] == scored.accuracies["own"]
     assert scored.recipe == RECIPE and {e.network for e in scored.accuracies.values()} == {"mlp"}
     full, hard = scored.accuracies["full"].mean, scored.accuracies["hard"].mean
     assert scored.scores.hlr == pytest.approx(full - hard)

@@ -17,6 +17,7 @@ from sdc_ext.data.load import load_data
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.scores import (
     Scores,
+    augmentation_robust_score,
     hard_label_recovery,
     improvement_over_random,
     label_robust_score,
@@ -28,28 +29,43 @@ from sdc_ext.training.recipe import TrainingRecipe
 
 fractions = st.floats(0, 1)
 
+ROBUST = {
+    "own_augmented": 0.6,
+    "random_augmented": 0.3,
+    "own_plain": 0.5,
+    "random_plain": 0.4,
+}
+
 
 def test_example_of_dd_rankings_formulas() -> None:
     """Full 85 %, distilled 60 %, random 30 %: its released program, in percent, says 5.03."""
-    scores = Scores.of(own=0.6, hard=0.6, random=0.3, full=0.85)
+    scores = Scores.of(own=0.6, hard=0.6, random=0.3, full=0.85, **ROBUST)
     assert (scores.hlr, scores.ior) == pytest.approx((0.25, 0.3))
     alpha = 0.5 * 0.3 - 0.5 * 0.25
     expected = (math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1))
     assert scores.lrs == pytest.approx(expected)
     assert scores.lrs == pytest.approx(0.28, abs=0.005)
+    beta = 0.5 * (0.6 - 0.3) + 0.5 * (0.5 - 0.4)
+    assert scores.ars == pytest.approx((math.exp(beta) - math.exp(-1)) / (math.e - math.exp(-1)))
 
 
 @given(own=fractions, hard=fractions, random=fractions, full=fractions)
-def test_label_robust_score_is_a_fraction(
-    own: float, hard: float, random: float, full: float
-) -> None:
-    assert 0 <= Scores.of(own=own, hard=hard, random=random, full=full).lrs <= 1
+def test_robust_scores_are_fractions(own: float, hard: float, random: float, full: float) -> None:
+    robust = {"own_augmented": own, "random_augmented": random}
+    robust |= {"own_plain": hard, "random_plain": full}
+    scores = Scores.of(own=own, hard=hard, random=random, full=full, **robust)
+    assert 0 <= scores.lrs <= 1 and 0 <= scores.ars <= 1
 
 
 def test_label_robust_score_at_its_ends() -> None:
     assert label_robust_score(-1, 1) == pytest.approx(1)
     assert label_robust_score(1, -1) == pytest.approx(0)
     assert label_robust_score(1, 0.5, weight=1) == label_robust_score(0, 0.5, weight=1)
+    assert augmentation_robust_score(1, 1) == pytest.approx(1)
+    assert augmentation_robust_score(-1, -1) == pytest.approx(0)
+    assert augmentation_robust_score(0.5, 0, weight=1) == label_robust_score(0, 0.5, weight=1)
+    with pytest.raises(InputError, match="the gain without augmentation must be a fraction"):
+        augmentation_robust_score(0.1, 10)
 
 
 @pytest.mark.parametrize("percent", [85.0, -0.1, float("nan")])
@@ -63,14 +79,21 @@ def test_percent_is_refused(percent: float) -> None:
 def test_score_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = tmp_path / "set"
     assert main(["select", "random", "--ipc", "5", "--out", str(chosen)]) == 0
+    made = SyntheticSet.load(chosen)  # whose 300 epochs would take long
+    brief = replace(made.info, evaluation=replace(made.info.evaluation, epochs=20))
+    replace(made, info=brief).save(chosen)
     out = tmp_path / "scores.json"
     options = ["--network", "mlp", "--num-eval", "2", "--full-epochs", "3", "--out", str(out)]
     assert main(["score", str(chosen), *options]) == 0
     printed = capsys.readouterr().out
     assert "hard-label recovery (HLR)" in printed and "all real images" in printed
+    assert "augmentation-robust score (ARS)" in printed and "the set, augmented" in printed
     scores = json.loads(out.read_text())
     # The set is what the random baseline of the same seed draws.
     assert scores["ior"] == pytest.approx(0, abs=1e-9)
+    assert scores["ars"] == pytest.approx(augmentation_robust_score(0, 0))
+    accuracies = scores["accuracies"]
+    assert accuracies["own_plain"] == accuracies["own"] != accuracies["own_augmented"]
     assert scores["seed"] == 0 and scores["full_epochs"] == 3
     full = scores["accuracies"]["full"]
     hard = scores["accuracies"]["hard"]

@@ -60,6 +60,30 @@ def test_augmentations_are_configurations(tmp_path: Path) -> None:
     assert [s.configuration for s in series] == [*labels, "mlp"]
 
 
+def test_networks_optimisers_and_augmentations_are_configurations(tmp_path: Path) -> None:
+    usual = {"optimizer": "sgd", "schedule": "step", "mix": "none", "teacher": ""}
+    real = {"set": "real", "method": "real", "images": 1000, "accuracy": 0.9}
+    rows = [
+        evaluated(**{**usual, "optimizer": o, "augmentation": a, **which})
+        for which in ({}, real)
+        for o in ("sgd", "adamw")
+        for a in ("none", "flip")
+    ]
+    series = collect(read_accuracies([write(tmp_path / "a.csv", rows)]))
+    assert [s.configuration for s in series] == [
+        f"convnet, {o}augmentation {a}, 2 epochs"
+        for o in ("", "optimizer adamw, ")
+        for a in ("none", "flip")
+    ]
+    assert {s.quantity for s in series} == {"gap"}
+    # Tables of earlier versions have no such columns, and mean the same configuration.
+    (alone,) = collect(read_accuracies([write(tmp_path / "b.csv", [evaluated()])]))
+    (both,) = collect(
+        read_accuracies([tmp_path / "b.csv", write(tmp_path / "c.csv", [evaluated(**usual)])])
+    )
+    assert alone.configuration == both.configuration == "convnet"
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 1)), min_size=1, max_size=20))
 def test_series_hold_means_over_networks(seen: list[tuple[str, float]]) -> None:

@@ -73,10 +73,19 @@ def test_a_run_that_diverges_is_left_out(executor: Any, data: RealData) -> None:
 def test_networks_of_an_evaluation(executor: Any, data: RealData) -> None:
     made = sdc_ext.distill("dc", data, out="set", progress=False, **SMALL)
     options: dict[str, Any] = {"networks": [my_network, "mlp"], "num_eval": 3, "progress": False}
+    options |= {"optimizers": ["sgd", "adamw"], "mix": "cutmix:p=0.5"}
     alone = sdc_ext.evaluate_set({"a": made, "b": "set"}, data, **options)
     shared = sdc_ext.evaluate_set({"a": made, "b": "set"}, data, workers=executor, **options)
     assert shared.results.rows() == alone.results.rows()
-    assert [result.name for result in shared.results] == ["a", "a", "b", "b"]
+    assert [result.name for result in shared.results] == ["a"] * 4 + ["b"] * 4
+
+
+def test_networks_of_scores(executor: Any, data: RealData) -> None:
+    made = sdc_ext.distill("dc", data, out="set", progress=False, **SMALL)
+    options: dict[str, Any] = {"num_eval": 2, "full_epochs": 1, "progress": False}
+    alone = sdc_ext.score_set(made, data, **options)
+    shared = sdc_ext.score_set(made, data, workers=executor, **options)
+    assert shared.scored == alone.scored
 
 
 def test_stacks_of_an_evaluation(executor: Any, data: RealData) -> None:
