@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext.augment.base import Augmentation, NoAugmentation, Normalisation
+from sdc_ext.augment.idc import IDCAugmentation
 from sdc_ext.augment.siamese import SiameseAugmentation
 from sdc_ext.errors import InputError
 
@@ -27,7 +28,8 @@ def parse_augmentation(
 
     Args:
         spec: ``"none"``; a DSA strategy such as ``"color_crop_cutout_flip_scale_rotate"``;
-            ``"dc:crop_scale_rotate"`` for the evaluation augmentation of plain DC; or
+            ``"dc:crop_scale_rotate"`` for the evaluation augmentation of plain DC;
+            ``"idc:color_crop_flip_scale_rotate"`` for IDC's; or
             ``"kornia:RandomAffine(degrees=15)"``.
         align_corners: See [`SiameseAugmentation`][sdc_ext.augment.SiameseAugmentation].
         normalisation: The normalisation of the images, which kornia's augmentations undo while
@@ -49,6 +51,8 @@ def parse_augmentation(
         from sdc_ext.augment.dc import DCAugmentation
 
         return DCAugmentation(rest)
+    if kind == "idc":
+        return IDCAugmentation(rest)
     return SiameseAugmentation(spec, align_corners)
 
 

@@ -112,7 +112,7 @@ class SiameseAugmentation:
         """Draws as [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw] says."""
         names = self.strategy.split("_")
         name = names[int(torch.randint(len(names), ()))]
-        return self.replay(name, _draw_parameters(name, image_size, n))
+        return self.replay(name, draw_parameters(name, image_size, n))
 
     def replay(self, operation: str, parameters: Mapping[str, Tensor]) -> Replay:
         """Returns one operation with given parameters, each of shape (1,) or (B,)."""
@@ -128,7 +128,8 @@ class SiameseAugmentation:
         return lambda x: operations[operation](x, **parameters)
 
 
-def _draw_parameters(name: str, image_size: tuple[int, int], n: int) -> dict[str, Tensor]:
+def draw_parameters(name: str, image_size: tuple[int, int], n: int) -> dict[str, Tensor]:
+    """Draws the parameters of one operation, each of shape (n,), from torch's global generator."""
     if name == "color":
         return {f"u_{what}": torch.rand(n) for what in ("brightness", "saturation", "contrast")}
     if name == "flip":

@@ -292,6 +292,7 @@ def _check_ranges(info: SetInfo) -> None:
     if not info.classes:
         raise InputError("there are no classes")
     recipe = info.evaluation
+    recipe.check_mix()
     ranges: list[tuple[str, Any, Any]] = [
         ("ipc", info.ipc, Count),
         ("factor", info.factor, Factor),
@@ -300,6 +301,7 @@ def _check_ranges(info: SetInfo) -> None:
         ("evaluation.momentum", recipe.momentum, Decay),
         ("evaluation.weight_decay", recipe.weight_decay, Weight),
         ("evaluation.batch_size", recipe.batch_size, Count),
+        ("evaluation.temperature", recipe.temperature, Rate),
         *(("mean", value, float) for value in info.mean),
         *(("std", value, Rate) for value in info.std),
     ]

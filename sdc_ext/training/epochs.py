@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sdc_ext.augment.base import Augmentation
+from sdc_ext.augment.mix import NO_MIX, Mix
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.networks.chunks import default_chunk_size, split_batch
 from sdc_ext.training.gradients import PLAIN_LOSS, BatchLoss, mean_gradient
@@ -22,6 +23,7 @@ def train_epoch(
     *,
     batch_size: int,
     augmentation: Augmentation,
+    mix: Mix = NO_MIX,
     batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> None:
     """Trains on a labelled set once, in random order; each image is augmented independently.
@@ -33,13 +35,15 @@ def train_epoch(
         labels: Labels (N,) int64, or (N, classes) probabilities.
         batch_size: The number of images per step; the last batch may be smaller.
         augmentation: The augmentation, drawn anew for every batch.
+        mix: The mixing of augmented images, which needs labels (N, classes).
         batch_loss: Computes the loss of each chunk of a batch.
     """
     height, width = images.shape[2:]
     parameters = [p for p in network.parameters() if p.requires_grad]
     for index in torch.split(torch.randperm(len(images)).to(images.device), batch_size):
         batch = augmentation.draw((height, width), len(index))(images[index])
-        gradients = mean_gradient(network, batch, labels[index], batch_loss=batch_loss)
+        batch, targets = mix.draw((height, width), len(index))(batch, labels[index])
+        gradients = mean_gradient(network, batch, targets, batch_loss=batch_loss)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()

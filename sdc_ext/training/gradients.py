@@ -18,13 +18,16 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
+from sdc_ext.training.label_loss import PLAIN, LabelLoss
 
 # Maps a network's output (B, classes) and labels to a scalar.
 _Sum: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 class BatchLoss:
-    """Computes the summed cross-entropy of a batch, optionally in bfloat16 and compiled.
+    """Computes the summed loss of a batch, optionally in bfloat16 and compiled.
+
+    The loss is the cross-entropy unless ``with_label_loss`` has chosen another one.
 
     It is meant for gradients that are not differentiated again, since double backward in bfloat16
     has relative errors of about a tenth.
@@ -40,17 +43,24 @@ class BatchLoss:
     def __init__(self, *, bf16: bool = False, compile: bool = False) -> None:
         self._bf16 = bf16
         self._compile = compile
+        self._label_loss = PLAIN
         self._compiled: dict[_Sum, tuple[torch.Size, Callable[..., Tensor]]] = {}
 
+    def with_label_loss(self, label_loss: LabelLoss) -> BatchLoss:
+        """Returns what computes another loss of the labels, with the same compiled code."""
+        other = copy.copy(self)
+        other._label_loss = label_loss
+        return other
+
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Returns the summed cross-entropy of a batch, a scalar with its graph.
+        """Returns the summed loss of a batch, a scalar with its graph.
 
         Args:
             network: The network.
             images: Images (B, C, H, W), normalised.
             labels: Labels (B,) int64, or (B, classes) probabilities.
         """
-        return self._compute(_summed_loss, network, images, labels)
+        return self._compute(self._label_loss, network, images, labels)
 
     def count_correct(self, network: nn.Module, images: Tensor, labels: Tensor) -> int:
         """Returns how many of the images (B, C, H, W) are classified as their labels (B,)."""
@@ -67,10 +77,6 @@ class BatchLoss:
                 if images.shape == shape:
                     return compiled(dict(network.named_parameters()), images, labels)
             return what(network(images), labels)
-
-
-def _summed_loss(output: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(output, labels, reduction="sum")
 
 
 def _correct(output: Tensor, labels: Tensor) -> Tensor:
@@ -94,7 +100,7 @@ def mean_gradient(
     chunk_size: int | None = None,
     batch_loss: BatchLoss = PLAIN_LOSS,
 ) -> tuple[Tensor, ...]:
-    """Returns the gradient of the mean cross-entropy over a batch, detached.
+    """Returns the gradient of the mean loss over a batch, detached.
 
     ``grad_theta 1/B sum_i L(x_i, y_i; theta)``
 

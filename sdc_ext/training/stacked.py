@@ -10,17 +10,18 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.modules.batchnorm import _NormBase
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from sdc_ext._seeds import Draws
 from sdc_ext.augment.base import Augmentation, Normalisation
+from sdc_ext.augment.mix import Mix, parse_mix
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.networks.functional import FunctionalNetwork
-from sdc_ext.training.recipe import TrainingRecipe, follow_schedule
+from sdc_ext.training.label_loss import PLAIN, LabelLoss
+from sdc_ext.training.recipe import TrainingRecipe, follow_schedule, loss_and_labels
 
 # Parameters or buffers of all networks by name, each (K, ...).
 _Stacked = dict[str, Tensor]
@@ -30,7 +31,9 @@ _Gradients = Callable[[_Stacked, _Stacked, Tensor, Tensor], _Stacked]
 
 
 class StackedGradient:
-    """Computes the gradients of the mean cross-entropy of K networks, each on its own batch.
+    """Computes the gradients of the mean loss of K networks, each on its own batch.
+
+    The loss is the cross-entropy unless ``with_label_loss`` has chosen another one.
 
     Args:
         bf16: Whether to compute the networks in bfloat16; parameters and gradients keep their
@@ -42,7 +45,14 @@ class StackedGradient:
     def __init__(self, *, bf16: bool = False, compile: bool = False) -> None:
         self._bf16 = bf16
         self._compile = compile
-        self._compiled: tuple[torch.Size, _Gradients] | None = None
+        self._label_loss = PLAIN
+        self._compiled: dict[LabelLoss, tuple[torch.Size, _Gradients]] = {}
+
+    def with_label_loss(self, label_loss: LabelLoss) -> StackedGradient:
+        """Returns what computes the gradients of another loss, with the same compiled code."""
+        other = copy.copy(self)
+        other._label_loss = label_loss
+        return other
 
     @torch.no_grad()  # or torch.func.grad keeps a graph of the gradients, too
     def __call__(
@@ -63,14 +73,16 @@ class StackedGradient:
             labels: Labels (K, B) int64, or (K, B, classes) probabilities.
         """
         if self._compile:
-            if self._compiled is None:
+            if self._label_loss not in self._compiled:
                 # The copy keeps the mode that was compiled when the network changes its own.
-                function = _stacked_gradients(copy.deepcopy(network), self._bf16)
-                self._compiled = images.shape, torch.compile(function, dynamic=False)
-            shape, compiled = self._compiled
+                function = _stacked_gradients(copy.deepcopy(network), self._bf16, self._label_loss)
+                compiled = torch.compile(function, dynamic=False)
+                self._compiled[self._label_loss] = images.shape, compiled
+            shape, compiled = self._compiled[self._label_loss]
             if images.shape == shape:
                 return compiled(parameters, constants, images, labels)
-        return _stacked_gradients(network, self._bf16)(parameters, constants, images, labels)
+        plain = _stacked_gradients(network, self._bf16, self._label_loss)
+        return plain(parameters, constants, images, labels)
 
 
 def train_stack(
@@ -98,14 +110,16 @@ def train_stack(
     augmentation = parse_augmentation(
         recipe.augmentation, align_corners=recipe.align_corners, normalisation=normalisation
     )
+    loss, labels = loss_and_labels(networks[0], images, labels, recipe)
+    gradient, mix = gradient.with_label_loss(loss), parse_mix(recipe.mix)
     for network in networks:
         network.train()
     parameters, constants = _stack(networks)
 
-    def train_epoch(optimizer: SGD) -> None:
+    def train_epoch(optimizer: Optimizer) -> None:
         for index in _orders(draws, images, recipe.batch_size):
-            batch = _augmented(draws, images, index, augmentation)
-            found = gradient(networks[0], parameters, constants, batch, labels[index])
+            batch, targets = _drawn(draws, images, labels, index, augmentation, mix)
+            found = gradient(networks[0], parameters, constants, batch, targets)
             for name, parameter in parameters.items():
                 parameter.grad = found[name]
             optimizer.step()
@@ -138,11 +152,11 @@ def obstacle(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
     return None
 
 
-def _stacked_gradients(network: nn.Module, bf16: bool) -> _Gradients:
+def _stacked_gradients(network: nn.Module, bf16: bool, label_loss: LabelLoss) -> _Gradients:
     def loss(parameters: _Stacked, constants: _Stacked, x: Tensor, y: Tensor) -> Tensor:
         # Inside, so that the backward pass is outside, as torch advises.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            return F.cross_entropy(functional_call(network, (parameters, constants), (x,)), y)
+            return label_loss.mean(functional_call(network, (parameters, constants), (x,)), y)
 
     gradients: _Gradients = vmap(grad(loss))
     return gradients
@@ -165,14 +179,21 @@ def _orders(draws: Sequence[Draws], images: Tensor, batch_size: int) -> Sequence
     return torch.split(torch.stack(orders).to(images.device), batch_size, dim=1)
 
 
-def _augmented(
-    draws: Sequence[Draws], images: Tensor, index: Tensor, augmentation: Augmentation
-) -> Tensor:
-    """Returns every network's batch (K, B, C, H, W), augmented by its own draw."""
+def _drawn(
+    draws: Sequence[Draws],
+    images: Tensor,
+    labels: Tensor,
+    index: Tensor,
+    augmentation: Augmentation,
+    mix: Mix,
+) -> tuple[Tensor, Tensor]:
+    """Returns every network's images (K, B, C, H, W) and labels (K, B, ...), by its own draws."""
     height, width = images.shape[2:]
     batches = []
     for own, chosen in zip(draws, index, strict=True):
         with own:
             replay = augmentation.draw((height, width), len(chosen))
-        batches.append(replay(images[chosen]))
-    return torch.stack(batches)
+            mixed = mix.draw((height, width), len(chosen))
+        batches.append(mixed(replay(images[chosen]), labels[chosen]))
+    of_images, of_labels = zip(*batches, strict=True)
+    return torch.stack(of_images), torch.stack(of_labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from sdc_ext.data.load import load_data
+from sdc_ext.errors import InputError
 from sdc_ext.sets.info import UNKNOWN, Correction, SetInfo
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -37,6 +39,24 @@ def test_correction_survives_the_disk_and_says_what_it_is(
     assert back.correction == ours.correction
     assert hash(back.correction) == hash(ours.correction)
     assert str(back.correction) == words
+
+
+def test_recipes_of_earlier_versions_are_the_default_ones() -> None:
+    content = json.loads(info().to_json())
+    for name in ("optimizer", "schedule", "mix", "label_loss", "temperature"):
+        del content["evaluation"][name]
+    assert SetInfo.from_json(json.dumps(content)) == info()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("optimizer", "lbfgs"), ("schedule", 3), ("mix", "cut"), ("temperature", 0)],
+)
+def test_recipes_that_cannot_be_followed_are_refused(name: str, value: object) -> None:
+    content = json.loads(info().to_json())
+    content["evaluation"][name] = value
+    with pytest.raises(InputError, match=f"meta.json is damaged .*{name}"):
+        SetInfo.from_json(json.dumps(content))
 
 
 def test_corrections_differ_where_their_words_do_not() -> None:

@@ -79,6 +79,25 @@ def test_parameters_are_those_of_one_by_one(augmentation: str, soft: bool) -> No
     assert relative_error(first[1], first[0]) > 0.1
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("mix", ["mixup", "cutmix:p=0.5"])
+def test_other_recipes(mix: str, soft: bool) -> None:
+    images, labels = make_set(20, soft)
+    recipe = TrainingRecipe(
+        *(4, 0.05),
+        batch_size=8,
+        augmentation="idc:color_crop_cutout",
+        optimizer="adamw",
+        schedule="cosine",
+        mix=mix,
+        label_loss="kl",
+        temperature=2.0,
+    )
+    first, second = (parameters(train(SMALL, images, labels, recipe)) for train in (alone, stacked))
+    assert relative_error(second, first) < 1e-6
+    assert relative_error(first[1], first[0]) > 0.1
+
+
 @pytest.mark.parametrize("spec", ["mlp", "convnet:depth=2:width=4:norm=layer:pool=max"])
 def test_other_networks(spec: str) -> None:
     images, labels = make_set(10)

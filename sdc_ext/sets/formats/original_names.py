@@ -6,6 +6,7 @@ import re
 
 from sdc_ext.errors import InputError
 from sdc_ext.sets.info import SetInfo
+from sdc_ext.training.protocols import Subject, protocol
 from sdc_ext.training.recipe import TrainingRecipe
 
 _DATASET_NAMES = {
@@ -52,19 +53,12 @@ def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
     """Returns the hyper-parameters with which DC's, DSA's and DM's scripts evaluate sets.
 
     Args:
-        method: ``"dsa"`` or ``"dm"``; all others are evaluated like plain DC.
+        method: ``"dsa"``, ``"dsac"`` or ``"dm"``; all others are evaluated like plain DC.
         dataset: The name of the data set.
 
     Reference: ``main.py`` and ``main_DM.py`` of DC's repository.
     """
-    if method in ("dsa", "dm"):
-        digits = dataset in ("digits", "mnist", "svhn")
-        mirror = "" if digits else "_flip"
-        strategy = f"color_crop_cutout{mirror}_scale_rotate"
-        return TrainingRecipe(epochs=1000, augmentation=strategy)
-    if dataset == "mnist":
-        return TrainingRecipe(epochs=1000, augmentation="dc:crop_scale_rotate")
-    return TrainingRecipe(epochs=300)
+    return protocol("dc", Subject(dataset, method))
 
 
 def our_dataset(name: str) -> str | None:
