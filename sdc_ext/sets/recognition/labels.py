@@ -35,7 +35,9 @@ def recognise_labels(labels: Tensor) -> Conclusion:
     rows = labels.double()
     off = float((rows.sum(1) - 1).abs().max())
     lowest = float(rows.min())
-    evidence = f"the lowest value is {lowest:.3g}, and sums of rows differ from 1 by up to {off:.2g}"
+    evidence = (
+        f"the lowest value is {lowest:.3g}, and sums of rows differ from 1 by up to {off:.2g}"
+    )
     if lowest < 0 or off > _COARSE:
         # Values above 0 alone could be anything that somebody forgot to divide by its sum.
         return Conclusion(LABELS, LOGITS, "sure" if lowest < 0 else "likely", evidence)

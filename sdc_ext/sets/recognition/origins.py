@@ -42,24 +42,22 @@ _SURE = 1e-4
 _LIKELY = 1e-2
 
 
-def candidates(shape: tuple[int, ...], classes: int, soft: bool) -> list[str]:
+def candidates(shape: tuple[int, ...], classes: int, *, exact: bool | None) -> list[str]:
     """Returns the names of built-in data sets with images of a shape and enough classes.
 
     Args:
         shape: Channels, height and width.
         classes: The number of columns of soft labels, or the highest class plus one.
-        soft: Whether ``classes`` is exact.
+        exact: Whether ``classes`` is the number of classes, rather than at most that many; None if
+            nothing is known of it.
     """
-    return [
-        name
-        for name, own in _SHAPES.items()
-        if own == shape and CLASS_COUNTS[name] == classes
-    ] if soft else [
-        name
-        for name, own in _SHAPES.items()
-        # A set has all classes of its data, up to a few for which nothing was distilled.
-        if own == shape and classes <= CLASS_COUNTS[name] < 2 * classes
-    ]
+    names = [name for name, own in _SHAPES.items() if own == shape]
+    if exact is None:
+        return names
+    if exact:
+        return [name for name in names if CLASS_COUNTS[name] == classes]
+    # A set has images of all classes, up to a few for which nothing was distilled.
+    return [name for name in names if classes <= CLASS_COUNTS[name] < 2 * classes]
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ def recognise_origin(
         data: The real data.
         like_noise: Whether the images are so much like noise that nothing need be seen in them.
     """
-    train = torch.linspace(0, len(data.train) - 1, min(len(data.train), _MOST_REAL)).long()
-    test = torch.linspace(0, len(data.test) - 1, min(len(data.test), _MOST_TESTED)).long()
+    train = _spaced(len(data.train.images), _MOST_REAL)
+    test = _spaced(len(data.test), _MOST_TESTED)
     classes = len(data.classes)
     real = data.train.images[train], data.train.labels[train]
     linear = _Linear.fit(as_pixels(real[0]), real[1], classes)
@@ -114,6 +112,11 @@ def recognise_origin(
     elif so_few < _SURE and not like_noise:
         return Conclusion(DATASET, f"not {data.name}, or other labels", "likely", evidence)
     return Conclusion(DATASET, data.name, certainty, evidence)
+
+
+def _spaced(count: int, most: int) -> Tensor:
+    """Returns at most so many positions at equal distances."""
+    return torch.linspace(0, count - 1, min(count, most)).long()
 
 
 def _coarse(pixels: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Reference:
     @classmethod
     def of(cls, data: RealData) -> Reference:
         """Takes training images at equal distances."""
-        count = len(data.train)
+        count = len(data.train.images)
         index = torch.linspace(0, count - 1, min(count, _MOST_REAL)).long()
         pixels = as_pixels(data.train.images[index])
         channels = pixels.transpose(0, 1).flatten(1)
