@@ -48,24 +48,26 @@ def add_set_data(parser: ArgumentParser, *, trained_on: bool = True) -> None:
 
 def open_set(path: Path, options: Namespace, accelerator: Accelerator) -> SyntheticSet:
     """A set alone, whose real data are loaded only if its format needs them."""
-    return loading.open_set(path, _loader(options, accelerator), _opening(options))
+    return loading.open_set(path, loader(options, accelerator), opening(options))
 
 
 def open_with_data(
     path: Path, options: Namespace, accelerator: Accelerator
 ) -> tuple[SyntheticSet, RealData]:
     """A set and the real data, normalised as it is."""
-    return loading.open_with_data(path, _loader(options, accelerator), _opening(options))
+    return loading.open_with_data(path, loader(options, accelerator), opening(options))
 
 
 def open_all(
     options: Namespace, accelerator: Accelerator
 ) -> Iterator[tuple[str, SyntheticSet, RealData]]:
     """Each of ``options.sets`` once, with a short name; data that several share are loaded once."""
-    return loading.open_all(options.sets, _loader(options, accelerator), _opening(options))
+    return loading.open_all(options.sets, loader(options, accelerator), opening(options))
 
 
-def _loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
+def loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
+    """What loads the real data that a command line describes."""
+
     def load(dataset: str, size: tuple[int, int] | None) -> RealData:
         return open_data(
             dataset,
@@ -79,7 +81,8 @@ def _loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
     return load
 
 
-def _opening(options: Namespace) -> loading.Opening:
+def opening(options: Namespace) -> loading.Opening:
+    """What a command line says about its sets."""
     return loading.Opening(
         options.dataset,
         options.image_size,

@@ -90,7 +90,8 @@ class Source:
         if not os.path.lexists(path):
             raise InputError(f"there is no file or folder {path}")
         kind = kind_of(path)
-        file = {"best": find_best, "pair": pair_file}.get(kind, lambda path: path)(path) or path
+        within = {"best": find_best, "pair": pair_file}.get(kind)
+        file = path if within is None else within(path) or path
         meta = file.parent / META
         beside = None
         if kind == "best" and meta.is_file():
@@ -198,7 +199,7 @@ class Source:
             state = "not ZCA-whitened" if info.whitening is None else "ZCA-whitened"
             lines.append(f"its own description says that it is {state}, which is what counts")
         if declared.lr is not None:
-            lines += warning_about(declared.lr, info.evaluation.lr, synthetic)
+            lines += warning_about(declared.lr, info.evaluation.lr)
             recipe = replace(info.evaluation, lr=declared.lr)
             synthetic = replace(synthetic, info=replace(info, evaluation=recipe))
         for line in lines:

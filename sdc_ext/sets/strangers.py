@@ -152,7 +152,7 @@ class Study:
         lines = [*self.warnings]
         if self.declared.lr is not None:
             own = self.found.lr or self.found.rate
-            lines += warning_about(self.declared.lr, own, synthetic)
+            lines += warning_about(self.declared.lr, own)
         for line in lines:
             _LOG.warning("%s", visible(f"{self.found.path}: {line}"))
         return synthetic
@@ -236,7 +236,8 @@ def study(found: Found, data: RealData, declared: Declared) -> Study:
         data,
         like_noise=(pixels.noise or 0.0) > _LIKE_NOISE,
     )
-    if origin.conclusion != data.name:
+    # Grids that are read as whole images, or the reverse, look like nothing.
+    if origin.conclusion != data.name and not told:
         warnings.append(f"the images do not look like those of {data.name}: {origin.evidence}")
     return Study(
         found,

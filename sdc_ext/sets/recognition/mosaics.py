@@ -17,9 +17,10 @@ _MOST = 3
 _SURE_APART = 6.0
 _LIKELY_APART = 3.0
 
-# The way from one factor's mean edge to another's: below the first bound, the images have the
-# one's; above 1 minus the bound, the other's. In between they are like neither.
-_NEAR = 0.25
+# The way from the mean edge of whole images to that of grids. Up to the bound, images are like the
+# ones, and from 1 minus the bound on like the others; the third between them is left open, since
+# learning weakens edges.
+_NEAR = 1 / 3
 
 # Where noise is more than this share of an image, its edges hardly show.
 _TOO_NOISY = 0.8

@@ -43,9 +43,9 @@ _BYTE_ERROR = 0.05
 _MOST_BYTES = 0.98
 
 # Shares of un-whitened values outside of [0, 1]. Real images have none if these training images
-# whitened them, at most 0.2 % if nine tenths of them did, 1.6 to 4.5 % if half of them did, and over
-# 75 % if they were normalised. What was learnt under whitening leaves [0, 1] as well, so that more
-# than the first bound says little.
+# whitened them, at most 0.2 % if nine tenths of them did, 1.6 to 4.5 % if half of them did, and
+# over 75 % if they were normalised. What was learnt under whitening leaves [0, 1] as well, so that
+# more than the first bound says little.
 _SLACK = 0.02
 _FEW_OUTSIDE = 0.01
 _MANY_OUTSIDE = 0.2

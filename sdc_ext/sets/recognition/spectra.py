@@ -96,7 +96,8 @@ class Reference:
     def _spectrum(self, images: Tensor) -> Tensor:
         """Returns the mean power (C, H, W) of each frequency and uncorrelated channel."""
         rotated = torch.einsum("dc,nchw->ndhw", self.colours, images)
-        return torch.fft.fft2(rotated, norm="ortho").abs().square().mean(0)
+        power: Tensor = torch.fft.fft2(rotated, norm="ortho").abs().square().mean(0)
+        return power
 
 
 def score_of_noise(images: Tensor) -> float:
