@@ -229,7 +229,7 @@ class OneOf(Kind):
 
 @dataclass(frozen=True)
 class Many(Kind):
-    """Sequences of one kind; a text has commas between its values."""
+    """Sequences of one kind; a text has commas between its values, apart from those in brackets."""
 
     placeholder = "NAMES"
 
@@ -247,7 +247,7 @@ class Many(Kind):
 
     def parse(self, text: str) -> object:
         """See [`Kind`][sdc_ext._kinds.Kind]."""
-        return list(dict.fromkeys(self.each.parse(part.strip()) for part in text.split(",")))
+        return list(dict.fromkeys(self.each.parse(part.strip()) for part in _split(text)))
 
     def refuse(self, name: str, value: object) -> InputError:
         """Names the first value of a sequence that is not allowed, if it is one."""
@@ -306,6 +306,18 @@ class Several(Kind):
     def _named(self, name: str) -> list[str]:
         places = self.places or [f"value {number}" for number, _ in enumerate(self.each, 1)]
         return [f"{place} of {name}" for place in places]
+
+
+def _split(text: str) -> list[str]:
+    """Splits at commas outside of brackets, which belong to the arguments of an augmentation."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 class _Written(str):

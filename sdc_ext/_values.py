@@ -77,6 +77,9 @@ Size: TypeAlias = Annotated[int | tuple[int, int], Sides()]
 Names: TypeAlias = Annotated[Sequence[str], Many(Text())]
 """One name or several; on the command line with commas between them."""
 
+Temperature: TypeAlias = Annotated[float, Number(1e-3, 1e3)]
+"""A temperature that softens probabilities."""
+
 Ramp: TypeAlias = Annotated[
     tuple[float, float, int],
     Several(

@@ -5,8 +5,18 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import COUNT, NAMES, PLACE, add_computing, add_seed, add_workers
+from sdc_ext.cli.options import (
+    COUNT,
+    NAMES,
+    PLACE,
+    add_computing,
+    add_seed,
+    add_settings,
+    add_workers,
+    chosen_settings,
+)
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.evaluation.configurations import Training
 from sdc_ext.evaluation.jobs import evaluation_jobs
 from sdc_ext.verbs.evaluation import run_jobs
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
@@ -28,6 +38,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--epoch-eval-train", type=COUNT, help="number of epochs (default: the set's own)"
     )
+    add_settings(parser.add_argument_group("the training"), Training)
     add_seed(parser)
     add_computing(parser, "the training")
     add_workers(parser, "networks")
@@ -49,18 +60,21 @@ def _evaluate(options: Namespace) -> None:
     accelerator = make_accelerator(options.mixed_precision)
     workers = choose_workers(options.workers, launched=accelerator.num_processes)
     console = make_console(accelerator)
+    training = Training(**chosen_settings(options))
     jobs = evaluation_jobs(
         open_all(options, accelerator),
         networks=options.networks,
         epoch_eval_train=options.epoch_eval_train,
         lr_eval=options.lr_eval,
         real_epochs=options.real_epochs,
+        training=training,
     )
     out = None
     if accelerator.is_main_process:
         out = claim_folder(options.out, "evaluation", options.sets)
     evaluated = run_jobs(
         jobs,
+        training=training,
         num_eval=options.num_eval,
         seed=options.seed,
         out=out,
@@ -71,4 +85,5 @@ def _evaluate(options: Namespace) -> None:
         console=console,
     )
     console.print(evaluated)
-    console.print(f"accuracies.csv, accuracies.json and accuracies.png in {out}")
+    further = ", configurations.csv" if evaluated.spreads else ""
+    console.print(f"accuracies.csv{further}, accuracies.json and accuracies.png in {out}")

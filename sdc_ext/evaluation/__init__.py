@@ -9,6 +9,7 @@ from sdc_ext.evaluation.closeness import feature_maps as feature_maps
 from sdc_ext.evaluation.comparison import Cell as Cell
 from sdc_ext.evaluation.comparison import Comparison as Comparison
 from sdc_ext.evaluation.comparison import Gain as Gain
+from sdc_ext.evaluation.configurations import Training as Training
 from sdc_ext.evaluation.difficulty import Difficulty as Difficulty
 from sdc_ext.evaluation.difficulty import measure_difficulty as measure_difficulty
 from sdc_ext.evaluation.difficulty import score_samples as score_samples
@@ -27,6 +28,9 @@ from sdc_ext.evaluation.scores import Scores as Scores
 from sdc_ext.evaluation.scores import measure_scores as measure_scores
 from sdc_ext.evaluation.selection import select_images as select_images
 from sdc_ext.evaluation.selection import selected_set as selected_set
+from sdc_ext.evaluation.spread import Spread as Spread
+from sdc_ext.evaluation.spread import configuration_names as configuration_names
+from sdc_ext.evaluation.spread import spreads as spreads
 from sdc_ext.evaluation.summaries import RandomEffects as RandomEffects
 from sdc_ext.evaluation.summaries import random_effects as random_effects
 from sdc_ext.evaluation.tracking import Drift as Drift
@@ -48,9 +52,12 @@ __all__ = [
     "Results",
     "Scored",
     "Scores",
+    "Spread",
+    "Training",
     "across_settings",
     "choose_discrepancies",
     "compare_with_real",
+    "configuration_names",
     "counted",
     "evaluate",
     "evaluate_sets",
@@ -63,5 +70,6 @@ __all__ = [
     "score_samples",
     "select_images",
     "selected_set",
+    "spreads",
     "warm_up",
 ]

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
+from torch import Tensor, nn
 
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import check_positive_values
+from sdc_ext.evaluation.configurations import TEACHER_EPOCHS, Training, usual_rate
 from sdc_ext.evaluation.divergence import divergence
 from sdc_ext.evaluation.evaluator import (
     Cell,
@@ -19,6 +21,7 @@ from sdc_ext.evaluation.evaluator import (
     tested_only,
 )
 from sdc_ext.evaluation.results import REAL, Result, Results
+from sdc_ext.evaluation.selection import soft_labels, train_teacher
 from sdc_ext.networks.create import check_network
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -27,6 +30,21 @@ from sdc_ext.workers.launch import map_in_launch
 from sdc_ext.workers.pool import SERIAL, Workers
 
 _ALL = "all real images"
+
+AS_THE_SETS_SAY = Training()
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network that is trained on all real images and labels others.
+
+    Attributes:
+        network: The architecture.
+        recipe: The recipe of its training.
+    """
+
+    network: str
+    recipe: TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,7 @@ class Job:
         data: The real data, normalised as the set is.
         network: The architecture.
         recipe: The recipe by which networks are trained on the set.
+        teacher: What labels the set's images in place of the set; None if it keeps its labels.
     """
 
     name: str
@@ -46,6 +65,7 @@ class Job:
     data: RealData
     network: str
     recipe: TrainingRecipe
+    teacher: Teacher | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.network}"
@@ -58,6 +78,7 @@ def evaluation_jobs(
     epoch_eval_train: int | None = None,
     lr_eval: float | None = None,
     real_epochs: int | None = None,
+    training: Training = AS_THE_SETS_SAY,
 ) -> list[Job]:
     """Lists everything to be evaluated, and checks it before anything is trained.
 
@@ -69,13 +90,14 @@ def evaluation_jobs(
         lr_eval: The learning rate; by default that of the set's own recipe.
         real_epochs: The number of epochs for which networks are also trained on all real images,
             once per data set, network and recipe; by default they are not.
+        training: What the user chooses of the training besides.
 
     Returns:
         The jobs of all sets in order, followed by those of all real images.
 
     Raises:
-        InputError: If a network or an augmentation is unknown or does not fit the images, or a
-            number is not above 0.
+        InputError: If a network or an augmentation is unknown or does not fit the images, a
+            number is not above 0, or a choice concerns labels that there are none of.
     """
     check_positive_values(
         epoch_eval_train=epoch_eval_train, lr_eval=lr_eval, real_epochs=real_epochs
@@ -84,20 +106,40 @@ def evaluation_jobs(
     real: dict[tuple[object, ...], SyntheticSet] = {}
     of_real: dict[tuple[object, ...], Job] = {}
     for name, synthetic, data in sets:
-        recipe = _recipe(synthetic.info.evaluation, epoch_eval_train, lr_eval)
-        check_augmentation(
-            recipe.augmentation, data.few_images(), data.preprocessing, differentiable=False
-        )
+        teacher = _teacher(synthetic, data, training, real_epochs)
         for network in networks or [synthetic.info.eval_network]:
             check_network(network, *data.network_shape)
-            jobs.append(Job(name, synthetic, data, network, recipe))
-            if real_epochs is not None:
-                usual = _recipe_of_real(synthetic, real_epochs, lr_eval)
-                if data.identity not in real:
-                    real[data.identity] = _all_real_images(data, usual)
-                job = Job(_ALL, real[data.identity], data, network, usual)
-                of_real.setdefault((*data.identity, network, usual), job)
+            for recipe in training.recipes(synthetic, network, epoch_eval_train, lr_eval):
+                jobs.append(Job(name, synthetic, data, network, recipe, teacher))
+                if real_epochs is not None:
+                    usual = _recipe_of_real(synthetic, recipe, real_epochs, lr_eval)
+                    if data.identity not in real:
+                        real[data.identity] = _all_real_images(data, usual)
+                    job = Job(_ALL, real[data.identity], data, network, usual)
+                    of_real.setdefault((*data.identity, network, usual), job)
+    training.check_labels([job.synthetic for job in jobs])
+    _check_augmentations(jobs)
     return [*jobs, *of_real.values()]
+
+
+def _check_augmentations(jobs: Sequence[Job]) -> None:
+    seen: set[tuple[object, ...]] = set()
+    for job in jobs:
+        name, data = job.recipe.augmentation, job.data
+        if (name, *data.identity) not in seen:
+            check_augmentation(name, data.few_images(), data.preprocessing, differentiable=False)
+            seen.add((name, *data.identity))
+
+
+def _teacher(
+    synthetic: SyntheticSet, data: RealData, training: Training, real_epochs: int | None
+) -> Teacher | None:
+    """Returns the teacher, which learns by the set's own recipe for real images."""
+    if training.teacher is None:
+        return None
+    check_network(training.teacher, *data.network_shape)
+    own, epochs = synthetic.info.evaluation, real_epochs or TEACHER_EPOCHS
+    return Teacher(training.teacher, _recipe_of_real(synthetic, own, epochs, None))
 
 
 def evaluate_sets(
@@ -140,9 +182,10 @@ def evaluate_sets(
         too_high = divergence(job.synthetic, job.network, job.recipe)
         if too_high is not None:
             say(f"{job.name}: {too_high}")
+    labels = _labels(jobs, seed, accelerator, say)
     sets = [
-        TrainedOn(j.synthetic.images, j.synthetic.labels, tested_only(j.data), j.recipe, j.network)
-        for j in jobs
+        TrainedOn(j.synthetic.images, own, tested_only(j.data), j.recipe, j.network)
+        for j, own in zip(jobs, labels, strict=True)
     ]
     networks = Networks(sets, seed, accelerator, compile)
     collected = _Collected(jobs, num_eval, seed, on_result)
@@ -165,6 +208,27 @@ def evaluate_sets(
             for cell, accuracies in zip(part, found, strict=True):
                 collected.add(cell, accuracies)
     return collected.results
+
+
+def _labels(
+    jobs: Sequence[Job], seed: int, accelerator: Accelerator, say: Callable[[str], object]
+) -> list[Tensor]:
+    """Returns the labels of every job, after the training of the teachers that give them."""
+    teachers: dict[tuple[object, ...], nn.Module] = {}
+    found = []
+    for job in jobs:
+        if job.teacher is None:
+            found.append(job.synthetic.labels)
+            continue
+        key = (*job.data.identity, job.teacher)
+        if key not in teachers:
+            say(f"training the teacher, {job.teacher.network}, on {_ALL}")
+            network, recipe = job.teacher.network, job.teacher.recipe
+            teachers[key] = train_teacher(
+                job.data, network, recipe, seed=seed, device=accelerator.device
+            )
+        found.append(soft_labels(teachers[key], job.synthetic.images).cpu())
+    return found
 
 
 class _Collected:
@@ -194,7 +258,8 @@ class _Collected:
                 return
             job, of_job = self._jobs[done], self._found[done]
             evaluation = Evaluation(job.network, tuple(of_job[k] for k in sorted(of_job)))
-            result = Result(job.name, job.synthetic, job.recipe, self._seed, evaluation)
+            teacher = "" if job.teacher is None else job.teacher.network
+            result = Result(job.name, job.synthetic, job.recipe, self._seed, evaluation, teacher)
             self.results = Results((*self.results, result))
             self._on_result(self.results)
 
@@ -205,17 +270,11 @@ def _all_real_images(data: RealData, recipe: TrainingRecipe) -> SyntheticSet:
     return SyntheticSet(data.normalize(data.train.images), data.train.labels, info)
 
 
-def _recipe_of_real(synthetic: SyntheticSet, epochs: int, lr: float | None) -> TrainingRecipe:
-    """Returns a set's recipe without what suits that set alone: its epochs and learnt rate."""
-    own = synthetic.info.evaluation
-    usual = synthetic.info.value("lr_eval") or TrainingRecipe(own.epochs).lr
-    return replace(own, lr=lr or usual, epochs=epochs)
-
-
-def _recipe(own: TrainingRecipe, epochs: int | None, lr: float | None) -> TrainingRecipe:
-    """Returns a set's own recipe with the values that the caller overrides."""
-    return replace(
-        own,
-        epochs=own.epochs if epochs is None else epochs,
-        lr=own.lr if lr is None else lr,
-    )
+def _recipe_of_real(
+    synthetic: SyntheticSet, recipe: TrainingRecipe, epochs: int, lr: float | None
+) -> TrainingRecipe:
+    """Returns a recipe without what suits its set alone: its epochs and learnt rate."""
+    usual = usual_rate(recipe.optimizer)
+    if recipe.optimizer == synthetic.info.evaluation.optimizer:
+        usual = synthetic.info.value("lr_eval") or usual
+    return replace(recipe, lr=lr or usual, epochs=epochs)

@@ -28,6 +28,7 @@ class Result:
         recipe: The recipe by which networks were trained on it.
         seed: The seed of the networks.
         evaluation: The networks' test accuracies.
+        teacher: The network that labelled the set's images; empty if they kept their labels.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Result:
     recipe: TrainingRecipe
     seed: int
     evaluation: Evaluation
+    teacher: str = ""
 
     def row(self) -> dict[str, Any]:
         """Returns what was evaluated and how, as columns of a table."""
@@ -45,6 +47,12 @@ class Result:
             "epochs": self.recipe.epochs,
             "lr": self.recipe.lr,
             "augmentation": self.recipe.augmentation,
+            "optimizer": self.recipe.optimizer,
+            "schedule": self.recipe.schedule,
+            "mix": self.recipe.mix,
+            "label_loss": self.recipe.label_loss,
+            "temperature": self.recipe.temperature,
+            "teacher": self.teacher,
             "seed": self.seed,
         }
 

@@ -256,13 +256,26 @@ def label_softly(
     Returns:
         Probabilities (N, classes).
     """
+    return soft_labels(train_teacher(data, network, recipe, seed=seed, device=device), images)
+
+
+def train_teacher(
+    data: RealData, network: str, recipe: TrainingRecipe, *, seed: int, device: torch.device
+) -> nn.Module:
+    """Returns a network that is trained on all real images; see ``label_softly``."""
     seed_torch(seed, "teacher")
     teacher = create_network(network, *data.network_shape).to(device)
     real = data.normalize(data.train.images).to(device)
     labels = data.train.labels.to(device)
     train_from_scratch(teacher, real, labels, recipe, BatchLoss(), data.preprocessing)
-    with torch.no_grad():
-        probabilities: Tensor = teacher.eval()(images.to(device)).softmax(1)
+    return teacher.eval()
+
+
+@torch.no_grad()
+def soft_labels(teacher: nn.Module, images: Tensor) -> Tensor:
+    """Returns the probabilities (N, classes) that a teacher gives images (N, C, H, W)."""
+    device = next(teacher.parameters()).device
+    probabilities: Tensor = teacher(images.to(device)).softmax(1)
     return probabilities
 
 

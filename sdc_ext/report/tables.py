@@ -14,6 +14,7 @@ from sdc_ext._console import PlainTable
 from sdc_ext._words import number_of
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
+from sdc_ext.evaluation.spread import configuration_names
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.strength import STRENGTHS
@@ -56,12 +57,17 @@ def evaluation_table(title: str, evaluations: Mapping[str, Evaluation]) -> Table
 def cross_table(results: Sequence[Result]) -> Table:
     """Returns a table of test accuracies by network and set: mean ± standard deviation in percent.
 
-    The columns are the sets or the networks, whichever are fewer.
+    Networks that were trained in several configurations have a row or column for each. The columns
+    are the sets or the networks, whichever are fewer.
     """
     names = list(dict.fromkeys(result.name for result in results))
-    networks = list(dict.fromkeys(result.evaluation.network for result in results))
+    of_results = configuration_names(results)
+    networks = list(dict.fromkeys(of_results))
     count = len(results[0].evaluation.accuracies)
-    found = {(r.evaluation.network, r.name): str(r.evaluation).removesuffix(" %") for r in results}
+    found = {
+        (network, r.name): str(r.evaluation).removesuffix(" %")
+        for network, r in zip(of_results, results, strict=True)
+    }
     title = f"test accuracy %, mean ± std of {number_of(count, 'network')}"
     tall = len(names) > len(networks)
     rows, columns = (names, networks) if tall else (networks, names)

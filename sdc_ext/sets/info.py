@@ -13,7 +13,17 @@ from torch import Tensor
 from sdc_ext._kinds import Number
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, from_json
-from sdc_ext._values import Count, CountOrZero, Decay, Factor, LearntRate, Rate, Weight, kind_of
+from sdc_ext._values import (
+    Count,
+    CountOrZero,
+    Decay,
+    Factor,
+    LearntRate,
+    Rate,
+    Temperature,
+    Weight,
+    kind_of,
+)
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.training.recipe import TrainingRecipe
@@ -301,7 +311,7 @@ def _check_ranges(info: SetInfo) -> None:
         ("evaluation.momentum", recipe.momentum, Decay),
         ("evaluation.weight_decay", recipe.weight_decay, Weight),
         ("evaluation.batch_size", recipe.batch_size, Count),
-        ("evaluation.temperature", recipe.temperature, Rate),
+        ("evaluation.temperature", recipe.temperature, Temperature),
         *(("mean", value, float) for value in info.mean),
         *(("std", value, Rate) for value in info.std),
     ]

@@ -26,6 +26,18 @@ Quantity: TypeAlias = Literal["gap", "error"]
 _COLUMNS = ("method", "dataset", "images", "correction", "network", "accuracy")
 
 
+# Columns of a configuration besides network, augmentation and epochs, which older tables lack, and
+# what they hold where training is as usual.
+_USUAL = {
+    "optimizer": "sgd",
+    "schedule": "step",
+    "mix": "none",
+    "label_loss": "cross_entropy",
+    "temperature": "1.0",
+    "teacher": "",
+}
+
+
 @dataclass(frozen=True)
 class Trained:
     """One trained network, which is one row of a table.
@@ -40,6 +52,7 @@ class Trained:
         images: The number of images that the network was trained on.
         replicate: The name of the distilled set, or the seed with which it was distilled.
         accuracy: The accuracy on the test images, in [0, 1].
+        others: What else is not usual in training, e.g. ``"optimizer adamw"``.
     """
 
     dataset: str
@@ -51,11 +64,13 @@ class Trained:
     images: int
     replicate: str
     accuracy: float
+    others: tuple[str, ...] = ()
 
     @property
     def training(self) -> str:
-        """The part of a configuration other than the network: augmentation and epochs."""
-        return f"augmentation {self.augmentation or 'unknown'}, {self.epochs or 'unknown'} epochs"
+        """The part of a configuration other than the network: augmentation, epochs and others."""
+        augmentation, epochs = self.augmentation or "unknown", self.epochs or "unknown"
+        return ", ".join([*self.others, f"augmentation {augmentation}", f"{epochs} epochs"])
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,8 @@ class Series:
 
     Attributes:
         family: The family of the sets.
-        configuration: The network; also its augmentation and epochs if the table has several.
+        configuration: The network; also the optimiser, the augmentation and whatever else is not
+            usual in its training, and the epochs, if the table has several.
         quantity: ``"gap"`` to the accuracy of networks trained on all real images, or ``"error"``
             if the table has no such networks.
         values: The quantity by number of images and by replicate, a mean over networks.
@@ -158,6 +174,11 @@ def _row(row: Mapping[str, str], where: str) -> Trained:
         images=int(images),
         replicate=row["set"] if "set" in row else row["seed"],
         accuracy=accuracy,
+        others=tuple(
+            f"{name.replace('_', ' ')} {row[name]}"
+            for name, usual in _USUAL.items()
+            if row.get(name, "") not in ("", usual)
+        ),
     )
 
 
@@ -216,9 +237,16 @@ def _series(
 
 
 def _reference(like: Trained, rows: Iterable[Trained]) -> list[float]:
-    """Returns accuracies of this network on all real images under the same augmentation."""
-    kind = (like.dataset, like.network, like.augmentation)
-    real = [r for r in rows if r.method == REAL and (r.dataset, r.network, r.augmentation) == kind]
+    """Returns accuracies of this network on all real images in the same configuration.
+
+    A teacher does not label real images.
+    """
+
+    def kind(row: Trained) -> tuple[object, ...]:
+        others = [one for one in row.others if not one.startswith("teacher ")]
+        return row.dataset, row.network, row.augmentation, others
+
+    real = [row for row in rows if row.method == REAL and kind(row) == kind(like)]
     epochs = sorted({row.epochs for row in real})
     if len(epochs) > 1:
         raise InputError(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from sdc_ext._words import number_of
 from sdc_ext.augment.base import Normalisation
 from sdc_ext.augment.mix import parse_mix
 from sdc_ext.augment.parse import parse_augmentation
@@ -65,6 +66,21 @@ class TrainingRecipe:
     mix: str = "none"
     label_loss: LabelLossName = "cross_entropy"
     temperature: float = 1.0
+
+    @property
+    def words(self) -> str:
+        """The recipe in words, without what has the default value."""
+        parts = [
+            f"{number_of(self.epochs, 'epoch')} of {self.optimizer}",
+            f"learning rate {self.lr:g} ({self.schedule})",
+            f"batches of {self.batch_size}",
+            f"augmentation {self.augmentation}",
+        ]
+        if self.mix != "none":
+            parts.append(f"mix {self.mix}")
+        if self.loss != LabelLoss():
+            parts.append(f"loss {self.label_loss} at temperature {self.temperature:g}")
+        return ", ".join(parts)
 
     @property
     def loss(self) -> LabelLoss:

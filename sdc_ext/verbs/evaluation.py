@@ -13,15 +13,24 @@ from rich.console import Console, RenderableType
 
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, as_text, write_files, write_whole
-from sdc_ext._values import Count, Rate, Seed, checked
-from sdc_ext.evaluation.jobs import Job, evaluate_sets, evaluation_jobs
-from sdc_ext.evaluation.results import Results
+from sdc_ext._values import Count, Rate, Seed, Temperature, checked
+from sdc_ext.evaluation.configurations import Augmentations, Optimizers, Training
+from sdc_ext.evaluation.jobs import AS_THE_SETS_SAY, Job, evaluate_sets, evaluation_jobs
+from sdc_ext.evaluation.results import REAL, Results
+from sdc_ext.evaluation.spread import Spread, spreads
+from sdc_ext.report.configurations import draw_spread, spread_table
 from sdc_ext.report.figures import draw_accuracies
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import cross_table
+from sdc_ext.training.label_loss import LabelLossName
+from sdc_ext.training.protocols import ProtocolName
+from sdc_ext.training.recipe import ScheduleName
 from sdc_ext.verbs.opening import Sets, open_sets
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console, network_names
 from sdc_ext.workers import Workers, choose_workers
+
+# More recipes than these are not written below a table.
+_MOST_RECIPES = 4
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,28 +38,64 @@ class Evaluated(Shown):
     """The test accuracies of sets on several networks; they print as a table.
 
     Attributes:
-        results: One result per set and network, with the accuracy of every trained network.
+        results: One result per set and configuration, with the accuracy of every trained network.
+        training: What was chosen of the training.
     """
 
     results: Results
+    training: Training = AS_THE_SETS_SAY
+
+    @property
+    def spreads(self) -> list[Spread]:
+        """The worst, the mean and the spread of every set that has several configurations."""
+        return spreads([r for r in self.results if r.synthetic.info.method != REAL])
 
     def tables(self) -> Sequence[RenderableType]:
-        """Returns the table of mean accuracies by set and network."""
-        return (cross_table(self.results),)
+        """Returns the table of mean accuracies, that of their spread, and the recipes."""
+        found = self.spreads
+        several = (spread_table(found),) if found else ()
+        return (cross_table(self.results), *several, *self._recipes())
 
     def draw(self, path: str | Path) -> None:
         """Draws the accuracies with their standard deviations into a file."""
-        write_whole(Path(path), lambda file: draw_accuracies(self.results, file))
+        found = self.spreads
+        in_grid = any(name not in self._networks for one in found for name in one.evaluations)
+        write_whole(
+            Path(path),
+            lambda file: (
+                draw_spread(found, file) if in_grid else draw_accuracies(self.results, file)
+            ),
+        )
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``accuracies.csv``, ``accuracies.json`` and ``accuracies.png`` to a folder."""
+        """Writes ``accuracies.csv``, ``accuracies.json`` and ``accuracies.png`` to a folder.
+
+        Sets that were evaluated in several configurations are in ``configurations.csv``, too.
+        """
         summary = json.dumps(self.results.summary(), indent=1)
         files = {
             "accuracies.csv": as_table(self.results.rows()),
             "accuracies.json": as_text(summary),
             "accuracies.png": self.draw,
         }
+        if found := self.spreads:
+            files["configurations.csv"] = as_table([one.row() for one in found])
         write_files(Path(folder), files)
+
+    @property
+    def _networks(self) -> set[str]:
+        return {result.evaluation.network for result in self.results}
+
+    def _recipes(self) -> list[str]:
+        """Returns the recipes in words, if they are few."""
+        lines = [f"recipe: {self.training}"]
+        by_recipe: dict[str, list[str]] = {}
+        for result in self.results:
+            by_recipe.setdefault(result.recipe.words, []).append(result.name)
+        if len(by_recipe) <= _MOST_RECIPES:
+            named = [(", ".join(dict.fromkeys(names)), words) for words, names in by_recipe.items()]
+            return [*lines, *(f"{names}: {words}" for names, words in named)]
+        return [*lines, f"{len(by_recipe)} recipes; accuracies.csv has that of every network"]
 
 
 @checked
@@ -63,6 +108,14 @@ def evaluate_set(
     epoch_eval_train: Count | None = None,
     lr: Rate | None = None,
     real_epochs: Count | None = None,
+    protocol: ProtocolName | None = None,
+    optimizers: Optimizers | None = None,
+    schedule: ScheduleName | None = None,
+    augmentations: Augmentations | None = None,
+    mix: str | None = None,
+    label_loss: LabelLossName | None = None,
+    temperature: Temperature | None = None,
+    teacher: str | None = None,
     seed: Seed = 0,
     out: str | Path | None = None,
     compile: bool = False,
@@ -85,6 +138,19 @@ def evaluate_set(
         lr: The learning rate; by default that of the set's own recipe.
         real_epochs: The number of epochs for which networks are also trained on all real images;
             by default they are not.
+        protocol: Trains as the evaluator of a repository does, ``"dc"``, ``"mtt"``,
+            ``"ddranking"`` or ``"idc"``; by default each set's own recipe counts. All that is
+            chosen besides precedes it.
+        optimizers: The optimisers, ``"sgd"`` and ``"adamw"``. All combinations of networks,
+            optimisers and augmentations are evaluated.
+        schedule: The way of the learning rate; see
+            [`TrainingRecipe`][sdc_ext.training.TrainingRecipe].
+        augmentations: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
+        mix: See [`parse_mix`][sdc_ext.augment.parse_mix].
+        label_loss: The loss of labels that are probabilities, ``"cross_entropy"`` or ``"kl"``.
+        temperature: Softens labels that are probabilities, and what they are compared with.
+        teacher: A network that is trained on all real images, for ``real_epochs`` or 20 epochs, and
+            labels the images of the sets with its probabilities.
         seed: Seeds the networks; under one seed, sets are compared on the same initialisations.
         out: A folder for the tables and the chart, which are rewritten after every set and
             network; by default nothing is written.
@@ -101,9 +167,13 @@ def evaluate_set(
 
     Raises:
         InputError: If a set cannot be read or does not fit the data, a network does not fit the
-            images, ``out`` exists, or a stack does not fit into memory.
+            images, ``out`` exists, a choice concerns labels that there are none of, or a stack does
+            not fit into memory.
     """
     check_free(out)
+    training = Training(
+        protocol, optimizers, schedule, augmentations, mix, label_loss, temperature, teacher
+    )
     accelerator = accelerator or make_accelerator()
     chosen = choose_workers(workers, launched=accelerator.num_processes)
     jobs = evaluation_jobs(
@@ -112,9 +182,11 @@ def evaluate_set(
         epoch_eval_train=epoch_eval_train,
         lr_eval=lr,
         real_epochs=real_epochs,
+        training=training,
     )
     return run_jobs(
         jobs,
+        training=training,
         num_eval=num_eval,
         seed=seed,
         out=None if out is None else Path(out),
@@ -129,6 +201,7 @@ def evaluate_set(
 def run_jobs(
     jobs: Sequence[Job],
     *,
+    training: Training,
     num_eval: int,
     seed: int,
     out: Path | None,
@@ -142,7 +215,9 @@ def run_jobs(
 
     def save(results: Results) -> None:
         if out is not None and accelerator.is_main_process:
-            Evaluated(results).save(out)  # after every job, so that interruptions cost little
+            Evaluated(results, training).save(
+                out
+            )  # after every job, so that interruptions cost little
 
     with make_progress(console) as bar:
         task = bar.add_task(str(jobs[0]), total=len(jobs) * num_eval)
@@ -160,4 +235,4 @@ def run_jobs(
             on_result=save,
             say=console.print,
         )
-    return Evaluated(results)
+    return Evaluated(results, training)

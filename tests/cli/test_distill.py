@@ -297,11 +297,11 @@ def test_evaluate_tables_sets_and_networks(
     table = Path("runs/evaluation/accuracies.csv").read_text().splitlines()
     assert table[0] == (
         "set,method,dataset,ipc,images,correction,network,epochs,lr,"
-        "augmentation,seed,index,accuracy"
+        "augmentation,optimizer,schedule,mix,label_loss,temperature,teacher,seed,index,accuracy"
     )
-    assert (
-        table[1] == f"0,dc,digits,1,10,lam 0.002,mlp,2,0.01,none,0,0,{results[0]['accuracies'][0]}"
-    )
+    recipe = "2,0.01,none,sgd,step,none,cross_entropy,1.0,"
+    first = results[0]["accuracies"][0]
+    assert table[1] == f"0,dc,digits,1,10,lam 0.002,mlp,{recipe},0,0,{first}"
     assert len(table) == 9
     with Image.open("runs/evaluation/accuracies.png") as picture:
         assert picture.width > 100
