@@ -7,6 +7,7 @@ which folders they lie.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ def pixels_of(data: RealData, ipc: int, first: int = 0) -> tuple[Tensor, Tensor]
 def save_res(data: RealData, root: Path, ipc: int = 4) -> Path:
     """DC's ``main.py``: the images of all runs, normalised, with accuracies."""
     pixels, labels = pixels_of(data, ipc)
+    root.mkdir(parents=True, exist_ok=True)
     path = root / f"res_DC_{data.name.upper()}_ConvNet_{ipc}ipc.pt"
     images = data.normalize(pixels)
     torch.save({"data": [[images, labels]], "accs_all_exps": {"ConvNet": [0.5]}}, path)
@@ -117,13 +119,13 @@ def save_released_hard(data: RealData, root: Path, ipc: int = 4) -> Path:
     return folder
 
 
-ORIGINALS: dict[str, Callable[[RealData, Path], Path]] = {
+ORIGINALS: dict[str, Callable[..., Path]] = {
     "DC": save_res,
     "MTT": save_mtt,
     "TESLA": save_tesla,
     "DATM": save_datm,
-    "PAD": lambda data, root: save_datm(data, root, project="PAD"),
-    "EDF": lambda data, root: save_datm(data, root, project="EDF"),
+    "PAD": partial(save_datm, project="PAD"),
+    "EDF": partial(save_datm, project="EDF"),
     "IDC": save_idc,
     "DREAM": save_dream,
     "NCFM": save_ncfm,
@@ -134,7 +136,7 @@ ORIGINALS: dict[str, Callable[[RealData, Path], Path]] = {
 
 
 def _save(folder: Path, which: str, images: Tensor, labels: Tensor) -> Path:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     torch.save(images, folder / f"images_{which}.pt")
     torch.save(labels, folder / f"labels_{which}.pt")
     return folder

@@ -37,7 +37,7 @@ def recognised_data(found: Found, load: Load, declared: Declared) -> RealData:
     for name in names:
         try:
             data = load(name, None)
-            origin = study(found, data, declared).recognition.about(DATASET)
+            origin = _origin(found, data, declared)
         except InputError as error:
             seen.append(f"{name}: {error}")
             continue
@@ -58,6 +58,17 @@ def recognised_data(found: Found, load: Load, declared: Declared) -> RealData:
     raise InputError(
         f"{found.path} does not say what it was made from: pass `dataset` ({evidence})"
     )
+
+
+def _origin(found: Found, data: RealData, declared: Declared) -> Conclusion | None:
+    """Returns whether a set belongs to data: as it looks, or else as the user declares it.
+
+    What is declared wrongly makes images look like nothing.
+    """
+    origin = study(found, data, Declared()).recognition.about(DATASET)
+    if origin is not None and origin.conclusion == data.name and origin.certainty != "unknown":
+        return origin
+    return study(found, data, declared).recognition.about(DATASET)
 
 
 def names_by_shape(found: Found) -> list[str]:

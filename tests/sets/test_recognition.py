@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from originals import pixels_of
@@ -111,6 +113,32 @@ def test_pixels_are_told_by_their_range(digits: RealData) -> None:
     # More below 0 than pixels have, and less than anything that is centred.
     between = torch.linspace(-0.15, 0.85, 640).view(10, 1, 8, 8)
     assert studied(between, digits).certainty == "unknown"
+
+
+def test_bytes_show_the_statistics(photographs: RealData) -> None:
+    pixels, _ = pixels_of(photographs, 2)
+    reference, own = Reference.of(photographs), photographs.preprocessing
+    known = {
+        "the data's own": own,
+        "CIFAR-10's": Preprocessing(*STATISTICS["cifar10"]),
+        "ImageNet's": Preprocessing(*STATISTICS["tinyimagenet"]),
+        "0.5": Preprocessing((0.5,) * 3, (0.5,) * 3),
+    }
+    for name, statistics in known.items():
+        found, by = recognise_statistics(statistics.normalize(pixels), reference, own)
+        assert (found.conclusion, found.certainty) == (name, "sure"), found.evidence
+        assert by == statistics
+    blurred = own.normalize(pixels) * 1.01
+    assert recognise_statistics(blurred, reference, own)[0].certainty == "likely"
+
+
+def test_whitening_by_other_images_leaves_the_range(digits: RealData) -> None:
+    pixels, _ = pixels_of(digits, 10)
+    few = Split(digits.train.images[:300], digits.train.labels[:300])
+    other, ours = replace(digits, train=few).whitened(), digits.whitened()
+    assert recognise_whitening(ours.normalize(pixels), ours).certainty == "sure"
+    assert recognise_whitening(other.normalize(pixels), ours).certainty == "likely"
+    assert recognise_whitening(digits.normalize(pixels), ours).certainty == "unknown"
 
 
 @pytest.mark.parametrize("name", ["digits", "photographs"])
