@@ -37,12 +37,12 @@ def test_evaluation_says_so_and_obeys(
     synthetic: SyntheticSet,
     tmp_path: object,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(str(tmp_path))
     synthetic.save("set")
     command = ["evaluate", "set", "--num-eval", "1", "--lr-eval", "50", "--out", "out"]
     assert main(command) == 0
-    said = capfd.readouterr()
-    assert "the learning rate 50 is too high for mlp" in said.out
-    assert "trained with a learning rate of 50, as you say, although" in said.err
+    assert "the learning rate 50 is too high for mlp" in capsys.readouterr().out
+    assert "trained with a learning rate of 50, as you say, although" in caplog.text
