@@ -37,12 +37,12 @@ def test_evaluation_says_so_and_obeys(
     synthetic: SyntheticSet,
     tmp_path: object,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(str(tmp_path))
     synthetic.save("set")
     command = ["evaluate", "set", "--num-eval", "1", "--lr-eval", "50", "--out", "out"]
     assert main(command) == 0
-    assert "the learning rate 50 is too high for mlp" in capsys.readouterr().out
+    assert "the learning rate 50 is too high for mlp" in capfd.readouterr().out
     assert "trained with a learning rate of 50, as you say, although" in caplog.text
