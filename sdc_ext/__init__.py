@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sdc_ext.verbs import discrepancy_of as discrepancy_of
     from sdc_ext.verbs import distill as distill
     from sdc_ext.verbs import evaluate_set as evaluate_set
+    from sdc_ext.verbs import identify_set as identify_set
     from sdc_ext.verbs import reproduce as reproduce
     from sdc_ext.verbs import score_set as score_set
     from sdc_ext.verbs import select_set as select_set
@@ -51,6 +52,7 @@ _ON_DEMAND = {
     "distill": "sdc_ext.verbs",
     "evaluate_set": "sdc_ext.verbs",
     "gradient_norm": "sdc_ext.regularizer",
+    "identify_set": "sdc_ext.verbs",
     "inject": "sdc_ext.injection",
     "load_data": "sdc_ext.data",
     "load_set": "sdc_ext.sets",
@@ -79,6 +81,7 @@ __all__ = [
     "distill",
     "evaluate_set",
     "gradient_norm",
+    "identify_set",
     "inject",
     "load_data",
     "load_set",

@@ -37,6 +37,7 @@ COMMANDS = {
     "tune": "search for lam on held-out training images",
     "reproduce": "run the shape of the paper's tables and figures within a budget of time",
     "select": "choose real images, the baseline that distillation must beat",
+    "identify": "say what a set of any origin is, by which evidence, and how to evaluate it",
     "evaluate": "train networks on distilled sets and test them",
     "score": "compute hard-label recovery, improvement over random, and robust scores",
     "discrepancy": "measure distances of sets to the real images, beside random real images",

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from sdc_ext.cli.options import RATE, add_data
+from sdc_ext.cli.options import FACTOR, RATE, add_data
 from sdc_ext.data.real import RealData
 from sdc_ext.sets import loading
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.verbs.session import open_data
 
-SET_HELP = "a folder that sdc-ext wrote, res_*.pt, images_*.pt, or a folder of pictures"
-
-
-# The rate of sets that nothing is trained on, whose files need not name one.
-_UNUSED_RATE = 0.01
+SET_HELP = (
+    "a folder that sdc-ext wrote, res_*.pt, images_*.pt, data*.pt, or a folder with these or with "
+    "pictures"
+)
 
 
 def add_set_data(parser: ArgumentParser, *, trained_on: bool = True) -> None:
@@ -35,31 +34,40 @@ def add_set_data(parser: ArgumentParser, *, trained_on: bool = True) -> None:
         )
     parser.add_argument(
         "--zca",
-        action="store_true",
-        help="read images_*.pt as ZCA-whitened, if no images_zca_*.pt beside them says so",
+        action=BooleanOptionalAction,
+        help="read images whose files do not say so as ZCA-whitened, or as not whitened (default: "
+        "decided by statistics)",
+    )
+    parser.add_argument(
+        "--factor",
+        type=FACTOR,
+        help="number of parts per side of a stored image of IDC, DREAM or NCFM (default: that of "
+        "the path, or decided by statistics)",
     )
 
 
 def open_set(path: Path, options: Namespace, accelerator: Accelerator) -> SyntheticSet:
     """A set alone, whose real data are loaded only if its format needs them."""
-    return loading.open_set(path, _loader(options, accelerator), _opening(options))
+    return loading.open_set(path, loader(options, accelerator), opening(options))
 
 
 def open_with_data(
     path: Path, options: Namespace, accelerator: Accelerator
 ) -> tuple[SyntheticSet, RealData]:
     """A set and the real data, normalised as it is."""
-    return loading.open_with_data(path, _loader(options, accelerator), _opening(options))
+    return loading.open_with_data(path, loader(options, accelerator), opening(options))
 
 
 def open_all(
     options: Namespace, accelerator: Accelerator
 ) -> Iterator[tuple[str, SyntheticSet, RealData]]:
     """Each of ``options.sets`` once, with a short name; data that several share are loaded once."""
-    return loading.open_all(options.sets, _loader(options, accelerator), _opening(options))
+    return loading.open_all(options.sets, loader(options, accelerator), opening(options))
 
 
-def _loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
+def loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
+    """What loads the real data that a command line describes."""
+
     def load(dataset: str, size: tuple[int, int] | None) -> RealData:
         return open_data(
             dataset,
@@ -73,6 +81,13 @@ def _loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
     return load
 
 
-def _opening(options: Namespace) -> loading.Opening:
-    lr = getattr(options, "lr_eval", _UNUSED_RATE)
-    return loading.Opening(options.dataset, options.image_size, options.zca, lr)
+def opening(options: Namespace) -> loading.Opening:
+    """What a command line says about its sets."""
+    return loading.Opening(
+        options.dataset,
+        options.image_size,
+        options.zca,
+        getattr(options, "lr_eval", None),
+        options.factor,
+        trained_on=hasattr(options, "lr_eval"),
+    )

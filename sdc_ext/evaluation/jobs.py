@@ -12,6 +12,7 @@ from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import check_positive_values
 from sdc_ext.evaluation.configurations import TEACHER_EPOCHS, Training, usual_rate
+from sdc_ext.evaluation.divergence import divergence
 from sdc_ext.evaluation.evaluator import (
     Cell,
     Networks,
@@ -169,13 +170,18 @@ def evaluate_sets(
         on_network: Called with its job after every network that this process has tested.
         on_result: Called with all results so far when a job and those before it are done, e.g. to
             save them.
-        say: Called with a line if networks cannot be stacked, or about workers that were lost.
+        say: Called with a line if a learning rate diverges, networks cannot be stacked, or workers
+            were lost.
 
     Raises:
         InputError: If ``num_eval`` or ``stack`` is not above 0, or a stack does not fit into
             memory.
     """
     check_positive_values(num_eval=num_eval, stack=stack)
+    for job in jobs:
+        too_high = divergence(job.synthetic, job.network, job.recipe)
+        if too_high is not None:
+            say(f"{job.name}: {too_high}")
     labels = _labels(jobs, seed, accelerator, say)
     sets = [
         TrainedOn(j.synthetic.images, own, tested_only(j.data), j.recipe, j.network)

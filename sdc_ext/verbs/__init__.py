@@ -14,6 +14,8 @@ from sdc_ext.verbs.distillation import distill as distill
 from sdc_ext.verbs.evaluation import Evaluated as Evaluated
 from sdc_ext.verbs.evaluation import evaluate_set as evaluate_set
 from sdc_ext.verbs.experts import train_experts as train_experts
+from sdc_ext.verbs.identification import Identified as Identified
+from sdc_ext.verbs.identification import identify_set as identify_set
 from sdc_ext.verbs.plans import ComparedPlan as ComparedPlan
 from sdc_ext.verbs.plans import Plan as Plan
 from sdc_ext.verbs.plans import PlannedRun as PlannedRun
@@ -28,6 +30,7 @@ __all__ = [
     "Compared",
     "ComparedPlan",
     "Evaluated",
+    "Identified",
     "MeasuredDifficulty",
     "MeasuredDiscrepancy",
     "Measurement",
@@ -41,6 +44,7 @@ __all__ = [
     "discrepancy_of",
     "distill",
     "evaluate_set",
+    "identify_set",
     "reproduce",
     "score_set",
     "select_set",

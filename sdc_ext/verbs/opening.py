@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from sdc_ext.data.load import DATASETS
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.loading import load_set, short_names
+from sdc_ext.sets.loading import load_set, open_set, short_names
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.verbs.session import open_data
 
@@ -79,7 +79,12 @@ def _open(
     real: RealData | None,
     by_name: Callable[[str], RealData],
 ) -> OpenedSet:
-    synthetic = one if isinstance(one, SyntheticSet) else load_set(one, real)
+    if isinstance(one, SyntheticSet):
+        synthetic = one
+    elif real is not None:
+        synthetic = load_set(one, real)
+    else:
+        synthetic = open_set(one, lambda dataset, size: by_name(dataset))
     dataset = synthetic.info.dataset
     if real is None:
         try:

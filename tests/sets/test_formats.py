@@ -195,7 +195,8 @@ def test_whitened_files_want_the_images_they_were_whitened_by(data: RealData) ->
     assert read.info.whitening == ours.info.whitening
     torch.testing.assert_close(read.pixels(), ours.pixels())
     (folder / "images_zca_best.pt").rename(folder / "pictures.pt")
-    assert load_set(folder, data).info.whitening is None
+    assert load_set(folder, data).info.whitening == ours.info.whitening  # by their spectrum
+    assert load_set(folder, data, zca=False).info.whitening is None
     assert load_set(folder, data, zca=True).info.whitening == ours.info.whitening
     (folder / "pictures.pt").rename(folder / "images_zca_best.pt")
     fewer = replace(
@@ -317,7 +318,9 @@ def test_unknown_data_set_is_asked_for(capsys: pytest.CaptureFixture[str]) -> No
     save_as_the_originals_do(Path("run"), images=torch.zeros(2, 1, 8, 8), labels=torch.arange(2))
     for command in (["evaluate", "run"], ["show", "run"], ["export", "run"]):
         assert main(command) == 2
-        assert "run does not say what it was made from: pass --dataset" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "run/images_best.pt does not say what it was made from: pass --dataset" in said
+        assert "no data set here has images of 1x8x8 with 2 classes" in said
 
 
 def test_wrong_number_of_class_folders_is_refused(data: RealData) -> None:

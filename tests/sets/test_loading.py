@@ -11,7 +11,7 @@ import torch
 from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets import loading
+from sdc_ext.sets import sources
 from sdc_ext.sets.export import FORMATS
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.loading import Opening, load_set, open_all, open_set, open_with_data
@@ -92,8 +92,8 @@ def test_what_lies_beside_is_read_once(tmp_path: Path, monkeypatch: pytest.Monke
     FORMATS["best"](make_set(), tmp_path)
     asked = []
     for name in ("kind_of", "read_info"):
-        real = getattr(loading, name)
-        monkeypatch.setattr(loading, name, lambda *a, f=real, n=name: asked.append(n) or f(*a))
+        real = getattr(sources, name)
+        monkeypatch.setattr(sources, name, lambda *a, f=real, n=name: asked.append(n) or f(*a))
     open_with_data(tmp_path, Loader())
     assert sorted(asked) == ["kind_of", "read_info"]
 
@@ -106,9 +106,25 @@ def test_set_of_unnamed_data_asks_for_them(tmp_path: Path) -> None:
     assert (synthetic.info.dataset, data.name) == ("custom", "digits")
 
 
-def test_files_that_do_not_name_their_data_ask_for_them(tmp_path: Path) -> None:
+def test_files_that_do_not_name_their_data_need_them(tmp_path: Path) -> None:
     FORMATS["best"](make_set(), tmp_path)
     (tmp_path / "meta.json").unlink()
-    for read in (load_set, lambda path: open_set(path, Loader())):
-        with pytest.raises(InputError, match="does not say what it was made from: pass `dataset`"):
-            read(tmp_path)
+    with pytest.raises(InputError, match="does not say what it was made from: pass `dataset`"):
+        load_set(tmp_path)
+
+
+def test_files_that_do_not_name_their_data_are_recognised(tmp_path: Path) -> None:
+    FORMATS["best"](make_set(), tmp_path)
+    (tmp_path / "meta.json").unlink()
+    load = Loader()
+    synthetic, data = open_with_data(tmp_path, load)
+    assert load.asked == [("digits", None)] and synthetic.info.dataset == data.name == "digits"
+
+
+def test_data_that_do_not_fit_are_not_taken(tmp_path: Path) -> None:
+    FORMATS["best"](make_set(), tmp_path)
+    (tmp_path / "meta.json").unlink()
+    torch.save(torch.arange(10).roll(1), tmp_path / "labels_best.pt")
+    asked = r"pass `dataset` \(digits: a linear classifier of the real images gives 0 of 10 images"
+    with pytest.raises(InputError, match=asked):
+        open_with_data(tmp_path, Loader())

@@ -63,7 +63,7 @@ def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
 
 def our_dataset(name: str) -> str | None:
     """Returns our name of a data set, e.g. ``cifar10`` for CIFAR10; None if there is none."""
-    wanted = {"Tiny": "tinyimagenet"}.get(name, name.lower())
+    wanted = {"tiny": "tinyimagenet", "fashion": "fashionmnist"}.get(name.lower(), name.lower())
     return wanted if wanted in _DATASET_NAMES else None
 
 

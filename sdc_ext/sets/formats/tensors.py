@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from sdc_ext._reading import load_plain
+from sdc_ext._values import LearntRate, kind_of
 from sdc_ext.errors import InputError
 
 
@@ -40,6 +42,34 @@ def load_tensors(path: Path) -> Any:
             "repositories (res_*.pt, images_*.pt, labels_*.pt or lr_*.pt), or one that sdc-ext "
             "export wrote"
         ) from error
+
+
+def load_tensor(path: Path) -> Tensor:
+    """Loads a file with a single tensor.
+
+    Raises:
+        InputError: If ``load_tensors`` raises it, or the file holds something else.
+    """
+    content = load_tensors(path)
+    if not isinstance(content, Tensor):
+        raise InputError(
+            f"{path} does not hold a single tensor: pass a file that MTT's script or one of its "
+            "successors wrote"
+        )
+    return content.detach()
+
+
+def as_rate(path: Path) -> float:
+    """Loads a file with a learning rate.
+
+    Raises:
+        InputError: If it holds none above 0.
+    """
+    tensor = load_tensor(path)
+    rate = kind_of(LearntRate).accept(float(tensor)) if tensor.numel() == 1 else None
+    if rate is None:
+        raise InputError(f"{path} holds no learning rate above 0: pass one as `lr_eval`")
+    return float(rate)
 
 
 # The key under which a file that we export in another project's format holds our description.

@@ -1,0 +1,121 @@
+"""Says what a set is, and by which evidence, without training anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sdc_ext.data.preprocessing import Preprocessing
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.sets.loading import Load, Opening, open_with_data
+from sdc_ext.sets.recognition.conclusions import Certainty, Conclusion, Recognition
+from sdc_ext.sets.recognition.labels import recognise_labels, recognise_order
+from sdc_ext.sets.recognition.origins import DATASET
+from sdc_ext.sets.recognition.pixels import study_pixels
+from sdc_ext.sets.sources import Source
+from sdc_ext.sets.strangers import Declared, Found, study
+from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.sets.unnamed import names_by_shape, recognised_data
+
+FORMAT = "format"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is known of a set at a path.
+
+    Attributes:
+        path: The path.
+        recognition: The conclusions, with their evidence.
+        synthetic: The set; None if something is open.
+        question: What is open, in a sentence that says what to pass; "" if nothing is.
+        named: Whether the files or their path name the data set.
+    """
+
+    path: Path
+    recognition: Recognition
+    synthetic: SyntheticSet | None = None
+    question: str = ""
+    named: bool = True
+
+
+def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
+    """Examines a set in any known format.
+
+    Args:
+        path: The path of the set.
+        load: Loads real data, with which the set is compared.
+        opening: What the caller knows about the set.
+
+    Raises:
+        InputError: If the path holds no set, or a file is damaged.
+    """
+    source = Source.of(Path(path))
+    kind = Conclusion(FORMAT, source.layout, "sure", f"the names and the content of {path}")
+    if source.found is None:
+        return _of_described(source, kind, load, opening)
+    dataset = opening.dataset or source.dataset
+    try:
+        if dataset is None:
+            data = recognised_data(source.found, load, opening.declared)
+        else:
+            data = load(dataset, opening.image_size)
+        known = study(source.found, data, opening.declared)
+    except InputError as error:
+        seen = (kind, *_without_data(source.found, dataset))
+        return Identity(source.path, Recognition.of(seen), question=str(error))
+    recognition = Recognition((kind, *known.recognition.conclusions))
+    named = source.dataset is not None
+    try:
+        synthetic = source.read(data, opening.declared)
+    except InputError as error:
+        return Identity(source.path, recognition, question=str(error), named=named)
+    return Identity(source.path, recognition, synthetic, named=named)
+
+
+def _of_described(source: Source, kind: Conclusion, load: Load, opening: Opening) -> Identity:
+    """Examines a set that describes itself, or whose layout says all."""
+    kept: list[RealData] = []
+
+    def load_once(name: str, size: tuple[int, int] | None) -> RealData:
+        kept.append(load(name, size))
+        return kept[-1]
+
+    try:
+        synthetic, _ = open_with_data(source.path, load_once, opening)
+    except InputError as error:
+        return Identity(source.path, Recognition((kind,)), question=str(error))
+    info = synthetic.info
+    images = synthetic.images if synthetic.stored is None else synthetic.stored
+    labels = synthetic.labels[:: info.factor**2]
+    own = Preprocessing(info.mean, info.std)
+    data = kept[-1] if info.whitening is not None else replace(kept[-1], preprocessing=own)
+    found = Found(
+        source.path,
+        layout=source.layout,
+        images=images,
+        labels=labels,
+        recipe=lambda subject: info.evaluation,
+        rate=info.evaluation.lr,
+        has_factor=True,
+    )
+    known = study(found, data, Declared(info.whitening is not None, None, info.factor))
+    conclusions = (kind, *known.recognition.conclusions)
+    return Identity(
+        source.path, Recognition(conclusions), synthetic, named=source.kind != "pictures"
+    )
+
+
+def _without_data(found: Found, dataset: str | None) -> list[Conclusion]:
+    """Returns what can be concluded without real data."""
+    own = Preprocessing((0.0,) * found.images.shape[1], (1.0,) * found.images.shape[1])
+    conclusions = [study_pixels(found.images, None, own).conclusion]
+    if found.labels is not None and found.labels.numel():
+        conclusions += [recognise_labels(found.labels), recognise_order(found.labels)]
+    names = [dataset] if dataset is not None else names_by_shape(found)
+    shape = "x".join(map(str, found.images.shape[1:]))
+    certainty: Certainty = "likely" if len(names) == 1 else "unknown"
+    evidence = "named by the path" if dataset is not None else f"images have the shape {shape}"
+    listed = " or ".join(names) or "none of those known here"
+    return [*conclusions, Conclusion(DATASET, listed, certainty, evidence)]

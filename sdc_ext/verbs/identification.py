@@ -1,0 +1,128 @@
+"""The verb that says what a set is, by which evidence, and how to evaluate it."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import RenderableType
+
+from sdc_ext._console import PlainTable
+from sdc_ext._files import write_whole
+from sdc_ext._values import Factor, Rate, checked
+from sdc_ext.data.real import RealData
+from sdc_ext.errors import InputError
+from sdc_ext.report.shown import Shown
+from sdc_ext.sets.identification import Identity, identify
+from sdc_ext.sets.loading import Opening
+from sdc_ext.verbs.session import make_accelerator, open_data
+
+
+@dataclass(frozen=True, repr=False)
+class Identified(Shown):
+    """What a set is; it prints as a table of conclusions with their evidence.
+
+    Attributes:
+        identity: The conclusions, and the set as it would be evaluated.
+        opening: What the caller said about the set.
+    """
+
+    identity: Identity
+    opening: Opening
+
+    def tables(self) -> Sequence[RenderableType]:
+        """Returns the conclusions, the recipe of the training, and how to evaluate the set."""
+        found = PlainTable(
+            str(self.identity.path), "property", "conclusion", "certainty", "evidence"
+        )
+        for row in self.rows():
+            found.add_row(*row.values())
+        synthetic = self.identity.synthetic
+        if synthetic is None:
+            return (found,)
+        recipe = PlainTable(f"training on it, {synthetic.info.network}", "setting", "value")
+        for field in fields(synthetic.info.evaluation):
+            recipe.add_row(field.name, str(getattr(synthetic.info.evaluation, field.name)))
+        return found, recipe, f"evaluate it: {self.command()}"
+
+    def rows(self) -> list[dict[str, str]]:
+        """Returns one row per conclusion: property, conclusion, certainty, evidence."""
+        return [
+            {
+                "property": one.about,
+                "conclusion": one.conclusion,
+                "certainty": one.certainty,
+                "evidence": one.evidence,
+            }
+            for one in self.identity.recognition.conclusions
+        ]
+
+    def command(self) -> str:
+        """Returns the command that evaluates the set."""
+        synthetic, said = self.identity.synthetic, self.opening
+        words = ["sdc-ext", "evaluate", str(self.identity.path)]
+        dataset = said.dataset or ("" if synthetic is None else synthetic.info.dataset)
+        if said.dataset is not None or not self.identity.named:
+            words += ["--dataset", dataset]
+        if dataset not in ("", "digits") and not Path(dataset).is_dir():
+            words += ["--data-dir", "DATA"]
+        if said.zca is not None:
+            words.append("--zca" if said.zca else "--no-zca")
+        for option, value in (("--lr-eval", said.lr), ("--factor", said.factor)):
+            words += [] if value is None else [option, f"{value:g}"]
+        return shlex.join(words)
+
+    def draw(self, path: str | Path) -> None:
+        """Draws the images of the set into a file.
+
+        Raises:
+            InputError: If something is open, so that it is not known what the images look like.
+        """
+        if self.identity.synthetic is None:
+            raise InputError(self.identity.question)
+        write_whole(Path(path), self.identity.synthetic.draw)
+
+
+@checked
+def identify_set(
+    path: str | Path,
+    data: Any = None,
+    *,
+    zca: bool | None = None,
+    lr: Rate | None = None,
+    factor: Factor | None = None,
+    accelerator: Accelerator | None = None,
+) -> Identified:
+    """Says what a set is: its format, pixels, whitening, labels, factor and data set.
+
+    Nothing is trained, except for a few steps where a declared learning rate is far off.
+
+    Args:
+        path: The path of a set in any known format.
+        data: The real data, as [`distill`][sdc_ext.distill] takes them; by default the data set
+            that the files or their path name, or the bundled digits if the set is one of them.
+        zca: Whether the images are ZCA-whitened, as for [`load_set`][sdc_ext.load_set].
+        lr: The learning rate for training on the set.
+        factor: The number of parts per side of a stored image.
+        accelerator: The Accelerator to run with; by default one that uses the machine's devices.
+
+    Returns:
+        The conclusions with certainty and evidence, which print as a table.
+
+    Raises:
+        InputError: If the path holds no set, or a file is damaged.
+    """
+    accelerator = accelerator or make_accelerator()
+    real = None if data is None else open_data(data, accelerator)
+
+    @functools.cache
+    def load(name: str, size: tuple[int, int] | None) -> RealData:
+        return open_data(name, accelerator, image_size=size) if real is None else real
+
+    opening = Opening(None if real is None else real.name, zca=zca, lr=lr, factor=factor)
+    return Identified(identify(path, load, opening), opening)
