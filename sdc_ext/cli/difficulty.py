@@ -1,4 +1,4 @@
-"""``sdc-ext difficulty``: how hard real and distilled samples are for networks (Figures 3, 7 to 12)."""
+"""``sdc-ext difficulty``: how hard real and distilled samples are (Figures 3 and 7 to 12)."""
 
 from __future__ import annotations
 

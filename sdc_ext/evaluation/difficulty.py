@@ -38,7 +38,7 @@ _AT_ONCE_ON_CPU, _AT_ONCE = 2**21, 2**26
 MEASURES = {
     "misclassified": "share of networks that are wrong",
     "gradn": "GraDN",
-    "loss": "cross-entropy",
+    "loss": "loss",
     "el2n": "EL2N",
     "margin": "margin",
 }

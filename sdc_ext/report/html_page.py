@@ -19,10 +19,11 @@ from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import counted
 from sdc_ext.evaluation.tracking import Drift, warm_up
+from sdc_ext.report.courses import ACCURACY, GRADN, X_LABEL, courses
 from sdc_ext.report.kept_tables import ACCURACIES, Rows, comparisons, evaluations, percent
 from sdc_ext.report.pages import render
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
-from sdc_ext.sets.history import read_history
+from sdc_ext.sets.history import MEASURED, read_history
 from sdc_ext.sets.info import Correction, SetInfo
 from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
@@ -128,6 +129,7 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> None:
 def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     kinds = list(dict.fromkeys(run.kind for run in runs))
     groups = [_group([run for run in runs if run.kind == kind and run.history]) for kind in kinds]
+    groups.insert(0, _methods(runs))
     shown = _pictured(runs)
     left_out = len(runs) - len(shown)
     differing, shared = _settings(runs)
@@ -186,8 +188,48 @@ def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
     for column, title in (("difficulty", "GraDN (difficulty)"), ("matching", "matching loss")):
         if lines(column):
             charts.append(line_chart(title, lines(column), "iteration", smooth=True))
+    charts += _measured_charts(runs, color)
     legend = [(str(name), COLORS[k % len(COLORS)]) for name, k in color.items()]
     return {"title": _title(runs[0].kind), "legend": legend, "charts": charts, "said": _drift(runs)}
+
+
+def _methods(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Draws runs of several methods together, one colour per method and correction (Figure 1)."""
+    found = courses(runs)
+    if len({course.method for course in found}) < 2:
+        return None
+    charts = [
+        line_chart(
+            title,
+            [Line(*curve, k) for k, c in enumerate(found) for curve in getattr(c, name)],
+            X_LABEL,
+        )
+        for title, name in ((GRADN, "difficulty"), (ACCURACY, "accuracy"))
+    ]
+    legend = [
+        (f"{course.method}, {course.correction}", COLORS[k % len(COLORS)])
+        for k, course in enumerate(found)
+    ]
+    return {"title": "Methods", "legend": legend, "charts": charts, "said": ""}
+
+
+def _measured_charts(runs: Sequence[Run], color: dict[Correction, int]) -> list[str]:
+    """Draws GraDN of the real and of the synthetic images, where runs have measured it."""
+    charts = []
+    for kind, images in MEASURED.items():
+        lines = []
+        for run in runs:
+            values = run.history.get(f"{kind}_gradn", [])
+            known = [
+                (i, v)
+                for i, v in zip(run.history["iteration"], values, strict=False)
+                if not math.isnan(v)
+            ]
+            if known:
+                lines.append(Line(*zip(*known, strict=True), color[run.info.correction]))
+        if lines:
+            charts.append(line_chart(f"GraDN of {images}", lines, "iteration"))
+    return charts
 
 
 def _accuracy_lines(runs: Sequence[Run], color: dict[Correction, int]) -> list[Line]:

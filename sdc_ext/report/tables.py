@@ -15,6 +15,7 @@ from sdc_ext._words import number_of
 from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
+from sdc_ext.sets.history import MEASURED
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.strength import STRENGTHS
 
@@ -283,6 +284,10 @@ def summary(
         action = Action.of(history)
         if action.share > 0:
             table.add_row("correction's share", str(action))
+    for kind, images in MEASURED.items():
+        if history and f"{kind}_gradn" in history:
+            measured = Drift.of(history[f"{kind}_gradn"])
+            table.add_row(f"GraDN of {images}", str(measured))
     if history and "easy_share" in history:
         share = 100 * statistics.fmean(history["easy_share"])
         table.add_row("easy real images matched", f"{share:.2g} % of each batch")

@@ -195,8 +195,8 @@ def difficulty_of(
             the first set was evaluated with.
 
     Returns:
-        The misclassification, GraDN, loss, EL2N and margin of every sample, which print as tables of
-        means and rank correlations.
+        The misclassification, GraDN, loss, EL2N and margin of every sample, which print as tables
+        of means and rank correlations.
 
     Raises:
         InputError: If a set cannot be read or belongs to other data than the first, a number is
