@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from helpers import launch
+from accelerate import Accelerator
+from unrolled import in_two_shares
 
 from sdc_ext import distill
 from sdc_ext._seeds import seed_torch
-from sdc_ext.adapters.loops.matched import is_due
+from sdc_ext.adapters.loops.matched import batch_difficulty, is_due
+from sdc_ext.adapters.loops.steps import draw_batches
+from sdc_ext.adapters.task import Task
+from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
 from sdc_ext.evaluation.difficulty import score_samples
+from sdc_ext.matching.adjoints import Share
 from sdc_ext.networks.create import create_network
 from sdc_ext.sets.history import read_history
-from sdc_ext.sets.synthetic_set import SyntheticSet
 
 TINY: dict[str, Any] = {
     **{"network": "convnet:width=4:depth=1", "iterations": 3, "eval_every": 3},
@@ -31,10 +36,6 @@ BY_METHOD: dict[str, dict[str, Any]] = {
     "datm": {"syn_steps": 20, "expert_epochs": 1, "max_start_epoch": 1, "batch_syn": 20},
 }
 _OF = ("gradn", "loss")
-ARGUMENTS = [
-    *("--network", "convnet:width=4:depth=1", "--num-eval", "1"),
-    *("--epoch-eval-train", "1", "--batch-real", "96"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +123,20 @@ def test_measures_take_no_more_than_their_part(cost: float, work: int) -> None:
     assert not any(is_due(Loop(0.0, work), task, k) for k in range(9))
 
 
-def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
-    more = ["--measure-cost", "1", "--iterations", "1"]
-    for number, name in ((1, "one"), (2, "two")):
-        launch(number, tmp_path, "distill", "dc", *ARGUMENTS, *more, "--out", name)
-    one, two = (read_history(tmp_path / name) for name in ("one", "two"))
-    for name in ("real_gradn", "real_loss", "syn_gradn", "syn_loss"):
-        assert two[name] == pytest.approx(one[name], rel=1e-3)
-    images = [SyntheticSet.load(tmp_path / name).images for name in ("one", "two")]
-    torch.testing.assert_close(*images, rtol=1e-3, atol=1e-4)
+def test_two_processes_measure_what_one_does() -> None:
+    data = load_data("digits")
+    torch.manual_seed(0)
+    network = create_network("convnet:width=4:depth=1", *data.network_shape)
+    task = Task(data, 2, "convnet:width=4:depth=1", Accelerator(cpu=True))
+    batches = draw_batches(task, parse_augmentation("none"), 9)
+    images = torch.randn(20, 1, 8, 8)
+    one = batch_difficulty(network, images, batches, task, 0, chosen=True)
+
+    def measure(index: int, share: Share) -> dict[str, float]:
+        process = SimpleNamespace(process_index=index, num_processes=2)
+        parts = {name: getattr(task, name) for name in ("real_images", "class_indices")}
+        ours: Any = SimpleNamespace(accelerator=process, reduce=share.reduce, **parts)
+        return batch_difficulty(network, images, batches, ours, 0, chosen=True)
+
+    for found in in_two_shares(measure):
+        assert found == pytest.approx(one, rel=1e-5)
