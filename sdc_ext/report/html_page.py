@@ -10,11 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
-
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import counted
@@ -28,7 +23,7 @@ from sdc_ext.sets.info import Correction, SetInfo
 from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
-_MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
+_MOST_PICTURES, _MOST_NAMED = 12, 20
 
 # Method, data set, ipc, factor and network.
 _Kind: TypeAlias = tuple[str, str, int, int, str]
@@ -261,18 +256,12 @@ def _pictured(runs: Sequence[Run]) -> list[Run]:
 
 
 def _picture(run: Run) -> dict[str, str]:
-    """Draws a grid with one row per class, or with ten classes per row if ipc is 1."""
-    info, hard, pixels = run.info, run.synthetic.hard_labels, run.synthetic.pixels()
-    columns = min(int(hard.bincount().max()), _MOST_COLUMNS)
-    shown: list[Tensor] = []
-    for label in range(min(len(info.classes), _MOST_ROWS)):
-        images = pixels[hard == label][:columns]
-        shown += [*images, *torch.zeros(columns - len(images), *pixels.shape[1:])]
-    grid = make_grid(torch.stack(shown), nrow=columns if columns > 1 else 10, padding=1)
     buffer = io.BytesIO()
-    to_pil_image(grid).save(buffer, "PNG")
-    name = f"{run.name}: {info.method}, {info.correction}"
-    alt = f"{len(shown)} distilled images of {', '.join(info.classes[:_MOST_ROWS])}"
+    run.synthetic.draw(buffer)
+    classes = ", ".join(run.info.classes[:_MOST_NAMED])
+    more = "" if len(run.info.classes) <= _MOST_NAMED else " and further classes"
+    name = f"{run.name}: {run.info.method}, {run.info.correction}"
+    alt = f"distilled images of {classes}{more}"
     return {"name": name, "png": base64.b64encode(buffer.getvalue()).decode(), "alt": alt}
 
 
