@@ -11,7 +11,6 @@ from PIL import Image
 
 from sdc_ext.sets.grid import _Layout, draw_grid
 
-
 LAYOUTS = [
     *((10, 1, 1, 1), (20, 50, 10, 1), (21, 10, 10, 1), (100, 1, 1, 4), (100, 10, 5, 4)),
     *((100, 50, 5, 4), (200, 1, 1, 8), (200, 10, 2, 8), (200, 50, 2, 8)),
