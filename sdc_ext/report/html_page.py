@@ -196,7 +196,11 @@ def _methods(runs: Sequence[Run]) -> dict[str, Any] | None:
     charts = [
         line_chart(
             title,
-            [Line(*curve, k) for k, c in enumerate(found) for curve in getattr(c, name)],
+            [
+                Line(x.tolist(), y.tolist(), k)
+                for k, course in enumerate(found)
+                for x, y in getattr(course, name)
+            ],
             X_LABEL,
         )
         for title, name in ((GRADN, "difficulty"), (ACCURACY, "accuracy"))
@@ -212,16 +216,13 @@ def _measured_charts(runs: Sequence[Run], color: dict[Correction, int]) -> list[
     """Draws GraDN of the real and of the synthetic images, where runs have measured it."""
     charts = []
     for kind, images in MEASURED.items():
-        lines = []
+        lines: list[Line] = []
         for run in runs:
             values = run.history.get(f"{kind}_gradn", [])
-            known = [
-                (i, v)
-                for i, v in zip(run.history["iteration"], values, strict=False)
-                if not math.isnan(v)
-            ]
+            known = [k for k, value in enumerate(values) if not math.isnan(value)]
             if known:
-                lines.append(Line(*zip(*known, strict=True), color[run.info.correction]))
+                x = [run.history["iteration"][k] for k in known]
+                lines.append(Line(x, [values[k] for k in known], color[run.info.correction]))
         if lines:
             charts.append(line_chart(f"GraDN of {images}", lines, "iteration"))
     return charts

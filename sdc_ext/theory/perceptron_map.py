@@ -18,6 +18,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.sets.grid import save_figure
 from sdc_ext.theory.perceptron import Keep, Selection, solve
 from sdc_ext.theory.perceptron_simulation import Simulation, Simulator
+from sdc_ext.theory.saddle_point import Array
 from sdc_ext.workers.pool import SERIAL, Workers
 
 _COLORS = "RdBu"
@@ -73,12 +74,12 @@ class Map:
     """
 
     grid: Grid
-    errors: dict[float, np.ndarray]
+    errors: dict[float, Array]
     dots: dict[tuple[float, float, float], tuple[Simulation, Simulation]] = field(
         default_factory=dict
     )
 
-    def gains(self, gamma: float) -> np.ndarray:
+    def gains(self, gamma: float) -> Array:
         """Returns by how many points easy samples beat hard ones (shares, totals)."""
         easy, hard = np.moveaxis(self.errors[gamma], -1, 0)
         return np.asarray(100 * (hard - easy))
@@ -166,7 +167,7 @@ def solve_map(
     return found
 
 
-def _first_zero(totals: Sequence[float], gains: np.ndarray) -> float | None:
+def _first_zero(totals: Sequence[float], gains: Array) -> float | None:
     below = np.nonzero(gains <= 0)[0]
     if len(below) == 0:
         return None

@@ -144,14 +144,14 @@ class MeasuredDifficulty(Shown):
         """Yields a row per samples and epoch for one class, if there are such samples, or all."""
         for (name, epoch), whole in self.difficulty.items():
             classes = self._hard[name]
-            chosen = torch.ones_like(classes).bool() if label == "all" else classes == label
+            chosen = torch.ones_like(classes).bool() if isinstance(label, str) else classes == label
             if not bool(chosen.any()):
                 continue
             d = whole.at(chosen)
             yield {
                 "samples": name,
                 "epoch": epoch,
-                "class": label if label == "all" else self.classes[label],
+                "class": label if isinstance(label, str) else self.classes[label],
                 "n": int(chosen.sum()),
                 **{measure: float(getattr(d, measure).mean()) for measure in MEASURES},
                 **{f"rho {MEASURES[m]}": rho for m, rho in d.rank_correlations.items()},
