@@ -23,7 +23,7 @@ from sdc_ext.evaluation.tracking import Drift, running_mean
 from sdc_ext.sets.grid import as_written, save_figure
 
 if TYPE_CHECKING:
-    from sdc_ext.report.html_page import Run
+    from sdc_ext.report.runs import Run
     from sdc_ext.sets.info import Correction
 
 # Horizontal and vertical positions.

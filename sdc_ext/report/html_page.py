@@ -6,68 +6,27 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import counted
-from sdc_ext.evaluation.tracking import Drift, warm_up
+from sdc_ext.evaluation.tracking import Drift
 from sdc_ext.report.courses import ACCURACY, GRADN, X_LABEL, courses
 from sdc_ext.report.kept_tables import ACCURACIES, Rows, comparisons, evaluations, percent
 from sdc_ext.report.pages import render
+from sdc_ext.report.runs import Kind, Run
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import MEASURED, read_history
-from sdc_ext.sets.info import Correction, SetInfo
+from sdc_ext.sets.info import Correction
 from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
 _MOST_PICTURES, _MOST_NAMED = 12, 20
 
-# Method, data set, ipc, factor and network.
-_Kind: TypeAlias = tuple[str, str, int, int, str]
-
 # What a run writes before it has a set.
 _RUN = "run.json"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A distilled set with the history of its run.
-
-    Attributes:
-        name: The name of the set on the page.
-        synthetic: The set.
-        history: The logged values over iterations, by column; empty for sets not made by a run.
-        folder: The folder of the set.
-    """
-
-    name: str
-    synthetic: SyntheticSet
-    history: dict[str, list[float]]
-    folder: Path
-
-    @property
-    def info(self) -> SetInfo:
-        """The description of the set."""
-        return self.synthetic.info
-
-    @property
-    def skip(self) -> int:
-        """The number of iterations at the start whose GraDN is not comparable with the rest."""
-        return warm_up(self.info, len(self.history["difficulty"]))
-
-    @property
-    def drift(self) -> Drift:
-        """The change of GraDN over the run."""
-        return Drift.of(self.history["difficulty"], self.skip)
-
-    @property
-    def kind(self) -> _Kind:
-        """What is equal if only the correction and the seed differ."""
-        info = self.info
-        return info.method, info.dataset, info.ipc, info.factor, info.network
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -140,7 +99,7 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _title(kind: _Kind) -> str:
+def _title(kind: Kind) -> str:
     method, dataset, ipc, factor, _ = kind
     parts = "" if factor == 1 else f", factor {factor}"
     return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} per class{parts}"
