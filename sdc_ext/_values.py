@@ -60,6 +60,9 @@ Decay: TypeAlias = Annotated[float, Number(0, 1, "[)")]
 Share: TypeAlias = Annotated[float, Number(0, 1, "(]")]
 """A part of a whole, above 0."""
 
+Part: TypeAlias = Annotated[float, Number(0, 1)]
+"""A part of a whole, possibly none of it or all."""
+
 # NumPy's generators take no larger ones.
 Seed: TypeAlias = Annotated[int, Whole(0, 2**32 - 1)]
 """The seed of all random numbers."""

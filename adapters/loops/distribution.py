@@ -13,8 +13,9 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from sdc_ext._options import IMAGES, MATCHING, option
-from sdc_ext._values import Count, Factor, Rate, check_fields
+from sdc_ext._values import Count, Factor, Part, Rate, check_fields
 from sdc_ext.adapters.base import Loop
+from sdc_ext.adapters.loops.matched import batch_difficulty, cost_option, is_due
 from sdc_ext.adapters.loops.representative import Sampling, refresh_option, sampling_option
 from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
@@ -133,6 +134,7 @@ class DistributionMatching(Loop):
     batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
     sampling: Sampling = sampling_option()
     refresh_every: Count = refresh_option()
+    measure_cost: Part = cost_option()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -163,8 +165,10 @@ class DistributionMatching(Loop):
     def step(
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
-        """Draws a random network and updates the images once."""
-        del iteration
+        """Draws a random network and updates the images once.
+
+        Now and then the difficulty of the images is logged; see ``batch_difficulty``.
+        """
         network = task.new_network()
         augmentation = task.augmentation(self.dsa_strategy)
         chosen = state.real_batches(
@@ -182,6 +186,9 @@ class DistributionMatching(Loop):
         # On GPUs, rounding may differ between processes and let them drift apart.
         result = result.each(broadcast).settled(loss_fn)
         log = result.log(self.lr_img)
+        if is_due(self, task, iteration):
+            of = network, state.images, batches, task, iteration
+            log |= batch_difficulty(*of, chosen=chosen is not None)
         state.update(result.image_gradient)
         check_images(state.images)
         return log

@@ -52,10 +52,13 @@ class EasySamples:
             Positions (b,) with 1 <= b <= B: if all samples are too hard, the easiest one.
         """
         norms = score_samples(network, images, labels, chunk_size=self.chunk_size).gradn
-        tau = torch.quantile(norms, self.quantile).clamp(max=self.tau)
-        index = torch.nonzero(norms <= tau)[:, 0]
-        if len(index) == 0:
-            index = norms.argmin()[None]
+        index = self.within(norms)
         self.seen += len(norms)
         self.chosen += len(index)
         return index.to(images.device)
+
+    def within(self, norms: Tensor) -> Tensor:
+        """Returns the positions of the easy ones among samples with these norms (B,)."""
+        tau = torch.quantile(norms, self.quantile).clamp(max=self.tau)
+        index = torch.nonzero(norms <= tau)[:, 0]
+        return index if len(index) > 0 else norms.argmin()[None]

@@ -13,9 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from sdc_ext._options import CORRECTION, IMAGES, MATCHING, option
-from sdc_ext._values import Count, CountOrZero, Factor, Rate, Share, check_fields
+from sdc_ext._values import Count, CountOrZero, Factor, Part, Rate, Share, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.easy_samples import EasySamples
+from sdc_ext.adapters.loops.matched import batch_difficulty, cost_option, is_due
 from sdc_ext.adapters.loops.representative import Sampling, refresh_option, sampling_option
 from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
@@ -182,6 +183,7 @@ class GradientMatching(Loop):
         group=CORRECTION,
     )
     batch_train: Count = option(256, "batch size of the networks' training", group=MATCHING)
+    measure_cost: Part = cost_option()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -241,7 +243,8 @@ class GradientMatching(Loop):
         """Draws a network and updates the images ``outer_loop`` times while it is trained.
 
         The log is a mean over the updates. If only easy real images are matched, ``easy_share`` is
-        the share of the batches that they make up.
+        the share of the batches that they make up. Now and then the difficulty of the images of
+        the first update is added; see ``batch_difficulty``.
         """
         network = task.new_network()
         optimizer = SGD(network.parameters(), lr=self.lr_net)
@@ -255,6 +258,7 @@ class GradientMatching(Loop):
             refresh_every=self.refresh_every,
             updates=self.outer_loop,
         )
+        measured: dict[str, float] = {}
         logs = []
         for update in range(self.outer_loop):
             if update > 0:
@@ -263,6 +267,9 @@ class GradientMatching(Loop):
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             match = self._match_all_classes if self.contrast and not warm else self._match_by_class
             batches = draw_batches(task, augmentation, self.batch_real, state.decoder, chosen)
+            if update == 0 and is_due(self, task, iteration):
+                of = network, state.images, batches, task, iteration
+                measured = batch_difficulty(*of, easy=easy, chosen=chosen is not None)
             result = match(network, state, task, batches, loss_fn, easy).settled(loss_fn)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient)
@@ -270,9 +277,9 @@ class GradientMatching(Loop):
         means = {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
         if easy is not None:
             counts = torch.tensor([easy.chosen, easy.seen], device=state.images.device)
-            chosen, seen = task.reduce(counts).tolist()
-            means["easy_share"] = chosen / seen
-        return means
+            matched, seen = task.reduce(counts).tolist()
+            means["easy_share"] = matched / seen
+        return means | measured
 
     def _easy_samples(self) -> EasySamples | None:
         if self.tau is None and self.tau_quantile is None:

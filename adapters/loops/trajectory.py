@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sdc_ext._memory import advising_on_memory
 from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
-from sdc_ext._values import Count, CountOrZero, Decay, Factor, Rate, Weight, check_fields
+from sdc_ext._values import Count, CountOrZero, Decay, Factor, Part, Rate, Weight, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.differentiation import (
     AdjointName,
@@ -23,6 +23,7 @@ from sdc_ext.adapters.loops.differentiation import (
     memory_advice,
 )
 from sdc_ext.adapters.loops.expert_labels import expert_logits, mean_correct_logits
+from sdc_ext.adapters.loops.matched import cost_option, is_due, student_difficulty
 from sdc_ext.adapters.loops.starts import (
     correctly_classified,
     factor_option,
@@ -178,6 +179,7 @@ class TrajectoryMatching(Loop):
     lr_teacher: Rate = option(0.01, "initial learning rate of the student", group=IMAGES)
     lr_y: Rate = option(2.0, "learning rate of learned labels", group=IMAGES)
     momentum_y: Decay = option(0.9, "momentum of learned labels", group=IMAGES)
+    measure_cost: Part = cost_option()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -306,7 +308,8 @@ class TrajectoryMatching(Loop):
         """Matches a random segment of an expert's trajectory, and updates all that is learnt.
 
         The log also has the step size ``syn_lr``, the ``start_epoch`` of the segment, and whether
-        the update was ``skipped`` because the loss was above ``threshold``.
+        the update was ``skipped`` because the loss was above ``threshold``; and now and then the
+        difficulty of the images for the student at its start, see ``student_difficulty``.
         """
         epoch, start, target = self._draw_segment(task, iteration)
         images = state.decoder.decode(state.images)
@@ -333,6 +336,8 @@ class TrajectoryMatching(Loop):
             held = loss_fn.lam
             # On GPUs, rounding may differ between processes and let them drift apart.
             measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
+        due = is_due(self, task, iteration)
+        scored = student_difficulty(state, start, task, iteration) if due else {}
         gradients = loss_fn.settle(measured)
         loss = corrected.loss.detach()
         if corrected.term is not None:
@@ -348,6 +353,7 @@ class TrajectoryMatching(Loop):
             "syn_lr": float(state.syn_lr.detach()),
             "start_epoch": epoch,
             "skipped": int(skipped),
+            **scored,
         }
 
     def _adjoint(self, share: Share) -> Adjoint:

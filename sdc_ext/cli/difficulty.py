@@ -1,4 +1,4 @@
-"""``sdc-ext difficulty``: how hard real and distilled samples are for networks (Figure 3)."""
+"""``sdc-ext difficulty``: how hard real and distilled samples are (Figures 3 and 7 to 12)."""
 
 from __future__ import annotations
 
@@ -73,4 +73,4 @@ def _difficulty(options: Namespace) -> None:
         measured.save(out)
     console = make_console(accelerator)
     console.print(measured)
-    console.print(f"difficulty.csv and difficulty.png in {out}")
+    console.print(f"difficulty.csv, classes.csv and the pictures in {out}")

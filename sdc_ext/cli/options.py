@@ -27,6 +27,12 @@ PLACE, TEXT, NAMES, SIZE = (kind_of(value) for value in (Path, str, Names, Size)
 RAMP = kind_of(Ramp)
 
 
+def check_picture(path: Path) -> None:
+    """Raises InputError unless a picture can be drawn into a file of this name."""
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise InputError(f"cannot draw {path}: name a .png, .pdf or .svg file")
+
+
 def add_data(group: Any, default: str | None, default_help: str) -> None:
     """Adds the options that name real data, and how they are read, to a parser or a group."""
     add_data_source(group, default, default_help)

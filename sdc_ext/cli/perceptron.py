@@ -9,11 +9,14 @@ from sdc_ext._console import PlainConsole, make_progress
 from sdc_ext._files import Writer, as_table, write_files
 from sdc_ext._kinds import Number, Whole
 from sdc_ext.cli.folders import claim_folder
-from sdc_ext.cli.options import PLACE, add_seed
+from sdc_ext.cli.options import PLACE, add_seed, add_workers
+from sdc_ext.errors import InputError
+from sdc_ext.theory.perceptron_map import Grid, draw_map, solve_map
 from sdc_ext.theory.perceptron_simulation import Simulator
 from sdc_ext.theory.perceptron_study import Setting, draw_study, study
-from sdc_ext.theory.tables import crossover_table
+from sdc_ext.theory.tables import boundary_table, crossover_table
 from sdc_ext.verbs.session import check_free
+from sdc_ext.workers import choose_workers
 
 
 def add_perceptron(commands: Any) -> None:
@@ -32,8 +35,7 @@ def add_perceptron(commands: Any) -> None:
         "--f",
         type=Number(0, 1, "()"),
         nargs="+",
-        default=[0.2, 0.5, 0.8],
-        help="kept shares (default: .2 .5 .8)",
+        help="kept shares (default: .2 .5 .8; for the map, .1 to .9)",
     )
     parser.add_argument(
         "--trials",
@@ -48,7 +50,14 @@ def add_perceptron(commands: Any) -> None:
         help="their dimensions (default: 200, as in the paper)",
     )
     add_seed(parser)
+    parser.add_argument(
+        "--map",
+        action="store_true",
+        help="instead of curves, a map: where easy samples beat hard ones, over the samples per "
+        "dimension before the selection and the kept share",
+    )
     parser.add_argument("--out", type=PLACE, help="folder of the table and the picture")
+    add_workers(parser, "rows of the map")
     parser.set_defaults(run=_perceptron)
 
 
@@ -64,11 +73,23 @@ class _Trials(Whole):
 
 def _perceptron(options: Namespace) -> None:
     check_free(options.out)
-    gammas, shares = (tuple(dict.fromkeys(values)) for values in (options.gamma, options.f))
-    setting = Setting(gammas, shares)
+    gammas = tuple(dict.fromkeys(options.gamma))
     simulator = None
     if options.trials:
         simulator = Simulator(options.dimensions, options.trials, options.seed)
+    if options.map:
+        _draw_map(options, gammas, simulator)
+    elif options.workers != 1:
+        raise InputError("`processes` and `executor` have an effect on a map only: add --map")
+    else:
+        _draw_curves(options, gammas, simulator)
+
+
+def _draw_curves(
+    options: Namespace, gammas: tuple[float, ...], simulator: Simulator | None
+) -> None:
+    shares = tuple(dict.fromkeys(options.f or Setting.shares))
+    setting = Setting(gammas, shares)
     console = PlainConsole(soft_wrap=True)
     with make_progress(console) as progress:
         total = len(gammas) * (2 * len(shares) + 1)
@@ -85,3 +106,31 @@ def _perceptron(options: Namespace) -> None:
         within = f"3 s.e. + 0.5 / {options.dimensions} of the theory"
         console.print(f"{found.agreeing} of {len(found.dots)} simulations are within {within}")
     console.print(f"perceptron.csv and perceptron.png in {out}")
+
+
+def _draw_map(options: Namespace, gammas: tuple[float, ...], simulator: Simulator | None) -> None:
+    shares = tuple(sorted(set(options.f or Grid.shares)))
+    if len(shares) < 2:
+        raise InputError("a map needs at least two kept shares: pass further ones to `f`")
+    grid = Grid(gammas, shares)
+    console = PlainConsole(soft_wrap=True)
+    with make_progress(console) as progress:
+        bar = progress.add_task("solving the map", total=len(gammas) * len(shares))
+        found = solve_map(
+            grid,
+            simulator,
+            workers=choose_workers(options.workers),
+            on_row=lambda: progress.advance(bar),
+            say=console.print,
+        )
+    out = claim_folder(options.out, "perceptron")
+    files: dict[str, Writer] = {
+        "map.csv": as_table(found.rows()),
+        "map.png": lambda path: draw_map(found, path),
+    }
+    write_files(out, files)
+    console.print(boundary_table(found.boundary()))
+    if simulator:
+        within = f"3 s.e. + 1 / {options.dimensions} of the theory"
+        console.print(f"{found.agreeing} of {len(found.dots)} simulated gains are within {within}")
+    console.print(f"map.csv and map.png in {out}")

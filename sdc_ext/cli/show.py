@@ -7,9 +7,8 @@ from argparse import ArgumentParser, Namespace
 from sdc_ext._console import PlainConsole
 from sdc_ext._files import write_whole
 from sdc_ext.adapters import selects_of
-from sdc_ext.cli.options import PLACE
+from sdc_ext.cli.options import PLACE, check_picture
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
-from sdc_ext.errors import InputError
 from sdc_ext.report.figures import draw_curves
 from sdc_ext.report.tables import summary
 from sdc_ext.sets.history import read_history
@@ -28,8 +27,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _show(options: Namespace) -> None:
-    if options.out is not None and options.out.suffix not in (".png", ".pdf", ".svg"):
-        raise InputError(f"cannot draw {options.out}: name a .png, .pdf or .svg file")
+    if options.out is not None:
+        check_picture(options.out)
     accelerator = make_accelerator()
     synthetic = open_set(options.set, options, accelerator)
     if not accelerator.is_main_process:

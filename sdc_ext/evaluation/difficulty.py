@@ -1,6 +1,7 @@
-"""Measuring how hard samples are for networks: misclassification difficulty and GraDN.
+"""Measuring how hard samples are for networks: chi, GraDN, loss, EL2N and margin.
 
-Reference: SDC paper, Definitions 1 and 2.
+References: SDC paper, Definitions 1 and 2; Paul et al., "Deep Learning on a Data Diet: Finding
+Important Examples Early in Training", NeurIPS 2021 (GraNd and EL2N).
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ from sdc_ext.workers.progress import Steps
 # CPUs measured (benchmarks/difficulty.py), and 256 MB in float32 on other devices.
 _AT_ONCE_ON_CPU, _AT_ONCE = 2**21, 2**26
 
+MEASURES = {
+    "misclassified": "share of networks that are wrong",
+    "gradn": "GraDN",
+    "loss": "loss",
+    "el2n": "EL2N",
+    "margin": "margin",
+}
+"""The measures of difficulty by name, each with its title."""
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -45,11 +55,17 @@ class Difficulty:
         gradn: GraDN, the L2 norm of the gradient of a sample's loss over all parameters (N,)
             (Definition 2).
         loss: The cross-entropy of a sample (N,), in nats.
+        el2n: EL2N, the L2 norm of the predicted probabilities minus those of the label (N,), in
+            [0, sqrt(2)].
+        margin: The logit of the true class minus the largest other one (N,); the lower, the harder
+            is the sample, and below 0 it is misclassified.
     """
 
     misclassified: Tensor
     gradn: Tensor
     loss: Tensor
+    el2n: Tensor
+    margin: Tensor
 
     @classmethod
     def mean(cls, members: Sequence[Difficulty]) -> Difficulty:
@@ -57,14 +73,32 @@ class Difficulty:
         names = [field.name for field in fields(cls)]
         return cls(*(torch.stack([getattr(m, name) for m in members]).mean(0) for name in names))
 
+    def at(self, index: Tensor) -> Difficulty:
+        """Returns the difficulty of the samples at some positions (n,)."""
+        return Difficulty(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def rank_correlation(self, first: str, second: str) -> float:
+        """Computes Spearman's correlation of two measures; NaN if one of them is constant.
+
+        Args:
+            first: The name of a measure, i.e. of an attribute.
+            second: The name of another one.
+
+        Raises:
+            InputError: If a name is unknown.
+        """
+        for name in (first, second):
+            check_choice("measure", name, tuple(MEASURES))
+        one, other = getattr(self, first), getattr(self, second)
+        if one.min() == one.max() or other.min() == other.max():
+            return math.nan
+        return float(stats.spearmanr(one, other).statistic)
+
     @property
     def rank_correlations(self) -> dict[str, float]:
-        """Spearman's correlations of chi with ``gradn`` and ``loss``; NaN if chi is constant."""
-        chi = self.misclassified
-        if chi.min() == chi.max():
-            return {"gradn": math.nan, "loss": math.nan}
-        gradn, loss = (float(stats.spearmanr(chi, s).statistic) for s in (self.gradn, self.loss))
-        return {"gradn": gradn, "loss": loss}
+        """Spearman's correlations of chi with every other measure, by its name."""
+        others = [name for name in MEASURES if name != "misclassified"]
+        return {name: self.rank_correlation("misclassified", name) for name in others}
 
 
 def score_samples(
@@ -73,6 +107,8 @@ def score_samples(
     """Measures the difficulty of every sample for one network.
 
     ``GraDN_i = ||grad_theta L(x_i, y_i; theta)||_2``
+
+    ``EL2N_i = ||p(x_i; theta) - y_i||_2``, with the softmax p of the outputs
 
     Args:
         network: A network without batch norm in training mode, under which a sample has no
@@ -89,7 +125,7 @@ def score_samples(
     Raises:
         InputError: If the network uses batch statistics, or ``chunk_size`` is below 1.
 
-    Reference: SDC paper, Definition 2.
+    References: SDC paper, Definition 2; Paul et al. (2021), Definition 2.3 (EL2N).
     """
     if uses_batch_statistics(network):
         raise InputError("batch norm in training mode mixes samples: call network.eval() first")
@@ -99,9 +135,12 @@ def score_samples(
     norms, losses, outputs = (_one_by_one if size == 1 else _at_once)(
         network, images.detach(), labels, size
     )
+    outputs, labels = outputs.cpu(), labels.cpu()
     hard = labels if labels.ndim == 1 else labels.argmax(1)
     wrong = (outputs.argmax(1) != hard).float()
-    return Difficulty(wrong.cpu(), norms.cpu(), losses.cpu())
+    of_label = F.one_hot(labels, outputs.shape[1]) if labels.ndim == 1 else labels
+    el2n = (outputs.softmax(1) - of_label).norm(dim=1)
+    return Difficulty(wrong, norms.cpu(), losses.cpu(), el2n, _margins(outputs, hard))
 
 
 def real_samples(data: RealData, split: str, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -220,6 +259,12 @@ class _Ensemble:
             on_epoch=score,
         )
         return scored
+
+
+def _margins(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Returns each sample's logit of its label (N,) minus its largest other logit."""
+    own = outputs.gather(1, labels[:, None])
+    return (own - outputs.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
 def _default_chunk_size(network: nn.Module, device: torch.device) -> int:

@@ -18,7 +18,6 @@ from sdc_ext.strength import lam_or_share
 if TYPE_CHECKING:
     from sdc_ext.evaluation.closeness import Closeness
     from sdc_ext.evaluation.comparison import Comparison
-    from sdc_ext.evaluation.difficulty import Difficulty
     from sdc_ext.evaluation.results import Result
     from sdc_ext.sets.synthetic_set import SyntheticSet
 
@@ -166,63 +165,6 @@ def draw_closeness(sets: Mapping[str, Sequence[Closeness]], path: Path) -> None:
         axis.set_axisbelow(True)
     panels[0].set_ylabel("discrepancy / that of random images")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    save_figure(figure, path)
-
-
-def draw_difficulty(found: Mapping[str, Difficulty], path: Path) -> None:
-    """Draws GraDN and the loss over the share of networks that are wrong, one dot per sample.
-
-    Args:
-        found: The difficulty by the name of the samples.
-        path: The picture to write.
-
-    Reference: SDC paper, Figure 3.
-    """
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    for axis, column in zip(figure.subplots(1, 2), ("gradn", "loss"), strict=True):
-        for k, (name, difficulty) in enumerate(found.items()):
-            chi = difficulty.misclassified.numpy()
-            # Without this jitter, many dots would coincide.
-            spread = np.random.default_rng(k).uniform(-0.012, 0.012, len(chi))
-            values = getattr(difficulty, column).numpy()
-            rho = difficulty.rank_correlations[column]
-            label = as_written(name)
-            label = label if np.isnan(rho) else f"{label} (rank correlation {rho:.2f})"
-            size = 6 if len(chi) > 100 else 14  # keeps small sets visible among the real images
-            axis.scatter(chi + spread, values, s=size, alpha=0.5, color=f"C{k}", label=label)
-        axis.set_yscale("log")
-        axis.set_xlabel("share of networks that are wrong")
-        axis.set_title({"gradn": "GraDN", "loss": "cross-entropy"}[column], fontsize=10)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="lower right")
-    save_figure(figure, path)
-
-
-def draw_tracking(
-    tracked: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], path: Path
-) -> None:
-    """Draws the difficulty over iterations by arm: every seed faintly, and the mean over seeds.
-
-    Args:
-        tracked: The histories by the name of the arm, one per seed, over the same iterations.
-        path: The picture to write.
-
-    Reference: SDC paper, Figure 1.
-    """
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axis = figure.subplots()
-    for k, (arm, histories) in enumerate(tracked.items()):
-        means = []
-        for history in histories:
-            skipped, mean = running_mean(history["difficulty"])
-            axis.plot(history["iteration"][skipped:], mean, f"C{k}", linewidth=0.6, alpha=0.4)
-            means.append(mean)
-        iterations = histories[0]["iteration"][skipped:]
-        axis.plot(iterations, np.mean(means, axis=0), f"C{k}", label=as_written(arm))
-    axis.set_xlabel("iteration")
-    axis.set_ylabel("GraDN of the synthetic batch")
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
     save_figure(figure, path)
 
 

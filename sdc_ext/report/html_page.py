@@ -6,72 +6,27 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import torch
-from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
+from typing import Any
 
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import counted
-from sdc_ext.evaluation.tracking import Drift, warm_up
+from sdc_ext.evaluation.tracking import Drift
+from sdc_ext.report.courses import ACCURACY, GRADN, X_LABEL, courses
 from sdc_ext.report.kept_tables import ACCURACIES, Rows, comparisons, evaluations, percent
 from sdc_ext.report.pages import render
+from sdc_ext.report.runs import Kind, Run
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
-from sdc_ext.sets.history import read_history
-from sdc_ext.sets.info import Correction, SetInfo
+from sdc_ext.sets.history import MEASURED, read_history
+from sdc_ext.sets.info import Correction
 from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
 
-_MOST_ROWS, _MOST_COLUMNS, _MOST_PICTURES = 20, 10, 12
-
-# Method, data set, ipc, factor and network.
-_Kind: TypeAlias = tuple[str, str, int, int, str]
+_MOST_PICTURES, _MOST_NAMED = 12, 20
 
 # What a run writes before it has a set.
 _RUN = "run.json"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A distilled set with the history of its run.
-
-    Attributes:
-        name: The name of the set on the page.
-        synthetic: The set.
-        history: The logged values over iterations, by column; empty for sets not made by a run.
-        folder: The folder of the set.
-    """
-
-    name: str
-    synthetic: SyntheticSet
-    history: dict[str, list[float]]
-    folder: Path
-
-    @property
-    def info(self) -> SetInfo:
-        """The description of the set."""
-        return self.synthetic.info
-
-    @property
-    def skip(self) -> int:
-        """The number of iterations at the start whose GraDN is not comparable with the rest."""
-        return warm_up(self.info, len(self.history["difficulty"]))
-
-    @property
-    def drift(self) -> Drift:
-        """The change of GraDN over the run."""
-        return Drift.of(self.history["difficulty"], self.skip)
-
-    @property
-    def kind(self) -> _Kind:
-        """What is equal if only the correction and the seed differ."""
-        info = self.info
-        return info.method, info.dataset, info.ipc, info.factor, info.network
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -128,6 +83,7 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> None:
 def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     kinds = list(dict.fromkeys(run.kind for run in runs))
     groups = [_group([run for run in runs if run.kind == kind and run.history]) for kind in kinds]
+    groups.insert(0, _methods(runs))
     shown = _pictured(runs)
     left_out = len(runs) - len(shown)
     differing, shared = _settings(runs)
@@ -143,7 +99,7 @@ def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _title(kind: _Kind) -> str:
+def _title(kind: Kind) -> str:
     method, dataset, ipc, factor, _ = kind
     parts = "" if factor == 1 else f", factor {factor}"
     return f"{method} on {dataset}, {ipc} image{'s' if ipc > 1 else ''} per class{parts}"
@@ -186,8 +142,49 @@ def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
     for column, title in (("difficulty", "GraDN (difficulty)"), ("matching", "matching loss")):
         if lines(column):
             charts.append(line_chart(title, lines(column), "iteration", smooth=True))
+    charts += _measured_charts(runs, color)
     legend = [(str(name), COLORS[k % len(COLORS)]) for name, k in color.items()]
     return {"title": _title(runs[0].kind), "legend": legend, "charts": charts, "said": _drift(runs)}
+
+
+def _methods(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Draws runs of several methods together, one colour per method and correction (Figure 1)."""
+    found = courses(runs)
+    if len({course.method for course in found}) < 2:
+        return None
+    charts = [
+        line_chart(
+            title,
+            [
+                Line(x.tolist(), y.tolist(), k)
+                for k, course in enumerate(found)
+                for x, y in getattr(course, name)
+            ],
+            X_LABEL,
+        )
+        for title, name in ((GRADN, "difficulty"), (ACCURACY, "accuracy"))
+    ]
+    legend = [
+        (f"{course.method}, {course.correction}", COLORS[k % len(COLORS)])
+        for k, course in enumerate(found)
+    ]
+    return {"title": "Methods", "legend": legend, "charts": charts, "said": ""}
+
+
+def _measured_charts(runs: Sequence[Run], color: dict[Correction, int]) -> list[str]:
+    """Draws GraDN of the real and of the synthetic images, where runs have measured it."""
+    charts = []
+    for kind, images in MEASURED.items():
+        lines: list[Line] = []
+        for run in runs:
+            values = run.history.get(f"{kind}_gradn", [])
+            known = [k for k, value in enumerate(values) if not math.isnan(value)]
+            if known:
+                x = [run.history["iteration"][k] for k in known]
+                lines.append(Line(x, [values[k] for k in known], color[run.info.correction]))
+        if lines:
+            charts.append(line_chart(f"GraDN of {images}", lines, "iteration"))
+    return charts
 
 
 def _accuracy_lines(runs: Sequence[Run], color: dict[Correction, int]) -> list[Line]:
@@ -219,18 +216,12 @@ def _pictured(runs: Sequence[Run]) -> list[Run]:
 
 
 def _picture(run: Run) -> dict[str, str]:
-    """Draws a grid with one row per class, or with ten classes per row if ipc is 1."""
-    info, hard, pixels = run.info, run.synthetic.hard_labels, run.synthetic.pixels()
-    columns = min(int(hard.bincount().max()), _MOST_COLUMNS)
-    shown: list[Tensor] = []
-    for label in range(min(len(info.classes), _MOST_ROWS)):
-        images = pixels[hard == label][:columns]
-        shown += [*images, *torch.zeros(columns - len(images), *pixels.shape[1:])]
-    grid = make_grid(torch.stack(shown), nrow=columns if columns > 1 else 10, padding=1)
     buffer = io.BytesIO()
-    to_pil_image(grid).save(buffer, "PNG")
-    name = f"{run.name}: {info.method}, {info.correction}"
-    alt = f"{len(shown)} distilled images of {', '.join(info.classes[:_MOST_ROWS])}"
+    run.synthetic.draw(buffer)
+    classes = ", ".join(run.info.classes[:_MOST_NAMED])
+    more = "" if len(run.info.classes) <= _MOST_NAMED else " and further classes"
+    name = f"{run.name}: {run.info.method}, {run.info.correction}"
+    alt = f"distilled images of {classes}{more}"
     return {"name": name, "png": base64.b64encode(buffer.getvalue()).decode(), "alt": alt}
 
 

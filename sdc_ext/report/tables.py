@@ -16,6 +16,7 @@ from sdc_ext.evaluation.paired import points
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.evaluation.spread import configuration_names
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
+from sdc_ext.sets.history import MEASURED
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.strength import STRENGTHS
 
@@ -203,16 +204,30 @@ def gain_table(comparison: Comparison) -> Table:
 
 
 def difficulty_table(found: Mapping[tuple[str, int], Difficulty]) -> Table:
-    """Returns a table of mean difficulties and rank correlations, by samples and epoch."""
-    columns = ("samples", "n", "epoch", "wrong %", "GraDN", "loss", "rho GraDN", "rho loss")
+    """Returns a table of mean difficulties, by samples and epoch."""
     table = PlainTable(
-        "difficulty; rho: rank correlation with the share of wrong networks", *columns
+        "difficulty, means", "samples", "n", "epoch", "wrong %", "GraDN", "loss", "EL2N", "margin"
     )
     for (name, epoch), d in found.items():
-        wrong, gradn, loss = (float(s.mean()) for s in (d.misclassified, d.gradn, d.loss))
-        means = f"{100 * wrong:.2f}", f"{gradn:.4g}", f"{loss:.4g}"
-        rho = ("" if math.isnan(r) else f"{r:+.3f}" for r in d.rank_correlations.values())
-        table.add_row(name, str(len(d.gradn)), str(epoch), *means, *rho)
+        means = (float(s.mean()) for s in (d.gradn, d.loss, d.el2n, d.margin))
+        wrong = f"{100 * float(d.misclassified.mean()):.2f}"
+        table.add_row(name, str(len(d.gradn)), str(epoch), wrong, *(f"{m:.4g}" for m in means))
+    return table
+
+
+def rank_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a table of rank correlations between measures of difficulty.
+
+    Args:
+        rows: Rows with the ``samples``, their ``epoch``, ``class`` and number ``n``, and the
+            correlations, each under ``rho NAME``.
+    """
+    correlations = [name for name in rows[0] if name.startswith("rho ")]
+    title = "rank correlations (rho) with the share of wrong networks, or of two measures"
+    table = PlainTable(title, "samples", "n", "epoch", "class", *correlations)
+    for row in rows:
+        rho = ("" if math.isnan(row[name]) else f"{row[name]:+.3f}" for name in correlations)
+        table.add_row(row["samples"], str(row["n"]), str(row["epoch"]), row["class"], *rho)
     return table
 
 
@@ -276,6 +291,10 @@ def summary(
         action = Action.of(history)
         if action.share > 0:
             table.add_row("correction's share", str(action))
+    for kind, images in MEASURED.items():
+        if history and f"{kind}_gradn" in history:
+            measured = Drift.of(history[f"{kind}_gradn"])
+            table.add_row(f"GraDN of {images}", str(measured))
     if history and "easy_share" in history:
         share = 100 * statistics.fmean(history["easy_share"])
         table.add_row("easy real images matched", f"{share:.2g} % of each batch")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from einops import rearrange
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -17,12 +19,62 @@ from sdc_ext._text import visible
 
 MOST_COLUMNS = 10
 
-_MOST_ROWS = 20
+# Up to so many classes stand below each other at full size; more are drawn smaller, in blocks side
+# by side. Beyond the most, a picture would be too large to look at.
+_AT_FULL_SIZE, _IN_A_BLOCK, _MOST_CLASSES = 20, 25, 200
 
-# Longer names above columns would run into each other.
-_LONG_NAME = 10
+# The inches of an image, and those that a block needs for its names.
+_FULL_SIZE, _SMALL, _NAMES = 0.8, 0.42, 1.1
+
+# Longer names above columns would run into each other, and beside small images take their room.
+_LONG_NAME, _LONGEST_BESIDE = 10, 14
 
 _LEAST_WIDTH = 4.5  # inches, for the title
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the images of all classes are laid out.
+
+    Attributes:
+        classes: The number of classes that are drawn.
+        images: The number of images of each of them.
+        tall: Whether a class is a column, rather than a row.
+        blocks: The number of blocks beside each other, among which the classes are divided.
+        side: The size of an image in inches.
+    """
+
+    classes: int
+    images: int
+    tall: bool
+    blocks: int
+    side: float
+
+    @classmethod
+    def of(cls, classes: int, ipc: int) -> _Layout:
+        """Returns the layout for so many classes and images of each."""
+        images = min(ipc, MOST_COLUMNS)
+        if classes <= _AT_FULL_SIZE:
+            return cls(classes, images, images < 3 <= classes, 1, _FULL_SIZE)
+        classes = min(classes, _MOST_CLASSES)
+        blocks = -(-classes // _IN_A_BLOCK)
+        # Fewer images of each class leave the picture no wider than a page.
+        return cls(classes, max(1, min(images, MOST_COLUMNS * 2 // blocks)), False, blocks, _SMALL)
+
+    @property
+    def in_a_block(self) -> int:
+        """The number of classes of each block but the last."""
+        return -(-self.classes // self.blocks)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """The size of the picture in inches."""
+        if self.tall:
+            width, height = self.in_a_block, self.images
+        else:
+            width, height = self.blocks * self.images, self.in_a_block
+        names = 1.2 if self.blocks == 1 else self.blocks * _NAMES
+        return max(self.side * width + names, _LEAST_WIDTH), self.side * height + 0.8
 
 
 def draw_grid(
@@ -33,9 +85,10 @@ def draw_grid(
     title: str,
     to: str | Path | IO[bytes],
 ) -> None:
-    """Draws images by class, at most 20 classes and 10 images of each.
+    """Draws images by class: at most 10 of each, fewer of many classes, and at most 200 classes.
 
-    Each class is a row, or a column where there are fewer than 3 images of at least 3 classes.
+    Each class is a row, or a column where there are fewer than 3 images of 3 to 20 classes. More
+    than 20 classes are drawn smaller, in blocks of up to 25 beside each other.
 
     Args:
         pixels: Images (N, C, H, W) in [0, 1].
@@ -45,27 +98,39 @@ def draw_grid(
         title: The title above the images.
         to: The file to write.
     """
-    shown = classes[:_MOST_ROWS]
-    columns = min(ipc, MOST_COLUMNS)
-    tall = columns < 3 <= len(shown)
-    shape = (columns, len(shown)) if tall else (len(shown), columns)
-    size = max(0.8 * shape[1] + 1.2, _LEAST_WIDTH), 0.8 * shape[0] + 0.8
-    figure = Figure(figsize=size, layout="constrained")
-    axis = figure.subplots()
-    pictures = as_pictures(pixels)
-    by_class = [pictures[labels.numpy() == row][:columns] for row in range(len(shown))]
-    mosaic, step = _mosaic(by_class, columns, tall)
+    layout = _Layout.of(len(classes), ipc)
+    figure = Figure(figsize=layout.size, layout="constrained")
+    pictures, hard = as_pictures(pixels), labels.numpy()
+    blocks = figure.subplots(1, layout.blocks, squeeze=False)[0]
+    for k, axis in enumerate(blocks):
+        shown = range(layout.classes)[k * layout.in_a_block : (k + 1) * layout.in_a_block]
+        by_class = [pictures[hard == label][: layout.images] for label in shown]
+        _draw_block(axis, by_class, [classes[label] for label in shown], layout)
+    left_out = len(classes) - layout.classes
+    more = f" (the first {layout.classes} of {len(classes)} classes)" if left_out else ""
+    figure.suptitle(as_written(title + more), fontsize=9)
+    save_figure(figure, to)
+
+
+def _draw_block(
+    axis: Axes, by_class: Sequence[np.ndarray], classes: Sequence[str], layout: _Layout
+) -> None:
+    tall = layout.tall
+    mosaic, step = _mosaic(by_class, layout.images, tall)
     axis.imshow(mosaic, cmap="gray", vmin=0, vmax=1)
     axis.spines[:].set_visible(False)
-    axis.tick_params(length=0, labelsize=8, top=tall, labeltop=tall, labelbottom=False)
-    names = [as_written(name) for name in shown]
-    centres = [step * (row + 0.5) for row in range(len(shown))]
+    size = 8 if layout.blocks == 1 else 6
+    axis.tick_params(length=0, labelsize=size, top=tall, labeltop=tall, labelbottom=False)
+    names = [as_written(name) for name in classes]
+    if layout.blocks > 1:
+        longest = _LONGEST_BESIDE
+        names = [n if len(n) <= longest else f"{n[: longest - 1]}…" for n in names]
+        axis.set_anchor("N")  # a shorter last block begins where the others do
+    centres = [step * (row + 0.5) for row in range(len(names))]
     axis.set_xticks(*(centres, names) if tall else ([],))
     axis.set_yticks(*([],) if tall else (centres, names))
     if max(map(len, names)) > _LONG_NAME:
         axis.tick_params("x", labelrotation=30)
-    figure.suptitle(as_written(title), fontsize=9)
-    save_figure(figure, to)
 
 
 def _mosaic(by_class: Sequence[np.ndarray], columns: int, tall: bool) -> tuple[np.ndarray, int]:

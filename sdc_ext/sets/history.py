@@ -15,6 +15,13 @@ from sdc_ext.errors import InputError
 
 HISTORY = "history.csv"
 
+MEASURED = {
+    "real": "matched real images",
+    "drawn": "random real images",
+    "syn": "single synthetic images",
+}
+"""The images whose ``NAME_gradn`` and ``NAME_loss`` a run measures now and then."""
+
 _COLUMNS = {"iteration", "loss", "matching", "difficulty"}
 
 _ANY = Number(-math.inf, math.inf)
@@ -31,6 +38,7 @@ _ALLOWED: dict[str, Kind] = {
     "cosine": Number(-1 - 1e-9, 1 + 1e-9),
     "skipped": Whole(0, 1),
     "easy_share": Number(0, 1),
+    **{f"{kind}_{of}": _FROM_ZERO for kind in MEASURED for of in ("gradn", "loss")},
 }
 
 _ADVICE = "run the command again, or delete the file"

@@ -164,7 +164,7 @@ class SyntheticSet:
         return f"SyntheticSet({self.title}, {number_of(len(self.images), 'image')})"
 
     def draw(self, to: str | Path | IO[bytes]) -> None:
-        """Draws the images by class, at most 20 classes and 10 images of each.
+        """Draws the images by class: up to 10 of each, fewer of many classes, up to 200 classes.
 
         Args:
             to: A ``.png``, ``.pdf`` or ``.svg`` file; an open file receives a PNG.

@@ -64,6 +64,19 @@ def crossover_table(rows: Sequence[Mapping[str, float | None]], last: float) -> 
     return table
 
 
+def boundary_table(rows: Sequence[Mapping[str, float | None]]) -> Table:
+    """Returns a table of the samples per dimension below which easy samples are better.
+
+    Args:
+        rows: One row per share, as ``Map.boundary`` returns them.
+    """
+    title = "samples per dimension alpha below which easy samples are better, by probe angle"
+    table = PlainTable(title, *rows[0])
+    for row in rows:
+        table.add_row(*("all" if value is None else f"{value:.3g}" for value in row.values()))
+    return table
+
+
 def coverage_table(law: Coverage) -> Table:
     """Returns a table of the worst of M by number of images, and the required sizes."""
     title = f"{law.quantity} of {law.family}: {MODE}, of {len(law.configurations)}, by images"

@@ -25,7 +25,8 @@ from sdc_ext.errors import DivergenceError
 from sdc_ext.evaluation.arms import Arm
 from sdc_ext.evaluation.comparison import GAIN, Cell, Comparison, grid
 from sdc_ext.evaluation.tracking import warm_up
-from sdc_ext.report.figures import draw_differences, draw_tracking
+from sdc_ext.report.difficulty_figures import draw_tracking
+from sdc_ext.report.figures import draw_differences
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
 from sdc_ext.sets.history import read_history

@@ -1,28 +1,35 @@
-"""The verb that measures how hard real and distilled samples are (SDC paper, Figure 3)."""
+"""The verb that measures how hard samples are (SDC paper, Figures 3 and 7 to 12)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from accelerate import Accelerator
 from rich.console import RenderableType
 from torch import Tensor
 
 from sdc_ext._console import make_progress
-from sdc_ext._files import as_table, write_files, write_whole
+from sdc_ext._files import Writer, as_table, write_files, write_whole
 from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters.methods import get_method
 from sdc_ext.adapters.settings import resolve
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError
-from sdc_ext.evaluation.difficulty import Difficulty, measure_difficulty, real_samples
+from sdc_ext.errors import InputError, check_choice
+from sdc_ext.evaluation.difficulty import MEASURES, Difficulty, measure_difficulty, real_samples
 from sdc_ext.networks.create import check_network
-from sdc_ext.report.figures import draw_difficulty
+from sdc_ext.report.difficulty_figures import (
+    MOST_PANELS,
+    PAIRS,
+    draw_difficulty,
+    draw_difficulty_by_class,
+)
 from sdc_ext.report.shown import Shown
-from sdc_ext.report.tables import difficulty_table
+from sdc_ext.report.tables import difficulty_table, rank_table
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
 from sdc_ext.verbs.session import make_accelerator, make_console, make_probe, open_data
@@ -39,6 +46,7 @@ class MeasuredDifficulty(Shown):
         network: The architecture of the networks.
         num_networks: The number of networks in the ensemble.
         dataset: The name of the real data.
+        classes: The names of their classes.
     """
 
     difficulty: Mapping[tuple[str, int], Difficulty]
@@ -46,11 +54,20 @@ class MeasuredDifficulty(Shown):
     network: str
     num_networks: int
     dataset: str
+    classes: tuple[str, ...]
 
     def tables(self) -> Sequence[RenderableType]:
-        """Returns the table of mean difficulties, and a sentence on the ensemble."""
+        """Returns the tables of mean difficulties and rank correlations, and the ensemble.
+
+        Up to 20 classes of the first samples, which are the real ones, have a row of their own.
+        """
         trained = f"{self.num_networks} {self.network}, on the training images of {self.dataset}"
-        return difficulty_table(self.difficulty), trained
+        ranks = list(self._ranks("all"))
+        if len(self.classes) <= MOST_PANELS:
+            first, last = next(iter(self.labels)), self._last
+            of_classes = self.class_rows()
+            ranks += [r for r in of_classes if (r["samples"], r["epoch"]) == (first, last)]
+        return difficulty_table(self.difficulty), rank_table(ranks), trained
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one row per sample and epoch."""
@@ -58,26 +75,88 @@ class MeasuredDifficulty(Shown):
             {
                 "samples": name,
                 "index": k,
-                "label": int(label if label.ndim == 0 else label.argmax()),
+                "label": label,
                 "epoch": epoch,
-                "misclassified": float(d.misclassified[k]),
-                "gradn": float(d.gradn[k]),
-                "loss": float(d.loss[k]),
+                **{measure: float(getattr(d, measure)[k]) for measure in MEASURES},
             }
             for (name, epoch), d in self.difficulty.items()
-            for k, label in enumerate(self.labels[name])
+            for k, label in enumerate(self._hard[name].tolist())
         ]
 
+    def class_rows(self) -> list[dict[str, Any]]:
+        """Returns one row per class of the samples and epoch: means and rank correlations."""
+        return [row for label in range(len(self.classes)) for row in self._ranks(label)]
+
     def draw(self, path: str | Path) -> None:
-        """Draws GraDN and the loss over misclassification, after the last epoch, into a file."""
-        last = max(epoch for _, epoch in self.difficulty)
-        of_last = {name: d for (name, epoch), d in self.difficulty.items() if epoch == last}
-        write_whole(Path(path), lambda file: draw_difficulty(of_last, file))
+        """Draws GraDN and loss against each other and misclassification, after the last epoch."""
+        write_whole(Path(path), lambda file: draw_difficulty(self._of_last, file))
+
+    def draw_by_class(
+        self, path: str | Path, of: str = "gradn", over: str = "misclassified"
+    ) -> None:
+        """Draws two measures against each other in one panel per class, after the last epoch.
+
+        Args:
+            path: The picture to write.
+            of: The measure to draw: ``"misclassified"``, ``"gradn"``, ``"loss"``, ``"el2n"`` or
+                ``"margin"``.
+            over: The measure on the horizontal axes.
+
+        Raises:
+            InputError: If a measure is unknown.
+
+        Reference: SDC paper, Figures 7 to 12.
+        """
+        for measure in (of, over):
+            check_choice("measure", measure, tuple(MEASURES))
+        shown = self._of_last, self._hard, self.classes
+        draw = partial(draw_difficulty_by_class, *shown, of=of, over=over)
+        write_whole(Path(path), draw)
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``difficulty.csv`` and ``difficulty.png`` to a folder."""
-        files = {"difficulty.csv": as_table(self.rows()), "difficulty.png": self.draw}
-        write_files(Path(folder), files)
+        """Writes ``difficulty.csv`` and ``classes.csv``, and the pictures, to a folder.
+
+        The pictures are ``difficulty.png`` and, by class, ``gradn-misclassified.png``,
+        ``loss-misclassified.png`` and ``loss-gradn.png``.
+        """
+        files: dict[str, Writer] = {
+            "difficulty.csv": as_table(self.rows()),
+            "classes.csv": as_table(self.class_rows()),
+            "difficulty.png": self.draw,
+        }
+        by_class = {f"{o}-{x}.png": partial(self.draw_by_class, of=o, over=x) for o, x in PAIRS}
+        write_files(Path(folder), files | by_class)
+
+    @property
+    def _last(self) -> int:
+        return max(epoch for _, epoch in self.difficulty)
+
+    @property
+    def _of_last(self) -> dict[str, Difficulty]:
+        return {name: d for (name, epoch), d in self.difficulty.items() if epoch == self._last}
+
+    @property
+    def _hard(self) -> dict[str, Tensor]:
+        """The classes (N,) of the samples; of soft labels, the most probable ones."""
+        return {n: y if y.ndim == 1 else y.argmax(1) for n, y in self.labels.items()}
+
+    def _ranks(self, label: int | Literal["all"]) -> Iterator[dict[str, Any]]:
+        """Yields a row per samples and epoch for one class, if there are such samples, or all."""
+        for (name, epoch), whole in self.difficulty.items():
+            classes = self._hard[name]
+            chosen = torch.ones_like(classes).bool() if isinstance(label, str) else classes == label
+            if not bool(chosen.any()):
+                continue
+            d = whole.at(chosen)
+            yield {
+                "samples": name,
+                "epoch": epoch,
+                "class": label if isinstance(label, str) else self.classes[label],
+                "n": int(chosen.sum()),
+                **{measure: float(getattr(d, measure).mean()) for measure in MEASURES},
+                **{f"rho {MEASURES[m]}": rho for m, rho in d.rank_correlations.items()},
+                "rho GraDN, loss": d.rank_correlation("gradn", "loss"),
+            }
 
 
 @checked
@@ -116,7 +195,8 @@ def difficulty_of(
             the first set was evaluated with.
 
     Returns:
-        The misclassification, GraDN and loss of every sample, which print as a table of means.
+        The misclassification, GraDN, loss, EL2N and margin of every sample, which print as tables
+        of means and rank correlations.
 
     Raises:
         InputError: If a set cannot be read or belongs to other data than the first, a number is
@@ -145,7 +225,7 @@ def difficulty_of(
             say=console.print,
         )
     labels = {name: labels for name, (_, labels) in samples.items()}
-    return MeasuredDifficulty(found, labels, trained.network, num_networks, real.name)
+    return MeasuredDifficulty(found, labels, trained.network, num_networks, real.name, real.classes)
 
 
 def _of_one_data(

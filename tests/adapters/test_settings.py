@@ -137,6 +137,13 @@ def test_overrides_win_and_say_so() -> None:
         ("mtt", "cifar100", 50, {"batch_syn": 125, "syn_steps": 80}, "SDC paper, Table 5"),
         ("mtt", "tinyimagenet", 10, {"num_eval": 3, "eval_every": 200}, "SDC paper, Table 5"),
         ("tesla", "cifar10", 50, {"expert_epochs": 3, "zca": False}, "SDC paper, Table 6"),
+        (
+            *("ftd", "tinyimagenet", 10),
+            {"syn_steps": 20, "max_start_epoch": 40, "batch_syn": 200, "lr_img": 1e4, "zca": False},
+            "as MTT, SDC paper, Table 5 (FTD issue 3)",
+        ),
+        ("ftd", "tinyimagenet", 1, {"ema_decay": 0.999}, "FTD issue 3"),
+        ("ftd", "tinyimagenet", 1, {"lam": 0.002}, "SDC paper, Section 4.3"),
         ("ftd", "cifar10", 1, {"ema_decay": 0.9999, "max_start_epoch": 2}, "SDC paper, Table 7"),
         ("datm", "tinyimagenet", 1, {"syn_steps": 60, "lr_img": 1e4}, "SDC paper, Table 8"),
         ("datm", "cifar10", 1, {"threshold": 1.1, "lr_lr": 1e-7}, "DATM configs"),

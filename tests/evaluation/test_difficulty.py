@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def test_chunks_equal_the_loop_over_samples(
     )
     hard = labels.argmax(1) if soft else labels
     assert torch.equal(scored.misclassified.bool(), output.argmax(1) != hard)
+    probabilities = labels if soft else F.one_hot(labels, 3).double()
+    residual = output.softmax(1) - probabilities
+    torch.testing.assert_close(scored.el2n, residual.square().sum(1).sqrt().detach())
+    for row, label, margin in zip(output.tolist(), hard.tolist(), scored.margin, strict=True):
+        assert float(margin) == pytest.approx(row.pop(label) - max(row))
+    assert torch.equal(scored.margin < 0, scored.misclassified.bool())
 
 
 @pytest.mark.parametrize(
@@ -109,9 +116,16 @@ def test_ensembles_average_their_networks() -> None:
 
 def test_rank_correlations_are_of_ranks() -> None:
     chi = torch.tensor([0.0, 0.25, 0.5, 1.0])
-    scored = Difficulty(chi, gradn=chi.exp(), loss=-chi)
-    assert scored.rank_correlations == pytest.approx({"gradn": 1.0, "loss": -1.0})
-    flat = Difficulty(torch.zeros(4), gradn=chi, loss=chi)
+    scored = Difficulty(chi, gradn=chi.exp(), loss=-chi, el2n=chi**2, margin=-chi.exp())
+    expected = {"gradn": 1.0, "loss": -1.0, "el2n": 1.0, "margin": -1.0}
+    assert scored.rank_correlations == pytest.approx(expected)
+    assert scored.rank_correlation("loss", "margin") == pytest.approx(1.0)
+    assert scored.at(torch.tensor([True, False, False, True])).gradn.tolist() == pytest.approx(
+        [1.0, math.e]
+    )
+    with pytest.raises(InputError, match="unknown measure 'grand': did you mean 'gradn'"):
+        scored.rank_correlation("misclassified", "grand")
+    flat = Difficulty(torch.zeros(4), gradn=chi, loss=chi, el2n=chi, margin=chi)
     assert all(value != value for value in flat.rank_correlations.values())
 
 
@@ -129,8 +143,13 @@ def test_command_scores_real_and_distilled_samples(
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * (20 + 50)
     assert {row["misclassified"] for row in rows} <= {"0.0", "0.5", "1.0"}
-    with Image.open(out / "difficulty.png") as picture:
-        assert picture.width > 500
+    with (out / "classes.csv").open(newline="") as file:
+        by_class = list(csv.DictReader(file))
+    assert len(by_class) == 2 * 2 * 10
+    assert {row["n"] for row in by_class} == {"5", "2"}
+    for name in ("difficulty", "gradn-misclassified", "loss-misclassified", "loss-gradn"):
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.width > 500
 
 
 def test_two_processes_score_what_one_does(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sklearn.svm import LinearSVC
 from sdc_ext.cli import main
 from sdc_ext.errors import InputError
 from sdc_ext.theory.perceptron import Selection, Student, crossover, solve
+from sdc_ext.theory.perceptron_map import Grid, draw_map, solve_map
 from sdc_ext.theory.perceptron_simulation import Simulator, largest_margin
 
 REFERENCE: dict[str, Any] = json.loads(
@@ -230,3 +231,43 @@ def test_command_names_what_is_wrong(
     assert main(["theory", "perceptron", *options, "--out", str(tmp_path / "out")]) == 2
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_map_is_of_the_curves(tmp_path: Path) -> None:
+    grid = Grid((0.0,), (0.2, 0.8), (0.5, 2.0, 8.0), simulated=((0.2, 2.0), (0.8, 2.0)))
+    found = solve_map(grid, Simulator(dimensions=30, trials=20))
+    assert found.gains(0.0).shape == (2, 3)
+    easy, hard = (solve(Selection(keep, 0.2), [0.1, 0.4, 1.6]) for keep in ("easy", "hard"))
+    expected = 100 * (np.array(hard.errors) - np.array(easy.errors))
+    assert found.gains(0.0)[0] == pytest.approx(expected)
+    assert found.agreeing == len(found.dots) == 2
+    rows = found.rows()
+    assert [row["by"] for row in rows] == ["theory"] * 6 + ["simulation"] * 2
+    assert rows[0]["kept"] == pytest.approx(0.1) and rows[6]["standard_error"] > 0
+    draw_map(found, tmp_path / "map.png")
+    assert (tmp_path / "map.png").stat().st_size > 0
+
+
+def test_the_boundary_is_where_hard_samples_begin_to_be_better() -> None:
+    grid = Grid((0.0,), (0.3,), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), simulated=())
+    ((_, end),) = [tuple(row.values()) for row in solve_map(grid, None).boundary()]
+    assert end is not None
+    alphas = [0.3 * end / 1.1, 0.3 * end * 1.1]
+    easy, hard = (solve(Selection(keep, 0.3), alphas).errors for keep in ("easy", "hard"))
+    assert easy[0] < hard[0] and easy[1] > hard[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--map", "--f", "0.5"], "a map needs at least two kept shares: pass further ones to --f"),
+        (["--processes", "2"], "have an effect on a map only: add --map"),
+    ],
+)
+def test_what_does_not_suit_a_map_is_refused(
+    options: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["theory", "perceptron", *options, "--out", str(out)]) == 2
+    assert problem in capsys.readouterr().err
+    assert not out.exists()
