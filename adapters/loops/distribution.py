@@ -21,6 +21,7 @@ from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
 from sdc_ext.adapters.task import Task
+from sdc_ext.augment.corruptions import parse_corruption
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.matching.discrepancies import DiscrepancyName, summed_over_classes
@@ -159,8 +160,9 @@ class DistributionMatching(Loop):
     An outer iteration draws a random network and updates the images once; no network is trained.
 
     Raises:
-        InputError: If the initialisation, the augmentation or the discrepancy is unknown, the
-            discrepancy needs POT and it is not installed, or a count or rate is not above 0.
+        InputError: If the initialisation, the augmentation, the corruption or the discrepancy is
+            unknown, the discrepancy needs POT and it is not installed, or a count or rate is not
+            above 0.
 
     Reference: DM, Algorithm 1, and DatasetCondensation's ``main_DM.py``.
     """
@@ -181,11 +183,17 @@ class DistributionMatching(Loop):
     )
     batch_real: Count = option(256, "number of real images per class and update", group=MATCHING)
     sampling: Sampling = sampling_option()
+    real_corruption: str = option(
+        "none",
+        "corruption of the real images alone: none, or NAME:SEVERITY, e.g. gaussian-noise:3",
+        group=MATCHING,
+    )
     refresh_every: Count = refresh_option()
 
     def __post_init__(self) -> None:
         check_fields(self)
         parse_augmentation(self.dsa_strategy)
+        parse_corruption(self.real_corruption)
         self.matching_loss()
 
     @property
@@ -226,7 +234,10 @@ class DistributionMatching(Loop):
         chosen = state.real_batches(
             task, network, self.sampling, self.batch_real, refresh_every=self.refresh_every
         )
-        batches = draw_batches(task, augmentation, self.batch_real, state.decoder, chosen)
+        corruption = parse_corruption(self.real_corruption, task.data.preprocessing)
+        batches = draw_batches(
+            task, augmentation, self.batch_real, state.decoder, chosen, corruption
+        )
         real = shared_real_features if self._matches_means else shared_feature_sets
         result = match_distributions(
             network,

@@ -57,6 +57,7 @@ TOLERANCE = 1e-3
 # The blur of the Sinkhorn loss, as a fraction of the median distance.
 _BLUR = 0.5
 
+
 def parts_of(x: Tensor, y: Tensor) -> Sequence[Tensor]:
     """Splits points x so that each part has at most ``PAIRS`` pairs with the points y."""
     return torch.split(x, max(1, PAIRS // len(y)))
