@@ -23,14 +23,13 @@ from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, o
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.corruptions import parse_corruption
 from sdc_ext.augment.parse import parse_augmentation
-from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.matching.discrepancies import DiscrepancyName, summed_over_classes
+from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.networks.features import noted_features
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import SDCLoss
 from sdc_ext.sets.decoding import Decoder
-
 
 Features: TypeAlias = Tensor | Sequence[Tensor]
 """Mean features (classes, D), or the features (B, D) of each class."""

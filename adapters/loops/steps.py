@@ -15,6 +15,8 @@ from sdc_ext.errors import DivergenceError
 from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss, reweighted
 from sdc_ext.sets.decoding import AS_STORED, Decoder
 
+AS_THEY_ARE = NoAugmentation()
+
 
 @dataclass(frozen=True)
 class ClassBatch:
@@ -46,7 +48,7 @@ def draw_batches(
     batch_real: int,
     decoder: Decoder = AS_STORED,
     chosen: Sequence[Tensor] | None = None,
-    corruption: Augmentation = NoAugmentation(),
+    corruption: Augmentation = AS_THEY_ARE,
 ) -> list[ClassBatch]:
     """Draws real images, unless they are chosen already, and an augmentation for every class.
 

@@ -68,7 +68,7 @@ def _membership(options: Namespace) -> None:
     )
     out = Path()
     if accelerator.is_main_process:
-        out = claim_folder(options.out, "membership", [options.method])
+        out = claim_folder(options.out, f"membership-{options.method}")
         audit.save(out)
     console = make_console(accelerator)
     console.print(audit)

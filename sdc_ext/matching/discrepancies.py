@@ -50,8 +50,8 @@ PAIRS = 1 << 22
 # How many real points at most the median distance is taken over.
 _MEDIAN_OF = 1000
 
-# The tolerance of Sinkhorn's algorithm bounds the norm of the error of the weights, relative to that
-# of the weights. A thousandth leaves a far smaller error in the value.
+# The tolerance of Sinkhorn's algorithm bounds the norm of the error of the weights, relative to
+# their own. A thousandth leaves a far smaller error in the value.
 TOLERANCE = 1e-3
 
 # The blur of the Sinkhorn loss, as a fraction of the median distance.

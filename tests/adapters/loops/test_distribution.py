@@ -24,8 +24,8 @@ from sdc_ext.adapters.loops.distribution import (
     shared_real_features,
 )
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult
-from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.matching.discrepancies import LOSSES, summed_over_classes
+from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import noted_features
 from sdc_ext.sets.synthetic_set import class_labels
