@@ -20,7 +20,6 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -75,7 +74,7 @@ def accuracies(method: str, data: RealData, seed: int, options: Namespace) -> It
         memory.append(new_images(method, part_of(data, new), seed, options))
         seen = part_of(data, order[: int(classes[-1]) + 1])
         offsets = torch.tensor([0, *(len(one.info.classes) for one in memory)]).cumsum(0)
-        labels = torch.cat([a.hard_labels + b for a, b in zip(memory, offsets)])
+        labels = torch.cat([a.hard_labels + b for a, b in zip(memory, offsets[:-1], strict=True)])
         images = torch.cat([one.images for one in memory])
         info = replace(memory[0].info, classes=seen.classes)
         tested = evaluate_set(
@@ -105,7 +104,7 @@ def table_of(found: dict[str, list[list[float]]]) -> Iterator[Table]:
     yield table
     table = Table("memory", "after the last step", "mean over steps", title="minus random, points")
     for method in METHODS[1:]:
-        pairs = list(zip(found[method], found["random"]))
+        pairs = list(zip(found[method], found["random"], strict=True))
         last = [a[-1] - b[-1] for a, b in pairs]
         mean = [(sum(a) - sum(b)) / steps for a, b in pairs]
         table.add_row(method, interval(last), interval(mean))
@@ -150,7 +149,7 @@ def main() -> None:
         rows.writerow(["memory", "seed", "step", "accuracy"])
         for method, runs in found.items():
             for seed, run in enumerate(runs):
-                rows.writerows((method, seed, *one) for one in zip(count(1), run))
+                rows.writerows((method, seed, *one) for one in enumerate(run, 1))
     console = Console(highlight=False)
     for table in table_of(found):
         console.print(table)

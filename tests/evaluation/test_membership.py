@@ -88,7 +88,7 @@ def test_independent_confidences_reveal_nothing_and_shifted_ones_do() -> None:
 
 def test_planted_images_are_found_and_absent_ones_are_not(tmp_path: Path) -> None:
     planted = membership_of("random", control="planted", out=tmp_path / "out", **QUICK)
-    assert planted.attacks.auc.mean > 0.9
+    assert planted.attacks.auc.mean - planted.attacks.auc.half_width > 0.7
     null = membership_of("random", control="null", **QUICK).attacks.auc
     assert abs(null.mean - 0.5) < null.half_width
     with (tmp_path / "out/membership.csv").open() as file:
