@@ -28,7 +28,7 @@ def test_severities_rise_and_pixels_stay_pixels(name: str, channels: int) -> Non
         torch.manual_seed(0)
         corrupted = Corruption(name, severity).draw((32, 32))(images)
         assert corrupted.shape == images.shape and corrupted.dtype == images.dtype
-        assert 0 <= float(corrupted.min()) and float(corrupted.max()) <= 1
+        assert float(corrupted.min()) >= 0 and float(corrupted.max()) <= 1
         changes.append(float((corrupted - images).square().mean()))
     assert changes[0] < changes[2] < changes[4] and changes[0] > 0
 

@@ -46,7 +46,7 @@ def test_attacks_stay_within_pixels() -> None:
     pixels = torch.tensor([0.0, 1.0, 0.01, 0.99]).view(1, 1, 2, 2)
     for attack in ATTACKS.values():
         attacked = attack(network, pixels, torch.tensor([0]), 0.1, UNIT)
-        assert 0 <= float(attacked.min()) and float(attacked.max()) <= 1
+        assert float(attacked.min()) >= 0 and float(attacked.max()) <= 1
         assert float((attacked - pixels).abs().max()) <= 0.1 + 1e-6
 
 
