@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sdc_ext.sdc_loss import with_sdc as with_sdc
     from sdc_ext.sets import load_set as load_set
     from sdc_ext.strength import LogRamp as LogRamp
+    from sdc_ext.verbs import audit_set as audit_set
     from sdc_ext.verbs import compare as compare
     from sdc_ext.verbs import compare_plan as compare_plan
     from sdc_ext.verbs import difficulty_of as difficulty_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sdc_ext.verbs import distill as distill
     from sdc_ext.verbs import evaluate_set as evaluate_set
     from sdc_ext.verbs import identify_set as identify_set
+    from sdc_ext.verbs import membership_of as membership_of
     from sdc_ext.verbs import reproduce as reproduce
     from sdc_ext.verbs import score_set as score_set
     from sdc_ext.verbs import select_set as select_set
@@ -45,6 +47,7 @@ __version__ = "0.1.0"
 _ON_DEMAND = {
     "LogRamp": "sdc_ext.strength",
     "SDCLoss": "sdc_ext.sdc_loss",
+    "audit_set": "sdc_ext.verbs",
     "compare": "sdc_ext.verbs",
     "compare_plan": "sdc_ext.verbs",
     "difficulty_of": "sdc_ext.verbs",
@@ -56,6 +59,7 @@ _ON_DEMAND = {
     "inject": "sdc_ext.injection",
     "load_data": "sdc_ext.data",
     "load_set": "sdc_ext.sets",
+    "membership_of": "sdc_ext.verbs",
     "register_dataset": "sdc_ext.data",
     "register_method": "sdc_ext.adapters",
     "register_network": "sdc_ext.networks",
@@ -74,6 +78,7 @@ __all__ = [
     "InputError",
     "LogRamp",
     "SDCLoss",
+    "audit_set",
     "compare",
     "compare_plan",
     "difficulty_of",
@@ -85,6 +90,7 @@ __all__ = [
     "inject",
     "load_data",
     "load_set",
+    "membership_of",
     "register_dataset",
     "register_method",
     "register_network",

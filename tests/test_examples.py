@@ -173,3 +173,15 @@ def test_data_and_a_network_of_ones_own_are_distilled_and_compared(tmp_path: Pat
     assert "SyntheticSet(dc on bars, ipc 2" in done.stdout
     assert "points gained over lam 0" in done.stdout
     assert (tmp_path / "bars.png").stat().st_size > 1000
+
+
+def test_continual_learning(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = ("--network", "convnet:depth=1:width=4", "--ipc", 1, "--steps", 2, "--seeds", 2)
+    with pytest.raises(SystemExit) as ended:
+        run("continual_dm.py", *tiny, "--iterations", 1, "--num-eval", 1, "--epoch-eval-train", 1)
+    assert not ended.value.code
+    shown = capsys.readouterr().out
+    assert "DM + SDC" in shown and "minus random" in shown
+    rows = (tmp_path / "continual.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 * 2 * 2
+    assert (tmp_path / "continual.png").stat().st_size > 0

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from sdc_ext.adapters.task import Task
-from sdc_ext.augment.base import Augmentation, Replay
+from sdc_ext.augment.base import Augmentation, NoAugmentation, Replay
 from sdc_ext.errors import DivergenceError
 from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss, reweighted
 from sdc_ext.sets.decoding import AS_STORED, Decoder
+
+AS_THEY_ARE = NoAugmentation()
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def draw_batches(
     batch_real: int,
     decoder: Decoder = AS_STORED,
     chosen: Sequence[Tensor] | None = None,
+    corruption: Augmentation = AS_THEY_ARE,
 ) -> list[ClassBatch]:
     """Draws real images, unless they are chosen already, and an augmentation for every class.
 
@@ -58,13 +60,15 @@ def draw_batches(
         batch_real: The number of real images per class; a smaller class is used whole.
         decoder: Decodes the stored synthetic images to those that networks see.
         chosen: The positions of each class's images in ``data.train``, in place of random ones.
+        corruption: Changes the real images alone, before they are augmented.
     """
     return [
         ClassBatch(
             label,
-            partial(
-                task.real_images,
+            _real_images(
+                task,
                 task.draw_indices(label, batch_real) if chosen is None else chosen[label],
+                corruption.draw(task.data.image_size),
             ),
             slice(label * task.ipc, (label + 1) * task.ipc),
             augmentation.draw(task.data.image_size),
@@ -72,6 +76,10 @@ def draw_batches(
         )
         for label in range(task.num_classes)
     ]
+
+
+def _real_images(task: Task, index: Tensor, corrupted: Replay) -> Callable[[], Tensor]:
+    return lambda: corrupted(task.real_images(index))
 
 
 def own_batches(task: Task, batches: Sequence[ClassBatch]) -> Sequence[ClassBatch]:

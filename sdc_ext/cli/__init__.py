@@ -42,6 +42,8 @@ COMMANDS = {
     "score": "compute hard-label recovery, improvement over random, and robust scores",
     "discrepancy": "measure distances of sets to the real images, beside random real images",
     "difficulty": "measure how hard real and distilled images are: misclassification, GraDN, loss",
+    "audit": "test networks trained on sets under corruptions and attacks, and by group",
+    "membership": "attack networks to find out which images their sets were made from",
     "show": "draw a distilled set and print its description",
     "report": "write one HTML page about distilled sets and comparisons",
     "export": "write a distilled set in the format of another repository",

@@ -20,7 +20,6 @@ Reference: Selvan and Chen, "A Discrepancy-Based Perspective on Dataset Condensa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -29,23 +28,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdc_ext.errors import InputError, check_choice
+from sdc_ext.errors import check_choice
+from sdc_ext.matching.discrepancies import (
+    PROJECTIONS,
+    Kernel,
+    energy_kernel,
+    entropic_cost,
+    gaussian_kernel,
+    laplacian_kernel,
+    mean_kernel,
+    median_distance,
+    parts_of,
+    polynomial_kernel,
+    quick_distances,
+    squared_mmd,
+    transport_library,
+)
 
 Discrepancy: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-
-Kernel: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-
-
-BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-
-
-# How many pairs of points are compared at once (32 MiB of float64), which bounds the memory.
-_PAIRS = 1 << 22
-
-# How many real points at most the median distance is taken over.
-_MEDIAN_OF = 1000
-
-_PROJECTIONS = 200
 
 
 def mmd_linear(real: Tensor, sets: Tensor) -> Tensor:
@@ -66,16 +66,7 @@ def mmd_gaussian(real: Tensor, sets: Tensor) -> Tensor:
 
     Reference: Gretton et al., "A Kernel Two-Sample Test", Eq. 5.
     """
-    scale = median_distance(real)
-
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
-        squares = (_distances(x, y) / scale).square_()
-        total = torch.zeros_like(squares)
-        for s in BANDWIDTHS:
-            total += (squares / (-2 * s * s)).exp_()
-        return total / len(BANDWIDTHS)
-
-    return _mmd(real, sets, kernel)
+    return _mmd(real, sets, gaussian_kernel(median_distance(real), quick_distances))
 
 
 def mmd_laplacian(real: Tensor, sets: Tensor) -> Tensor:
@@ -85,8 +76,7 @@ def mmd_laplacian(real: Tensor, sets: Tensor) -> Tensor:
 
     Reference: The "laplacian" of geomloss, which also uses the Euclidean norm.
     """
-    scale = median_distance(real)
-    return _mmd(real, sets, lambda x, y: (_distances(x, y) / -scale).exp_())
+    return _mmd(real, sets, laplacian_kernel(median_distance(real), quick_distances))
 
 
 def mmd_polynomial(real: Tensor, sets: Tensor) -> Tensor:
@@ -96,7 +86,7 @@ def mmd_polynomial(real: Tensor, sets: Tensor) -> Tensor:
 
     Reference: Bińkowski et al., "Demystifying MMD GANs", Eq. 2, with the unbiased estimate.
     """
-    return _mmd(real, sets, lambda x, y: (x @ y.T / x.shape[1] + 1).pow_(3))
+    return _mmd(real, sets, polynomial_kernel)
 
 
 def energy_distance(real: Tensor, sets: Tensor) -> Tensor:
@@ -106,7 +96,7 @@ def energy_distance(real: Tensor, sets: Tensor) -> Tensor:
 
     Reference: Székely and Rizzo, "Energy statistics" (2013).
     """
-    return _mmd(real, sets, lambda x, y: -_distances(x, y))
+    return _mmd(real, sets, energy_kernel(quick_distances))
 
 
 def coverage_radius(real: Tensor, sets: Tensor) -> Tensor:
@@ -119,7 +109,7 @@ def coverage_radius(real: Tensor, sets: Tensor) -> Tensor:
     real, sets = real.double(), sets.double()
 
     def radius(points: Tensor) -> Tensor:
-        nearest = [_distances(part, points).amin(1) for part in _parts(real, points)]
+        nearest = [quick_distances(part, points).amin(1) for part in parts_of(real, points)]
         return torch.cat(nearest).amax()
 
     return torch.stack([radius(points) for points in sets])
@@ -133,9 +123,9 @@ def sliced_wasserstein(real: Tensor, sets: Tensor) -> Tensor:
 
     Reference: Bonneel et al., "Sliced and Radon Wasserstein Barycenters of Measures".
     """
-    ot = _pot()
+    ot = transport_library()
     x, others = _arrays(real, sets)
-    directions = ot.sliced.get_random_projections(x.shape[1], _PROJECTIONS, seed=0)
+    directions = ot.sliced.get_random_projections(x.shape[1], PROJECTIONS, seed=0)
     return torch.tensor(
         [ot.sliced_wasserstein_distance(x, y, projections=directions) ** 2 for y in others],
         dtype=torch.float64,
@@ -150,7 +140,7 @@ def wasserstein(real: Tensor, sets: Tensor) -> Tensor:
     Raises:
         InputError: If POT is not installed.
     """
-    ot = _pot()
+    ot = transport_library()
     x, others = _arrays(real, sets)
     # The default of 100,000 steps is too few for thousands of points.
     costs = [float(ot.emd2([], [], ot.dist(x, y), numItermax=10_000_000)) for y in others]
@@ -175,33 +165,16 @@ def sinkhorn(real: Tensor, sets: Tensor, blur: float) -> Tensor:
     Reference: Feydy et al., "Interpolating between Optimal Transport and MMD using Sinkhorn
     Divergences", Eq. 3.
     """
-    ot = _pot()
     strength = (blur * float(median_distance(real))) ** 2
     x, others = _arrays(real, sets)
 
     def cost(a: Any, b: Any) -> float:
-        # The tolerance bounds the norm of the error of the weights, whose own norm is
-        # 1 / sqrt(len(b)). A thousandth of it leaves a far smaller error in the value.
-        exact = {"max_iter": 10_000, "tol": 1e-3 / math.sqrt(len(b))}
         with np.errstate(over="ignore"):  # POT also exponentiates potentials that are not used here
-            return float(ot.solve(ot.dist(a, b), reg=strength, reg_type="KL", **exact).value)
+            return float(entropic_cost(a, b, strength))
 
     own = cost(x, x)
     values = [cost(x, y) - (own + cost(y, y)) / 2 for y in others]
     return torch.tensor(values, dtype=torch.float64).clamp(min=0)
-
-
-def median_distance(points: Tensor) -> Tensor:
-    """Returns the median distance between pairs of at most 1000 evenly spaced points of (n, d).
-
-    Returns:
-        A scalar in float64; 1 if all points coincide and have no scale.
-    """
-    some = points[:: -(-len(points) // _MEDIAN_OF)].double()
-    row, column = torch.triu_indices(len(some), len(some), 1)
-    between = _distances(some, some)[row, column]
-    scale = between.median() if len(between) else between.new_zeros(())
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
 DISCREPANCIES: dict[str, Discrepancy] = {
@@ -240,41 +213,17 @@ def choose_discrepancies(names: Sequence[str]) -> dict[str, Discrepancy]:
     known = {**DISCREPANCIES, **TRANSPORT}
     chosen = {name: known[check_choice("measure", name, known)] for name in names}
     if not TRANSPORT.keys().isdisjoint(chosen):
-        _pot()
+        transport_library()
     return chosen
 
 
 def _mmd(real: Tensor, sets: Tensor, kernel: Kernel) -> Tensor:
     """Returns the biased MMD² (S,) under a kernel that maps points (a, d) and (b, d) to (a, b)."""
     real, sets = real.double(), sets.double()
-
-    def mean(x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([kernel(part, y).mean(1) for part in _parts(x, y)]).mean()
-
-    own = mean(real, real)
-    values = [own + mean(points, points) - 2 * mean(real, points) for points in sets]
+    own = mean_kernel(kernel, real, real)
+    values = [squared_mmd(points, real, kernel, own) for points in sets]
     return torch.stack(values).clamp(min=0)  # only rounding makes them negative
-
-
-def _parts(x: Tensor, y: Tensor) -> Sequence[Tensor]:
-    return torch.split(x, max(1, _PAIRS // len(y)))
-
-
-def _distances(x: Tensor, y: Tensor) -> Tensor:
-    # Matrix products are ten times as fast and, in float64, err by 1e-6 where points coincide.
-    return torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist")
 
 
 def _arrays(real: Tensor, sets: Tensor) -> tuple[Any, Any]:
     return real.double().cpu().numpy(), sets.double().cpu().numpy()
-
-
-def _pot() -> Any:
-    try:
-        import ot
-    except ImportError:
-        raise InputError(
-            'optimal transport needs POT: pip install "sdc-ext[ot]", or choose from '
-            f"{', '.join(DISCREPANCIES)}"
-        ) from None
-    return ot

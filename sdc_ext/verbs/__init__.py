@@ -3,6 +3,8 @@
 Each command of the command line calls the verb of the same purpose.
 """
 
+from sdc_ext.verbs.audit import Audited as Audited
+from sdc_ext.verbs.audit import audit_set as audit_set
 from sdc_ext.verbs.comparison import Compared as Compared
 from sdc_ext.verbs.comparison import compare as compare
 from sdc_ext.verbs.difficulty import MeasuredDifficulty as MeasuredDifficulty
@@ -16,6 +18,8 @@ from sdc_ext.verbs.evaluation import evaluate_set as evaluate_set
 from sdc_ext.verbs.experts import train_experts as train_experts
 from sdc_ext.verbs.identification import Identified as Identified
 from sdc_ext.verbs.identification import identify_set as identify_set
+from sdc_ext.verbs.membership import MembershipAudit as MembershipAudit
+from sdc_ext.verbs.membership import membership_of as membership_of
 from sdc_ext.verbs.plans import ComparedPlan as ComparedPlan
 from sdc_ext.verbs.plans import Plan as Plan
 from sdc_ext.verbs.plans import PlannedRun as PlannedRun
@@ -27,6 +31,7 @@ from sdc_ext.verbs.scoring import score_set as score_set
 from sdc_ext.verbs.selection import select_set as select_set
 
 __all__ = [
+    "Audited",
     "Compared",
     "ComparedPlan",
     "Evaluated",
@@ -34,10 +39,12 @@ __all__ = [
     "MeasuredDifficulty",
     "MeasuredDiscrepancy",
     "Measurement",
+    "MembershipAudit",
     "Plan",
     "PlannedRun",
     "Reproduced",
     "ScoredSet",
+    "audit_set",
     "compare",
     "compare_plan",
     "difficulty_of",
@@ -45,6 +52,7 @@ __all__ = [
     "distill",
     "evaluate_set",
     "identify_set",
+    "membership_of",
     "reproduce",
     "score_set",
     "select_set",

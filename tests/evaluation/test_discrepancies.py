@@ -21,22 +21,21 @@ from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation import discrepancies
 from sdc_ext.evaluation.closeness import POOLED, SPACES, Closeness, compare_with_real, feature_maps
 from sdc_ext.evaluation.discrepancies import (
-    BANDWIDTHS,
     DISCREPANCIES,
     TRANSPORT,
     choose_discrepancies,
     coverage_radius,
     energy_distance,
-    median_distance,
     mmd_linear,
     sinkhorn,
     sliced_wasserstein,
     wasserstein,
 )
 from sdc_ext.evaluation.selection import random_like
+from sdc_ext.matching import discrepancies
+from sdc_ext.matching.discrepancies import BANDWIDTHS, median_distance
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.probe import Probe
@@ -146,7 +145,7 @@ def test_order_and_parts_change_nothing(name: str, n: int, m: int, d: int, seed:
     torch.testing.assert_close(shuffled, expected, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(measure(real, sets[1:]), expected[1:])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discrepancies, "_PAIRS", 7)
+        patch.setattr(discrepancies, "PAIRS", 7)
         torch.testing.assert_close(measure(real, sets), expected, rtol=1e-6, atol=1e-6)
 
 

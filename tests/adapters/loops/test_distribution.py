@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import Golden, relative_error
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdc_ext import with_sdc
 from sdc_ext.adapters.loops.distribution import (
     match_distributions,
     mean_real_features,
+    sets_by_class,
+    shared_feature_sets,
     shared_real_features,
 )
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult
+from sdc_ext.matching.discrepancies import LOSSES, summed_over_classes
 from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.create import create_network
+from sdc_ext.networks.features import noted_features
 from sdc_ext.sets.synthetic_set import class_labels
 from sdc_ext.strength import Schedule
 
@@ -102,6 +110,77 @@ def test_processes_that_share_the_classes_match_what_one_matches(
         with_sdc(mean_feature_distance, 0.02),
     )
     torch.testing.assert_close(shared.image_gradient, step(case, 0.02).image_gradient)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_processes_share_feature_sets_of_any_size(norm: str) -> None:
+    torch.manual_seed(0)
+    network = create_network(f"convnet:depth=1:width=4:norm={norm}", 1, 3, (8, 8))
+    of_classes = batches([torch.randn(n, 1, 8, 8) for n in (4, 1, 6)], 1)
+    alone = share_feature_sets(network, of_classes, 1)[0]
+    assert [len(features) for features in alone] == [4, 1, 6]
+    for processes in (2, 7):
+        for shared in share_feature_sets(network, of_classes, processes):
+            torch.testing.assert_close(shared, alone)
+
+
+def share_feature_sets(
+    network: nn.Module, of_classes: list[ClassBatch], processes: int
+) -> list[list[Tensor]]:
+    """What each process returns; threads that wait for each other take the sums."""
+    barrier, parts = Barrier(processes), [torch.empty(0)] * processes
+
+    def share_of(process: int) -> list[Tensor]:
+        def reduce(own: Tensor) -> Tensor:
+            parts[process] = own
+            barrier.wait()
+            total = torch.stack(parts).sum(0)
+            barrier.wait()
+            return total
+
+        accelerator = SimpleNamespace(process_index=process, num_processes=processes)
+        task: Any = SimpleNamespace(accelerator=accelerator, reduce=reduce)
+        return shared_feature_sets(copy.deepcopy(network), of_classes, task)
+
+    with ThreadPoolExecutor(processes) as pool:
+        return list(pool.map(share_of, range(processes)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_any_discrepancy_is_matched_per_class_and_corrected(
+    golden: Callable[[str], Golden], name: str
+) -> None:
+    case = golden(CASES[0])
+    real, ipc = case["images_real"], case.meta["ipc"]
+    of_classes, network = batches(real, ipc), case.network()
+    images = case["images_syn"]
+    results = []
+    for lam in (0.0, 0.5):
+        torch.manual_seed(0)
+        results.append(
+            match_distributions(
+                network,
+                images,
+                class_labels(len(of_classes), ipc),
+                of_classes,
+                lambda: share_feature_sets(network, of_classes, 1)[0],
+                with_sdc(summed_over_classes(name), lam),
+                sets_by_class,
+            )
+        )
+    plain, corrected = results
+    leaf = images.clone().requires_grad_()
+    torch.manual_seed(0)
+    with noted_features(network) as noted:
+        network(leaf)
+        network(real.flatten(0, 1))
+    syn, other = (part.chunk(len(of_classes)) for part in noted)
+    loss = torch.stack([LOSSES[name](s, r.detach()) for s, r in zip(syn, other, strict=True)]).sum()
+    torch.testing.assert_close(plain.loss, loss.detach())
+    torch.testing.assert_close(plain.image_gradient, torch.autograd.grad(loss, leaf)[0])
+    golden_term = (case["sdc_norm_0p5_grad_image"] - case["grad_image"]) / 0.5
+    ours = (corrected.image_gradient - plain.image_gradient) / 0.5
+    torch.testing.assert_close(ours, golden_term, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("iteration", "lam"), [(0, 0.0), (3, 0.03)])

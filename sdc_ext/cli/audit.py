@@ -1,0 +1,92 @@
+"""``sdc-ext audit``: accuracy under corruptions and attacks, and by group of test images."""
+
+from __future__ import annotations
+
+import csv
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from sdc_ext._reading import regular_file
+from sdc_ext.cli.folders import claim_folder
+from sdc_ext.cli.options import COUNT, NAMES, PLACE, TEXT, add_seed, add_workers
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.errors import InputError
+from sdc_ext.verbs.audit import CONDITIONS, audit_set
+from sdc_ext.verbs.opening import OpenedSet
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    parser.add_argument("sets", type=PLACE, nargs="+", metavar="SET", help=SET_HELP)
+    add_set_data(parser)
+    parser.add_argument(
+        "--conditions",
+        type=NAMES,
+        default=list(CONDITIONS),
+        help="comma-separated changes of the test images: gaussian-noise, gaussian-blur, "
+        "brightness, contrast, pixelate or jpeg with a severity from 1 to 5, and fgsm or pgd with "
+        f"a change in 255ths (default: {','.join(CONDITIONS)})",
+    )
+    parser.add_argument(
+        "--groups",
+        type=PLACE,
+        metavar="CSV",
+        help="file with the group of each test image, one per line (default: its class)",
+    )
+    parser.add_argument("--network", type=TEXT, help="network to train (default: the set's own)")
+    parser.add_argument(
+        "--num-eval", type=COUNT, default=5, help="number of networks per set (default: 5)"
+    )
+    parser.add_argument(
+        "--epoch-eval-train",
+        type=COUNT,
+        help="number of training epochs (default: the set's own)",
+    )
+    add_seed(parser)
+    parser.add_argument("--out", type=PLACE, help="folder of the table and the picture")
+    add_workers(parser, "networks")
+    parser.set_defaults(run=_audit)
+
+
+def _audit(options: Namespace) -> None:
+    check_free(options.out)
+    groups = None if options.groups is None else read_groups(options.groups)
+    accelerator = make_accelerator()
+    audited = audit_set(
+        [OpenedSet(*one) for one in open_all(options, accelerator)],
+        conditions=options.conditions,
+        groups=groups,
+        network=options.network,
+        num_eval=options.num_eval,
+        epoch_eval_train=options.epoch_eval_train,
+        seed=options.seed,
+        workers=options.workers,
+        accelerator=accelerator,
+    )
+    out = Path()
+    if accelerator.is_main_process:
+        out = claim_folder(options.out, "audit", options.sets)
+        audited.save(out)
+    console = make_console(accelerator)
+    console.print(audited)
+    console.print(f"audit.csv and audit.png in {out}")
+
+
+def read_groups(path: Path) -> list[str]:
+    """Returns the first column of a file of comma-separated values, without a heading.
+
+    Raises:
+        InputError: If the file cannot be read, or a line is empty.
+    """
+    try:
+        with regular_file(path).open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"cannot read {path} ({error}): pass a text file with one group per line"
+        ) from None
+    for number, line in enumerate(lines, 1):
+        if not line or not line[0].strip():
+            raise InputError(f"line {number} of {path} names no group: write one group per line")
+    return [line[0].strip() for line in lines]

@@ -1,0 +1,178 @@
+"""Whether a network shows which images its training set was made from: a likelihood-ratio attack.
+
+Each of many shadow sets is made from a random half of the training images, and a network is trained
+on it. An attacker who knows the other shadows fits two normal distributions to the networks'
+confidence in an image: with the image in their half, and without it. The likelihood ratio of these
+says whether the image was in the half of the network that is attacked.
+
+Reference: Carlini et al., "Membership Inference Attacks From First Principles" (2022), the online
+attack; its Section VI-B on a variance that all images share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sdc_ext._seeds import seed_torch
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.audit import Mean
+
+# Of each image, two networks besides the attacked one must have it in their half, and two not.
+FEWEST_SHADOWS = 6
+
+# The false-positive rate at which the true-positive rate is reported.
+LOW_RATE = 0.01
+
+
+def draw_halves(labels: Tensor, shadows: int, seed: int) -> Tensor:
+    """Draws halves of the training images, so that every image is in half of the halves.
+
+    Two consecutive halves complement each other, within every class.
+
+    Args:
+        labels: The classes of the training images (N,).
+        shadows: The number of halves, which is even.
+        seed: Seeds the choice.
+
+    Returns:
+        Bools (shadows, N).
+
+    Raises:
+        InputError: If the number is odd or below 6.
+    """
+    if shadows % 2 or shadows < FEWEST_SHADOWS:
+        raise InputError(
+            f"`shadows` must be an even number of at least {FEWEST_SHADOWS}, got {shadows}"
+        )
+    seed_torch(seed, "halves")
+    halves = torch.zeros(shadows, len(labels), dtype=torch.bool)
+    for first in range(0, shadows, 2):
+        for label in labels.unique():
+            index = (labels == label).nonzero()[:, 0]
+            index = index[torch.randperm(len(index))]
+            # A class of odd size gives its additional image to either half.
+            middle = (len(index) + int(torch.randint(2, ()))) // 2
+            halves[first, index[:middle]] = True
+        halves[first + 1] = ~halves[first]
+    return halves
+
+
+def confidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the logit-scaled confidence ``log p_y - log(1 - p_y)`` (N,) in float64.
+
+    It is nearly normal, whereas p_y is not (Carlini et al., Section IV-C).
+
+    Args:
+        logits: Outputs of a network (N, classes).
+        labels: The classes (N,).
+    """
+    logits = logits.double()
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    return logits[own] - logits.masked_fill(own, -torch.inf).logsumexp(1)
+
+
+def likelihood_ratios(confidences: Tensor, members: Tensor, attacked: int) -> Tensor:
+    """Returns the log likelihood ratio of membership of each image (N,) for one network.
+
+    Args:
+        confidences: Logit-scaled confidences (shadows, N).
+        members: Which images were in the half of each shadow (shadows, N).
+        attacked: The number of the network that is attacked, whose membership is not used.
+    """
+    others = torch.arange(len(confidences)) != attacked
+    known, member = confidences[others], members[others]
+    inside, outside = _fit(known, member), _fit(known, ~member)
+    seen = confidences[attacked]
+    ratios: Tensor = inside.log_prob(seen) - outside.log_prob(seen)
+    return ratios
+
+
+def _fit(confidences: Tensor, chosen: Tensor) -> torch.distributions.Normal:
+    """Fits a mean per image, and one variance for all, which needs few shadows."""
+    counts = chosen.sum(0)
+    means = torch.where(chosen, confidences, 0).sum(0) / counts
+    squares = torch.where(chosen, (confidences - means).square(), 0).sum()
+    variance = squares / (counts - 1).clamp(min=0).sum().clamp(min=1)
+    return torch.distributions.Normal(means, variance.clamp(min=1e-12).sqrt())
+
+
+@dataclass(frozen=True)
+class Attack:
+    """The attack on one network, by its receiver operating characteristic.
+
+    Attributes:
+        false_positive: Rates (k,), rising from 0 to 1.
+        true_positive: The rates (k,) at the same thresholds.
+    """
+
+    false_positive: Tensor
+    true_positive: Tensor
+
+    @classmethod
+    def of(cls, ratios: Tensor, members: Tensor) -> Attack:
+        """Returns the curve of likelihood ratios (N,) of members and others (N,)."""
+        order = ratios.argsort(descending=True)
+        ratios, members = ratios[order], members[order]
+        # Equal ratios fall under one threshold.
+        last = torch.cat([ratios[1:] != ratios[:-1], torch.ones(1, dtype=torch.bool)])
+        rates = []
+        for kind in (~members, members):
+            counts = kind.double().cumsum(0)[last]
+            rates.append(torch.cat([counts.new_zeros(1), counts / kind.sum()]))
+        return cls(*rates)
+
+    @property
+    def auc(self) -> float:
+        """The area under the curve: 0.5 for a guess, 1 for certainty."""
+        return float(torch.trapezoid(self.true_positive, self.false_positive))
+
+    def true_positive_at(self, rate: float) -> float:
+        """Returns the highest true-positive rate at no more than a false-positive rate."""
+        return float(self.true_positive[self.false_positive <= rate].amax())
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """The attacks on all networks, each with the others as its shadows.
+
+    Attributes:
+        each: The attack on each network.
+    """
+
+    each: tuple[Attack, ...]
+
+    @classmethod
+    def of(cls, confidences: Tensor, members: Tensor) -> Attacks:
+        """Attacks every network.
+
+        Args:
+            confidences: Logit-scaled confidences (shadows, N).
+            members: Which images were in the half of each shadow (shadows, N).
+        """
+        return cls(
+            tuple(
+                Attack.of(likelihood_ratios(confidences, members, k), members[k])
+                for k in range(len(members))
+            )
+        )
+
+    @property
+    def auc(self) -> Mean:
+        """The mean area under the curve, with its interval over networks.
+
+        Two networks of complementary halves are not independent, so the pairs are what counts.
+        """
+        return Mean.of(_pairs([attack.auc for attack in self.each]))
+
+    def true_positive_at(self, rate: float = LOW_RATE) -> Mean:
+        """Returns the mean true-positive rate at a false-positive rate, with its interval."""
+        return Mean.of(_pairs([attack.true_positive_at(rate) for attack in self.each]))
+
+
+def _pairs(values: Sequence[float]) -> list[float]:
+    return [(a + b) / 2 for a, b in zip(values[::2], values[1::2], strict=True)]

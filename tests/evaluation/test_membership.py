@@ -1,0 +1,130 @@
+"""The membership attack: its parts, its controls, and the command."""
+
+from __future__ import annotations
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+
+from sdc_ext import membership_of
+from sdc_ext.cli import main
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.membership import (
+    Attack,
+    Attacks,
+    confidence,
+    draw_halves,
+    likelihood_ratios,
+)
+
+QUICK: dict[str, Any] = {
+    "network": "convnet:depth=1:width=16",
+    "epoch_eval_train": 100,
+    "images": 60,
+    "progress": False,
+}
+
+
+def test_halves_complement_each_other_within_classes() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 7)
+    halves = draw_halves(labels, 8, seed=0)
+    assert bool((halves[::2] ^ halves[1::2]).all())
+    assert halves.sum(0).tolist() == [4] * 17
+    for half in halves:
+        counts = labels[half].bincount(minlength=2).tolist()
+        assert counts[0] == 5 and counts[1] in (3, 4)
+    assert torch.equal(halves, draw_halves(labels, 8, seed=0))
+    assert not torch.equal(halves, draw_halves(labels, 8, seed=1))
+
+
+def test_confidence_is_the_logit_of_the_probability() -> None:
+    logits = torch.randn(5, 3, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    p = logits.softmax(1)[torch.arange(5), labels]
+    torch.testing.assert_close(confidence(logits, labels), p.logit())
+    sure = confidence(torch.tensor([[500.0, 0.0]]), torch.tensor([0]))
+    assert sure.tolist() == [500.0]
+
+
+def test_ratios_are_those_of_two_normal_distributions() -> None:
+    members = torch.tensor([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [0, 1]]).bool()
+    confidences = torch.tensor(
+        [[9.0, 9.0], [0.0, 4.0], [3.0, 1.0], [1.0, 6.0], [5.0, 0.0], [2.0, 5.0]]
+    ).double()
+    found = likelihood_ratios(confidences, members, attacked=0)
+    # Inside: (3, 5) and (4, 6, 5); outside: (0, 1, 2) and (1, 0). Pooled: n - 1 per image.
+    inside, outside = ((2 + 2) / 3) ** 0.5, ((2 + 0.5) / 3) ** 0.5
+    expected = [
+        stats.norm.logpdf(9, 4, inside) - stats.norm.logpdf(9, 1, outside),
+        stats.norm.logpdf(9, 5, inside) - stats.norm.logpdf(9, 0.5, outside),
+    ]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_the_area_is_the_probability_of_the_right_order() -> None:
+    torch.manual_seed(0)
+    ratios, members = torch.randint(0, 6, (40,)).double(), torch.rand(40) < 0.5
+    u = stats.mannwhitneyu(ratios[members], ratios[~members]).statistic
+    expected = u / (members.sum() * (~members).sum())
+    assert Attack.of(ratios, members).auc == pytest.approx(float(expected))
+    perfect = Attack.of(torch.arange(4.0), torch.tensor([False, False, True, True]))
+    assert perfect.auc == 1 and perfect.true_positive_at(0.01) == 1
+    assert Attack.of(torch.zeros(4), members[:4]).auc == 0.5
+
+
+def test_independent_confidences_reveal_nothing_and_shifted_ones_do() -> None:
+    members = draw_halves(torch.zeros(400), 16, seed=0)
+    noise = torch.randn(16, 400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    null, shifted = (Attacks.of(noise + shift * members, members).auc for shift in (0, 2))
+    assert abs(null.mean - 0.5) < null.half_width
+    # Two unit normals whose means are 2 apart, less what the estimated means cost.
+    assert shifted.mean == pytest.approx(stats.norm.cdf(2**0.5), abs=0.03)
+
+
+def test_planted_images_are_found_and_absent_ones_are_not(tmp_path: Path) -> None:
+    planted = membership_of("random", control="planted", out=tmp_path / "out", **QUICK)
+    assert planted.attacks.auc.mean - planted.attacks.auc.half_width > 0.7
+    null = membership_of("random", control="null", **QUICK).attacks.auc
+    assert abs(null.mean - 0.5) < null.half_width
+    with (tmp_path / "out/membership.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 16
+    assert (tmp_path / "out/membership.png").stat().st_size > 0
+
+
+def test_workers_find_what_one_process_does_for_a_distilled_set() -> None:
+    quick = QUICK | {"shadows": 6, "images": 20, "epoch_eval_train": 2, "num_eval": 1}
+    quick |= {"iterations": 1, "batch_real": 4}
+    alone, together = (
+        membership_of("dm", workers=who, **quick) for who in (1, ThreadPoolExecutor(1))
+    )
+    assert alone.rows() == together.rows()
+
+
+def test_the_command_prints_the_area(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = "--shadows 6 --images 20 --epoch-eval-train 1 --network convnet:depth=1:width=4"
+    assert main(["membership", "random", *options.split()]) == 0
+    assert "area under the curve" in capsys.readouterr().out
+    assert (tmp_path / "runs/membership-random/membership.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("mtt", {}, "mtt matches experts"),
+        ("dm", {"experts": "x"}, "takes no experts"),
+        ("random", {"shadows": 7}, "`shadows` must be an even number of at least 6, got 7"),
+        ("random", {"control": "both"}, "control"),
+        ("nothing", {}, "nothing"),
+    ],
+)
+def test_bad_choices_are_refused(method: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        membership_of(method, progress=False, **options)
