@@ -32,7 +32,7 @@ BELOW: dict[str, set[str]] = {
     "injection": set(),
     "training": {"augment", "data", "networks"},
     "matching": {"augment", "networks"},
-    "sets": {"data", "training"},
+    "sets": {"data", "networks", "training"},
     "experts": {"augment", "data", "networks", "training", "workers"},
     "evaluation": {"augment", "data", "networks", "training", "sets", "workers"},
 }

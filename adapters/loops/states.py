@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -154,7 +155,7 @@ class TrajectoryState:
     Args:
         images: Stored images (n, C, H, W), normalised; they become a leaf.
         labels: Labels (n,) int64 or, if they are learnt, logits (n, classes).
-        student: The network that is unrolled.
+        students: The networks that are unrolled, one per network of the pool.
         rates: The initial step size and the learning rates of the optimisers.
         learns_labels: Whether the labels are learnt along with the images.
         averages: Whether to keep a moving average of the images.
@@ -166,7 +167,7 @@ class TrajectoryState:
         labels: Labels (n,) int64, probabilities from an expert (n, classes), or learnt logits
             (n, classes), which are a leaf.
         ema: The moving average of the images (n, C, H, W), or None.
-        student: The network that is unrolled.
+        students: The networks that are unrolled, one per network of the pool.
         decoder: Decodes the stored images to those that networks see.
     """
 
@@ -174,7 +175,7 @@ class TrajectoryState:
         self,
         images: Tensor,
         labels: Tensor,
-        student: FunctionalNetwork,
+        students: Sequence[FunctionalNetwork],
         rates: TrajectoryRates,
         *,
         learns_labels: bool,
@@ -186,7 +187,7 @@ class TrajectoryState:
         self.learns_labels = learns_labels
         self.labels = labels.requires_grad_() if learns_labels else labels
         self.ema = images.detach().clone() if averages else None
-        self.student = student
+        self.students = students
         self.decoder = decoder
         # The original scripts hard-code these momenta; only that of the labels is an option there.
         self.optimizers = {
