@@ -90,18 +90,24 @@ class Task:
         """The names of the networks to distil with, of which there is usually one."""
         return pool_of(self.network)
 
-    def draw_member(self) -> int:
-        """Draws the index of a network of the pool; a pool of one takes no random number."""
-        return int(torch.randint(len(self.pool), ())) if len(self.pool) > 1 else 0
+    def draw_member(self, iteration: int) -> int:
+        """Draws the index of the network of the pool for an outer iteration.
 
-    def new_network(self, member: int | None = None) -> nn.Module:
+        The first iteration takes the first network, whose gradients set the scale of all others. A
+        pool of one takes no random number.
+        """
+        if len(self.pool) == 1:
+            return 0
+        drawn = int(torch.randint(len(self.pool), ()))
+        return drawn if iteration > 0 else 0
+
+    def new_network(self, member: int = 0) -> nn.Module:
         """Returns a randomly initialised network in training mode, on the device.
 
         Args:
-            member: The index of a network of the pool; by default one is drawn.
+            member: The index of the network in the pool.
         """
-        spec = self.pool[self.draw_member() if member is None else member]
-        network = create_network(spec, *self.data.network_shape)
+        network = create_network(self.pool[member], *self.data.network_shape)
         return network.to(self.accelerator.device).train()
 
     def augmentation(self, spec: str, *, align_corners: bool = False) -> Augmentation:

@@ -164,8 +164,8 @@ class DistributionMatching(Loop):
         self, state: ImageState, task: Task, loss_fn: SDCLoss, iteration: int
     ) -> dict[str, float]:
         """Draws a random network and updates the images once."""
-        del iteration
-        network = task.new_network()
+        member = task.draw_member(iteration)
+        network = task.new_network(member)
         augmentation = task.augmentation(self.dsa_strategy)
         chosen = state.real_batches(
             task, network, self.sampling, self.batch_real, refresh_every=self.refresh_every
@@ -182,7 +182,7 @@ class DistributionMatching(Loop):
         # On GPUs, rounding may differ between processes and let them drift apart.
         result = result.each(broadcast).settled(loss_fn)
         log = result.log(self.lr_img)
-        state.update(result.image_gradient)
+        state.update(result.image_gradient, member)
         check_images(state.images)
         return log
 

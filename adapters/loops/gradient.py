@@ -243,7 +243,8 @@ class GradientMatching(Loop):
         The log is a mean over the updates. If only easy real images are matched, ``easy_share`` is
         the share of the batches that they make up.
         """
-        network = task.new_network()
+        member = task.draw_member(iteration)
+        network = task.new_network(member)
         optimizer = SGD(network.parameters(), lr=self.lr_net)
         augmentation = task.augmentation(self.dsa_strategy)
         easy = self._easy_samples()
@@ -265,7 +266,7 @@ class GradientMatching(Loop):
             batches = draw_batches(task, augmentation, self.batch_real, state.decoder, chosen)
             result = match(network, state, task, batches, loss_fn, easy).settled(loss_fn)
             logs.append(result.log(self.lr_img))
-            state.update(result.image_gradient)
+            state.update(result.image_gradient, member)
             check_images(state.images)
         means = {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
         if easy is not None:

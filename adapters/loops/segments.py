@@ -32,15 +32,15 @@ class Segment:
     target: Tensor
 
     @classmethod
-    def draw(cls, task: Task, epochs: range, length: int) -> Segment:
-        """Draws a network of the pool, one of its experts, and a start epoch.
+    def draw(cls, task: Task, member: int, epochs: range, length: int) -> Segment:
+        """Draws an expert of a network, and a start epoch.
 
         Args:
             task: The task with the experts.
+            member: The index of the network in the pool.
             epochs: The start epochs to draw from.
             length: The number of epochs from the start to the target.
         """
-        member = task.draw_member()
         experts = experts_by_network(task)[member]
         expert = int(torch.randint(len(experts), ()))
         epoch = int(torch.randint(epochs.start, epochs.stop, ()))

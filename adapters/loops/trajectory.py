@@ -313,7 +313,7 @@ class TrajectoryMatching(Loop):
         the update was ``skipped`` because the loss was above ``threshold``.
         """
         epochs = range(self.min_start_epoch, self.upper_bound(iteration))
-        segment = Segment.draw(task, epochs, self.expert_epochs)
+        segment = Segment.draw(task, task.draw_member(iteration), epochs, self.expert_epochs)
         student = state.students[segment.member]
         images = state.decoder.decode(state.images)
         if self.labels == "teacher":
@@ -346,7 +346,7 @@ class TrajectoryMatching(Loop):
         self._check_finite(loss, gradients, state)
         skipped = 0 < self.threshold < float(corrected.matching)
         if not skipped:
-            self._update(state, gradients)
+            self._update(state, gradients, segment.member)
         return {
             "loss": float(loss),
             "matching": float(corrected.matching),
@@ -360,9 +360,10 @@ class TrajectoryMatching(Loop):
         """Returns the adjoint that the settings name."""
         return make_adjoint(self.adjoint, self.chunk_size, share, self.memory_budget)
 
-    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor]) -> None:
+    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor], member: int) -> None:
         before = float(state.syn_lr.detach())
-        for leaf, gradient in zip(state.leaves, gradients, strict=True):
+        scaled = [state.balance.scaled(gradients[0], member), *gradients[1:]]
+        for leaf, gradient in zip(state.leaves, scaled, strict=True):
             leaf.grad = gradient
         for optimizer in state.optimizers.values():
             optimizer.step()

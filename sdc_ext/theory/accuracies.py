@@ -82,7 +82,10 @@ class Family:
 
     def __str__(self) -> str:
         words = f"{self.method} on {self.dataset}, {self.correction}"
-        return f"{words}, distilled with {self.network}" if self.network else words
+        first, *others = self.network.split(",")
+        if others:
+            first = f"a pool of {len(others) + 1} networks"
+        return f"{words}, distilled with {first}" if first else words
 
 
 @dataclass(frozen=True)

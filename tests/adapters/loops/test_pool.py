@@ -16,6 +16,7 @@ from sdc_ext import distill
 from sdc_ext._seeds import seed_torch
 from sdc_ext.adapters import Task
 from sdc_ext.adapters.loops import TrajectoryMatching
+from sdc_ext.adapters.loops.balance import PoolBalance
 from sdc_ext.adapters.loops.segments import Segment
 from sdc_ext.data import load_data
 from sdc_ext.engine import Callback
@@ -66,6 +67,25 @@ class StopAfter(Callback):
             raise KeyboardInterrupt
 
 
+def test_every_network_moves_the_images_as_far_as_the_first() -> None:
+    balance = PoolBalance()
+    random = torch.Generator().manual_seed(0)
+    moved: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    for iteration in range(300):
+        member = iteration % 3
+        gradient = (1.0, 300.0, 0.004)[member] * torch.randn(50, generator=random)
+        moved[member].append(float(balance.scaled(gradient, member).norm()))
+    means = [sum(norms) / len(norms) for norms in moved.values()]
+    assert means == pytest.approx([means[0]] * 3, rel=0.05)
+    assert moved[1][0] == pytest.approx(moved[0][0])  # from its first gradient on
+
+
+def test_a_pool_of_one_is_not_scaled() -> None:
+    balance, gradient = PoolBalance(), torch.randn(5)
+    assert all(balance.scaled(gradient * k, 0).equal(gradient * k) for k in (1, 2, 3))
+    assert balance.scaled(torch.zeros(5), 1).equal(torch.zeros(5))
+
+
 def test_names_of_a_pool() -> None:
     assert pool_of("convnet:width=4,mlp") == ("convnet:width=4", "mlp")
     with pytest.raises(InputError, match="names mlp twice: name each network once"):
@@ -79,10 +99,11 @@ def test_every_network_is_drawn_equally_often_and_by_the_seed() -> None:
     drawn = []
     for iteration in range(300):
         seed_torch(0, "iteration", iteration)
-        drawn.append(task.draw_member())
+        drawn.append(task.draw_member(iteration))
     assert [abs(drawn.count(k) - 100) < 30 for k in range(3)] == [True] * 3
     seed_torch(0, "iteration", 7)
-    assert task.draw_member() == drawn[7]
+    assert task.draw_member(7) == drawn[7]
+    assert drawn[0] == 0  # whatever the seed: it sets the scale of the others
 
 
 def test_a_pool_of_one_takes_no_random_number() -> None:
@@ -96,14 +117,10 @@ def test_a_pool_of_one_takes_no_random_number() -> None:
 
 def test_a_segment_is_of_the_network_that_is_drawn() -> None:
     task = task_of(*POOL, experts=True)
-    members = set()
-    for seed in range(20):
-        torch.manual_seed(seed)
-        segment = Segment.draw(task, range(2), 1)
-        members.add(segment.member)
-        network = task.new_network(segment.member)
+    for member in range(3):
+        segment = Segment.draw(task, member, range(2), 1)
+        network = task.new_network(member)
         assert segment.start.numel() == sum(p.numel() for p in network.parameters())
-    assert members == {0, 1, 2}
 
 
 def test_experts_of_a_pool_stand_one_after_the_other() -> None:
@@ -119,7 +136,7 @@ def test_experts_for_another_number_of_networks_are_refused() -> None:
         load_data("digits"), 1, ",".join(POOL), Accelerator(cpu=True), experts=OneExpert("mlp")
     )
     with pytest.raises(InputError, match="3 networks, but there are experts for 1"):
-        Segment.draw(task, range(1), 1)
+        Segment.draw(task, 0, range(1), 1)
 
 
 def test_the_memory_budget_is_that_of_the_largest_network() -> None:
