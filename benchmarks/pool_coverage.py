@@ -21,13 +21,13 @@ from sdc_ext.cli import main as sdc_ext
 from sdc_ext.data import RealData, load_data
 
 ONE = "convnet:width=16:depth=2"
-FOUR = (ONE, "convnet:width=16:depth=2:norm=none", "convnet:width=16:depth=2:pool=max", "mlp")
+FOUR = (ONE, "convnet:width=16:depth=2:norm=layer", "convnet:width=16:depth=2:pool=max", "mlp")
 SIXTEEN = (
     *FOUR,
     "convnet:width=16:depth=1",
     "convnet:width=16:depth=3",
     "convnet:width=32:depth=2",
-    "convnet:width=16:depth=2:norm=layer",
+    "convnet:width=32:depth=1",
     "convnet:width=16:depth=2:norm=group",
     "convnet:width=16:depth=2:act=leakyrelu",
     "convnet:width=16:depth=2:act=swish",
@@ -51,7 +51,7 @@ def read_options() -> Namespace:
     parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--num-eval", type=int, default=2, help="networks per configuration")
     parser.add_argument("--epochs", type=int, default=100, help="epochs on a set")
-    parser.add_argument("--real-epochs", type=int, default=20, help="epochs on all real images")
+    parser.add_argument("--real-epochs", type=int, default=40, help="epochs on all real images")
     parser.add_argument("--processes", type=int, default=1)
     return parser.parse_args()
 

@@ -34,7 +34,7 @@ BELOW: dict[str, set[str]] = {
     "matching": {"augment", "networks"},
     "sets": {"data", "networks", "training"},
     "experts": {"augment", "data", "networks", "training", "workers"},
-    "evaluation": {"augment", "data", "networks", "training", "sets", "workers"},
+    "evaluation": {"augment", "data", "matching", "networks", "training", "sets", "workers"},
 }
 _LOOPS = {*BELOW["evaluation"], "matching", "experts", "evaluation"}
 BELOW |= {"adapters": _LOOPS, "engine": {*_LOOPS, "adapters"}, "report": {*_LOOPS, "adapters"}}

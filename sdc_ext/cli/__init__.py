@@ -40,6 +40,7 @@ COMMANDS = {
     "evaluate": "train networks on distilled sets and test them",
     "score": "compute hard-label recovery, improvement over random and label-robust score",
     "discrepancy": "measure distances of sets to the real images, beside random real images",
+    "surrogates": "measure what methods match on sets, and whether it ranks them by accuracy",
     "difficulty": "measure how hard real and distilled images are: misclassification, GraDN, loss",
     "show": "draw a distilled set and print its description",
     "report": "write one HTML page about distilled sets and comparisons",

@@ -23,6 +23,8 @@ from sdc_ext.verbs.reproduction import reproduce as reproduce
 from sdc_ext.verbs.scoring import ScoredSet as ScoredSet
 from sdc_ext.verbs.scoring import score_set as score_set
 from sdc_ext.verbs.selection import select_set as select_set
+from sdc_ext.verbs.surrogates import MeasuredSurrogates as MeasuredSurrogates
+from sdc_ext.verbs.surrogates import surrogates_of as surrogates_of
 
 __all__ = [
     "Compared",
@@ -30,6 +32,7 @@ __all__ = [
     "Evaluated",
     "MeasuredDifficulty",
     "MeasuredDiscrepancy",
+    "MeasuredSurrogates",
     "Measurement",
     "Plan",
     "PlannedRun",
@@ -44,5 +47,6 @@ __all__ = [
     "reproduce",
     "score_set",
     "select_set",
+    "surrogates_of",
     "train_experts",
 ]
