@@ -21,7 +21,7 @@ QUICK: dict[str, Any] = {
     **{"resume": True, "progress": False},
 }
 METHODS: dict[str, dict[str, Any]] = {
-    "dc": {"iterations": 50, "outer_loop": 5, "inner_loop": 5},
+    "dc": {"iterations": 50, "outer_loop": 1},
     "dm": {"iterations": 200},
     "mtt": {"iterations": 100, "syn_steps": 10, "expert_epochs": 2, "max_start_epoch": 8},
 }
