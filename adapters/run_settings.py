@@ -11,6 +11,7 @@ from torch import Tensor
 from sdc_ext._options import COMPUTING, CORRECTION, DATA, EVALUATION, IMAGES, option
 from sdc_ext._values import Count, Ramp, Rate, Weight, check_fields
 from sdc_ext.augment.parse import parse_augmentation
+from sdc_ext.networks.pool import pool_of
 from sdc_ext.regularizer import Norm
 from sdc_ext.sdc_loss import SDCLoss, with_sdc
 from sdc_ext.strength import DEFAULT_LAM, STRENGTHS, as_argument
@@ -72,7 +73,11 @@ class RunSettings:
         "l2", "norm of the gradient that is penalised", "SDC paper, Eq. 11 and 12", CORRECTION
     )
     network: str = option(
-        "convnet", "network to distil with, e.g. convnet:depth=4", _ORIGINALS, DATA
+        "convnet",
+        "network to distil with, e.g. convnet:depth=4; with commas, a pool of networks, of which "
+        "every iteration draws one",
+        _ORIGINALS,
+        DATA,
     )
     eval_network: str = option(
         "convnet", "network that is trained on the distilled set", _OURS, EVALUATION
@@ -104,6 +109,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        pool_of(self.network)
         parse_augmentation(self.eval_augmentation)
 
     @property
@@ -130,11 +136,12 @@ def evaluation_as_distillation(
         The evaluation network and, if the distillation augments, the augmentation.
     """
     derived = {}
-    network = origin["network"].value
+    network, *others = pool_of(str(origin["network"].value))
     augmentation = origin["dsa_strategy"].value if "dsa_strategy" in origin else "none"
     if augmentation != "none" and "eval_augmentation" not in chosen:
         derived["eval_augmentation"] = Setting(augmentation, "as in distillation")
-    derived["eval_network"] = Setting(network, "as in distillation")
+    source = "the first network of the pool" if others else "as in distillation"
+    derived["eval_network"] = Setting(network, source)
     if ":norm=batch" in network:
         # A synthetic set is too small to estimate the statistics of batch norm.
         without = network.replace(":norm=batch", "")

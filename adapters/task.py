@@ -17,6 +17,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
 from sdc_ext.matching.adjoints import Share
 from sdc_ext.networks.create import create_network
+from sdc_ext.networks.pool import pool_of
 from sdc_ext.training.gradients import BatchLoss
 
 
@@ -27,8 +28,8 @@ class Task:
     Attributes:
         data: The real data, normalised or whitened as the run requires.
         ipc: The number of synthetic images per class.
-        network: The network to distil with; see
-            [`create_network`][sdc_ext.networks.create_network].
+        network: The network to distil with, or a pool of several, with commas between them; see
+            [`pool_of`][sdc_ext.networks.pool_of].
         accelerator: The device, the processes and the precision of the run.
         compile: Whether networks are compiled.
         experts: The expert trajectories, for methods that match trajectories.
@@ -84,9 +85,29 @@ class Task:
         """The part of an inner loop that this process computes."""
         return Share(self.accelerator.process_index, self.accelerator.num_processes, self.reduce)
 
-    def new_network(self) -> nn.Module:
-        """Returns a randomly initialised network in training mode, on the device."""
-        network = create_network(self.network, *self.data.network_shape)
+    @cached_property
+    def pool(self) -> tuple[str, ...]:
+        """The names of the networks to distil with, of which there is usually one."""
+        return pool_of(self.network)
+
+    def draw_member(self, iteration: int) -> int:
+        """Draws the index of the network of the pool for an outer iteration.
+
+        The first iteration takes the first network, whose gradients set the scale of all others. A
+        pool of one takes no random number.
+        """
+        if len(self.pool) == 1:
+            return 0
+        drawn = int(torch.randint(len(self.pool), ()))
+        return drawn if iteration > 0 else 0
+
+    def new_network(self, member: int = 0) -> nn.Module:
+        """Returns a randomly initialised network in training mode, on the device.
+
+        Args:
+            member: The index of the network in the pool.
+        """
+        network = create_network(self.pool[member], *self.data.network_shape)
         return network.to(self.accelerator.device).train()
 
     def augmentation(self, spec: str, *, align_corners: bool = False) -> Augmentation:

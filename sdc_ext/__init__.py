@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sdc_ext.verbs import reproduce as reproduce
     from sdc_ext.verbs import score_set as score_set
     from sdc_ext.verbs import select_set as select_set
+    from sdc_ext.verbs import surrogates_of as surrogates_of
     from sdc_ext.verbs import train_experts as train_experts
     from sdc_ext.verbs.tuning import tune as tune
 
@@ -67,6 +68,7 @@ _ON_DEMAND = {
     "score_set": "sdc_ext.verbs",
     "sdc_penalty": "sdc_ext.regularizer",
     "select_set": "sdc_ext.verbs",
+    "surrogates_of": "sdc_ext.verbs",
     "train_experts": "sdc_ext.verbs",
     "tune": "sdc_ext.verbs.tuning",
     "with_sdc": "sdc_ext.sdc_loss",
@@ -98,6 +100,7 @@ __all__ = [
     "score_set",
     "sdc_penalty",
     "select_set",
+    "surrogates_of",
     "train_experts",
     "with_sdc",
 ]

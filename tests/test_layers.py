@@ -32,9 +32,9 @@ BELOW: dict[str, set[str]] = {
     "injection": set(),
     "training": {"augment", "data", "networks"},
     "matching": {"augment", "networks"},
-    "sets": {"data", "training"},
+    "sets": {"data", "networks", "training"},
     "experts": {"augment", "data", "networks", "training", "workers"},
-    "evaluation": {"augment", "data", "networks", "training", "matching", "sets", "workers"},
+    "evaluation": {"augment", "data", "matching", "networks", "training", "sets", "workers"},
 }
 _LOOPS = {*BELOW["evaluation"], "matching", "experts", "evaluation"}
 BELOW |= {"adapters": _LOOPS, "engine": {*_LOOPS, "adapters"}, "report": {*_LOOPS, "adapters"}}

@@ -17,6 +17,7 @@ from sdc_ext.matching.adjoints import (
     StepByStep,
     Tesla,
 )
+from sdc_ext.matching.budget import Forecast
 from sdc_ext.matching.minibatches import Minibatch
 
 AdjointName = Literal["recompute", "direct", "tesla"]
@@ -43,6 +44,8 @@ def make_adjoint(name: AdjointName, chunk_size: int, share: Share, budget: float
 def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int) -> str | None:
     """Returns for how many inner steps the memory budget suffices, if there is one.
 
+    With a pool, it speaks of the network whose steps take the most memory.
+
     Args:
         adjoint: The adjoint, perhaps with a budget.
         state: The state of the run.
@@ -57,12 +60,18 @@ def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int
     images, labels = state.decoder.decode(state.images), state.decoder.repeat(state.targets)
     count = len(images)
     batches = [Minibatch(torch.arange(min(batch or count, count)), lambda x: x)] * steps
-    start = state.student.initial_parameters()
-    loop = InnerLoop(state.student, start, images, labels, state.syn_lr, batches)
     with advising_on_memory(memory_advice("recompute", 0.0, adjoint.chunk_size)):
-        forecast = adjoint.forecast(loop)
+        forecasts = [
+            adjoint.forecast(
+                InnerLoop(
+                    student, student.initial_parameters(), images, labels, state.syn_lr, batches
+                )
+            )
+            for student in state.students
+        ]
+    forecast = max(forecasts, key=_all_graphs)
     first = forecast.step_bytes[0]
-    every = sum(size.whole for size in forecast.step_bytes) / _GB
+    every = _all_graphs(forecast) / _GB
     several = " in each process" if adjoint.share.count > 1 else ""
     rest = forecast.kept - forecast.whole
     results = f" and {rest} as costly results of {first.results / 1e6:.3g} MB" if rest else ""
@@ -71,6 +80,10 @@ def budget_note(adjoint: Adjoint, state: TrajectoryState, batch: int, steps: int
         f"{steps} inner steps, {forecast.whole} as graphs of {first.whole / 1e6:.3g} MB{results}; "
         f"all graphs need {every:.3g} GB"
     )
+
+
+def _all_graphs(forecast: Forecast) -> int:
+    return sum(size.whole for size in forecast.step_bytes)
 
 
 def memory_advice(adjoint: AdjointName, budget: float, chunk_size: int | None) -> str:

@@ -232,7 +232,8 @@ class DistributionMatching(Loop):
 
         Now and then the difficulty of the images is logged; see ``batch_difficulty``.
         """
-        network = task.new_network()
+        member = task.draw_member(iteration)
+        network = task.new_network(member)
         augmentation = task.augmentation(self.dsa_strategy)
         chosen = state.real_batches(
             task, network, self.sampling, self.batch_real, refresh_every=self.refresh_every
@@ -257,7 +258,7 @@ class DistributionMatching(Loop):
         if is_due(self, task, iteration):
             of = network, state.images, batches, task, iteration
             log |= batch_difficulty(*of, chosen=chosen is not None)
-        state.update(result.image_gradient)
+        state.update(result.image_gradient, member)
         check_images(state.images)
         return log
 

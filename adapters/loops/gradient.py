@@ -246,7 +246,8 @@ class GradientMatching(Loop):
         the share of the batches that they make up. Now and then the difficulty of the images of
         the first update is added; see ``batch_difficulty``.
         """
-        network = task.new_network()
+        member = task.draw_member(iteration)
+        network = task.new_network(member)
         optimizer = SGD(network.parameters(), lr=self.lr_net)
         augmentation = task.augmentation(self.dsa_strategy)
         easy = self._easy_samples()
@@ -272,7 +273,7 @@ class GradientMatching(Loop):
                 measured = batch_difficulty(*of, easy=easy, chosen=chosen is not None)
             result = match(network, state, task, batches, loss_fn, easy).settled(loss_fn)
             logs.append(result.log(self.lr_img))
-            state.update(result.image_gradient)
+            state.update(result.image_gradient, member)
             check_images(state.images)
         means = {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
         if easy is not None:

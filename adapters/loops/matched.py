@@ -18,6 +18,7 @@ from torch.nn.utils import vector_to_parameters
 
 from sdc_ext._options import COMPUTING, option
 from sdc_ext.adapters.loops.easy_samples import EasySamples
+from sdc_ext.adapters.loops.segments import Segment
 from sdc_ext.adapters.loops.states import TrajectoryState
 from sdc_ext.adapters.loops.steps import ClassBatch, own_batches
 from sdc_ext.adapters.task import Task
@@ -106,7 +107,7 @@ def batch_difficulty(
 
 
 def student_difficulty(
-    state: TrajectoryState, theta: Tensor, task: Task, iteration: int
+    state: TrajectoryState, segment: Segment, task: Task, iteration: int
 ) -> dict[str, float]:
     """Measures the difficulty of real and synthetic images for the student of trajectory matching.
 
@@ -114,15 +115,15 @@ def student_difficulty(
 
     Args:
         state: The state of the loop, which is not changed.
-        theta: The parameters (P,) with which the student starts.
+        segment: The segment, whose first parameters the student starts with.
         task: The task with the real data.
         iteration: The index of the outer iteration, which seeds the choice of real images.
 
     Returns:
         GraDN and the loss as means over ``real`` and ``syn`` images.
     """
-    network = copy.deepcopy(state.student.network).eval()
-    vector_to_parameters(theta, network.parameters())
+    network = copy.deepcopy(state.students[segment.member].network).eval()
+    vector_to_parameters(segment.start, network.parameters())
     drawn = (_random_images(task, label, iteration) for label in range(task.num_classes))
     real = [_score(network, task.real_images(index), c) for c, index in enumerate(drawn)]
     images = state.decoder.decode(state.images.detach())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from sdc_ext._options import IMAGES, option
 from sdc_ext.adapters.loops.expert_labels import expert_logits, first_correct
 from sdc_ext.adapters.loops.representative import PER_CLUSTER, representative_indices
+from sdc_ext.adapters.loops.segments import last_parameters
 from sdc_ext.adapters.task import Task
-from sdc_ext.experts.base import Experts
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sets.decoding import Decoder
 
@@ -62,22 +62,20 @@ def representative_start(task: Task, decoder: Decoder) -> Tensor:
 
 
 def correctly_classified(
-    student: FunctionalNetwork, experts: Experts, task: Task, label: int, number: int
+    students: Sequence[FunctionalNetwork], task: Task, label: int, number: int
 ) -> Tensor:
     """Returns the positions (number,) of random real images that experts classify correctly.
 
     Args:
-        student: The network of the experts.
-        experts: The expert trajectories, of which the last parameters classify.
-        task: The task with the real data.
+        students: The networks of the pool.
+        task: The task with the real data and the experts, whose last parameters classify.
         label: The index of the class.
         number: The number of images, at most as many as the class has.
     """
 
-    def classify(expert: int, index: Tensor) -> Tensor:
-        theta = experts.parameters(expert, -1).to(task.accelerator.device)
+    def classify(student: FunctionalNetwork, theta: Tensor, index: Tensor) -> Tensor:
         return expert_logits(student, theta, task.real_images(index)).argmax(-1)
 
     index = task.draw_indices(label, len(task.class_indices[label]))
-    predict = (partial(classify, expert) for expert in range(len(experts)))
+    predict = (partial(classify, *end) for end in last_parameters(task, students))
     return first_correct(predict, index, label, number)

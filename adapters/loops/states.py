@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from sdc_ext.adapters.loops.balance import PoolBalance
 from sdc_ext.adapters.loops.representative import RepresentativeBatches, Sampling
 from sdc_ext.adapters.loops.starts import noise, real_start, representative_start
 from sdc_ext.adapters.task import Task
@@ -29,6 +31,7 @@ class ImageState:
         optimizer: The optimiser of the images.
         decoder: Decodes the stored images to those that networks see.
         representatives: The representative real images in use, or None.
+        balance: The scales of the networks of a pool.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ImageState:
         self.optimizer = optimizer
         self.decoder = decoder
         self.representatives: RepresentativeBatches | None = None
+        self.balance = PoolBalance()
 
     @classmethod
     def initial(
@@ -97,9 +101,14 @@ class ImageState:
         self.representatives = replace(held, updates=held.updates + updates)
         return held.chosen
 
-    def update(self, image_gradient: Tensor) -> None:
-        """Takes one step of the optimiser along an image gradient (N, C, H, W)."""
-        self.images.grad = image_gradient
+    def update(self, image_gradient: Tensor, member: int = 0) -> None:
+        """Takes one step of the optimiser along an image gradient (N, C, H, W).
+
+        Args:
+            image_gradient: The gradient.
+            member: The index of the network in the pool.
+        """
+        self.images.grad = self.balance.scaled(image_gradient, member)
         self.optimizer.step()
 
     def candidates(self) -> dict[str, Distilled]:
@@ -112,12 +121,13 @@ class ImageState:
         return images, self.decoder.repeat(self.labels)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the images, the state of their optimiser and the representatives in use."""
+        """Returns the images, their optimiser, the representatives in use and the balance."""
         held = self.representatives
         return {
             "images": self.images.detach(),
             "optimizer": self.optimizer.state_dict(),
             "representatives": None if held is None else dict(vars(held)),
+            "balance": self.balance.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -127,6 +137,8 @@ class ImageState:
         self.optimizer.load_state_dict(state["optimizer"])
         held = state.get("representatives")  # which checkpoints of earlier versions do not have
         self.representatives = None if held is None else RepresentativeBatches(**held)
+        if "balance" in state:
+            self.balance.load_state_dict(state["balance"])
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,7 @@ class TrajectoryState:
     Args:
         images: Stored images (n, C, H, W), normalised; they become a leaf.
         labels: Labels (n,) int64 or, if they are learnt, logits (n, classes).
-        student: The network that is unrolled.
+        students: The networks that are unrolled, one per network of the pool.
         rates: The initial step size and the learning rates of the optimisers.
         learns_labels: Whether the labels are learnt along with the images.
         averages: Whether to keep a moving average of the images.
@@ -166,15 +178,16 @@ class TrajectoryState:
         labels: Labels (n,) int64, probabilities from an expert (n, classes), or learnt logits
             (n, classes), which are a leaf.
         ema: The moving average of the images (n, C, H, W), or None.
-        student: The network that is unrolled.
+        students: The networks that are unrolled, one per network of the pool.
         decoder: Decodes the stored images to those that networks see.
+        balance: The scales of the networks of a pool.
     """
 
     def __init__(
         self,
         images: Tensor,
         labels: Tensor,
-        student: FunctionalNetwork,
+        students: Sequence[FunctionalNetwork],
         rates: TrajectoryRates,
         *,
         learns_labels: bool,
@@ -186,7 +199,8 @@ class TrajectoryState:
         self.learns_labels = learns_labels
         self.labels = labels.requires_grad_() if learns_labels else labels
         self.ema = images.detach().clone() if averages else None
-        self.student = student
+        self.students = students
+        self.balance = PoolBalance()
         self.decoder = decoder
         # The original scripts hard-code these momenta; only that of the labels is an option there.
         self.optimizers = {
@@ -217,12 +231,13 @@ class TrajectoryState:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the images, step size, labels, moving average and optimisers' states."""
+        """Returns the images, step size, labels, average, balance and optimisers' states."""
         return {
             "images": self.images.detach(),
             "syn_lr": self.syn_lr.detach(),
             "labels": self.labels.detach(),
             "ema": self.ema,
+            "balance": self.balance.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
         }
 
@@ -236,6 +251,8 @@ class TrajectoryState:
             else:  # an expert's probabilities have another shape than the initial labels
                 self.labels = state["labels"]
         self.ema = state["ema"]
+        if "balance" in state:  # which checkpoints of earlier versions do not have
+            self.balance.load_state_dict(state["balance"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 

@@ -24,6 +24,7 @@ from sdc_ext.adapters.loops.differentiation import (
 )
 from sdc_ext.adapters.loops.expert_labels import expert_logits, mean_correct_logits
 from sdc_ext.adapters.loops.matched import cost_option, is_due, student_difficulty
+from sdc_ext.adapters.loops.segments import Segment, last_parameters, needed_experts
 from sdc_ext.adapters.loops.starts import (
     correctly_classified,
     factor_option,
@@ -36,7 +37,6 @@ from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import DivergenceError, InputError
-from sdc_ext.experts.base import Experts
 from sdc_ext.matching.adjoints import Adjoint, Share
 from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
@@ -114,7 +114,8 @@ def match_trajectory(
 class TrajectoryMatching(Loop):
     """The trajectory-matching loop, with the names and defaults of the original scripts.
 
-    An outer iteration draws an expert and a start epoch. It trains a student from there on the
+    An outer iteration draws an expert and a start epoch; with a pool of networks, first a network,
+    whose architecture the student then has. It trains a student from there on the
     synthetic images, and updates the images so that the student ends closer to where the expert
     was ``expert_epochs`` later.
 
@@ -250,30 +251,33 @@ class TrajectoryMatching(Loop):
         Raises:
             InputError: If there are no experts, or they were not trained for long enough.
         """
-        experts = _experts(task)
+        experts = needed_experts(task)
         if experts.epochs < self.epochs_needed:
             raise InputError(
                 f"the experts have {experts.epochs} epochs, but `max_start_epoch` "
                 f"{self.max_start_epoch} and `expert_epochs` {self.expert_epochs} need "
                 f"{self.epochs_needed}: train them for longer, or lower one of these settings"
             )
-        student = FunctionalNetwork(task.new_network(), compile=task.compile)
-        images = self._initial_images(student, task)
+        students = [
+            FunctionalNetwork(task.new_network(k), compile=task.compile)
+            for k in range(len(task.pool))
+        ]
+        images = self._initial_images(students, task)
         labels = class_labels(task.num_classes, task.ipc).to(images.device)
         if self.labels == "learned":
             decoder = self.decoder
             seen, classes = decoder.decode(images), decoder.repeat(labels)
-            ends = (experts.parameters(k, -1).to(images.device) for k in range(len(experts)))
-            logits = torch.stack([expert_logits(student, end, seen) for end in ends])
+            ends = last_parameters(task, students)
+            logits = torch.stack([expert_logits(student, end, seen) for student, end in ends])
             labels = decoder.mean(mean_correct_logits(logits, classes))
-        return self._new_state(images, labels, student)
+        return self._new_state(images, labels, students)
 
     def note(self, state: TrajectoryState, task: Task) -> str | None:
         """Returns for how many inner steps the memory budget suffices, if there is one."""
         return budget_note(self._adjoint(task.share), state, self.batch_syn, self.syn_steps)
 
     def _new_state(
-        self, images: Tensor, labels: Tensor, student: FunctionalNetwork
+        self, images: Tensor, labels: Tensor, students: Sequence[FunctionalNetwork]
     ) -> TrajectoryState:
         rates = TrajectoryRates(
             syn_lr=self.lr_teacher,
@@ -285,21 +289,21 @@ class TrajectoryMatching(Loop):
         return TrajectoryState(
             images,
             labels,
-            student,
+            students,
             rates,
             learns_labels=self.labels == "learned",
             averages=self.ema_decay > 0,
             decoder=self.decoder,
         )
 
-    def _initial_images(self, student: FunctionalNetwork, task: Task) -> Tensor:
+    def _initial_images(self, students: Sequence[FunctionalNetwork], task: Task) -> Tensor:
         if self.pix_init == "noise":
             return noise(task).to(task.accelerator.device)
         if self.pix_init == "representative":
             return representative_start(task, self.decoder)
         if self.pix_init == "real":
             return real_start(task, self.decoder, task.draw_indices)
-        choose = partial(correctly_classified, student, _experts(task), task)
+        choose = partial(correctly_classified, students, task)
         return real_start(task, self.decoder, choose)
 
     def step(
@@ -311,10 +315,12 @@ class TrajectoryMatching(Loop):
         the update was ``skipped`` because the loss was above ``threshold``; and now and then the
         difficulty of the images for the student at its start, see ``student_difficulty``.
         """
-        epoch, start, target = self._draw_segment(task, iteration)
+        epochs = range(self.min_start_epoch, self.upper_bound(iteration))
+        segment = Segment.draw(task, task.draw_member(iteration), epochs, self.expert_epochs)
+        student = state.students[segment.member]
         images = state.decoder.decode(state.images)
         if self.labels == "teacher":
-            predicted = expert_logits(state.student, target, images).softmax(-1)
+            predicted = expert_logits(student, segment.target, images).softmax(-1)
             state.labels = state.decoder.mean(predicted)
         batches = draw_minibatches(
             len(images),
@@ -325,9 +331,9 @@ class TrajectoryMatching(Loop):
         )
         with advising_on_memory(memory_advice(self.adjoint, self.memory_budget, self.chunk_size)):
             corrected = match_trajectory(
-                Inner(state.student, images, state.decoder.repeat(state.targets), state.syn_lr),
-                start,
-                target,
+                Inner(student, images, state.decoder.repeat(state.targets), state.syn_lr),
+                segment.start,
+                segment.target,
                 batches,
                 loss_fn,
                 adjoint=self._adjoint(task.share),
@@ -337,7 +343,7 @@ class TrajectoryMatching(Loop):
             # On GPUs, rounding may differ between processes and let them drift apart.
             measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
         due = is_due(self, task, iteration)
-        scored = student_difficulty(state, start, task, iteration) if due else {}
+        scored = student_difficulty(state, segment, task, iteration) if due else {}
         gradients = loss_fn.settle(measured)
         loss = corrected.loss.detach()
         if corrected.term is not None:
@@ -345,13 +351,13 @@ class TrajectoryMatching(Loop):
         self._check_finite(loss, gradients, state)
         skipped = 0 < self.threshold < float(corrected.matching)
         if not skipped:
-            self._update(state, gradients)
+            self._update(state, gradients, segment.member)
         return {
             "loss": float(loss),
             "matching": float(corrected.matching),
             "difficulty": float(corrected.difficulty),
             "syn_lr": float(state.syn_lr.detach()),
-            "start_epoch": epoch,
+            "start_epoch": segment.epoch,
             "skipped": int(skipped),
             **scored,
         }
@@ -360,20 +366,10 @@ class TrajectoryMatching(Loop):
         """Returns the adjoint that the settings name."""
         return make_adjoint(self.adjoint, self.chunk_size, share, self.memory_budget)
 
-    def _draw_segment(self, task: Task, iteration: int) -> tuple[int, Tensor, Tensor]:
-        """Draws a start epoch, and an expert's parameters there and ``expert_epochs`` later."""
-        experts = _experts(task)
-        expert = int(torch.randint(len(experts), ()))
-        epoch = int(torch.randint(self.min_start_epoch, self.upper_bound(iteration), ()))
-        start, target = (
-            experts.parameters(expert, at).to(task.accelerator.device)
-            for at in (epoch, epoch + self.expert_epochs)
-        )
-        return epoch, start, target
-
-    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor]) -> None:
+    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor], member: int) -> None:
         before = float(state.syn_lr.detach())
-        for leaf, gradient in zip(state.leaves, gradients, strict=True):
+        scaled = [state.balance.scaled(gradients[0], member), *gradients[1:]]
+        for leaf, gradient in zip(state.leaves, scaled, strict=True):
             leaf.grad = gradient
         for optimizer in state.optimizers.values():
             optimizer.step()
@@ -397,11 +393,3 @@ class TrajectoryMatching(Loop):
                 f"(syn_lr is now {float(state.syn_lr.detach()):g}), or check `zca`, because "
                 "whitened images need other rates"
             )
-
-
-def _experts(task: Task) -> Experts:
-    if task.experts is None:
-        raise InputError(
-            "trajectory matching needs expert trajectories: train some with sdc-ext experts"
-        )
-    return task.experts

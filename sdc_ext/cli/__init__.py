@@ -41,6 +41,7 @@ COMMANDS = {
     "evaluate": "train networks on distilled sets and test them",
     "score": "compute hard-label recovery, improvement over random, and robust scores",
     "discrepancy": "measure distances of sets to the real images, beside random real images",
+    "surrogates": "measure what methods match on sets, and whether it ranks them by accuracy",
     "difficulty": "measure how hard real and distilled images are: misclassification, GraDN, loss",
     "audit": "test networks trained on sets under corruptions and attacks, and by group",
     "membership": "attack networks to find out which images their sets were made from",

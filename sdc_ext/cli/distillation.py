@@ -68,7 +68,10 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
         if name in settings:
             add(first, name)
     if "experts" not in without:
-        text = "folder of expert trajectories, ours or replay_buffer_*.pt"
+        text = (
+            "folder of expert trajectories, ours or replay_buffer_*.pt; for several networks, one "
+            "with a subfolder for each"
+        )
         experts = first.add_argument("--experts", type=PLACE, metavar="FOLDER", help=text)
         applies[experts] = [method.name for method in methods if method.experts is not None]
     add_data_reading(parser.add_argument_group("reading the data"))

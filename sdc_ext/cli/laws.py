@@ -5,30 +5,42 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from rich.console import Console
 
 from sdc_ext._console import PlainConsole
-from sdc_ext._files import as_text, write_files
+from sdc_ext._files import Writer, as_text, write_files
 from sdc_ext._kinds import Number
 from sdc_ext.cli.options import PLACE, add_seed
 from sdc_ext.errors import InputError
-from sdc_ext.theory import collect, fit_coverage, fit_scaling, read_accuracies
+from sdc_ext.theory import (
+    Coverage,
+    Scaling,
+    SideBySide,
+    collect,
+    compare_coverage,
+    fit_coverage,
+    fit_scaling,
+    read_accuracies,
+)
 from sdc_ext.theory.accuracies import Family, Series
-from sdc_ext.theory.plots import draw_coverage, draw_scaling
+from sdc_ext.theory.plots import draw_coverage, draw_scaling, draw_side_by_side
 from sdc_ext.theory.tables import (
     coverage_sentences,
     coverage_table,
     floor_sentence,
     form_table,
     scaling_table,
+    side_by_side_tables,
 )
 from sdc_ext.verbs.session import check_free
 
 _Measured = TypeVar("_Measured")
+_Kept: TypeAlias = tuple[Sequence[Scaling | Coverage | SideBySide], Callable[[Path], None]]
 _Law = TypeVar("_Law")
 
 
@@ -71,13 +83,7 @@ def _scaling(options: Namespace) -> None:
     for law in laws:
         console.print(scaling_table(law))
         console.print(floor_sentence(law))
-    _keep(
-        options.out,
-        "scaling",
-        [law.summary() for law in laws],
-        lambda path: draw_scaling(laws, path),
-        console,
-    )
+    _keep(options.out, {"scaling": (laws, lambda path: draw_scaling(laws, path))}, console)
 
 
 def _coverage(options: Namespace) -> None:
@@ -85,21 +91,55 @@ def _coverage(options: Namespace) -> None:
     families: dict[Family, list[Series]] = defaultdict(list)
     for s in series:
         families[s.family].append(s)
+    several = len(families) > len({replace(family, network="") for family in families})
     laws = _each(
-        families.values(), lambda f: fit_coverage(f, options.target, options.seed), console
+        families.values(),
+        lambda f: fit_coverage(f, options.target, options.seed),
+        console,
+        or_none=several,  # a comparison needs fewer sizes than a law
     )
     for law in laws:
         console.print(coverage_table(law))
         console.print(form_table(law))
     for sentence in coverage_sentences(laws):
         console.print(sentence)
+    both = _side_by_side(families, options, console)
+    if not (laws or both):
+        raise InputError(
+            "no family has enough sets for a law, and no two have enough for a comparison: "
+            "evaluate more sets, on more networks"
+        )
     _keep(
         options.out,
-        "coverage",
-        [law.summary() for law in laws],
-        lambda path: draw_coverage(laws, path),
+        {
+            "coverage": (laws, lambda path: draw_coverage(laws, path)),
+            "side-by-side": (both, lambda path: draw_side_by_side(both, path)),
+        },
         console,
     )
+
+
+def _side_by_side(
+    families: Mapping[Family, Sequence[Series]], options: Namespace, console: Console
+) -> list[SideBySide]:
+    """Compares families that differ in what they were distilled with, each with the first."""
+    alike: dict[Family, list[Family]] = defaultdict(list)
+    for family in families:
+        alike[replace(family, network="")].append(family)
+    found = []
+    for first, *others in alike.values():
+        for other in others:
+            try:
+                result = compare_coverage(
+                    families[first], families[other], options.target, options.seed
+                )
+            except InputError as error:
+                console.print(f"not compared: {error}")
+                continue
+            found.append(result)
+            for table in side_by_side_tables(result):
+                console.print(table)
+    return found
 
 
 def _open(options: Namespace) -> tuple[list[Series], Console]:
@@ -109,12 +149,16 @@ def _open(options: Namespace) -> tuple[list[Series], Console]:
 
 
 def _each(
-    measured: Iterable[_Measured], fit: Callable[[_Measured], _Law], console: Console
+    measured: Iterable[_Measured],
+    fit: Callable[[_Measured], _Law],
+    console: Console,
+    *,
+    or_none: bool = False,
 ) -> list[_Law]:
     """Fits all laws that can be fitted, and prints why the others cannot.
 
     Raises:
-        InputError: If none can be fitted.
+        InputError: If none can be fitted, unless ``or_none``.
     """
     laws, problems = [], []
     for one in measured:
@@ -122,22 +166,22 @@ def _each(
             laws.append(fit(one))
         except InputError as error:
             problems.append(error)
-    if not laws:
+    if not (laws or or_none):
         raise problems[0]
     for problem in problems:
         console.print(f"left out: {problem}")
     return laws
 
 
-def _keep(
-    out: Path | None,
-    name: str,
-    laws: Sequence[dict[str, Any]],
-    draw: Callable[[Path], None],
-    console: Console,
-) -> None:
+def _keep(out: Path | None, kept: Mapping[str, _Kept], console: Console) -> None:
+    """Writes results as tables and charts, by the name of their files, unless there are none."""
     if out is None:
         return
-    text = json.dumps(laws, indent=1, allow_nan=False)
-    write_files(out, {f"{name}.json": as_text(text), f"{name}.png": draw})
-    console.print(f"{name}.json and {name}.png in {out}")
+    files: dict[str, Writer] = {}
+    for name, (results, draw) in kept.items():
+        if results:
+            summaries = [result.summary() for result in results]
+            files[f"{name}.json"] = as_text(json.dumps(summaries, indent=1, allow_nan=False))
+            files[f"{name}.png"] = draw
+    write_files(out, files)
+    console.print(f"{' and '.join(files)} in {out}")

@@ -36,7 +36,7 @@ _MOST_SKIPPED = 100
 def check_run(settings: Settings, task: Task) -> None:
     """Raises InputError if a network, an augmentation or the factor does not fit the data."""
     data, run = task.data, settings.run
-    for network in (task.network, run.eval_network):
+    for network in (*task.pool, run.eval_network):
         check_network(network, *data.network_shape)
     images, normalisation = data.few_images(), data.preprocessing
     check_augmentation(settings.loop.augmentation, images, normalisation)

@@ -15,6 +15,8 @@ from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.experts.base import Experts
+from sdc_ext.experts.pool import ExpertPool, find_experts
 from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
 from sdc_ext.experts.train import ExpertRecipe, fill_store
 from sdc_ext.networks.create import create_network
@@ -48,8 +50,9 @@ def with_experts(
         task: The task without experts.
         seed: Seeds the experts that are trained.
         console: The console for messages and progress.
-        folder: A folder of experts in the library's format or with ``replay_buffer_*.pt``; by
-            default the usual folder for these data, network and recipe in ``root``.
+        folder: A folder of experts in the library's format or with ``replay_buffer_*.pt``; for a
+            pool of networks, a folder with one such subfolder for each. By default it is the
+            usual folder for these data, network and recipe in ``root``.
         root: The folder that contains the usual folders.
         workers: The workers that train experts side by side.
 
@@ -61,27 +64,48 @@ def with_experts(
         if folder is None:
             return task
         raise InputError(f"{method.name} matches no experts: leave `experts` out")
-    network = settings.run.network
-    model = _model(task.data, network)
     recipe = method.experts(task.data.name, task.ipc).suited_to(len(task.data.train))
     recipe = replace(recipe, train_epochs=settings.loop.epochs_needed)
-    wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
-    usual = root / _folder_name(task.data.label, network, settings.run.zca, recipe)
-    chosen = usual if folder is None else Path(folder)
-    if folder is None and not chosen.exists():
-        short = f"{recipe.train_epochs}epochs-seed{seed}"
-        chosen = chosen.with_name(f"{chosen.name}-{short}")
-        console.print(
-            f"found no experts in {usual}: training {_FEW_EXPERTS} in {chosen}, unless they are "
-            f"there already; sdc-ext experts {method.name} trains more of them, for longer"
-        )
-        _train(
-            *(chosen, wanted, task.data, recipe, _FEW_EXPERTS),
-            *(task.accelerator, console, workers),
-        )
-    experts = open_experts(chosen, wanted, model)
+    parts: list[Experts] = []
+    for network in task.pool:
+        model = _model(task.data, network)
+        wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
+        if folder is None:
+            usual = root / _folder_name(task.data.label, network, settings.run.zca, recipe)
+            chosen = _usual_experts(method, task, usual, wanted, recipe, console, workers)
+            parts.append(open_experts(chosen, wanted, model))
+        elif len(task.pool) == 1:
+            parts.append(open_experts(folder, wanted, model))
+        else:
+            parts.append(find_experts(folder, wanted, model))
+    experts = parts[0] if len(parts) == 1 else ExpertPool(parts)
     console.print(experts.description)
     return replace(task, experts=experts)
+
+
+def _usual_experts(
+    method: Method,
+    task: Task,
+    usual: Path,
+    wanted: ExpertInfo,
+    recipe: ExpertRecipe,
+    console: Console,
+    workers: Workers,
+) -> Path:
+    """Returns the usual folder of experts or, without it, one in which a few are trained."""
+    if usual.exists():
+        return usual
+    short = f"{recipe.train_epochs}epochs-seed{wanted.seed}"
+    chosen = usual.with_name(f"{usual.name}-{short}")
+    console.print(
+        f"found no experts in {usual}: training {_FEW_EXPERTS} in {chosen}, unless they are "
+        f"there already; sdc-ext experts {method.name} trains more of them, for longer"
+    )
+    _train(
+        *(chosen, wanted, task.data, recipe, _FEW_EXPERTS),
+        *(task.accelerator, console, workers),
+    )
+    return chosen
 
 
 def train_store(

@@ -125,7 +125,9 @@ def feature_maps(
         if space == "pixels":
             maps[space] = [lambda images: images.flatten(1)]
         elif space == "random":
-            maps[space] = [_features_of(n, device) for n in _fresh(data, probe.network, seed)]
+            maps[space] = [
+                _features_of(n, device) for n in fresh_networks(data, probe.network, seed)
+            ]
         else:
             batches = normalized_batches(data, data.train, device)
             trained = train_probe(
@@ -231,7 +233,8 @@ def _mean_values(
     return {name: (total / len(maps)).tolist() for name, total in totals.items()}
 
 
-def _fresh(data: RealData, network: str, seed: int) -> Iterator[nn.Module]:
+def fresh_networks(data: RealData, network: str, seed: int) -> Iterator[nn.Module]:
+    """Yields the random networks that sets are compared with, the same for the same seed."""
     for k in range(RANDOM_NETWORKS):
         seed_torch(seed, "random features", k)
         yield create_network(network, *data.network_shape)

@@ -113,6 +113,8 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
         "ipc": info.ipc,
         "images": len(synthetic.images),
         "correction": str(info.correction),
+        "distilled_with": info.network,
+        "distilled_seed": info.value("seed"),
     }
 
 

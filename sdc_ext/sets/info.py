@@ -26,6 +26,7 @@ from sdc_ext._values import (
 )
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.networks.pool import pool_of
 from sdc_ext.training.recipe import TrainingRecipe
 
 FORMAT = 1
@@ -117,7 +118,8 @@ class SetInfo:
         mean: The mean of each channel, which normalisation subtracted from the images.
         std: The standard deviation of each channel, by which normalisation divided the images.
         ipc: The number of stored images per class.
-        network: The network with which the set was distilled.
+        network: The network with which the set was distilled, or the networks of a pool, with
+            commas between them.
         evaluation: The hyper-parameters for training on the set.
         settings: Every setting of the run, as ``{"value": ..., "source": ...}``.
         accuracies: The evaluations so far, each with iteration, network and accuracies.
@@ -182,7 +184,7 @@ class SetInfo:
     @property
     def eval_network(self) -> str:
         """The network with which the run evaluated the set."""
-        return str(self.value("eval_network") or self.network)
+        return str(self.value("eval_network") or pool_of(self.network)[0])
 
     def value(self, name: str) -> Any:
         """Returns the value of a setting of the run; None if it has no such setting."""

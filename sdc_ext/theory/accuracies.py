@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -53,6 +53,9 @@ class Trained:
         replicate: The name of the distilled set, or the seed with which it was distilled.
         accuracy: The accuracy on the test images, in [0, 1].
         others: What else is not usual in training, e.g. ``"optimizer adamw"``.
+        distilled_with: The network or the pool with which the set was distilled; empty if the
+            table does not have it.
+        distilled_seed: The seed with which it was distilled; empty if the table does not have it.
     """
 
     dataset: str
@@ -65,6 +68,8 @@ class Trained:
     replicate: str
     accuracy: float
     others: tuple[str, ...] = ()
+    distilled_with: str = ""
+    distilled_seed: str = ""
 
     @property
     def training(self) -> str:
@@ -81,14 +86,21 @@ class Family:
         dataset: The name of the real data set.
         method: The distillation method.
         correction: The weight of the correction as text, as tables have it.
+        network: The network or the pool with which the sets were distilled, where a table has
+            several; empty otherwise.
     """
 
     dataset: str
     method: str
     correction: str
+    network: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} on {self.dataset}, {self.correction}"
+        words = f"{self.method} on {self.dataset}, {self.correction}"
+        first, *others = self.network.split(",")
+        if others:
+            first = f"a pool of {len(others) + 1} networks"
+        return f"{words}, distilled with {first}" if first else words
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,8 @@ class Series:
             if the table has no such networks.
         values: The quantity by number of images and by replicate, a mean over networks.
         reference_error: The standard error of the accuracy on all real images; 0 for ``"error"``.
+        halves: As ``values``, the quantity by each half of the networks, whose noise is
+            independent; of a single network twice the same.
     """
 
     family: Family
@@ -110,6 +124,7 @@ class Series:
     quantity: Quantity
     values: Mapping[int, Mapping[str, float]]
     reference_error: float
+    halves: Mapping[int, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.family}, {self.configuration}"
@@ -179,6 +194,8 @@ def _row(row: Mapping[str, str], where: str) -> Trained:
             for name, usual in _USUAL.items()
             if row.get(name, "") not in ("", usual)
         ),
+        distilled_with=row.get("distilled_with", ""),
+        distilled_seed=row.get("distilled_seed", ""),
     )
 
 
@@ -203,10 +220,8 @@ def collect(rows: Sequence[Trained]) -> list[Series]:
             for different numbers of epochs.
     """
     groups: dict[tuple[Family, str, str], list[Trained]] = defaultdict(list)
-    for row in rows:
-        if row.method != REAL:
-            family = Family(row.dataset, row.method, row.correction)
-            groups[family, row.network, row.training].append(row)
+    for family, row in _by_family([row for row in rows if row.method != REAL]):
+        groups[family, row.network, row.training].append(row)
     if not groups:
         raise InputError("all rows are on all real images: evaluate distilled sets, too")
     kinds = [(family, network) for family, network, _ in groups]
@@ -218,12 +233,34 @@ def collect(rows: Sequence[Trained]) -> list[Series]:
     return series
 
 
+def _by_family(rows: Sequence[Trained]) -> Iterator[tuple[Family, Trained]]:
+    """Yields rows with their families, which name the network only where it tells two apart."""
+    networks: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        networks[row.dataset, row.method, row.correction].add(row.distilled_with)
+    for row in rows:
+        kind = row.dataset, row.method, row.correction
+        network = row.distilled_with if len(networks[kind]) > 1 else ""
+        yield Family(*kind, network), row
+
+
+def _replicates(group: Sequence[Trained]) -> dict[tuple[int, str], str]:
+    """Returns the replicates by the size and the name of the set, as seeds where these differ.
+
+    Seeds pair the sets of two families, whose names differ.
+    """
+    seeds = {(row.images, row.replicate): row.distilled_seed for row in group}
+    per_size = {(images, seed) for (images, _), seed in seeds.items() if seed}
+    return seeds if len(per_size) == len(seeds) else {key: key[1] for key in seeds}
+
+
 def _series(
     family: Family, configuration: str, group: Sequence[Trained], rows: Iterable[Trained]
 ) -> Series:
     cells: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    names = _replicates(group)
     for row in group:
-        cells[row.images][row.replicate].append(row.accuracy)
+        cells[row.images][names[row.images, row.replicate]].append(row.accuracy)
     full = _reference(group[0], rows)
     best = float(np.mean(full)) if full else 1.0
     spread = float(np.std(full, ddof=1)) / len(full) ** 0.5 if len(full) > 1 else 0.0
@@ -231,9 +268,18 @@ def _series(
         images: {name: best - float(np.mean(a)) for name, a in sorted(cells[images].items())}
         for images in sorted(cells)
     }
+    halves = {
+        images: {name: _halves(best, accuracies) for name, accuracies in of_size.items()}
+        for images, of_size in cells.items()
+    }
     quantity: Quantity = "gap" if full else "error"
     error = max(spread, LEAST_ERROR) if full else 0.0
-    return Series(family, configuration, quantity, values, error)
+    return Series(family, configuration, quantity, values, error, halves)
+
+
+def _halves(best: float, accuracies: Sequence[float]) -> tuple[float, float]:
+    first, second = accuracies[::2], accuracies[1::2] or accuracies
+    return best - float(np.mean(first)), best - float(np.mean(second))
 
 
 def _reference(like: Trained, rows: Iterable[Trained]) -> list[float]:

@@ -134,14 +134,14 @@ def fit_coverage(
 
     Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817).
     """
-    family, quantity = series[0].family, _shared_quantity(series)
+    family, quantity = series[0].family, shared_quantity(series)
     measured = _measured(series)
     random = np.random.default_rng(seed)
     n = len(series)
-    counts = tuple(m for m in _COUNTS if m <= n)
+    counts = counts_up_to(n)
     chosen = np.vstack([np.arange(n), np.sort(random.integers(n, size=(draws, n)), axis=1)])
     ranked = _rankings(list(measured.values()), chosen, random)
-    worst = ranked @ _subset_weights(n, counts).T
+    worst = ranked @ subset_weights(n, counts).T
     sizes, mean = np.array(list(measured), float), worst[0]
     growths = _growths(sizes, counts, worst)
     target = _middle(mean) if target is None else target
@@ -162,7 +162,17 @@ def fit_coverage(
     )
 
 
-def _shared_quantity(series: Sequence[Series]) -> Quantity:
+def counts_up_to(configurations: int) -> tuple[int, ...]:
+    """Returns the values of M for a number of configurations."""
+    return tuple(m for m in _COUNTS if m <= configurations)
+
+
+def shared_quantity(series: Sequence[Series]) -> Quantity:
+    """Returns what all series measure.
+
+    Raises:
+        InputError: If some measure the gap, and others the error.
+    """
     if len({s.quantity for s in series}) > 1:
         odd = next(s for s in series if s.quantity == "error")
         raise InputError(
@@ -242,7 +252,7 @@ def _noise(values: Array) -> float:
     return float(np.sqrt((rest**2).sum() / freedom))
 
 
-def _subset_weights(n: int, counts: Sequence[int]) -> Array:
+def subset_weights(n: int, counts: Sequence[int]) -> Array:
     """Returns the share of subsets of M in which each rank is the worst: (counts, n)."""
     ranks = np.arange(1, n + 1)
     # Rank r is the worst of a subset if the other M - 1 come from the r - 1 ranks before it. These

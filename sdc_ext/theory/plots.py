@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sdc_ext.sets.grid import as_written, save_figure
 from sdc_ext.theory.coverage import Coverage
 from sdc_ext.theory.scaling import Scaling
+from sdc_ext.theory.side_by_side import SideBySide
 
 _MOST_COLUMNS = 3
 _DASHES = {"S0": ":", "S1": "-.", "S2": "-"}
@@ -61,6 +62,45 @@ def draw_coverage(laws: Sequence[Coverage], path: Path) -> None:
         _draw_worst(left, law)
         _draw_required(right, law)
     save_figure(figure, path)
+
+
+def draw_side_by_side(results: Sequence[SideBySide], path: Path) -> None:
+    """Draws one row per pair of families: the worst of the largest M, and the differences by M."""
+    figure = Figure(figsize=(9, 3.6 * len(results)), layout="constrained")
+    panels = figure.subplots(len(results), 2, squeeze=False)
+    for (left, right), result in zip(panels, results, strict=True):
+        _draw_both(left, result)
+        _draw_differences(right, result)
+    save_figure(figure, path)
+
+
+def _draw_both(panel: Any, result: SideBySide) -> None:
+    for k, (family, rows) in enumerate(zip(result.families, result.worst, strict=True)):
+        label = as_written(family.network or str(family))
+        panel.plot(result.sizes, rows[-1], "o-", color=f"C{k}", markersize=4, label=label)
+    panel.axhline(result.target, color="0.3", linestyle="--", linewidth=0.9)
+    panel.set_xscale("log")
+    panel.set_xlabel("images")
+    panel.set_ylabel(f"{result.quantity} of the worst of {result.counts[-1]}")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=7)
+
+
+def _draw_differences(panel: Any, result: SideBySide) -> None:
+    for s, size in enumerate(result.sizes):
+        column = [row[s] for row in result.differences]
+        means = np.array([one.mean for one in column])
+        bounds = np.abs(np.transpose([one.interval for one in column]) - means)
+        places = np.array(result.counts) * 1.05**s  # side by side
+        panel.errorbar(places, means, bounds, fmt="o", markersize=4, label=f"{size} images")
+    panel.axhline(0, color="0.3", linewidth=0.9)
+    panel.set_xscale("log")
+    panel.set_xticks(result.counts, [str(m) for m in result.counts])
+    panel.minorticks_off()
+    panel.set_xlabel("configurations M")
+    panel.set_ylabel("first minus second, 95 % interval")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
 
 
 def _draw_worst(panel: Any, law: Coverage) -> None:

@@ -11,6 +11,7 @@ from sdc_ext.theory.coverage import MODE, Coverage
 from sdc_ext.theory.fitting import Interval
 from sdc_ext.theory.required import Required
 from sdc_ext.theory.scaling import FLOOR_SIZES, Scaling
+from sdc_ext.theory.side_by_side import SideBySide
 
 # Smaller numbers are zero up to rounding.
 _LEAST = 1e-7
@@ -105,6 +106,41 @@ def coverage_sentences(laws: Sequence[Coverage]) -> list[str]:
         f"growth with ln M is {'' if law.claimed else 'not '}claimed"
         for law in laws
     ]
+
+
+def side_by_side_tables(result: SideBySide) -> tuple[Table, Table]:
+    """Returns the worst of M and the required sizes of two families, and their differences."""
+    title = (
+        f"{result.quantity} of the worst of M, of {len(result.configurations)}: "
+        f"{result.families[0]} / {result.families[1]}, by images"
+    )
+    sizes = [str(size) for size in result.sizes]
+    both = PlainTable(title, "M", *sizes, f"for {result.target:.3g}")
+    pairs = ", ".join(map(str, dict.fromkeys(result.pairs)))
+    differences = PlainTable(
+        f"first minus second, over {pairs} pairs of sets, with 95 % interval", "M", *sizes
+    )
+    for k, (count, row) in enumerate(zip(result.counts, result.differences, strict=True)):
+        worst = [" / ".join(f"{of[k][s]:.3f}" for of in result.worst) for s in range(len(sizes))]
+        needed = "\n".join(
+            f"{_required(of[k])} ({_bounds(bounds[k], result.sizes)})"
+            for of, bounds in zip(result.required, result.intervals, strict=True)
+        )
+        both.add_row(str(count), *worst, needed)
+        cells = (
+            f"{one.mean:+.3f}\n" + " to ".join(f"{bound:+.3f}" for bound in one.interval)
+            for one in row
+        )
+        differences.add_row(str(count), *cells)
+    return both, differences
+
+
+def _bounds(interval: Interval, sizes: Sequence[int]) -> str:
+    """Returns the interval of a required size, whose bounds may lie beyond what was measured."""
+    low, high = interval
+    below = "at most " if low <= sizes[0] else ""
+    above = "over " if high >= sizes[-1] else ""
+    return f"{below}{low:.0f} to {above}{high:.0f}"
 
 
 def _required(required: Required) -> str:

@@ -29,6 +29,8 @@ from sdc_ext.verbs.reproduction import reproduce as reproduce
 from sdc_ext.verbs.scoring import ScoredSet as ScoredSet
 from sdc_ext.verbs.scoring import score_set as score_set
 from sdc_ext.verbs.selection import select_set as select_set
+from sdc_ext.verbs.surrogates import MeasuredSurrogates as MeasuredSurrogates
+from sdc_ext.verbs.surrogates import surrogates_of as surrogates_of
 
 __all__ = [
     "Audited",
@@ -38,6 +40,7 @@ __all__ = [
     "Identified",
     "MeasuredDifficulty",
     "MeasuredDiscrepancy",
+    "MeasuredSurrogates",
     "Measurement",
     "MembershipAudit",
     "Plan",
@@ -56,5 +59,6 @@ __all__ = [
     "reproduce",
     "score_set",
     "select_set",
+    "surrogates_of",
     "train_experts",
 ]

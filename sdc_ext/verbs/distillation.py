@@ -60,8 +60,9 @@ def distill(
             set and ipc, and 0.002 if they have none.
         out: The folder for the set; by default ``runs/METHOD-DATA-ipcN``.
         seed: Seeds everything; the same seed gives the same bits on the CPU of one machine.
-        experts: A folder of expert trajectories, for the methods that match trajectories. By
-            default they are looked up in ``experts/``, and a few are trained there if none exist.
+        experts: A folder of expert trajectories, for the methods that match trajectories; for a
+            pool of networks, a folder with one such subfolder for each network. By default they
+            are looked up in ``experts/``, and a few are trained there if none exist.
         resume: Continue the run in ``out``, if there is one.
         compile: Compile the networks, which needs a C++ compiler.
         workers: The number of processes that train evaluation networks and experts side by side,
@@ -72,7 +73,9 @@ def distill(
         callbacks: Callbacks to call after steps, evaluations and saves.
         **settings: Any setting of the method by its name, e.g. ``iterations=200``. ``network``
             and ``eval_network`` take a name or a function that returns a network; see
-            [`register_network`][sdc_ext.networks.register_network].
+            [`register_network`][sdc_ext.networks.register_network]. A list as ``network`` is a
+            pool, of which every outer iteration draws one network; evaluations during the run
+            train the first one.
 
     Returns:
         The distilled set. It is also written to ``out``, with a picture and its history.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +28,9 @@ from sdc_ext.training.probe import Probe
 
 # Arguments of load_data that people look for in the verbs.
 _OF_DATA = {"data_dir", "test", "classes", "image_size", "background", "download"}
+
+
+_NETWORKS = ("network", "eval_network")
 
 
 def make_accelerator(
@@ -125,9 +128,9 @@ def chosen_settings(
         if isinstance(chosen.get(name), LogRamp):
             ramp = chosen.pop(name)
             chosen[f"{name}_ramp"] = (ramp.start, ramp.end, ramp.steps)
-    networks = [name for name in ("network", "eval_network") if name in chosen]
-    network_names([chosen[name] for name in networks])  # refuses two networks with one name
-    return chosen | {name: network_name(chosen[name]) for name in networks}
+    given = {name: _several(chosen[name]) for name in _NETWORKS if name in chosen}
+    network_names([one for pool in given.values() for one in pool])  # refuses two with one name
+    return chosen | {name: ",".join(map(network_name, pool)) for name, pool in given.items()}
 
 
 def resolve_for(method: Method, data: RealData, ipc: int, settings: Mapping[str, Any]) -> Settings:
@@ -225,9 +228,8 @@ def network_names(
     """
     if networks is None:
         return None
-    several = [networks] if isinstance(networks, str) or callable(networks) else networks
     by_name: dict[str, Any] = {}
-    for network in several:
+    for network in _several(networks):
         name = network_name(network)
         if by_name.setdefault(name, network) != network:
             raise InputError(
@@ -235,3 +237,11 @@ def network_names(
                 "with register_network"
             )
     return list(by_name)
+
+
+def _several(
+    networks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]],
+) -> Sequence[str | Callable[..., Any]]:
+    if isinstance(networks, str) or callable(networks) or not isinstance(networks, Iterable):
+        return [networks]
+    return networks

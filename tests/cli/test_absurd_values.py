@@ -41,6 +41,7 @@ COMMANDS = {
     "evaluate SET": "",
     "score SET": "",
     "discrepancy SET": "",
+    "surrogates SET": "",
     "difficulty SET": "",
     "show SET": "",
     "report SET": "",
@@ -55,6 +56,7 @@ WORK = [
     *("verbs.distillation.with_experts", "verbs.comparison.with_experts"),
     *("verbs.tuning.with_experts", "verbs.experts.train_store", "verbs.selection.selected_set"),
     *("cli.evaluate.run_jobs", "verbs.scoring.measure_scores", "cli.discrepancy.measure_sets"),
+    "evaluation.surrogates.Yardstick.of",
     *("verbs.difficulty.measure_difficulty", "cli.perceptron.study", "cli.laws.collect"),
 ]
 

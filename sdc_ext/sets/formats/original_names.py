@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sdc_ext.errors import InputError
+from sdc_ext.networks.pool import pool_of
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.training.protocols import Subject, protocol
 from sdc_ext.training.recipe import TrainingRecipe
@@ -46,7 +47,7 @@ def original_name(info: SetInfo) -> str:
     """
     dataset = _DATASET_NAMES.get(info.dataset, info.dataset)
     method = {"dcc": "DC", "dsac": "DSA"}.get(info.method, info.method.upper())
-    return f"res_{method}_{dataset}_{original_network(info.network)}_{info.ipc}ipc.pt"
+    return f"res_{method}_{dataset}_{original_network(pool_of(info.network)[0])}_{info.ipc}ipc.pt"
 
 
 def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:

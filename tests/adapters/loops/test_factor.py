@@ -136,7 +136,7 @@ def test_learned_labels_start_from_the_mean_over_a_stored_image() -> None:
     state = loop.start(task)
     assert state.labels.shape == (20, 10)
     seen = Decoder(2).decode(state.images.detach())
-    logits = expert_logits(state.student, task.experts.parameters(0, -1), seen)  # type: ignore[union-attr]
+    logits = expert_logits(state.students[0], task.experts.parameters(0, -1), seen)  # type: ignore[union-attr]
     right = logits.argmax(1) == torch.arange(10).repeat_interleave(8)
     whole = right.unflatten(0, (20, 4)).all(1)
     expected = logits.unflatten(0, (20, 4)).mean(1)
@@ -150,7 +150,7 @@ def test_labels_of_a_teacher_are_the_mean_over_a_stored_image() -> None:
     state = loop.start(task)
     seen = Decoder(2).decode(state.images.detach())
     loop.step(state, task, with_sdc(loop.matching_loss(), 0.0), 0)
-    logits = expert_logits(state.student, task.experts.parameters(0, 1), seen)  # type: ignore[union-attr]
+    logits = expert_logits(state.students[0], task.experts.parameters(0, 1), seen)  # type: ignore[union-attr]
     torch.testing.assert_close(state.labels, logits.softmax(1).unflatten(0, (20, 4)).mean(1))
 
 
