@@ -56,13 +56,11 @@ def _pixelate(pixels: Tensor, kept: float) -> Tensor:
 def _jpeg(pixels: Tensor, quality: float) -> Tensor:
     from kornia.enhance import jpeg_codec_differentiable
 
-    channels = pixels.shape[1]
-    if channels == 3:
-        return jpeg_codec_differentiable(pixels, pixels.new_full((1,), quality))
+    is_colour = pixels.shape[1] == 3
     # Every channel of other images is compressed as a grey image.
-    grey = pixels.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
-    coded = jpeg_codec_differentiable(grey, pixels.new_full((1,), quality))
-    return coded.mean(1).unflatten(0, (-1, channels))
+    pictures = pixels if is_colour else pixels.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
+    coded: Tensor = jpeg_codec_differentiable(pictures, pixels.new_full((1,), quality))
+    return coded if is_colour else coded.mean(1).view_as(pixels)
 
 
 _CHANGES: dict[str, tuple[Change, tuple[float, ...]]] = {

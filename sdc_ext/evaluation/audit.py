@@ -21,6 +21,7 @@ from sdc_ext.data.preprocessing import as_pixels
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.attacks import ATTACKS
 from sdc_ext.evaluation.evaluator import TrainedOn
+from sdc_ext.networks.chunks import split_batch
 from sdc_ext.networks.create import create_network
 from sdc_ext.training.gradients import BatchLoss
 from sdc_ext.training.recipe import train_from_scratch
@@ -251,9 +252,7 @@ class _Tested:
         # The networks of all sets see the same noise, so that sets compare in pairs.
         seed_torch(self.seed, condition.name, k if condition.is_attack else 0)
         test, correct = self.trained.data.test, []
-        for images, labels in zip(
-            test.images.split(_AT_ONCE), test.labels.split(_AT_ONCE), strict=True
-        ):
+        for images, labels in split_batch(test.images, test.labels, _AT_ONCE):
             pixels = as_pixels(images.to(self.accelerator.device))
             targets = labels.to(pixels.device)
             seen = self._changed(condition, network, pixels, targets)

@@ -52,7 +52,7 @@ def draw_halves(labels: Tensor, shadows: int, seed: int) -> Tensor:
     seed_torch(seed, "halves")
     halves = torch.zeros(shadows, len(labels), dtype=torch.bool)
     for first in range(0, shadows, 2):
-        for label in labels.unique():
+        for label in torch.unique(labels):
             index = (labels == label).nonzero()[:, 0]
             index = index[torch.randperm(len(index))]
             # A class of odd size gives its additional image to either half.
@@ -86,19 +86,22 @@ def likelihood_ratios(confidences: Tensor, members: Tensor, attacked: int) -> Te
     """
     others = torch.arange(len(confidences)) != attacked
     known, member = confidences[others], members[others]
-    inside, outside = _fit(known, member), _fit(known, ~member)
     seen = confidences[attacked]
-    ratios: Tensor = inside.log_prob(seen) - outside.log_prob(seen)
-    return ratios
+    return _log_density(seen, known, member) - _log_density(seen, known, ~member)
 
 
-def _fit(confidences: Tensor, chosen: Tensor) -> torch.distributions.Normal:
-    """Fits a mean per image, and one variance for all, which needs few shadows."""
+def _log_density(seen: Tensor, confidences: Tensor, chosen: Tensor) -> Tensor:
+    """Returns the logarithm (N,) of the normal density that is fitted to the chosen confidences.
+
+    It has a mean per image, and one variance for all, which needs few shadows.
+    """
     counts = chosen.sum(0)
     means = torch.where(chosen, confidences, 0).sum(0) / counts
     squares = torch.where(chosen, (confidences - means).square(), 0).sum()
     variance = squares / (counts - 1).clamp(min=0).sum().clamp(min=1)
-    return torch.distributions.Normal(means, variance.clamp(min=1e-12).sqrt())
+    return -F.gaussian_nll_loss(
+        seen, means, variance.expand_as(seen), full=True, eps=1e-12, reduction="none"
+    )
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from accelerate import Accelerator
+from torch import Tensor
 
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_positive_values
@@ -149,44 +149,48 @@ def measure_scores(
     check_positive_values(num_eval=num_eval, full_epochs=full_epochs)
     network = network or synthetic.info.eval_network
     check_network(network, *data.network_shape)
-    test = partial(
-        evaluate,
-        **{"network": network, "num_eval": num_eval, "seed": seed, "accelerator": accelerator},
-        **{"workers": workers, "say": say},
-    )
     own = synthetic.info.evaluation
     usual = replace(own, lr=TrainingRecipe(own.epochs).lr)
     full = replace(usual, epochs=full_epochs)
     hard = synthetic.hard_labels
+
+    def test(what: str, images: Tensor, labels: Tensor, recipe: TrainingRecipe) -> Evaluation:
+        on_training(what)
+        return evaluate(
+            images,
+            labels,
+            data,
+            recipe,
+            network=network,
+            num_eval=num_eval,
+            seed=seed,
+            accelerator=accelerator,
+            workers=workers,
+            say=say,
+        )
+
+    tested = {"own": test("own", synthetic.images, synthetic.labels, own)}
     # As many as the set stores, since storage is what distilled sets are compared at.
     chosen = random_like(hard[:: Decoder(synthetic.info.factor).parts], data, seed)
     random, labels = data.normalize(data.train.images[chosen]), data.train.labels[chosen]
-
-    on_training("own")
-    tested = {"own": test(synthetic.images, synthetic.labels, data, own)}
     if synthetic.labels.ndim == 1:
         tested["hard"] = tested["own"]
     else:
-        on_training("hard")
-        tested["hard"] = test(synthetic.images, hard, data, usual)
+        tested["hard"] = test("hard", synthetic.images, hard, usual)
         device = accelerator.device
         labels = label_softly(random, data, network, full, seed=seed, device=device)
-    on_training("random")
-    tested["random"] = test(random, labels, data, usual)
-    on_training("full")
+    tested["random"] = test("random", random, labels, usual)
     everything = data.normalize(data.train.images)
-    tested["full"] = test(everything, data.train.labels, data, full)
+    tested["full"] = test("full", everything, data.train.labels, full)
+    kinds = {
+        "own": (synthetic.images, synthetic.labels, own),
+        "random": (random, labels, usual),
+    }
     for suffix, change in _augmentations(own, data.name).items():
-        for what, images, its_labels, recipe in (
-            ("own", synthetic.images, synthetic.labels, own),
-            ("random", random, labels, usual),
-        ):
+        for what, (images, its_labels, recipe) in kinds.items():
             name, changed = f"{what}_{suffix}", replace(recipe, **change)
-            if changed == recipe:
-                tested[name] = tested[what]
-            else:
-                on_training(name)
-                tested[name] = test(images, its_labels, data, changed)
+            known = changed == recipe
+            tested[name] = tested[what] if known else test(name, images, its_labels, changed)
     scores = Scores.of(**{name: evaluation.mean for name, evaluation in tested.items()})
     return Scored(scores, tested, own)
 
