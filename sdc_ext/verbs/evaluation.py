@@ -177,7 +177,7 @@ def evaluate_set(
     accelerator = accelerator or make_accelerator()
     chosen = choose_workers(workers, launched=accelerator.num_processes)
     jobs = evaluation_jobs(
-        open_sets(sets, data, accelerator),
+        open_sets(sets, data, accelerator, lr=lr),
         networks=network_names(networks),
         epoch_eval_train=epoch_eval_train,
         lr_eval=lr,

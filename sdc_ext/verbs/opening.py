@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from sdc_ext.data.load import DATASETS
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.loading import load_set, open_set, short_names
+from sdc_ext.sets.loading import Opening, load_set, open_set, short_names
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.verbs.session import open_data
 
@@ -35,7 +35,9 @@ OneSet: TypeAlias = SyntheticSet | OpenedSet | str | Path
 Sets: TypeAlias = OneSet | Mapping[str, OneSet] | Iterable[OneSet]
 
 
-def open_sets(sets: Sets, data: Any, accelerator: Accelerator) -> list[OpenedSet]:
+def open_sets(
+    sets: Sets, data: Any, accelerator: Accelerator, *, lr: float | None = None
+) -> list[OpenedSet]:
     """Opens one set or several.
 
     Args:
@@ -43,6 +45,8 @@ def open_sets(sets: Sets, data: Any, accelerator: Accelerator) -> list[OpenedSet
         data: The real data, as [`distill`][sdc_ext.distill] takes them; None loads the data of
             each set by their name.
         accelerator: The processes, one of which per machine downloads the data.
+        lr: The learning rate for training on sets that are read from files; by default the one
+            that their files name.
 
     Raises:
         InputError: If there is no set, a set cannot be read, or its data are not given and their
@@ -51,7 +55,7 @@ def open_sets(sets: Sets, data: Any, accelerator: Accelerator) -> list[OpenedSet
     real = None if data is None else open_data(data, accelerator)
     by_name = functools.cache(lambda dataset: open_data(dataset, accelerator))
     return [
-        one if isinstance(one, OpenedSet) else _open(name, one, real, by_name)
+        one if isinstance(one, OpenedSet) else _open(name, one, real, by_name, lr)
         for name, one in _named(sets)
     ]
 
@@ -78,13 +82,14 @@ def _open(
     one: SyntheticSet | str | Path,
     real: RealData | None,
     by_name: Callable[[str], RealData],
+    lr: float | None,
 ) -> OpenedSet:
     if isinstance(one, SyntheticSet):
         synthetic = one
     elif real is not None:
-        synthetic = load_set(one, real)
+        synthetic = load_set(one, real, lr=lr)
     else:
-        synthetic = open_set(one, lambda dataset, size: by_name(dataset))
+        synthetic = open_set(one, lambda dataset, size: by_name(dataset), Opening(lr=lr))
     dataset = synthetic.info.dataset
     if real is None:
         try:

@@ -10,12 +10,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers import capture
+from originals import save_mtt
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import sdc_ext
 from sdc_ext import InputError, LogRamp, compare, distill, evaluate_set, score_set, select_set
 from sdc_ext.cli import main
+from sdc_ext.data import load_data
 from sdc_ext.engine import Callback
 from sdc_ext.sets import SyntheticSet
 from sdc_ext.sets.history import read_history
@@ -140,6 +142,16 @@ def test_sets_are_evaluated_as_values_or_paths(tmp_path: Path) -> None:
     assert "mine" in str(named) and "<pre" in named._repr_html_()
     named.draw(tmp_path / "bars.png")
     assert (tmp_path / "bars.png").stat().st_size > 1000
+
+
+def test_a_rate_serves_files_that_have_none(tmp_path: Path) -> None:
+    digits = load_data("digits")
+    folder = save_mtt(digits, tmp_path)
+    options: dict[str, Any] = {"num_eval": 1, "epoch_eval_train": 2, "progress": False}
+    with pytest.raises(InputError, match="`lr_eval`"):
+        evaluate_set(folder, digits, networks=NETWORK, **options)
+    (result,) = evaluate_set(folder, digits, networks=NETWORK, lr=0.02, **options).results
+    assert result.recipe.lr == 0.02
 
 
 def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
