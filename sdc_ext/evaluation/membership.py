@@ -11,18 +11,18 @@ attack; its Section VI-B on a variance that all images share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor
 
 from sdc_ext._seeds import seed_torch
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.audit import Mean
 
-# Of each image, two networks besides the attacked one must have it in their half, and two not.
+# Of each image, two networks besides the attacked pair must have it in their half, and two not.
 FEWEST_SHADOWS = 6
 
 # The false-positive rate at which the true-positive rate is reported.
@@ -82,9 +82,11 @@ def likelihood_ratios(confidences: Tensor, members: Tensor, attacked: int) -> Te
     Args:
         confidences: Logit-scaled confidences (shadows, N).
         members: Which images were in the half of each shadow (shadows, N).
-        attacked: The number of the network that is attacked, whose membership is not used.
+        attacked: The number of the network that is attacked. The attacker knows neither it nor the
+            network of the complementary half, since that one would show what both have in common
+            as a difference between members and others.
     """
-    others = torch.arange(len(confidences)) != attacked
+    others = torch.arange(len(confidences)) // 2 != attacked // 2
     known, member = confidences[others], members[others]
     seen = confidences[attacked]
     return _log_density(seen, known, member) - _log_density(seen, known, ~member)
@@ -111,32 +113,60 @@ class Attack:
     Attributes:
         false_positive: Rates (k,), rising from 0 to 1.
         true_positive: The rates (k,) at the same thresholds.
+        ratios: The likelihood ratio of each image (N,).
+        members: Which images the network's half has (N,).
     """
 
     false_positive: Tensor
     true_positive: Tensor
+    ratios: Tensor
+    members: Tensor
 
     @classmethod
     def of(cls, ratios: Tensor, members: Tensor) -> Attack:
         """Returns the curve of likelihood ratios (N,) of members and others (N,)."""
         order = ratios.argsort(descending=True)
-        ratios, members = ratios[order], members[order]
+        sorted_ratios, sorted_members = ratios[order], members[order]
         # Equal ratios fall under one threshold.
-        last = torch.cat([ratios[1:] != ratios[:-1], torch.ones(1, dtype=torch.bool)])
+        differs = sorted_ratios[1:] != sorted_ratios[:-1]
+        last = torch.cat([differs, differs.new_ones(1)])
         rates = []
-        for kind in (~members, members):
+        for kind in (~sorted_members, sorted_members):
             counts = kind.double().cumsum(0)[last]
             rates.append(torch.cat([counts.new_zeros(1), counts / kind.sum()]))
-        return cls(*rates)
+        return cls(*rates, ratios, members)
 
     @property
     def auc(self) -> float:
         """The area under the curve: 0.5 for a guess, 1 for certainty."""
         return float(torch.trapezoid(self.true_positive, self.false_positive))
 
+    @property
+    def auc_by_image(self) -> Tensor:
+        """What each image (N,) adds to the area's deviation from its expectation.
+
+        Reference: DeLong, DeLong and Clarke-Pearson, "Comparing the Areas under Two or More
+        Correlated Receiver Operating Characteristic Curves" (1988).
+        """
+        inside, outside = self.ratios[self.members], self.ratios[~self.members]
+        above = (inside[:, None] > outside).double() + (inside[:, None] == outside).double() / 2
+        adds = torch.zeros(len(self.ratios), dtype=torch.float64)
+        adds[self.members] = (above.mean(1) - self.auc) / len(inside)
+        adds[~self.members] = (above.mean(0) - self.auc) / len(outside)
+        return adds
+
     def true_positive_at(self, rate: float) -> float:
         """Returns the highest true-positive rate at no more than a false-positive rate."""
         return float(self.true_positive[self.false_positive <= rate].amax())
+
+    def true_positive_by_image(self, rate: float) -> Tensor:
+        """Returns what each image (N,) adds to this rate's deviation, at the threshold found."""
+        found = self.true_positive_at(rate)
+        count = round(found * int(self.members.sum()))
+        caught = torch.zeros_like(self.members)
+        inside = torch.nonzero(self.members)[:, 0]
+        caught[inside[self.ratios[inside].argsort(descending=True)[:count]]] = True
+        return torch.where(self.members, caught.double() - found, 0) / len(inside)
 
 
 @dataclass(frozen=True)
@@ -166,16 +196,32 @@ class Attacks:
 
     @property
     def auc(self) -> Mean:
-        """The mean area under the curve, with its interval over networks.
-
-        Two networks of complementary halves are not independent, so the pairs are what counts.
-        """
-        return Mean.of(_pairs([attack.auc for attack in self.each]))
+        """The mean area under the curve, with its interval over networks and images."""
+        each = self.each
+        return _clustered([a.auc for a in each], torch.stack([a.auc_by_image for a in each]))
 
     def true_positive_at(self, rate: float = LOW_RATE) -> Mean:
         """Returns the mean true-positive rate at a false-positive rate, with its interval."""
-        return Mean.of(_pairs([attack.true_positive_at(rate) for attack in self.each]))
+        by_image = torch.stack([attack.true_positive_by_image(rate) for attack in self.each])
+        return _clustered([attack.true_positive_at(rate) for attack in self.each], by_image)
 
 
-def _pairs(values: Sequence[float]) -> list[float]:
-    return [(a + b) / 2 for a, b in zip(values[::2], values[1::2], strict=True)]
+def _clustered(values: list[float], by_image: Tensor) -> Mean:
+    """Returns a mean over networks with an interval that is clustered by networks and by images.
+
+    All attacks have the same images, so an interval over networks alone would be too narrow: of a
+    true area of 0.5 under simulated confidences, it covers 82 %, and this one 95 to 96 % with 16
+    shadows. Two networks of complementary halves count as one.
+
+    Args:
+        values: The value of each network (shadows,).
+        by_image: What each image adds to its deviation (shadows, N).
+
+    Reference: Cameron, Gelbach and Miller, "Robust Inference with Multiway Clustering" (2011).
+    """
+    pairs = torch.tensor(values, dtype=torch.float64).view(-1, 2).mean(1)
+    adds = by_image.view(len(pairs), 2, -1).sum(1) / len(values)
+    of_pairs = pairs.var() / len(pairs)
+    variance = of_pairs + adds.sum(0).square().sum() - adds.square().sum()
+    half_width = stats.t.ppf(0.975, len(pairs) - 1) * float(variance.maximum(of_pairs)) ** 0.5
+    return Mean(float(pairs.mean()), half_width)

@@ -58,7 +58,7 @@ class MembershipAudit(Shown):
         """Returns the table of the areas and the true-positive rate, and how it was measured."""
         return membership_table(self.method, self.control, self.attacks), (
             f"{len(self.attacks.each)} shadow sets, {self.images} audited images; 95 % intervals "
-            "over pairs of complementary halves"
+            "over pairs of complementary halves and over images"
         )
 
     def rows(self) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,12 @@ def test_ratios_are_those_of_two_normal_distributions() -> None:
         [[9.0, 9.0], [0.0, 4.0], [3.0, 1.0], [1.0, 6.0], [5.0, 0.0], [2.0, 5.0]]
     ).double()
     found = likelihood_ratios(confidences, members, attacked=0)
-    # Inside: (3, 5) and (4, 6, 5); outside: (0, 1, 2) and (1, 0). Pooled: n - 1 per image.
-    inside, outside = ((2 + 2) / 3) ** 0.5, ((2 + 0.5) / 3) ** 0.5
+    # Without the first two, inside: (3, 5) and (6, 5); outside: (1, 2) and (1, 0). Pooled: n - 1
+    # per image.
+    inside, outside = ((2 + 0.5) / 2) ** 0.5, ((0.5 + 0.5) / 2) ** 0.5
     expected = [
-        stats.norm.logpdf(9, 4, inside) - stats.norm.logpdf(9, 1, outside),
-        stats.norm.logpdf(9, 5, inside) - stats.norm.logpdf(9, 0.5, outside),
+        stats.norm.logpdf(9, 4, inside) - stats.norm.logpdf(9, 1.5, outside),
+        stats.norm.logpdf(9, 5.5, inside) - stats.norm.logpdf(9, 0.5, outside),
     ]
     assert found.tolist() == pytest.approx(expected)
 
@@ -84,6 +86,22 @@ def test_independent_confidences_reveal_nothing_and_shifted_ones_do() -> None:
     assert abs(null.mean - 0.5) < null.half_width
     # Two unit normals whose means are 2 apart, less what the estimated means cost.
     assert shifted.mean == pytest.approx(stats.norm.cdf(2**0.5), abs=0.03)
+
+
+def test_intervals_cover_the_area_under_confidences_that_networks_share() -> None:
+    covered, areas = 0, []
+    for seed in range(60):
+        members = draw_halves(torch.zeros(40), 12, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        of_network, of_image, noise = (
+            torch.randn(*shape, generator=generator, dtype=torch.float64)
+            for shape in ((12, 1), (1, 40), (12, 40))
+        )
+        auc = Attacks.of(2 * of_network + of_image + noise, members).auc
+        covered += abs(auc.mean - 0.5) <= auc.half_width
+        areas.append(auc.mean)
+    assert covered >= 53  # of 60 at 95 %, fewer in 1 of 50 cases
+    assert abs(statistics.fmean(areas) - 0.5) < 2.5 * statistics.stdev(areas) / 60**0.5
 
 
 def test_planted_images_are_found_and_absent_ones_are_not(tmp_path: Path) -> None:
