@@ -33,7 +33,7 @@ from sdc_ext.theory import collect, read_accuracies
 from sdc_ext.training import TrainingRecipe
 
 RES = "res_DC_MNIST_ConvNet_1ipc.pt"
-OPENING = Opening(dataset="digits")
+OPENING = Opening(dataset="digits", zca=False)
 RECIPE = {"train_epochs": 1, "lr_teacher": 0.1, "optimizer": "sgd"}
 
 Use = Callable[[Path], object]

@@ -93,7 +93,7 @@ def test_lists_have_no_empty_names(text: str) -> None:
         (lambda: distill("dc", iterations=True), "`iterations` must be a whole .*, got True"),
         (lambda: distill("dc", lr_img=math.nan), "`lr_img` must be a number from .*, got nan"),
         (lambda: distill("dc", lr_img=10**400), "`lr_img` must be a number .*, got 1000.*0"),
-        (lambda: distill("dc", network=""), "`network` must be a text that is not empty, got ''"),
+        (lambda: distill("dc", network=""), "`network` '' has an empty name: write one name"),
         (lambda: distill("dc", lam_ramp=3), "`lam_ramp` must be 3 values .*, got 3"),
         (lambda: distill("dc", lam_ramp=(0.1, 2)), "`lam_ramp` must be 3 values .*, got .0.1, 2."),
         (

@@ -296,12 +296,12 @@ def test_evaluate_tables_sets_and_networks(
     assert results[2]["correction"] == "lam 1"
     table = Path("runs/evaluation/accuracies.csv").read_text().splitlines()
     assert table[0] == (
-        "set,method,dataset,ipc,images,correction,network,epochs,lr,"
+        "set,method,dataset,ipc,images,correction,distilled_with,distilled_seed,network,epochs,lr,"
         "augmentation,optimizer,schedule,mix,label_loss,temperature,teacher,seed,index,accuracy"
     )
     recipe = "2,0.01,none,sgd,step,none,cross_entropy,1.0,"
     first = results[0]["accuracies"][0]
-    assert table[1] == f"0,dc,digits,1,10,lam 0.002,mlp,{recipe},0,0,{first}"
+    assert table[1] == f"0,dc,digits,1,10,lam 0.002,convnet:width=8:depth=1,0,mlp,{recipe},0,0,{first}"
     assert len(table) == 9
     with Image.open("runs/evaluation/accuracies.png") as picture:
         assert picture.width > 100
@@ -342,7 +342,7 @@ def test_evaluate_repeats_the_runs_own_evaluation(
         (["evaluate", "nothing.pt"], "there is no file or folder nothing.pt"),
         (["evaluate", "junk.pt"], "junk.pt holds no plain tensors"),
         (["evaluate", "nothing", "--seed", "-1"], "--seed must be a whole number"),
-        (["frobnicate"], "unknown command 'frobnicate': choose from compare"),
+        (["frobnicate"], "unknown command 'frobnicate': choose from audit"),
         ([], "the following arguments are required: COMMAND"),
     ],
 )

@@ -214,7 +214,8 @@ def test_measures_take_what_networks_see(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(scores, "evaluate", noting)
     sdc_ext.score_set(made, num_eval=1, full_epochs=1, progress=False)
-    assert sizes == [80, 20, 1347]  # own images, and real ones in the same storage
+    # Own images, real ones in the same storage, all real images, and the former two augmented.
+    assert sizes == [80, 20, 1347, 80, 20]
 
 
 def test_an_export_says_that_it_is_decoded(

@@ -151,7 +151,10 @@ class RecordedTask:
     def reduce(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def new_network(self) -> nn.Module:
+    def draw_member(self, iteration: int) -> int:
+        return 0
+
+    def new_network(self, member: int) -> nn.Module:
         return self.network
 
     def augmentation(self, spec: str) -> Augmentation:
