@@ -22,8 +22,23 @@ def seed_torch(seed: int, purpose: str, index: int = 0) -> None:
         purpose: What the draws are for, e.g. ``"iteration"`` or ``"evaluation"``.
         index: The number of the iteration, evaluation, etc.
     """
+    torch.manual_seed(_state(seed, purpose, index, np.uint64))
+
+
+def derived_seed(seed: int, purpose: str, index: int) -> int:
+    """Returns the seed of a run within a run, e.g. that of one shadow set.
+
+    Args:
+        seed: The seed of the whole, at least 0.
+        purpose: What the run is for.
+        index: The number of the run.
+    """
+    return _state(seed, purpose, index, np.uint32) >> 1
+
+
+def _state(seed: int, purpose: str, index: int, kind: type[np.uint32 | np.uint64]) -> int:
     entropy = [seed, zlib.crc32(purpose.encode()), index]
-    torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+    return int(np.random.SeedSequence(entropy).generate_state(1, kind)[0])
 
 
 class Draws:

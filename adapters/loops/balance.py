@@ -27,11 +27,16 @@ class PoolBalance:
         self.counts: dict[int, int] = {}
 
     def scaled(self, gradient: Tensor, member: int) -> Tensor:
-        """Returns the gradient of a network of the pool, scaled; the first network's stays."""
+        """Returns the gradient of a network of the pool, scaled; the first network's stays.
+
+        Args:
+            gradient: The gradient over the images (N, C, H, W).
+            member: The index of the network in the pool.
+        """
         count = self.counts[member] = self.counts.get(member, 0) + 1
         norm, mean = float(gradient.norm()), self.norms.get(member, 0.0)
         self.norms[member] = mean + (norm - mean) / min(count, _MEMORY)
-        if member == 0 or not (0 in self.norms and self.norms[member] > 0):
+        if member == 0 or not (self.norms.get(0, 0) > 0 and self.norms[member] > 0):
             return gradient
         return gradient * (self.norms[0] / self.norms[member])
 

@@ -23,6 +23,7 @@ from sdc_ext.adapters.loops.states import TrajectoryState
 from sdc_ext.adapters.loops.steps import ClassBatch, own_batches
 from sdc_ext.adapters.task import Task
 from sdc_ext.evaluation.difficulty import score_samples
+from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.sets.history import MEASURED
 
 # The images of a class that are scored, of each kind.
@@ -86,16 +87,20 @@ def batch_difficulty(
         chosen: Whether the batches are chosen, rather than random images of their classes.
 
     Returns:
-        GraDN and the loss as means over ``real``, the matched images; over ``syn``, the synthetic
-        ones; and if the real ones are chosen, over ``drawn``, random ones of the same classes.
+        GraDN and the loss as means over ``real``, the matched images among the first of each
+        batch; over ``syn``, the synthetic ones; and if the real ones are chosen, over ``drawn``,
+        random ones of the same classes. Nothing for a network that uses batch statistics, under
+        which a sample has no gradient of its own.
     """
+    if uses_batch_statistics(network):
+        return {}
     network = copy.deepcopy(network).eval()
     sums = torch.zeros(len(MEASURED), 3, device=images.device)
     for batch in own_batches(task, batches):
         real = _score(network, batch.replay(batch.real()[:_PER_CLASS]), batch.label)
         drawn = real
         if chosen:
-            others = task.real_images(_random_images(task, batch.label, iteration))
+            others = batch.corrupted(task.real_images(_random_images(task, batch.label, iteration)))
             drawn = _score(network, batch.replay(others), batch.label)
         if easy is not None:
             real = real[easy.within(real[:, 1])]
@@ -120,9 +125,13 @@ def student_difficulty(
         iteration: The index of the outer iteration, which seeds the choice of real images.
 
     Returns:
-        GraDN and the loss as means over ``real`` and ``syn`` images.
+        GraDN and the loss as means over ``real`` and ``syn`` images; nothing for a network that
+        uses batch statistics.
     """
-    network = copy.deepcopy(state.students[segment.member].network).eval()
+    student = state.students[segment.member].network
+    if uses_batch_statistics(student):
+        return {}
+    network = copy.deepcopy(student).eval()
     vector_to_parameters(segment.start, network.parameters())
     drawn = (_random_images(task, label, iteration) for label in range(task.num_classes))
     real = [_score(network, task.real_images(index), c) for c, index in enumerate(drawn)]
@@ -146,7 +155,7 @@ def _score(network: nn.Module, images: Tensor, labels: Tensor | int) -> Tensor:
 def _random_images(task: Task, label: int, iteration: int) -> Tensor:
     """Draws training images of a class, by a generator of its own: the run's draws stay alone."""
     index = task.class_indices[label]
-    own = torch.Generator().manual_seed(iteration)
+    own = torch.Generator().manual_seed(iteration * len(task.class_indices) + label)
     return index[torch.randperm(len(index), generator=own)[:_PER_CLASS]]
 
 

@@ -18,6 +18,10 @@ from sdc_ext.sets.decoding import AS_STORED, Decoder
 AS_THEY_ARE = NoAugmentation()
 
 
+def _as_they_are(images: Tensor) -> Tensor:
+    return images
+
+
 @dataclass(frozen=True)
 class ClassBatch:
     """The part of one class in a matching step.
@@ -29,6 +33,7 @@ class ClassBatch:
         rows: The rows of the class's stored images in the synthetic set.
         replay: The augmentation drawn for this class, applied to real and synthetic images alike.
         decoder: Decodes the stored images to those that networks see.
+        corrupted: Changes the class's real images alone; ``real`` has done so already.
     """
 
     label: int
@@ -36,6 +41,7 @@ class ClassBatch:
     rows: slice
     replay: Replay
     decoder: Decoder = AS_STORED
+    corrupted: Replay = _as_they_are
 
     def seen(self, stored: Tensor) -> Tensor:
         """Returns the class's stored images (n, C, H, W), decoded and augmented."""
@@ -62,20 +68,15 @@ def draw_batches(
         chosen: The positions of each class's images in ``data.train``, in place of random ones.
         corruption: Changes the real images alone, before they are augmented.
     """
-    return [
-        ClassBatch(
-            label,
-            _real_images(
-                task,
-                task.draw_indices(label, batch_real) if chosen is None else chosen[label],
-                corruption.draw(task.data.image_size),
-            ),
-            slice(label * task.ipc, (label + 1) * task.ipc),
-            augmentation.draw(task.data.image_size),
-            decoder,
-        )
-        for label in range(task.num_classes)
-    ]
+    batches = []
+    for label in range(task.num_classes):
+        index = task.draw_indices(label, batch_real) if chosen is None else chosen[label]
+        corrupted = corruption.draw(task.data.image_size)
+        rows = slice(label * task.ipc, (label + 1) * task.ipc)
+        replay = augmentation.draw(task.data.image_size)
+        real = _real_images(task, index, corrupted)
+        batches.append(ClassBatch(label, real, rows, replay, decoder, corrupted))
+    return batches
 
 
 def _real_images(task: Task, index: Tensor, corrupted: Replay) -> Callable[[], Tensor]:

@@ -349,9 +349,11 @@ class TrajectoryMatching(Loop):
         if corrected.term is not None:
             loss = reweighted(loss, corrected.term.detach(), held, loss_fn.lam)
         self._check_finite(loss, gradients, state)
+        # Also where the update is skipped, since the first network's norm is the scale of all.
+        scaled = state.balance.scaled(gradients[0], segment.member)
         skipped = 0 < self.threshold < float(corrected.matching)
         if not skipped:
-            self._update(state, gradients, segment.member)
+            self._update(state, [scaled, *gradients[1:]])
         return {
             "loss": float(loss),
             "matching": float(corrected.matching),
@@ -366,10 +368,9 @@ class TrajectoryMatching(Loop):
         """Returns the adjoint that the settings name."""
         return make_adjoint(self.adjoint, self.chunk_size, share, self.memory_budget)
 
-    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor], member: int) -> None:
+    def _update(self, state: TrajectoryState, gradients: Sequence[Tensor]) -> None:
         before = float(state.syn_lr.detach())
-        scaled = [state.balance.scaled(gradients[0], member), *gradients[1:]]
-        for leaf, gradient in zip(state.leaves, scaled, strict=True):
+        for leaf, gradient in zip(state.leaves, gradients, strict=True):
             leaf.grad = gradient
         for optimizer in state.optimizers.values():
             optimizer.step()

@@ -16,8 +16,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from sdc_ext._seeds import seed_torch
-from sdc_ext.augment.corruptions import Corruption, parse_corruption
-from sdc_ext.data.preprocessing import as_pixels
+from sdc_ext.augment.base import Augmentation
+from sdc_ext.augment.corruptions import parse_corruption
+from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.attacks import ATTACKS
 from sdc_ext.evaluation.evaluator import TrainedOn
@@ -52,7 +53,7 @@ class Condition:
         kind, _, strength = self.name.partition(":")
         if kind not in ATTACKS:
             if self.name != CLEAN:
-                parse_corruption(self.name)
+                self._corruption()
             return
         try:
             usable = 0 < float(strength) <= 255
@@ -68,6 +69,29 @@ class Condition:
     def is_attack(self) -> bool:
         """Whether the change depends on the network."""
         return self.name.partition(":")[0] in ATTACKS
+
+    def changed(
+        self, pixels: Tensor, labels: Tensor, network: nn.Module, normalisation: Preprocessing
+    ) -> Tensor:
+        """Returns the changed pixels.
+
+        Args:
+            pixels: Pixels (B, C, H, W) in [0, 1].
+            labels: Their classes (B,).
+            network: The network that is attacked, in evaluation mode.
+            normalisation: The normalisation before the network.
+        """
+        if self.name == CLEAN:
+            return pixels
+        if not self.is_attack:
+            return self._corruption().draw((pixels.shape[2], pixels.shape[3]))(pixels)
+        kind, _, strength = self.name.partition(":")
+        return ATTACKS[kind](network, pixels, labels, float(strength) / 255, normalisation)
+
+    def _corruption(self) -> Augmentation:
+        if self.name == "none":
+            raise InputError("the condition none is always measured, as `clean`: leave it out")
+        return parse_corruption(self.name)
 
 
 def conditions_of(names: Sequence[str]) -> list[Condition]:
@@ -255,20 +279,9 @@ class _Tested:
         for images, labels in split_batch(test.images, test.labels, _AT_ONCE):
             pixels = as_pixels(images.to(self.accelerator.device))
             targets = labels.to(pixels.device)
-            seen = self._changed(condition, network, pixels, targets)
+            normalisation = self.trained.data.preprocessing
+            seen = condition.changed(pixels, targets, network, normalisation)
             with torch.no_grad():
                 answers = network(self.trained.data.normalize(seen)).argmax(1)
             correct += (answers == targets).tolist()
         return correct
-
-    def _changed(
-        self, condition: Condition, network: nn.Module, pixels: Tensor, labels: Tensor
-    ) -> Tensor:
-        kind, _, strength = condition.name.partition(":")
-        if condition.name == CLEAN:
-            return pixels
-        if not condition.is_attack:
-            size = (pixels.shape[2], pixels.shape[3])
-            return Corruption(kind, int(strength)).draw(size)(pixels)
-        normalisation = self.trained.data.preprocessing
-        return ATTACKS[kind](network, pixels, labels, float(strength) / 255, normalisation)

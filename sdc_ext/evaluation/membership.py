@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from scipy import stats
+from sklearn.metrics import roc_curve
 from torch import Tensor
 
 from sdc_ext._seeds import seed_torch
-from sdc_ext.errors import InputError
+from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.audit import Mean
 
 # Of each image, two networks besides the attacked pair must have it in their half, and two not.
@@ -60,6 +61,23 @@ def draw_halves(labels: Tensor, shadows: int, seed: int) -> Tensor:
             halves[first, index[:middle]] = True
         halves[first + 1] = ~halves[first]
     return halves
+
+
+def check_audited(members: Tensor) -> None:
+    """Checks that there is something to attack.
+
+    Args:
+        members: Which audited images are in each half (shadows, N).
+
+    Raises:
+        InputError: If all audited images are in a half, or none is.
+    """
+    counts = members.sum(1)
+    if bool(((counts == 0) | (counts == members.shape[1])).any()):
+        raise InputError(
+            f"`images` {members.shape[1]} leaves a half without audited images, or with all of "
+            "them: audit more images"
+        )
 
 
 def confidence(logits: Tensor, labels: Tensor) -> Tensor:
@@ -125,16 +143,8 @@ class Attack:
     @classmethod
     def of(cls, ratios: Tensor, members: Tensor) -> Attack:
         """Returns the curve of likelihood ratios (N,) of members and others (N,)."""
-        order = ratios.argsort(descending=True)
-        sorted_ratios, sorted_members = ratios[order], members[order]
-        # Equal ratios fall under one threshold.
-        differs = sorted_ratios[1:] != sorted_ratios[:-1]
-        last = torch.cat([differs, differs.new_ones(1)])
-        rates = []
-        for kind in (~sorted_members, sorted_members):
-            counts = kind.double().cumsum(0)[last]
-            rates.append(torch.cat([counts.new_zeros(1), counts / kind.sum()]))
-        return cls(*rates, ratios, members)
+        false, true, _ = roc_curve(members, ratios, drop_intermediate=False)
+        return cls(torch.from_numpy(false), torch.from_numpy(true), ratios, members)
 
     @property
     def auc(self) -> float:
@@ -186,7 +196,16 @@ class Attacks:
         Args:
             confidences: Logit-scaled confidences (shadows, N).
             members: Which images were in the half of each shadow (shadows, N).
+
+        Raises:
+            DivergenceError: If a confidence is not a finite number.
         """
+        for k, of_network in enumerate(confidences):
+            if not bool(of_network.isfinite().all()):
+                raise DivergenceError(
+                    f"the network of shadow {k} diverged: its outputs are not finite numbers; "
+                    "lower `epoch_eval_train`, or choose a method whose sets have a lower rate"
+                )
         return cls(
             tuple(
                 Attack.of(likelihood_ratios(confidences, members, k), members[k])
@@ -223,5 +242,5 @@ def _clustered(values: list[float], by_image: Tensor) -> Mean:
     adds = by_image.view(len(pairs), 2, -1).sum(1) / len(values)
     of_pairs = pairs.var() / len(pairs)
     variance = of_pairs + adds.sum(0).square().sum() - adds.square().sum()
-    half_width = stats.t.ppf(0.975, len(pairs) - 1) * float(variance.maximum(of_pairs)) ** 0.5
-    return Mean(float(pairs.mean()), half_width)
+    quantile = float(stats.t.ppf(0.975, len(pairs) - 1))
+    return Mean(float(pairs.mean()), quantile * float(variance.maximum(of_pairs)) ** 0.5)

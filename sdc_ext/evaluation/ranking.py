@@ -109,7 +109,8 @@ def spearman(x: Array, y: Array) -> Array:
 
 def kendall(x: Array, y: Array) -> Array:
     """Returns Kendall's tau-b of each row (rows, n): that of the signs of all differences."""
-    signs = [np.sign(values[:, :, None] - values[:, None]) for values in (x, y)]
+    ranks = [stats.rankdata(values, axis=1) for values in (x, y)]  # infinity has no differences
+    signs = [np.sign(values[:, :, None] - values[:, None]) for values in ranks]
     return _correlations(*(values.reshape(len(values), -1) for values in signs))
 
 

@@ -10,6 +10,7 @@ them interchangeable surrogates of the generalisation error.
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 from sdc_ext._seeds import seed_torch
 from sdc_ext.data.real import RealData
@@ -32,7 +33,6 @@ from sdc_ext.matching.distances import (
     parameter_distance,
 )
 from sdc_ext.networks.chunks import split_batch
-from sdc_ext.networks.create import create_network
 from sdc_ext.networks.features import take_features
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -81,7 +81,7 @@ class Yardstick:
     Attributes:
         data: The real data, normalised as the sets are.
         architecture: The name of the networks.
-        trajectory: The parameters (P,) of the trained network, after each epoch.
+        trajectory: The trained network after each epoch, in evaluation mode.
         real: Normalised real images (n, C, H, W) of each class, at most a given number.
         inner: The inner loop of the trajectory discrepancy.
         seed: Seeds the random networks.
@@ -90,7 +90,7 @@ class Yardstick:
 
     data: RealData
     architecture: str
-    trajectory: tuple[Tensor, ...]
+    trajectory: tuple[nn.Module, ...]
     real: tuple[Tensor, ...]
     inner: Inner
     seed: int
@@ -127,10 +127,10 @@ class Yardstick:
                 f"`train_epochs` {probe.train_epochs} leaves no segment of {inner.epochs} epochs "
                 "after the first one: train for more epochs, or lower `expert_epochs`"
             )
-        trajectory: list[Tensor] = []
+        trajectory: list[nn.Module] = []
 
         def note(network: nn.Module) -> None:
-            trajectory.append(parameters_to_vector(network.parameters()).detach().clone())
+            trajectory.append(copy.deepcopy(network).eval())
             on_epoch()
 
         batches = normalized_batches(data, data.train, device)
@@ -154,16 +154,14 @@ class Yardstick:
         fresh = fresh_networks(self.data, self.architecture, self.seed)
         return [network.to(self.device).eval() for network in fresh]
 
-    def trained_network(self, entry: int) -> nn.Module:
-        """Returns the network at an entry of the trajectory, in evaluation mode."""
-        network = create_network(self.architecture, *self.data.network_shape).to(self.device)
-        vector_to_parameters(self.trajectory[entry], network.parameters())
-        return network.eval()
-
-    @cached_property
+    @property
     def trained_networks(self) -> list[nn.Module]:
         """The networks at the beginnings of the segments and at the end of the trajectory."""
-        return [self.trained_network(entry) for entry in (*self.starts, -1)]
+        return [self.trajectory[entry] for entry in (*self.starts, -1)]
+
+    def parameters(self, entry: int) -> Tensor:
+        """Returns the parameters (P,) of the network at an entry of the trajectory."""
+        return parameters_to_vector(self.trajectory[entry].parameters()).detach()
 
 
 def measure_surrogates(
@@ -282,12 +280,12 @@ def trajectory_discrepancy(synthetic: SyntheticSet, yardstick: Yardstick) -> flo
 
     Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", Eq. 2.
     """
-    student = FunctionalNetwork(yardstick.trained_network(0))
     images, labels = synthetic.images.to(yardstick.device), synthetic.labels.to(yardstick.device)
 
     def distance(entry: int, rate: float) -> float:
-        start = theta = yardstick.trajectory[entry]
-        target = yardstick.trajectory[entry + yardstick.inner.epochs]
+        student = FunctionalNetwork(yardstick.trajectory[entry])
+        start = theta = yardstick.parameters(entry)
+        target = yardstick.parameters(entry + yardstick.inner.epochs)
         for _ in range(yardstick.inner.steps):
             theta = theta - rate * student.mean_gradient(theta, images, labels)
         found = float(parameter_distance(theta, target, start))

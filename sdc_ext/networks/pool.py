@@ -15,9 +15,9 @@ def pool_of(networks: str) -> tuple[str, ...]:
     Raises:
         InputError: If a name is empty, or appears twice.
     """
-    names = tuple(networks.split(","))
+    names = tuple(name.strip() for name in networks.split(","))
     for k, name in enumerate(names):
-        if not name.strip():
+        if not name:
             raise InputError(
                 f"`network` {networks!r} has an empty name: write one name, or several with a "
                 "comma between two of them"

@@ -185,7 +185,8 @@ def rate_factor(schedule: ScheduleName, epoch: int, epochs: int) -> float:
     if schedule == "halfway":
         return 0.1 if epoch >= max(epochs // 2, 1) else 1.0
     if schedule == "multistep":
-        return float(0.2 ** sum(epoch >= drop for drop in (2 * epochs // 3, 5 * epochs // 6)))
+        drops = (max(part, 1) for part in (2 * epochs // 3, 5 * epochs // 6))
+        return float(0.2 ** sum(epoch >= drop for drop in drops))
     if schedule == "cosine":
         return (1 + math.cos(math.pi * epoch / epochs)) / 2
     return 1.0

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import RenderableType
@@ -16,13 +17,20 @@ from torch import Tensor
 
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
-from sdc_ext._seeds import seed_torch
+from sdc_ext._seeds import derived_seed, seed_torch
 from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters import get_method
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.errors import InputError, check_choice
-from sdc_ext.evaluation.membership import LOW_RATE, Attacks, confidence, draw_halves
+from sdc_ext.evaluation.membership import (
+    LOW_RATE,
+    Attacks,
+    check_audited,
+    confidence,
+    draw_halves,
+)
 from sdc_ext.evaluation.selection import BASELINES
+from sdc_ext.networks.chunks import split_batch
 from sdc_ext.networks.create import create_network
 from sdc_ext.report.audits import draw_attacks, membership_table
 from sdc_ext.report.shown import Shown
@@ -35,6 +43,8 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console, op
 from sdc_ext.workers import choose_workers
 
 Control: TypeAlias = Literal["none", "planted", "null"]
+
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,6 +147,7 @@ def membership_of(
     Raises:
         InputError: If the method or a setting is unknown, the method matches experts, the number of
             shadows is odd or too low, a half has too few images, or ``out`` exists.
+        DivergenceError: If an attacked network diverges.
 
     Reference: Carlini et al., "Membership Inference Attacks From First Principles" (2022).
     """
@@ -150,7 +161,9 @@ def membership_of(
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
     halves = draw_halves(loaded.train.labels, shadows, seed)
+    seed_torch(seed, "audited")
     audited = torch.randperm(len(loaded.train))[:images].sort().values
+    check_audited(halves[:, audited])
     if epoch_eval_train is not None and method not in BASELINES:
         settings["epoch_eval_train"] = epoch_eval_train
     shared = _Shadows(
@@ -192,20 +205,27 @@ class _Shadows:
         if self.control == "planted":
             members = self.audited[self.halves[k, self.audited]]
             images = torch.cat([images, real.normalize(real.train.images[members])])
-            labels = torch.cat([made.hard_labels, real.train.labels[members]])
+            planted = real.train.labels[members]
+            if labels.ndim == 2:
+                planted = F.one_hot(planted, labels.shape[1]).to(labels)
+            labels = torch.cat([labels, planted])
         seed_torch(self.seed, "evaluation", k)
         recipe = made.info.evaluation
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs)
         network = create_network(made.info.eval_network, *real.network_shape).to(device)
+        loss = BatchLoss(bf16=self.accelerator.mixed_precision == "bf16")
         train_from_scratch(
-            *(network, images.to(device), labels.to(device), recipe, BatchLoss()),
-            real.preprocessing,
+            network, images.to(device), labels.to(device), recipe, loss, real.preprocessing
         )
-        seen = real.normalize(real.train.images[self.audited]).to(device)
+        network.eval()
+        found: list[float] = []
         with torch.inference_mode():
-            logits = network.eval()(seen).cpu()
-        found: list[float] = confidence(logits, real.train.labels[self.audited]).tolist()
+            for of_batch, classes in split_batch(
+                real.train.images[self.audited], real.train.labels[self.audited], _AT_ONCE
+            ):
+                logits = network(real.normalize(of_batch.to(device))).cpu()
+                found += confidence(logits, classes).tolist()
         return found
 
     def _set(self, k: int) -> SyntheticSet:
@@ -214,7 +234,8 @@ class _Shadows:
             chosen[self.audited] = False
         split = self.data.train
         half = replace(self.data, train=Split(split.images[chosen], split.labels[chosen]))
-        common: dict[str, Any] = {"ipc": self.ipc, "seed": self.seed + k, "progress": False}
+        common: dict[str, Any] = {"ipc": self.ipc, "progress": False}
+        common["seed"] = derived_seed(self.seed, "shadow", k)
         common["accelerator"] = self.accelerator
         if self.method in BASELINES:
             return select_set(self.method, half, **common, **self.settings)

@@ -323,11 +323,11 @@ def test_divergence_may_be_skipped(
     step = TrajectoryMatching._update
     seen: list[Tensor] = []
 
-    def sometimes(self: TrajectoryMatching, state: Any, gradients: list[Tensor], m: int) -> None:
+    def sometimes(self: TrajectoryMatching, state: Any, gradients: list[Tensor]) -> None:
         seen.append(state.images.detach().clone())
         if len(seen) == 2:
             gradients = [gradients[0], gradients[1] + 1e12, *gradients[2:]]
-        step(self, state, gradients, m)
+        step(self, state, gradients)
 
     monkeypatch.setattr(TrajectoryMatching, "_update", sometimes)
     out = tmp_path / "set"

@@ -117,6 +117,7 @@ def test_whitened_sets_are_attacked_in_pixels() -> None:
         ({"conditions": ["pgd"]}, "cannot read the attack 'pgd'"),
         ({"conditions": ["pgd:nan"]}, "cannot read the attack 'pgd:nan'"),
         ({"conditions": ["fog:1"]}, "unknown corruption 'fog'"),
+        ({"conditions": ["none"]}, "always measured, as `clean`"),
         ({"groups": ["a"]}, "1 labels for 450 test images"),
         ({"groups": ["a"] * 450}, "all test images are in the group 'a'"),
         ({"network": "nothing"}, "nothing"),

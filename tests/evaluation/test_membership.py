@@ -14,7 +14,7 @@ from scipy import stats
 
 from sdc_ext import membership_of
 from sdc_ext.cli import main
-from sdc_ext.errors import InputError
+from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.membership import (
     Attack,
     Attacks,
@@ -88,6 +88,14 @@ def test_independent_confidences_reveal_nothing_and_shifted_ones_do() -> None:
     assert shifted.mean == pytest.approx(stats.norm.cdf(2**0.5), abs=0.03)
 
 
+def test_a_network_that_diverged_is_named() -> None:
+    members = draw_halves(torch.zeros(20), 6, seed=0)
+    confidences = torch.rand(6, 20, dtype=torch.float64)
+    confidences[4, 7] = torch.nan
+    with pytest.raises(DivergenceError, match="shadow 4 diverged"):
+        Attacks.of(confidences, members)
+
+
 def test_intervals_cover_the_area_under_confidences_that_networks_share() -> None:
     covered, areas = 0, []
     for seed in range(60):
@@ -140,6 +148,7 @@ def test_the_command_prints_the_area(
         ("dm", {"experts": "x"}, "takes no experts"),
         ("random", {"shadows": 7}, "`shadows` must be an even number of at least 6, got 7"),
         ("random", {"control": "both"}, "control"),
+        ("random", {"images": 1}, "`images` 1 leaves a half without audited images"),
         ("nothing", {}, "nothing"),
     ],
 )

@@ -101,7 +101,7 @@ def test_rates_start_at_the_whole_and_never_rise(schedule: str, epochs: int) -> 
     factors = [rate_factor(schedule, epoch, epochs) for epoch in range(epochs)]  # type: ignore
     assert factors == sorted(factors, reverse=True)
     assert all(0 < factor <= 1 for factor in factors)
-    assert factors[0] == 1 or (schedule == "multistep" and epochs == 1)
+    assert factors[0] == 1
 
 
 def test_cutmix_is_idcs() -> None:

@@ -87,9 +87,9 @@ def test_a_pool_of_one_is_not_scaled() -> None:
 
 
 def test_names_of_a_pool() -> None:
-    assert pool_of("convnet:width=4,mlp") == ("convnet:width=4", "mlp")
+    assert pool_of("convnet:width=4, mlp") == ("convnet:width=4", "mlp")
     with pytest.raises(InputError, match="names mlp twice: name each network once"):
-        pool_of("mlp,convnet,mlp")
+        pool_of("mlp,convnet, mlp")
     with pytest.raises(InputError, match="has an empty name"):
         pool_of("mlp,")
 
