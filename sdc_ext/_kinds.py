@@ -255,7 +255,9 @@ class Many(Kind):
             wrong = [one for one in value if self.each.accept(one) is None]
             return self.each.refuse(name, wrong[0])
         if isinstance(value, _Written):
-            return InputError(f"{name} must be names with commas between them, got {_shown(value)}")
+            for part in map(str.strip, _split(value)):
+                if self.each.accept(self.each.parse(part)) is None:
+                    return self.each.refuse(name, _Written(part))
         return super().refuse(name, value)
 
 

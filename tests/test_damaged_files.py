@@ -33,7 +33,7 @@ from sdc_ext.theory import collect, read_accuracies
 from sdc_ext.training import TrainingRecipe
 
 RES = "res_DC_MNIST_ConvNet_1ipc.pt"
-OPENING = Opening(dataset="digits", zca=False)
+OPENING = Opening(dataset="digits")
 RECIPE = {"train_epochs": 1, "lr_teacher": 0.1, "optimizer": "sgd"}
 
 Use = Callable[[Path], object]
@@ -72,7 +72,9 @@ def use(synthetic: SyntheticSet, folder: Path | None = None) -> None:
 
 
 def use_folder(folder: Path) -> None:
-    synthetic, data = open_with_data(folder, lambda *_: load_data("digits"), OPENING)
+    # Noise does not show whether it is whitened, which is refused before damage is seen.
+    theirs = replace(OPENING, zca=False) if (folder / "images_best.pt").is_file() else OPENING
+    synthetic, data = open_with_data(folder, lambda *_: load_data("digits"), theirs)
     assert synthetic.images.shape[1:] == data.train.images.shape[1:]
     use(synthetic, folder)
 

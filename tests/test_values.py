@@ -79,7 +79,7 @@ def test_rates_survive_their_use(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a,,b", ","])
 def test_lists_have_no_empty_names(text: str) -> None:
-    with pytest.raises(InputError, match="must be names with commas between them, got "):
+    with pytest.raises(InputError, match="must be a text that is not empty, got "):
         kind_of(Names).read("--x", text)
 
 

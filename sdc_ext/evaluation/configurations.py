@@ -46,7 +46,7 @@ class Training:
         optimizers: The optimisers. Those that the recipe does not have begin with their usual
             learning rate and weight decay, which are 0.01 and 0.0005 for SGD, and 0.001 and 0.01
             for AdamW.
-        schedule: The way of the learning rate; see
+        schedule: The schedule of the learning rate; see
             [`TrainingRecipe`][sdc_ext.training.TrainingRecipe].
         augmentations: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
         mix: See [`parse_mix`][sdc_ext.augment.parse_mix].
@@ -60,12 +60,15 @@ class Training:
     """
 
     protocol: ProtocolName | None = option(
-        None, "train as the evaluator of this repository does, instead of by the set's own recipe"
+        None,
+        "train as the evaluator of another repository does, instead of by the set's own recipe",
     )
     optimizers: Optimizers | None = option(
         None, "comma-separated optimisers, of sgd and adamw (default: the recipe's)"
     )
-    schedule: ScheduleName | None = option(None, "way of the learning rate (default: the recipe's)")
+    schedule: ScheduleName | None = option(
+        None, "schedule of the learning rate (default: the recipe's)"
+    )
     augmentations: Augmentations | None = option(
         None, "comma-separated augmentations, written as --dsa-strategy (default: the recipe's)"
     )

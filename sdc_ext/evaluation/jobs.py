@@ -277,4 +277,8 @@ def _recipe_of_real(
     usual = usual_rate(recipe.optimizer)
     if recipe.optimizer == synthetic.info.evaluation.optimizer:
         usual = synthetic.info.value("lr_eval") or usual
-    return replace(recipe, lr=lr or usual, epochs=epochs)
+    real = replace(recipe, lr=lr or usual, epochs=epochs)
+    if recipe.mix != "none":
+        return real
+    # Real labels are classes, to which neither applies.
+    return replace(real, label_loss="cross_entropy", temperature=1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from sdc_ext.errors import InputError
 from sdc_ext.sets.loading import Load, Opening, open_with_data
 from sdc_ext.sets.recognition.conclusions import Certainty, Conclusion, Recognition
 from sdc_ext.sets.recognition.labels import recognise_labels, recognise_order
+from sdc_ext.sets.recognition.mosaics import FACTOR
 from sdc_ext.sets.recognition.origins import DATASET
-from sdc_ext.sets.recognition.pixels import study_pixels
+from sdc_ext.sets.recognition.pixels import PIXELS, study_pixels
 from sdc_ext.sets.sources import Source
 from sdc_ext.sets.strangers import Declared, Found, study
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -55,6 +57,10 @@ def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
     kind = Conclusion(FORMAT, source.layout, "sure", f"the names and the content of {path}")
     if source.found is None:
         return _of_described(source, kind, load, opening)
+    try:
+        source.found.check()
+    except InputError as error:
+        return Identity(source.path, Recognition((kind,)), question=str(error))
     dataset = opening.dataset or source.dataset
     try:
         if dataset is None:
@@ -63,7 +69,8 @@ def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
             data = load(dataset, opening.image_size)
         known = study(source.found, data, opening.declared)
     except InputError as error:
-        seen = (kind, *_without_data(source.found, dataset))
+        whose = "declared" if opening.dataset is not None else "named by the path"
+        seen = (kind, *_without_data(source.found, dataset, whose))
         return Identity(source.path, Recognition.of(seen), question=str(error))
     recognition = Recognition((kind, *known.recognition.conclusions))
     named = source.dataset is not None
@@ -101,14 +108,33 @@ def _of_described(source: Source, kind: Conclusion, load: Load, opening: Opening
         has_factor=True,
     )
     known = study(found, data, Declared(info.whitening is not None, None, info.factor))
-    conclusions = (kind, *known.recognition.conclusions)
+    stated = {
+        PIXELS: "ZCA-whitened" if info.whitening is not None else "normalised",
+        FACTOR: str(info.factor),
+        DATASET: info.dataset,
+    }
+    conclusions = (_as_stated(one, stated) for one in known.recognition.conclusions)
     return Identity(
-        source.path, Recognition(conclusions), synthetic, named=source.kind != "pictures"
+        source.path, Recognition((kind, *conclusions)), synthetic, named=source.kind != "pictures"
     )
 
 
-def _without_data(found: Found, dataset: str | None) -> list[Conclusion]:
-    """Returns what can be concluded without real data."""
+def _as_stated(seen: Conclusion, stated: Mapping[str, str]) -> Conclusion:
+    """Returns what a set's description states where statistics are not sure."""
+    if seen.certainty == "sure" or seen.about not in stated:
+        return seen
+    evidence = f"its description says so; {seen.evidence}"
+    return replace(seen, conclusion=stated[seen.about], certainty="sure", evidence=evidence)
+
+
+def _without_data(found: Found, dataset: str | None, whose: str) -> list[Conclusion]:
+    """Returns what can be concluded without real data.
+
+    Args:
+        found: The tensors.
+        dataset: The name of the data set, if it is known.
+        whose: The evidence for it.
+    """
     own = Preprocessing((0.0,) * found.images.shape[1], (1.0,) * found.images.shape[1])
     conclusions = [study_pixels(found.images, None, own).conclusion]
     if found.labels is not None and found.labels.numel():
@@ -116,6 +142,6 @@ def _without_data(found: Found, dataset: str | None) -> list[Conclusion]:
     names = [dataset] if dataset is not None else names_by_shape(found)
     shape = "x".join(map(str, found.images.shape[1:]))
     certainty: Certainty = "likely" if len(names) == 1 else "unknown"
-    evidence = "named by the path" if dataset is not None else f"images have the shape {shape}"
+    evidence = whose if dataset is not None else f"images have the shape {shape}"
     listed = " or ".join(names) or "none of those known here"
     return [*conclusions, Conclusion(DATASET, listed, certainty, evidence)]

@@ -85,6 +85,33 @@ class Found:
     factor: int | None = None
     statistics: Mapping[str, Preprocessing] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Checks what needs no knowledge of the data.
+
+        Raises:
+            InputError: If there are no images, images or labels are not finite, there are not as
+                many labels as images, or classes are not whole numbers from 0.
+        """
+        images, labels = self.images, self.labels
+        if images.ndim != 4 or not images.numel() or not bool(images.isfinite().all()):
+            raise InputError(
+                f"{self.path} holds no finite images of the shape (N, C, H, W), but "
+                f"{tuple(images.shape)}: pass another copy of it"
+            )
+        if labels is None:
+            return
+        if labels.ndim not in (1, 2) or len(labels) != len(images) or not labels.numel():
+            raise InputError(
+                f"the labels beside {self.path} have the shape {tuple(labels.shape)}, and there "
+                f"are {number_of(len(images), 'image')}: pass the labels that belong to them"
+            )
+        are_classes = labels.ndim == 2 or bool(((labels >= 0) & (labels == labels.round())).all())
+        if not bool(labels.isfinite().all()) or not are_classes:
+            raise InputError(
+                f"the labels beside {self.path} are not finite, or no classes from 0: pass the "
+                "labels that belong to the images"
+            )
+
     def labels_of(self, classes: int) -> Tensor:
         """Returns the labels; those of images without any are sorted by class."""
         if self.labels is not None:

@@ -28,6 +28,8 @@ _COLUMNS = ("method", "dataset", "images", "correction", "network", "accuracy")
 
 # Columns of a configuration besides network, augmentation and epochs, which older tables lack, and
 # what they hold where training is as usual.
+_OF_SYNTHETIC = ("teacher ", "label loss ", "temperature ")
+
 _USUAL = {
     "optimizer": "sgd",
     "schedule": "step",
@@ -285,11 +287,11 @@ def _halves(best: float, accuracies: Sequence[float]) -> tuple[float, float]:
 def _reference(like: Trained, rows: Iterable[Trained]) -> list[float]:
     """Returns accuracies of this network on all real images in the same configuration.
 
-    A teacher does not label real images.
+    A teacher does not label real images, and losses of probabilities do not concern them.
     """
 
     def kind(row: Trained) -> tuple[object, ...]:
-        others = [one for one in row.others if not one.startswith("teacher ")]
+        others = [one for one in row.others if not one.startswith(_OF_SYNTHETIC)]
         return row.dataset, row.network, row.augmentation, others
 
     real = [row for row in rows if row.method == REAL and kind(row) == kind(like)]

@@ -123,6 +123,7 @@ PROTOCOLS: Mapping[ProtocolName, Callable[[Subject], TrainingRecipe]] = {
     "ddranking": ddranking,
     "idc": idc,
 }
+"""What makes the recipe of each protocol; see [`protocol`][sdc_ext.training.protocol]."""
 
 
 def dsa_strategy(dataset: str) -> str:

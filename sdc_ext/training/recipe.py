@@ -41,7 +41,7 @@ class TrainingRecipe:
         augmentation: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
         align_corners: See [`SiameseAugmentation`][sdc_ext.augment.SiameseAugmentation].
         optimizer: ``"sgd"`` or ``"adamw"``.
-        schedule: The way of the learning rate. ``"step"``: it drops tenfold after E // 2 + 2 of
+        schedule: How the learning rate falls. ``"step"``: it drops tenfold after E // 2 + 2 of
             E + 1 epochs, and the optimiser starts anew, as in DC's and MTT's scripts.
             ``"halfway"``: it drops tenfold after E // 2 epochs, as in DD-Ranking's settings.
             ``"multistep"``: it drops fivefold after 2 E // 3 and again after 5 E // 6 epochs, as

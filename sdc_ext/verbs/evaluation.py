@@ -143,7 +143,7 @@ def evaluate_set(
             chosen besides precedes it.
         optimizers: The optimisers, ``"sgd"`` and ``"adamw"``. All combinations of networks,
             optimisers and augmentations are evaluated.
-        schedule: The way of the learning rate; see
+        schedule: The schedule of the learning rate; see
             [`TrainingRecipe`][sdc_ext.training.TrainingRecipe].
         augmentations: See [`parse_augmentation`][sdc_ext.augment.parse_augmentation].
         mix: See [`parse_mix`][sdc_ext.augment.parse_mix].

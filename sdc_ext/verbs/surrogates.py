@@ -158,7 +158,7 @@ def surrogates_of(
     check_free(out)
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
-    opened = open_sets(sets, data, accelerator)
+    opened = open_sets(sets, data, accelerator, lr=lr)
     common = common_probe(opened, probe)
     _check_same_data(opened)
     with make_progress(console) as bar:

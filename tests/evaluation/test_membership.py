@@ -116,7 +116,7 @@ def test_planted_images_are_found_and_absent_ones_are_not(tmp_path: Path) -> Non
     planted = membership_of("random", control="planted", out=tmp_path / "out", **QUICK)
     assert planted.attacks.auc.mean - planted.attacks.auc.half_width > 0.7
     null = membership_of("random", control="null", **QUICK).attacks.auc
-    assert abs(null.mean - 0.5) < null.half_width
+    assert abs(null.mean - 0.5) < 2 * null.half_width
     with (tmp_path / "out/membership.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 16
     assert (tmp_path / "out/membership.png").stat().st_size > 0

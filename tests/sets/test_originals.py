@@ -21,6 +21,7 @@ from originals import (
     save_released_hard,
 )
 
+from sdc_ext import identify_set, select_set
 from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
@@ -218,8 +219,6 @@ def test_identify_asks_after_the_evidence(
 
 
 def test_identify_examines_sets_of_ours(data: RealData, tmp_path: Path) -> None:
-    from sdc_ext import identify_set
-
     load_set(save_idc(data, tmp_path), data).save(tmp_path / "ours")
     found = {row["property"]: row["conclusion"] for row in identify_set(tmp_path / "ours").rows()}
     assert found["format"] == "folder of sdc-ext" and found["data set"] == "digits"
@@ -229,3 +228,34 @@ def test_identify_examines_sets_of_ours(data: RealData, tmp_path: Path) -> None:
     assert path.is_file() and isinstance(
         identify_set(tmp_path / "ours").identity.synthetic, SyntheticSet
     )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "question"),
+    [
+        (torch.rand(0, 1, 8, 8), torch.zeros(0), "holds no finite images"),
+        (torch.full((10, 1, 8, 8), torch.nan), torch.arange(10), "holds no finite images"),
+        (torch.rand(10, 8, 8), torch.arange(10), "holds no finite images"),
+        (torch.rand(10, 1, 8, 8), torch.arange(10) - 1, "no classes from 0"),
+        (torch.rand(10, 1, 8, 8), torch.full((10, 10), torch.nan), "are not finite"),
+        (torch.rand(10, 1, 8, 8), torch.arange(9), "the shape (9,), and there are 10 images"),
+    ],
+)
+def test_what_is_no_set_is_not_examined(
+    tmp_path: Path, images: torch.Tensor, labels: torch.Tensor, question: str
+) -> None:
+    torch.save(images, tmp_path / "images_best.pt")
+    torch.save(labels, tmp_path / "labels_best.pt")
+    found = identify_set(tmp_path, "digits")
+    assert question in found.identity.question
+    assert [row["property"] for row in found.rows()] == ["format"]
+
+
+def test_what_a_description_states_needs_no_statistics(data: RealData, tmp_path: Path) -> None:
+    random = select_set("random", data, ipc=1, out=tmp_path / "set", progress=False)
+    noise = replace(random, images=torch.randn_like(random.images), labels=random.labels)
+    noise.save(tmp_path / "noise")
+    rows = {row["property"]: row for row in identify_set(tmp_path / "noise").rows()}
+    for about, stated in (("pixels", "normalised"), ("factor", "1"), ("data set", "digits")):
+        assert rows[about]["conclusion"] == stated and rows[about]["certainty"] == "sure"
+    assert "its description says so" in rows["pixels"]["evidence"]

@@ -53,8 +53,7 @@ def load_tensor(path: Path) -> Tensor:
     content = load_tensors(path)
     if not isinstance(content, Tensor):
         raise InputError(
-            f"{path} does not hold a single tensor: pass a file that MTT's script or one of its "
-            "successors wrote"
+            f"{path} does not hold a single tensor: pass a file that the original script wrote"
         )
     return content.detach()
 
