@@ -94,19 +94,19 @@ class OneExpert(Experts):
         return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
-def in_two_shares(work: Callable[[int, Share], T]) -> list[T]:
-    """What two processes compute that sum their parts, each called with its index and share."""
-    barrier, parts = threading.Barrier(2, timeout=PATIENCE), [torch.empty(0), torch.empty(0)]
+def in_shares(work: Callable[[int, Share], T], count: int = 2) -> list[T]:
+    """What processes compute that sum their parts, each called with its index and share."""
+    barrier, parts = threading.Barrier(count, timeout=PATIENCE), [torch.empty(0)] * count
 
     def compute(index: int) -> T:
         def reduce(tensor: Tensor) -> Tensor:
             parts[index] = tensor
             barrier.wait()
-            total = parts[0] + parts[1]
+            total = sum(parts[1:], parts[0])
             barrier.wait()
             return total
 
-        return work(index, Share(index, 2, reduce))
+        return work(index, Share(index, count, reduce))
 
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(compute, (0, 1)))
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(compute, range(count)))

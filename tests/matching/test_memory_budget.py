@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from unrolled import CLASSES, Problem, assert_close, in_two_shares
+from unrolled import CLASSES, Problem, assert_close, in_shares
 
 from sdc_ext.errors import InputError
 from sdc_ext.matching.adjoints import Direct, InnerLoop, Recompute, Share, Tesla
@@ -273,7 +273,7 @@ def test_every_process_keeps_its_own_chunks() -> None:
         return problem.gradients(adjoint=adjoint)
 
     alone = Problem(batch_syn=5).gradients()
-    for gradients in in_two_shares(work):
+    for gradients in in_shares(work):
         assert_close(gradients, alone, 1e-12)
 
 

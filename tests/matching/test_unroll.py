@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from unrolled import CLASSES, Problem, assert_close, in_two_shares
+from unrolled import CLASSES, Problem, assert_close, in_shares
 
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.errors import InputError
@@ -84,7 +84,7 @@ def test_tesla_differs_and_agrees_for_a_single_step() -> None:
 def test_two_shares_equal_one() -> None:
     problems = [Problem(batch_syn=5), Problem(batch_syn=5)]
     alone = Problem(batch_syn=5).gradients()
-    for gradients in in_two_shares(lambda i, s: problems[i].gradients(adjoint=Recompute(2, s))):
+    for gradients in in_shares(lambda i, s: problems[i].gradients(adjoint=Recompute(2, s))):
         assert_close(gradients, alone, 1e-12)
 
 

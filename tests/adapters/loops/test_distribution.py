@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from helpers import Golden, relative_error
 from torch import Tensor, nn
+from unrolled import in_shares
 
 from sdc_ext import with_sdc
 from sdc_ext.adapters.loops.distribution import (
@@ -24,6 +23,7 @@ from sdc_ext.adapters.loops.distribution import (
     shared_real_features,
 )
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult
+from sdc_ext.matching.adjoints import Share
 from sdc_ext.matching.discrepancies import LOSSES, summed_over_classes
 from sdc_ext.matching.distances import mean_feature_distance
 from sdc_ext.networks.create import create_network
@@ -127,23 +127,14 @@ def test_processes_share_feature_sets_of_any_size(norm: str) -> None:
 def share_feature_sets(
     network: nn.Module, of_classes: list[ClassBatch], processes: int
 ) -> list[list[Tensor]]:
-    """What each process returns; threads that wait for each other take the sums."""
-    barrier, parts = Barrier(processes), [torch.empty(0)] * processes
+    """What each process returns."""
 
-    def share_of(process: int) -> list[Tensor]:
-        def reduce(own: Tensor) -> Tensor:
-            parts[process] = own
-            barrier.wait()
-            total = torch.stack(parts).sum(0)
-            barrier.wait()
-            return total
-
+    def share_of(process: int, share: Share) -> list[Tensor]:
         accelerator = SimpleNamespace(process_index=process, num_processes=processes)
-        task: Any = SimpleNamespace(accelerator=accelerator, reduce=reduce)
+        task: Any = SimpleNamespace(accelerator=accelerator, reduce=share.reduce)
         return shared_feature_sets(copy.deepcopy(network), of_classes, task)
 
-    with ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(share_of, range(processes)))
+    return in_shares(share_of, processes)
 
 
 @pytest.mark.parametrize("name", LOSSES)

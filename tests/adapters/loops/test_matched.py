@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from unrolled import in_two_shares
+from unrolled import in_shares
 
 from sdc_ext import distill
 from sdc_ext._seeds import seed_torch
@@ -138,5 +138,5 @@ def test_two_processes_measure_what_one_does() -> None:
         ours: Any = SimpleNamespace(accelerator=process, reduce=share.reduce, **parts)
         return batch_difficulty(network, images, batches, ours, 0, chosen=True)
 
-    for found in in_two_shares(measure):
+    for found in in_shares(measure):
         assert found == pytest.approx(one, rel=1e-5)
