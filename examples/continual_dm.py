@@ -12,7 +12,7 @@ Reference: Zhao and Bilen, "Dataset Condensation with Distribution Matching" (WA
 and ``CL_DM.py`` of DatasetCondensation: CIFAR-100, 20 images per class, 5 or 10 steps::
 
     python examples/continual_dm.py --dataset cifar100 --data-dir data --network convnet \
-        --ipc 20 --iterations 20000 --epoch-eval-train 1000
+        --ipc 20 --steps 10 --iterations 20000 --epoch-eval-train 1000
 """
 
 import csv
@@ -136,6 +136,8 @@ def main() -> None:
     parser.add_argument("--num-eval", type=int, default=2, help="networks per step")
     parser.add_argument("--epoch-eval-train", type=int, default=100)
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds must be at least 2, since the tables have intervals over them")
 
     where = {} if options.data_dir is None else {"data_dir": options.data_dir}
     data = load_data(options.dataset, **where)

@@ -6,17 +6,18 @@ import csv
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sdc_ext import audit_set, evaluate_set, load_data, select_set
 from sdc_ext.cli import main
-from sdc_ext.data.preprocessing import Preprocessing
+from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 from sdc_ext.data.real import Split
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation.attacks import ATTACKS
+from sdc_ext.evaluation.attacks import ATTACKS, pgd
 from sdc_ext.evaluation.audit import Answers, Mean
 from sdc_ext.sets import SyntheticSet
 
@@ -101,14 +102,25 @@ def test_the_command_reads_groups_and_writes_a_table(
     assert "names no group" in capsys.readouterr().err
 
 
-def test_whitened_sets_are_attacked_in_pixels() -> None:
-    data = load_data("digits")
+def test_whitened_sets_are_attacked_in_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, seen = load_data("digits"), []
+
+    def noting(network: nn.Module, pixels: Tensor, *others: Any) -> Tensor:
+        attacked = pgd(network, pixels, *others)
+        seen.append((pixels, attacked))
+        return attacked
+
+    monkeypatch.setitem(ATTACKS, "pgd", noting)
     test = Split(data.test.images[:40], data.test.labels[:40])
     made = select_set("random", data, ipc=1, progress=False)
     white = replace(data, test=test).whitened()
     quick = {**QUICK, "num_eval": 1, "epoch_eval_train": 1}
     answers = audit_set([made], white, conditions=["pgd:8"], progress=False, **quick).answers
     assert next(iter(answers.values())).correct.shape == (1, 2, 40)
+    ((pixels, attacked),) = seen
+    torch.testing.assert_close(pixels, as_pixels(data.test.images[:40]))
+    assert float(attacked.min()) >= 0 and float(attacked.max()) <= 1
+    assert 0 < float((attacked - pixels).abs().max()) <= 8 / 255 + 1e-6
 
 
 @pytest.mark.parametrize(
