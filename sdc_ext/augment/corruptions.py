@@ -99,7 +99,10 @@ class Corruption:
     def __post_init__(self) -> None:
         check_choice("corruption", self.name, CORRUPTIONS)
         if self.severity not in SEVERITIES:
-            raise InputError(f"the severity must be from 1 to 5, got {self.severity}")
+            raise InputError(
+                f"the severity of {self.name} must be from 1 to 5, got {self.severity}: write, for "
+                f"example, {self.name}:3"
+            )
 
     def __str__(self) -> str:
         return f"{self.name}:{self.severity}"

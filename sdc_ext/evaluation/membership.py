@@ -11,6 +11,7 @@ attack; its Section VI-B on a variance that all images share.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 import torch
@@ -169,6 +170,16 @@ class Attack:
         """Returns the highest true-positive rate at no more than a false-positive rate."""
         return float(self.true_positive[self.false_positive <= rate].amax())
 
+    def guessed_at(self, rate: float) -> float:
+        """Returns the expected true-positive rate of a guess, at most at a false-positive rate.
+
+        Of n images that are no members, a guess may take ``k = floor(rate * n)`` before it stops at
+        the next one, and the members among all images before that are expected to be
+        ``(k + 1) / (n + 1)`` of all members. With few images this is more than the rate itself.
+        """
+        others = int((~self.members).sum())
+        return (int(rate * others) + 1) / (others + 1)
+
     def true_positive_by_image(self, rate: float) -> Tensor:
         """Returns what each image (N,) adds to this rate's deviation, at the threshold found."""
         found = self.true_positive_at(rate)
@@ -218,6 +229,10 @@ class Attacks:
         """The mean area under the curve, with its interval over networks and images."""
         each = self.each
         return _clustered([a.auc for a in each], torch.stack([a.auc_by_image for a in each]))
+
+    def guessed_at(self, rate: float = LOW_RATE) -> float:
+        """Returns the true-positive rate that is expected of a guess, a mean over networks."""
+        return statistics.fmean(attack.guessed_at(rate) for attack in self.each)
 
     def true_positive_at(self, rate: float = LOW_RATE) -> Mean:
         """Returns the mean true-positive rate at a false-positive rate, with its interval."""

@@ -47,8 +47,9 @@ def membership_table(method: str, control: str, attacks: Attacks) -> Table:
     table.add_row("sets", method if control == "none" else f"{method}, control {control}")
     auc = attacks.auc
     table.add_row("area under the curve (a guess: 0.5)", f"{auc.mean:.3f} ± {auc.half_width:.3f}")
-    rate = percent(attacks.true_positive_at())
-    table.add_row(f"true positives at {LOW_RATE:.0%} false ones (a guess: {LOW_RATE:.0%})", rate)
+    rate, guess = percent(attacks.true_positive_at()), 100 * attacks.guessed_at()
+    what = f"% of members found at {LOW_RATE:.0%} of others (a guess: {guess:.2g})"
+    table.add_row(what, rate)
     return table
 
 

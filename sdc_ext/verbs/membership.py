@@ -19,7 +19,7 @@ from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext._seeds import derived_seed, seed_torch
 from sdc_ext._values import Count, Seed, checked
-from sdc_ext.adapters import get_method
+from sdc_ext.adapters.methods import METHODS, get_method
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.evaluation.membership import (
@@ -151,9 +151,15 @@ def membership_of(
 
     Reference: Carlini et al., "Membership Inference Attacks From First Principles" (2022).
     """
-    if method not in BASELINES and get_method(method).experts is not None:
-        raise InputError(f"{method} matches experts, which saw all images: audit another method")
+    if method not in BASELINES and method in METHODS.names():
+        if get_method(method).experts is not None:
+            raise InputError(f"{method} matches experts, which saw all images: audit another one")
+    else:
+        check_choice("method", method, _auditable())
     refuse(settings, "membership_of", experts="experts have seen all images")
+    if method in BASELINES:
+        verb = f"membership_of of {method}"
+        refuse(settings, verb, iterations="`iterations` are those of a method that distils")
     check_choice("control", control, ("none", "planted", "null"))
     check_free(out)
     accelerator = accelerator or make_accelerator()
@@ -182,6 +188,12 @@ def membership_of(
     if out is not None and accelerator.is_main_process:
         audit.save(out)
     return audit
+
+
+def _auditable() -> list[str]:
+    """Returns the methods that see no image outside of their half, and the baselines."""
+    distilling = (get_method(name) for name in METHODS.names())
+    return [*(m.name for m in distilling if m.experts is None), *BASELINES]
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,18 @@ def test_the_area_is_the_probability_of_the_right_order() -> None:
     assert Attack.of(torch.zeros(4), members[:4]).auc == 0.5
 
 
+def test_a_guess_finds_more_than_the_rate_among_few_images() -> None:
+    members, random = torch.arange(30) < 15, torch.Generator().manual_seed(0)
+    guesses = [
+        Attack.of(torch.rand(30, generator=random, dtype=torch.float64), members)
+        for _ in range(400)
+    ]
+    rates = [attack.true_positive_at(0.1) for attack in guesses]
+    assert guesses[0].guessed_at(0.1) == 2 / 16  # of 15 others, one may be taken
+    error = statistics.stdev(rates) / 400**0.5
+    assert abs(statistics.fmean(rates) - 2 / 16) < 3 * error
+
+
 def test_independent_confidences_reveal_nothing_and_shifted_ones_do() -> None:
     members = draw_halves(torch.zeros(400), 16, seed=0)
     noise = torch.randn(16, 400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -149,7 +161,8 @@ def test_the_command_prints_the_area(
         ("random", {"shadows": 7}, "`shadows` must be an even number of at least 6, got 7"),
         ("random", {"control": "both"}, "control"),
         ("random", {"images": 1}, "`images` 1 leaves a half without audited images"),
-        ("nothing", {}, "nothing"),
+        ("nothing", {}, "unknown method 'nothing': choose from .*random"),
+        ("random", {"iterations": 5}, "takes no iterations"),
     ],
 )
 def test_bad_choices_are_refused(method: str, options: dict[str, Any], message: str) -> None:
