@@ -67,7 +67,7 @@ def test_known_values() -> None:
     [
         ("fog:1", "unknown corruption 'fog'"),
         ("jpeg", "cannot read the corruption 'jpeg'"),
-        ("jpeg:6", "severity must be from 1 to 5, got 6"),
+        ("jpeg:6", "severity of jpeg must be from 1 to 5, got 6"),
         ("jpeg:²", "cannot read the corruption"),
     ],
 )
