@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
-from sdc_ext._values import Count, Names, Seed, checked
+from sdc_ext._values import Count, Names, Rate, Seed, checked
 from sdc_ext.evaluation.audit import Answers, audit, check_groups, conditions_of
 from sdc_ext.evaluation.evaluator import TrainedOn, tested_only
 from sdc_ext.networks.create import check_network
@@ -95,6 +95,7 @@ def audit_set(
     network: str | None = None,
     num_eval: Count = 5,
     epoch_eval_train: Count | None = None,
+    lr: Rate | None = None,
     seed: Seed = 0,
     out: str | Path | None = None,
     workers: Any = 1,
@@ -115,6 +116,7 @@ def audit_set(
         network: The network to train; by default the one that each set was evaluated with.
         num_eval: The number of networks to train per set.
         epoch_eval_train: The number of training epochs; by default that of the set's own recipe.
+        lr: The learning rate for sets that are read from files; by default the one they name.
         seed: Seeds the networks, which are those of [`evaluate_set`][sdc_ext.evaluate_set], and
             the noise, which is the same for all sets.
         out: A folder for the table and the picture; by default nothing is written.
@@ -140,7 +142,7 @@ def audit_set(
     accelerator = accelerator or make_accelerator()
     side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     console = make_console(accelerator, progress)
-    opened = open_sets(sets, data, accelerator)
+    opened = open_sets(sets, data, accelerator, lr=lr)
     trained = {one.name: _trained_on(one, network, epoch_eval_train) for one in opened}
     of_data = {
         one.name: check_groups(groups, one.data.test.labels, one.data.classes) for one in opened

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from rich.console import RenderableType
 
 from sdc_ext._files import as_text, write_whole
-from sdc_ext._values import Count, Seed, checked
+from sdc_ext._values import Count, Rate, Seed, checked
 from sdc_ext.evaluation.scores import Scored, measure_scores
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import evaluation_table, score_table
@@ -81,6 +81,7 @@ def score_set(
     network: str | Callable[..., Any] | None = None,
     num_eval: Count = 5,
     full_epochs: Count = 20,
+    lr: Rate | None = None,
     seed: Seed = 0,
     workers: Any = 1,
     accelerator: Accelerator | None = None,
@@ -95,6 +96,7 @@ def score_set(
             evaluated with.
         num_eval: The number of networks to train on each training set.
         full_epochs: The number of epochs on all real images.
+        lr: The learning rate for a set that is read from files; by default the one they name.
         seed: Seeds the networks and the choice of random images.
         workers: The number of processes that train networks side by side, each with one thread, or
             an executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
@@ -113,7 +115,7 @@ def score_set(
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     chosen = choose_workers(workers, launched=accelerator.num_processes)
-    (opened,) = open_sets(synthetic, data, accelerator)
+    (opened,) = open_sets(synthetic, data, accelerator, lr=lr)
     (name,) = network_names(network) or [opened.synthetic.info.eval_network]
     with console.status("") as status:
         scored = measure_scores(

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import sdc_ext
-from sdc_ext import InputError, LogRamp, compare, distill, evaluate_set, score_set, select_set
+from sdc_ext import (
+    InputError,
+    LogRamp,
+    audit_set,
+    compare,
+    distill,
+    evaluate_set,
+    score_set,
+    select_set,
+)
 from sdc_ext.cli import main
 from sdc_ext.data import load_data
 from sdc_ext.engine import Callback
@@ -152,6 +161,10 @@ def test_a_rate_serves_files_that_have_none(tmp_path: Path) -> None:
         evaluate_set(folder, digits, networks=NETWORK, **options)
     (result,) = evaluate_set(folder, digits, networks=NETWORK, lr=0.02, **options).results
     assert result.recipe.lr == 0.02
+    scored = score_set(folder, digits, network="mlp", lr=0.02, num_eval=1, full_epochs=1)
+    assert scored.scored.recipe.lr == 0.02
+    quick: dict[str, Any] = options | {"network": "mlp", "conditions": ["contrast:1"]}
+    assert audit_set(folder, digits, lr=0.02, **quick).answers
 
 
 def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
