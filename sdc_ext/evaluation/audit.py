@@ -21,11 +21,9 @@ from sdc_ext.augment.corruptions import parse_corruption
 from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.attacks import ATTACKS
-from sdc_ext.evaluation.evaluator import TrainedOn
+from sdc_ext.evaluation.evaluator import TrainedOn, trained_network
 from sdc_ext.networks.chunks import split_batch
-from sdc_ext.networks.create import create_network
 from sdc_ext.training.gradients import BatchLoss
-from sdc_ext.training.recipe import train_from_scratch
 from sdc_ext.workers.launch import map_in_launch
 from sdc_ext.workers.pool import SERIAL, Workers
 
@@ -50,13 +48,12 @@ class Condition:
     name: str
 
     def __post_init__(self) -> None:
-        kind, _, strength = self.name.partition(":")
-        if kind not in ATTACKS:
+        if not self.is_attack:
             if self.name != CLEAN:
                 self._corruption()
             return
         try:
-            usable = 0 < float(strength) <= 255
+            usable = 0 < float(self._parts[1]) <= 255
         except ValueError:
             usable = False
         if not usable:
@@ -68,7 +65,12 @@ class Condition:
     @property
     def is_attack(self) -> bool:
         """Whether the change depends on the network."""
-        return self.name.partition(":")[0] in ATTACKS
+        return self._parts[0] in ATTACKS
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        kind, _, strength = self.name.partition(":")
+        return kind, strength
 
     def changed(
         self, pixels: Tensor, labels: Tensor, network: nn.Module, normalisation: Preprocessing
@@ -85,7 +87,7 @@ class Condition:
             return pixels
         if not self.is_attack:
             return self._corruption().draw((pixels.shape[2], pixels.shape[3]))(pixels)
-        kind, _, strength = self.name.partition(":")
+        kind, strength = self._parts
         return ATTACKS[kind](network, pixels, labels, float(strength) / 255, normalisation)
 
     def _corruption(self) -> Augmentation:
@@ -261,14 +263,8 @@ class _Tested:
 
     def answers(self, k: int) -> list[list[bool]]:
         """Returns which test images network k gets right, one list per condition."""
-        trained, device = self.trained, self.accelerator.device
-        seed_torch(self.seed, "evaluation", k)
-        network = create_network(trained.network, *trained.data.network_shape).to(device)
         loss = BatchLoss(bf16=self.accelerator.mixed_precision == "bf16")
-        images, labels = trained.images.to(device), trained.labels.to(device)
-        train_from_scratch(
-            network, images, labels, trained.recipe, loss, trained.data.preprocessing
-        )
+        network = trained_network(self.trained, self.seed, k, loss, self.accelerator.device)
         network.eval().requires_grad_(False)
         return [self._under(condition, network, k) for condition in self.conditions]
 

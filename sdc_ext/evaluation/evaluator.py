@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeAlias
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -145,6 +146,32 @@ class TrainedOn:
         return self.network, *self.data.network_shape
 
 
+def trained_network(
+    trained: TrainedOn, seed: int, k: int, batch_loss: BatchLoss, device: torch.device
+) -> nn.Module:
+    """Returns network k of an evaluation, trained, on the device.
+
+    Args:
+        trained: What it is trained on, and how.
+        seed: Seeds the initialisations, batches and augmentations.
+        k: The number of the network, which starts from the same weights on every set.
+        batch_loss: Computes losses.
+        device: The device.
+    """
+    model = _fresh_network(trained, seed, k, device)
+    images, labels = trained.images.to(device), trained.labels.to(device)
+    train_from_scratch(
+        model, images, labels, trained.recipe, batch_loss, trained.data.preprocessing
+    )
+    return model
+
+
+def _fresh_network(trained: TrainedOn, seed: int, k: int, device: torch.device) -> nn.Module:
+    """Returns network k before its training, on the device; its draws follow from here."""
+    seed_torch(seed, "evaluation", k)
+    return create_network(trained.network, *trained.data.network_shape).to(device)
+
+
 class Networks:
     """The networks of several evaluations, any of which can be trained and tested by itself.
 
@@ -182,24 +209,20 @@ class Networks:
             return self._stacked(opened, group)
 
     def _alone(self, opened: _Opened, k: int) -> float:
-        trained = opened.trained
-        model = self._start(trained, k)
-        normalisation = trained.data.preprocessing
-        train_from_scratch(
-            model, opened.images, opened.labels, trained.recipe, opened.batch_loss, normalisation
-        )
+        device = self._accelerator.device
+        model = trained_network(opened.trained, self._seed, k, opened.batch_loss, device)
         return accuracy(model, opened.test, opened.batch_loss)
 
     def _stacked(self, opened: _Opened, group: Sequence[int]) -> list[float]:
         trained, models, draws = opened.trained, [], []
         for k in group:
-            models.append(self._start(trained, k))
+            models.append(_fresh_network(trained, self._seed, k, self._accelerator.device))
             draws.append(Draws(self._accelerator.device))
         train_stack(
             models,
             draws,
-            opened.images,
-            opened.labels,
+            trained.images,
+            trained.labels,
             trained.recipe,
             opened.gradient,
             trained.data.preprocessing,
@@ -207,21 +230,15 @@ class Networks:
         # A batch of test images fills a GPU by itself.
         return [accuracy(model, opened.test, opened.batch_loss) for model in models]
 
-    def _start(self, trained: TrainedOn, k: int) -> nn.Module:
-        """Returns network k before its training, on the device; its draws follow from here."""
-        seed_torch(self._seed, "evaluation", k)
-        model = create_network(trained.network, *trained.data.network_shape)
-        return model.to(self._accelerator.device)
-
     def _open(self, number: int) -> _Opened:
         """Returns a set on the device; the one before it is dropped, which bounds memory."""
         if self._opened is None or self._opened[0] != number:
             trained, device = self._sets[number], self._accelerator.device
             bf16 = self._accelerator.mixed_precision == "bf16"
             opened = _Opened(
-                trained,
-                trained.images.to(device),
-                trained.labels.to(device),
+                replace(
+                    trained, images=trained.images.to(device), labels=trained.labels.to(device)
+                ),
                 normalized_batches(trained.data, trained.data.test, device),
                 BatchLoss(bf16=bf16, compile=self._compile),
                 StackedGradient(bf16=bf16, compile=self._compile),
@@ -235,8 +252,6 @@ class _Opened:
     """A set and the test images, normalised and on the device, and what computes losses."""
 
     trained: TrainedOn
-    images: Tensor
-    labels: Tensor
     test: list[tuple[Tensor, Tensor]]
     batch_loss: BatchLoss
     gradient: StackedGradient

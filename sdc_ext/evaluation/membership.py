@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from scipy import stats
-from sklearn.metrics import roc_curve
 from torch import Tensor
 
 from sdc_ext._seeds import seed_torch
@@ -144,6 +143,8 @@ class Attack:
     @classmethod
     def of(cls, ratios: Tensor, members: Tensor) -> Attack:
         """Returns the curve of likelihood ratios (N,) of members and others (N,)."""
+        from sklearn.metrics import roc_curve
+
         false, true, _ = roc_curve(members, ratios, drop_intermediate=False)
         return cls(torch.from_numpy(false), torch.from_numpy(true), ratios, members)
 

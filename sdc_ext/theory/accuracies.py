@@ -28,8 +28,6 @@ _COLUMNS = ("method", "dataset", "images", "correction", "network", "accuracy")
 
 # Columns of a configuration besides network, augmentation and epochs, which older tables lack, and
 # what they hold where training is as usual.
-_OF_SYNTHETIC = ("teacher ", "label loss ", "temperature ")
-
 _USUAL = {
     "optimizer": "sgd",
     "schedule": "step",
@@ -38,6 +36,10 @@ _USUAL = {
     "temperature": "1.0",
     "teacher": "",
 }
+
+
+# Those that concern the labels of synthetic images alone, as they begin in words.
+_OF_SYNTHETIC = ("teacher ", "label loss ", "temperature ")
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,7 @@ def train_from_scratch(
         recipe.augmentation, align_corners=recipe.align_corners, normalisation=normalisation
     )
     loss, labels = loss_and_labels(network, images, labels, recipe)
+    batch_loss, mix = batch_loss.with_label_loss(loss), parse_mix(recipe.mix)
     network.train()
     follow_schedule(
         list(network.parameters()),
@@ -130,8 +131,8 @@ def train_from_scratch(
             labels,
             batch_size=recipe.batch_size,
             augmentation=augmentation,
-            mix=parse_mix(recipe.mix),
-            batch_loss=batch_loss.with_label_loss(loss),
+            mix=mix,
+            batch_loss=batch_loss,
         ),
     )
 

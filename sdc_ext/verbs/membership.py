@@ -22,6 +22,7 @@ from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters.methods import METHODS, get_method
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.errors import InputError, check_choice
+from sdc_ext.evaluation.evaluator import TrainedOn, trained_network
 from sdc_ext.evaluation.membership import (
     LOW_RATE,
     Attacks,
@@ -31,12 +32,10 @@ from sdc_ext.evaluation.membership import (
 )
 from sdc_ext.evaluation.selection import BASELINES
 from sdc_ext.networks.chunks import split_batch
-from sdc_ext.networks.create import create_network
 from sdc_ext.report.audits import draw_attacks, membership_table
 from sdc_ext.report.shown import Shown
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.gradients import BatchLoss
-from sdc_ext.training.recipe import train_from_scratch
 from sdc_ext.verbs.distillation import distill
 from sdc_ext.verbs.selection import select_set
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console, open_data, refuse
@@ -151,11 +150,10 @@ def membership_of(
 
     Reference: Carlini et al., "Membership Inference Attacks From First Principles" (2022).
     """
-    if method not in BASELINES and method in METHODS.names():
-        if get_method(method).experts is not None:
-            raise InputError(f"{method} matches experts, which saw all images: audit another one")
-    else:
-        check_choice("method", method, _auditable())
+    allowed = _auditable()
+    if method in METHODS.names() and method not in allowed:
+        raise InputError(f"{method} matches experts, which saw all images: audit another one")
+    check_choice("method", method, allowed)
     refuse(settings, "membership_of", experts="experts have seen all images")
     if method in BASELINES:
         verb = f"membership_of of {method}"
@@ -221,16 +219,12 @@ class _Shadows:
             if labels.ndim == 2:
                 planted = F.one_hot(planted, labels.shape[1]).to(labels)
             labels = torch.cat([labels, planted])
-        seed_torch(self.seed, "evaluation", k)
         recipe = made.info.evaluation
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs)
-        network = create_network(made.info.eval_network, *real.network_shape).to(device)
+        trained = TrainedOn(images, labels, real, recipe, made.info.eval_network)
         loss = BatchLoss(bf16=self.accelerator.mixed_precision == "bf16")
-        train_from_scratch(
-            network, images.to(device), labels.to(device), recipe, loss, real.preprocessing
-        )
-        network.eval()
+        network = trained_network(trained, self.seed, k, loss, device).eval()
         found: list[float] = []
         with torch.inference_mode():
             for of_batch, classes in split_batch(
