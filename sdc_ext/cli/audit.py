@@ -7,13 +7,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext._reading import regular_file
-from sdc_ext.cli.folders import claim_folder
+from sdc_ext.cli.folders import save_and_print
 from sdc_ext.cli.options import COUNT, NAMES, PLACE, TEXT, add_seed, add_workers
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.errors import InputError
 from sdc_ext.verbs.audit import CONDITIONS, audit_set
-from sdc_ext.verbs.opening import OpenedSet
-from sdc_ext.verbs.session import check_free, make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -54,7 +53,7 @@ def _audit(options: Namespace) -> None:
     groups = None if options.groups is None else read_groups(options.groups)
     accelerator = make_accelerator()
     audited = audit_set(
-        [OpenedSet(*one) for one in open_all(options, accelerator)],
+        open_all(options, accelerator),
         conditions=options.conditions,
         groups=groups,
         network=options.network,
@@ -64,13 +63,8 @@ def _audit(options: Namespace) -> None:
         workers=options.workers,
         accelerator=accelerator,
     )
-    out = Path()
-    if accelerator.is_main_process:
-        out = claim_folder(options.out, "audit", options.sets)
-        audited.save(out)
-    console = make_console(accelerator)
-    console.print(audited)
-    console.print(f"audit.csv and audit.png in {out}")
+    files = "audit.csv and audit.png"
+    save_and_print(audited, files, accelerator, options.out, "audit", options.sets)
 
 
 def read_groups(path: Path) -> list[str]:

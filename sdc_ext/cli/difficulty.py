@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.folders import claim_folder
+from sdc_ext.cli.folders import save_and_print
 from sdc_ext.cli.options import COUNT, PLACE, add_seed, add_settings, add_workers, chosen_settings
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.difficulty import difficulty_of
-from sdc_ext.verbs.opening import OpenedSet
-from sdc_ext.verbs.session import check_free, make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -50,7 +48,7 @@ def add_options(parser: ArgumentParser) -> None:
 def _difficulty(options: Namespace) -> None:
     check_free(options.out)
     accelerator = make_accelerator()
-    opened = [OpenedSet(*one) for one in open_all(options, accelerator)]
+    opened = open_all(options, accelerator)
     data = None
     if not opened:
         options.dataset = options.dataset or "digits"
@@ -67,10 +65,5 @@ def _difficulty(options: Namespace) -> None:
         accelerator=accelerator,
         **chosen_settings(options),
     )
-    out = Path()
-    if accelerator.is_main_process:
-        out = claim_folder(options.out, "difficulty", options.sets)
-        measured.save(out)
-    console = make_console(accelerator)
-    console.print(measured)
-    console.print(f"difficulty.csv, classes.csv and the pictures in {out}")
+    files = "difficulty.csv, classes.csv and the pictures"
+    save_and_print(measured, files, accelerator, options.out, "difficulty", options.sets)

@@ -12,7 +12,6 @@ from sdc_ext.evaluation.closeness import SPACES
 from sdc_ext.evaluation.discrepancies import DISCREPANCIES
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.discrepancy import Draws, Measurement, common_probe, measure_sets
-from sdc_ext.verbs.opening import OpenedSet
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 
@@ -60,7 +59,7 @@ def _discrepancy(options: Namespace) -> None:
     check_free(options.out)
     accelerator = make_accelerator()
     console = make_console(accelerator)
-    opened = [OpenedSet(*one) for one in open_all(options, accelerator)]
+    opened = open_all(options, accelerator)
     probe = common_probe(opened, chosen_settings(options))
     out = None
     if accelerator.is_main_process:

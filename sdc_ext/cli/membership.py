@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.folders import claim_folder
+from sdc_ext.cli.folders import save_and_print
 from sdc_ext.cli.options import COUNT, PLACE, TEXT, add_data, add_seed, add_workers
 from sdc_ext.verbs.membership import membership_of
-from sdc_ext.verbs.session import check_free, make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -66,10 +65,5 @@ def _membership(options: Namespace) -> None:
         accelerator=accelerator,
         **{name: value for name, value in settings.items() if value is not None},
     )
-    out = Path()
-    if accelerator.is_main_process:
-        out = claim_folder(options.out, f"membership-{options.method}")
-        audit.save(out)
-    console = make_console(accelerator)
-    console.print(audit)
-    console.print(f"membership.csv and membership.png in {out}")
+    files = "membership.csv and membership.png"
+    save_and_print(audit, files, accelerator, options.out, f"membership-{options.method}")

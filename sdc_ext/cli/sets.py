@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -12,6 +11,7 @@ from sdc_ext.cli.options import FACTOR, RATE, add_data
 from sdc_ext.data.real import RealData
 from sdc_ext.sets import loading
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.verbs.opening import OpenedSet
 from sdc_ext.verbs.session import open_data
 
 SET_HELP = (
@@ -58,11 +58,10 @@ def open_with_data(
     return loading.open_with_data(path, loader(options, accelerator), opening(options))
 
 
-def open_all(
-    options: Namespace, accelerator: Accelerator
-) -> Iterator[tuple[str, SyntheticSet, RealData]]:
+def open_all(options: Namespace, accelerator: Accelerator) -> list[OpenedSet]:
     """Each of ``options.sets`` once, with a short name; data that several share are loaded once."""
-    return loading.open_all(options.sets, loader(options, accelerator), opening(options))
+    found = loading.open_all(options.sets, loader(options, accelerator), opening(options))
+    return [OpenedSet(*one) for one in found]
 
 
 def loader(options: Namespace, accelerator: Accelerator) -> loading.Load:

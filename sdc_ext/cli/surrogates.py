@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from sdc_ext.cli.folders import claim_folder
+from sdc_ext.cli.folders import save_and_print
 from sdc_ext.cli.options import (
     COUNT,
     PLACE,
@@ -15,8 +15,7 @@ from sdc_ext.cli.options import (
 )
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.training.probe import Probe
-from sdc_ext.verbs.opening import OpenedSet
-from sdc_ext.verbs.session import check_free, make_accelerator, make_console
+from sdc_ext.verbs.session import check_free, make_accelerator
 from sdc_ext.verbs.surrogates import surrogates_of
 
 
@@ -44,9 +43,8 @@ def add_options(parser: ArgumentParser) -> None:
 def _surrogates(options: Namespace) -> None:
     check_free(options.out)
     accelerator = make_accelerator()
-    console = make_console(accelerator)
     measured = surrogates_of(
-        [OpenedSet(*one) for one in open_all(options, accelerator)],
+        open_all(options, accelerator),
         num_eval=options.num_eval,
         epoch_eval_train=options.epoch_eval_train,
         lr=options.lr_eval,
@@ -58,8 +56,5 @@ def _surrogates(options: Namespace) -> None:
         accelerator=accelerator,
         **chosen_settings(options),
     )
-    console.print(measured)
-    if accelerator.is_main_process:
-        out = claim_folder(options.out, "surrogates", options.sets)
-        measured.save(out)
-        console.print(f"surrogates.csv and surrogates.png in {out}")
+    files = "surrogates.csv and surrogates.png"
+    save_and_print(measured, files, accelerator, options.out, "surrogates", options.sets)
