@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from scipy import stats
 from torch import Tensor, nn
 
 from sdc_ext._seeds import seed_torch
@@ -22,6 +21,7 @@ from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.attacks import ATTACKS
 from sdc_ext.evaluation.evaluator import TrainedOn, trained_network
+from sdc_ext.evaluation.paired import t_half_width
 from sdc_ext.networks.chunks import split_batch
 from sdc_ext.training.gradients import BatchLoss
 from sdc_ext.workers.launch import map_in_launch
@@ -120,11 +120,8 @@ class Mean:
     @classmethod
     def of(cls, values: Sequence[float]) -> Mean:
         """Returns the mean of at least one value, one per network."""
-        n = len(values)
-        if n < 2:
-            return cls(values[0], float("nan"))
-        error = statistics.stdev(values) / n**0.5
-        return cls(statistics.fmean(values), float(stats.t.ppf(0.975, n - 1)) * error)
+        half = t_half_width(values) if len(values) > 1 else float("nan")
+        return cls(statistics.fmean(values), half)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Augmentations: TypeAlias = Annotated[Sequence[str], Many(Text())]
 
 # Learning rates do not carry over from one optimiser to the other. Those of AdamW are torch's.
 _USUAL: dict[OptimizerName, dict[str, float]] = {
-    "sgd": {"lr": 0.01, "weight_decay": 0.0005},
+    "sgd": {"lr": TrainingRecipe.lr, "weight_decay": TrainingRecipe.weight_decay},
     "adamw": {"lr": 0.001, "weight_decay": 0.01},
 }
 

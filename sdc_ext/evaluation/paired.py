@@ -34,6 +34,13 @@ _ROUNDING = 1e-9
 _PRIOR_VARIANCE = 1.0
 
 
+def t_half_width(values: Sequence[float]) -> float:
+    """Returns half of the 95 % interval of a mean by Student's t, of at least 2 values."""
+    n = len(values)
+    error = float(np.std(values, ddof=1)) / float(n**0.5)
+    return float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * error)
+
+
 @dataclass(frozen=True)
 class PairedDifference:
     """The differences between paired results: with a change minus without it.
@@ -91,8 +98,8 @@ class PairedDifference:
     @property
     def t_interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of the mean by Student's t."""
-        half = stats.t.ppf((1 + _CONFIDENCE) / 2, self.n - 1) * self.error
-        return self.mean - float(half), self.mean + float(half)
+        half = t_half_width(self.differences)
+        return self.mean - half, self.mean + half
 
     @property
     def t_test(self) -> float:

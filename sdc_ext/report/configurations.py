@@ -13,7 +13,7 @@ from sdc_ext.evaluation.spread import Spread
 from sdc_ext.sets.grid import as_written, save_figure
 
 # Colours and markers that remain distinct; further configurations repeat them.
-_MARKERS = "osD^v<>P*X"
+MARKERS = "osD^v<>P*X"
 
 
 def spread_table(found: Sequence[Spread]) -> Table:
@@ -55,7 +55,7 @@ def draw_spread(found: Sequence[Spread], path: Path) -> None:
         axis.plot(
             [100 * one.evaluations[name].mean for _, one in have],
             [place for place, _ in have],
-            _MARKERS[k % len(_MARKERS)],
+            MARKERS[k % len(MARKERS)],
             color=f"C{k % 10}",
             markersize=5,
             label=as_written(name),

@@ -12,6 +12,7 @@ from rich.table import Table
 from sdc_ext._console import PlainTable
 from sdc_ext.evaluation.ranking import RankCorrelation
 from sdc_ext.evaluation.results import Results
+from sdc_ext.report.configurations import MARKERS
 from sdc_ext.sets.grid import as_written, save_figure
 
 _COLUMNS = 4
@@ -59,7 +60,7 @@ def draw_surrogates(
             panel.plot(
                 surrogates[result.name][name],
                 100 * (1 - result.evaluation.mean),
-                marker="osD^v<>P*X"[sizes.index(info.ipc) % 10],
+                marker=MARKERS[sizes.index(info.ipc) % len(MARKERS)],
                 color=f"C{methods.index(info.method) % 10}",
                 linestyle="none",
                 markersize=5,

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from sdc_ext._reading import is_plain
+from sdc_ext._text import visible
 from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import SetInfo
 
+_LOG = logging.getLogger(__name__)
+
 # The largest difference from 1 of the sum of an image's soft labels.
 _ROUNDING = 1e-3
+
+
+def warn(path: Path, lines: Iterable[str]) -> None:
+    """Warns of what is odd about the set at a path, one line each."""
+    for line in lines:
+        _LOG.warning("%s", visible(f"{path}: {line}"))
 
 
 def check_tensors(images: Tensor, labels: Tensor, info: SetInfo, name: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from sdc_ext.training.recipe import TrainingRecipe
+
 # A rate that is so many times another is a slip of the decimal point, or another project's.
 _FAR = 10.0
 
 # What most projects train with where no rate was learnt.
-_USUAL = 0.01
+_USUAL = TrainingRecipe.lr
 
 
 def warning_about(lr: float, own: float | None) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from sdc_ext._text import visible
 from sdc_ext.data.pictures import is_picture
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import warn
 from sdc_ext.sets.formats.best import check_picture, find_best, read_best, read_exported
 from sdc_ext.sets.formats.dd_ranking import read_dd_ranking
 from sdc_ext.sets.formats.original_names import our_dataset
@@ -27,8 +26,6 @@ from sdc_ext.sets.info import SetInfo, read_info
 from sdc_ext.sets.rates import warning_about
 from sdc_ext.sets.strangers import Declared, Found, study
 from sdc_ext.sets.synthetic_set import META, TENSORS, SyntheticSet
-
-_LOG = logging.getLogger(__name__)
 
 Kind = Literal["set", "best", "pair", "released", "pictures", "file"]
 
@@ -202,6 +199,5 @@ class Source:
             lines += warning_about(declared.lr, info.evaluation.lr)
             recipe = replace(info.evaluation, lr=declared.lr)
             synthetic = replace(synthetic, info=replace(info, evaluation=recipe))
-        for line in lines:
-            _LOG.warning("%s", visible(f"{self.path}: {line}"))
+        warn(self.path, lines)
         return synthetic

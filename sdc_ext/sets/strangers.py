@@ -7,7 +7,6 @@ asked for it in one sentence.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,17 +14,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sdc_ext._text import visible
 from sdc_ext._words import number_of
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.checks import check_tensors
+from sdc_ext.sets.checks import check_tensors, warn
 from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.rates import warning_about
 from sdc_ext.sets.recognition.conclusions import Conclusion, Recognition
-from sdc_ext.sets.recognition.labels import as_labels, recognise_labels, recognise_order
+from sdc_ext.sets.recognition.labels import (
+    as_labels,
+    classes_in,
+    recognise_labels,
+    recognise_order,
+)
 from sdc_ext.sets.recognition.mosaics import recognise_factor
 from sdc_ext.sets.recognition.origins import recognise_origin
 from sdc_ext.sets.recognition.pixels import (
@@ -43,8 +46,6 @@ from sdc_ext.sets.recognition.spectra import Reference
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.protocols import Subject
 from sdc_ext.training.recipe import TrainingRecipe
-
-_LOG = logging.getLogger(__name__)
 
 # From this share of noise on, nothing need be seen in images.
 _LIKE_NOISE = 0.9
@@ -180,8 +181,7 @@ class Study:
         if self.declared.lr is not None:
             own = self.found.lr or self.found.rate
             lines += warning_about(self.declared.lr, own)
-        for line in lines:
-            _LOG.warning("%s", visible(f"{self.found.path}: {line}"))
+        warn(self.found.path, lines)
         return synthetic
 
     def _make(self) -> SyntheticSet:
@@ -194,7 +194,7 @@ class Study:
         if self.stored in (UNIT, BYTES):
             pixels = images / 255 if self.stored == BYTES else images
             images = data.normalize(pixels)
-        hard = labels if labels.ndim == 1 else labels.argmax(1)
+        hard = classes_in(labels)
         subject = Subject(
             data.name,
             found.method,
@@ -209,7 +209,7 @@ class Study:
 
     def _usual_rate(self) -> float:
         if not self.declared.trained_on:
-            return TrainingRecipe(1).lr
+            return TrainingRecipe.lr
         if self.found.rate is None:
             name = self.found.path.name.removeprefix("ema_").replace("images", "lr")
             raise InputError(
@@ -256,10 +256,9 @@ def study(found: Found, data: RealData, declared: Declared) -> Study:
     factor, asked, by_factor, told = _factor(found, declared, shown, reference, pixels)
     conclusions += [by_factor, recognise_labels(labels), recognise_order(labels)]
     decoder = Decoder(factor)
-    hard = labels.long() if labels.ndim == 1 else labels.argmax(1)
     origin = recognise_origin(
         decoder.decode(shown),
-        decoder.repeat(hard),
+        decoder.repeat(classes_in(labels)),
         data,
         like_noise=(pixels.noise or 0.0) > _LIKE_NOISE,
     )

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
-from sdc_ext._text import visible
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.sets.checks import warn
 from sdc_ext.sets.recognition.conclusions import Conclusion
 from sdc_ext.sets.recognition.labels import classes_of
 from sdc_ext.sets.recognition.origins import DATASET, candidates
 from sdc_ext.sets.strangers import Declared, Found, study
-
-_LOG = logging.getLogger(__name__)
 
 Load: TypeAlias = Callable[[str, tuple[int, int] | None], RealData]
 """Loads the data set with a name, its images resized to (height, width) unless that is None."""
@@ -48,9 +45,7 @@ def recognised_data(found: Found, load: Load, declared: Declared) -> RealData:
     if len(fitting) == 1:
         name, (data, origin) = next(iter(fitting.items()))
         if origin.certainty == "likely":
-            _LOG.warning(
-                "%s", visible(f"{found.path}: taken for a set of {name}: {origin.evidence}")
-            )
+            warn(found.path, [f"taken for a set of {name}: {origin.evidence}"])
         return data
     shape = "x".join(map(str, found.images.shape[1:]))
     labels = "" if found.labels is None else f" with {classes_of(found.labels)} classes"

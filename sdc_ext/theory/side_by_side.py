@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from sdc_ext.errors import InputError
+from sdc_ext.evaluation.paired import PairedDifference
 from sdc_ext.theory.accuracies import Family, Quantity, Series
 from sdc_ext.theory.coverage import MODE, counts_up_to, shared_quantity, subset_weights
 from sdc_ext.theory.fitting import Array, Interval, finite
@@ -186,10 +186,8 @@ def _ranked(values: Array) -> Array:
 
 
 def _difference(values: Array) -> Difference:
-    mean = float(values.mean())
-    error = float(values.std(ddof=1)) / len(values) ** 0.5
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return Difference(mean, (mean - half, mean + half))
+    paired = PairedDifference(tuple(values.tolist()))
+    return Difference(paired.mean, paired.t_interval)
 
 
 def _size_intervals(

@@ -29,19 +29,14 @@ from sdc_ext.errors import InputError
 from sdc_ext.sets import SyntheticSet, load_set
 from sdc_ext.sets.loading import Opening, open_with_data
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 EVALUATION = ["--networks", "mlp", "--num-eval", "1", "--epoch-eval-train", "40"]
 
 
 @pytest.fixture(scope="module")
 def data() -> RealData:
     return load_data("digits")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def load_digits(name: str, size: tuple[int, int] | None) -> RealData:

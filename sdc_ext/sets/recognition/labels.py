@@ -54,13 +54,18 @@ def as_labels(labels: Tensor, found: Conclusion) -> Tensor:
     return rows if found.certainty == "sure" else rows / rows.sum(1, keepdim=True)
 
 
+def classes_in(labels: Tensor) -> Tensor:
+    """Returns the classes (N,) int64 of labels (N,), or the most probable ones of (N, classes)."""
+    return labels.long() if labels.ndim == 1 else labels.argmax(1)
+
+
 def recognise_order(labels: Tensor) -> Conclusion:
     """Concludes whether images come sorted by class, and how many there are of each.
 
     Args:
         labels: Classes (N,), or rows of which the largest entry is the class.
     """
-    hard = labels.long() if labels.ndim == 1 else labels.argmax(1)
+    hard = classes_in(labels)
     falls = int((hard.diff() < 0).sum())
     counts = hard.bincount()
     counts = counts[counts > 0]
