@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_positive_values
+from sdc_ext.evaluation.configurations import usual_rate
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.evaluation.selection import label_softly, random_like
 from sdc_ext.networks.create import check_network
@@ -123,10 +124,10 @@ def measure_scores(
 ) -> Scored:
     """Scores a set by networks trained on it, on random real images and on all real images.
 
-    Training on real images, and on hard labels in place of soft ones, uses the default learning
-    rate of the original scripts, since the set's own rate may have been learnt for its images and
-    labels. Augmentation is the recipe's, mixing included; recipes that have neither are compared
-    with DSA's augmentation.
+    Training on real images, and on hard labels in place of soft ones, uses the usual learning rate
+    of the recipe's optimiser, which for SGD is that of the original scripts, since the set's own
+    rate may have been learnt for its images and labels. Augmentation is the recipe's, mixing
+    included; recipes that have neither are compared with DSA's augmentation.
 
     Args:
         synthetic: The set.
@@ -150,7 +151,7 @@ def measure_scores(
     network = network or synthetic.info.eval_network
     check_network(network, *data.network_shape)
     own = synthetic.info.evaluation
-    usual = replace(own, lr=TrainingRecipe(own.epochs).lr)
+    usual = replace(own, lr=usual_rate(own.optimizer))
     full = replace(usual, epochs=full_epochs)
     hard = synthetic.hard_labels
 

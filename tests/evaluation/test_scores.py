@@ -6,15 +6,20 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from sdc_ext import score_set, select_set
 from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
+from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.evaluation import scores
 from sdc_ext.evaluation.scores import (
     Scores,
     augmentation_robust_score,
@@ -23,9 +28,9 @@ from sdc_ext.evaluation.scores import (
     label_robust_score,
 )
 from sdc_ext.evaluation.selection import label_softly, random_like
-from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
-from sdc_ext.training.recipe import TrainingRecipe
+from sdc_ext.training.recipe import OptimizerName, TrainingRecipe
 
 fractions = st.floats(0, 1)
 
@@ -127,3 +132,23 @@ def test_random_images_are_as_many_of_each_class() -> None:
     assert data.train.labels[chosen].tolist() == [0, 3, 3, 3, 9]
     with pytest.raises(InputError, match=r"class '1' has .* real images, fewer than .* 5000"):
         random_like(torch.ones(5000, dtype=torch.int64), data, seed=0)
+
+
+@pytest.mark.parametrize(("optimizer", "usual"), [("sgd", 0.01), ("adamw", 0.001)])
+def test_real_images_are_trained_on_at_the_optimisers_usual_rate(
+    optimizer: OptimizerName, usual: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = TrainingRecipe(1, lr=0.3, optimizer=optimizer)
+    random = select_set("random", progress=False)
+    made = replace(random, info=replace(random.info, evaluation=recipe))
+    rates = []
+
+    def noting(
+        images: Tensor, labels: Tensor, data: RealData, recipe: TrainingRecipe, **options: Any
+    ) -> Evaluation:
+        rates.append(recipe.lr)
+        return Evaluation("mlp", (0.5,))
+
+    monkeypatch.setattr(scores, "evaluate", noting)
+    score_set(made, network="mlp", num_eval=1, full_epochs=1, progress=False)
+    assert rates[:3] == [0.3, usual, usual]  # the set, random images, all real images
