@@ -85,6 +85,9 @@ class Gain:
             for a number of seeds that was fixed in advance.
         anytime_p: The p-value that stays valid if seeds are added after a look, adjusted in the
             same way.
+        equivalence_p: The p-value of the test of equivalence, adjusted in the same way. It holds
+            for a number of seeds that was fixed in advance.
+        anytime_equivalence_p: That which stays valid if seeds are added after a look.
         margin: The smallest difference in accuracy that matters.
     """
 
@@ -93,6 +96,8 @@ class Gain:
     difference: PairedDifference
     p: float
     anytime_p: float
+    equivalence_p: float
+    anytime_equivalence_p: float
     margin: float
 
     @property
@@ -101,7 +106,6 @@ class Gain:
         margin, d = f"{100 * self.margin:g} points", self.difference
         against = f"a {'gain' if d.mean > 0 else 'loss'} against {self.base}"
         equivalent = f"equivalent to {self.base} within {margin}"
-        low, high = d.anytime_interval
         if not any(d.differences):
             return (
                 f"{self.arm}: all accuracies agree with those of {self.base} in all {d.n} seeds; "
@@ -109,11 +113,11 @@ class Gain:
             )
         if self.anytime_p < _LEVEL:
             return f"{self.arm}: {against}, however often you looked."
-        if -self.margin < low and high < self.margin:
+        if self.anytime_equivalence_p < _LEVEL:
             return f"{self.arm}: {equivalent}, however often you looked."
         if self.p < _LEVEL:
             return f"{self.arm}: {against}, if the number of seeds was fixed in advance."
-        if d.equivalence_test(self.margin) < _LEVEL:
+        if self.equivalence_p < _LEVEL:
             return f"{self.arm}: {equivalent}, if the number of seeds was fixed in advance."
         left = d.seeds_left(self.margin)
         more = f"; {left} more would show a gain of {margin} 4 times in 5" if left else ""
@@ -138,6 +142,8 @@ class Gain:
             "anytime_test_holm": self.anytime_p,
             "margin": self.margin,
             "equivalence_test": d.equivalence_test(self.margin),
+            "equivalence_test_holm": self.equivalence_p,
+            "anytime_equivalence_test_holm": self.anytime_equivalence_p,
             "seeds_needed": d.seeds_needed(self.margin),
             "seeds_left": d.seeds_left(self.margin),
             "verdict": self.verdict,
@@ -197,11 +203,17 @@ class Comparison:
             InputError: If the arms were not run with the same seeds.
         """
         found = {arm: self.difference(arm) for arm in self.arms[1:]}
-        p = holm([d.t_test for d in found.values()])
-        anytime = holm([d.anytime_test for d in found.values()])
+        differences = found.values()
+        adjusted = zip(
+            holm([d.t_test for d in differences]),
+            holm([d.anytime_test for d in differences]),
+            holm([d.equivalence_test(self.margin) for d in differences]),
+            holm([d.anytime_equivalence_test(self.margin) for d in differences]),
+            strict=True,
+        )
         return [
-            Gain(arm, self.base, found[arm], p[k], anytime[k], self.margin)
-            for k, arm in enumerate(found)
+            Gain(arm, self.base, d, *p_values, self.margin)
+            for (arm, d), p_values in zip(found.items(), adjusted, strict=True)
         ]
 
     def rows(self) -> list[dict[str, object]]:

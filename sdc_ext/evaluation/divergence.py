@@ -43,11 +43,13 @@ def divergence(synthetic: SyntheticSet, network: str, recipe: TrainingRecipe) ->
 
 def _losses(synthetic: SyntheticSet, network: str, recipe: TrainingRecipe) -> list[float]:
     """Returns the loss before and after each step, up to the first that is not finite."""
-    images, labels = synthetic.images[:_MOST_IMAGES], synthetic.labels[:_MOST_IMAGES]
-    shape = images.shape[1], len(synthetic.info.classes), (images.shape[2], images.shape[3])
+    height, width = synthetic.images.shape[2:]
+    shape = synthetic.images.shape[1], len(synthetic.info.classes), (height, width)
     with torch.random.fork_rng():
         seed_torch(0, "divergence")
         model = create_network(network, *shape)
+        index = torch.randperm(len(synthetic.images))[:_MOST_IMAGES]  # sets are sorted by class
+        images, labels = synthetic.images[index], synthetic.labels[index]
         optimizer = torch.optim.SGD(model.parameters(), recipe.lr, momentum=recipe.momentum)
         losses: list[float] = []
         for _ in range(_STEPS + 1):

@@ -115,11 +115,22 @@ def evaluation_jobs(
                     usual = _recipe_of_real(synthetic, recipe, real_epochs, lr_eval)
                     if data.identity not in real:
                         real[data.identity] = _all_real_images(data, usual)
-                    job = Job(_ALL, real[data.identity], data, network, usual)
+                    job = Job(name, real[data.identity], data, network, usual)
                     of_real.setdefault((*data.identity, network, usual), job)
     training.check_labels([job.synthetic for job in jobs])
     _check_augmentations(jobs)
-    return [*jobs, *of_real.values()]
+    return [*jobs, *_named(list(of_real.values()))]
+
+
+def _named(of_real: Sequence[Job]) -> list[Job]:
+    """Returns jobs of all real images under names that tell them apart within a configuration.
+
+    Args:
+        of_real: The jobs, each under the name of the first set that it is the reference of.
+    """
+    configurations = [(j.network, j.recipe.optimizer, j.recipe.augmentation) for j in of_real]
+    alone = len(set(configurations)) == len(of_real)
+    return [replace(j, name=_ALL if alone else f"{_ALL}, as for {j.name}") for j in of_real]
 
 
 def _check_augmentations(jobs: Sequence[Job]) -> None:

@@ -167,9 +167,12 @@ class PairedDifference:
 
         It is the inverse of the martingale whose intervals ``anytime_interval`` has.
         """
+        return self._anytime_p(0.0)
+
+    def _anytime_p(self, mean: float) -> float:
         if not self.varies:
             return 1.0
-        x = (self.mean / self.error) ** 2 / (self.n - 1)
+        x = ((self.mean - mean) / self.error) ** 2 / (self.n - 1)
         spread = 1 + self.n * _PRIOR_VARIANCE
         log_evidence = self.n / 2 * (np.log1p(x) - np.log1p(x / spread)) - np.log(spread) / 2
         return float(np.exp(-max(log_evidence, 0.0)))
@@ -193,6 +196,18 @@ class PairedDifference:
         if not self.varies:
             return 1.0
         return float(stats.t.sf((margin - abs(self.mean)) / self.error, self.n - 1))
+
+    def anytime_equivalence_test(self, margin: float) -> float:
+        """Returns the p-value of ``equivalence_test`` that stays valid if seeds are added.
+
+        It is below 5 % if ``anytime_interval`` lies within the margin.
+
+        Args:
+            margin: The smallest difference that would matter, above 0.
+        """
+        if abs(self.mean) >= margin:
+            return 1.0
+        return max(self._anytime_p(margin), self._anytime_p(-margin))
 
     def seeds_left(self, gain: float) -> int | None:
         """Returns how many seeds are still missing from ``seeds_needed``; None if that is None."""

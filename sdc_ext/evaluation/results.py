@@ -115,6 +115,7 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
         "correction": str(info.correction),
         "distilled_with": info.network,
         "distilled_seed": info.value("seed"),
+        "whitening": "none" if info.whitening is None else "zca",
     }
 
 

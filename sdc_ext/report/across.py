@@ -36,7 +36,7 @@ def across_table(arms: Sequence[ArmAcross]) -> Table:
     for one in arms:
         for setting, gain in one.gains.items():
             d = gain.difference
-            tests = f"{gain.p:.3f}", f"{d.equivalence_test(margin):.3f}"
+            tests = f"{gain.p:.3f}", f"{gain.equivalence_p:.3f}"
             measured = f"{100 * d.mean:+.2f}", points(d.t_interval)
             table.add_row(one.arm.name, setting, str(d.n), *measured, *tests)
         if one.summary is not None:

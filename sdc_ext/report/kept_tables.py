@@ -107,7 +107,8 @@ def _compared(row: Mapping[str, Any]) -> list[str]:
         interval, left = row["anytime_interval"], row["seeds_left"]
         cells += [
             f"{row['t_test_holm']:.3f}",
-            f"{row['equivalence_test']:.3f} (±{100 * row['margin']:g})",
+            f"{row.get('equivalence_test_holm', row['equivalence_test']):.3f}"
+            f" (±{100 * row['margin']:g})",
             "unbounded" if interval is None else points(interval),
             "-" if left is None else str(left),
             row["verdict"],

@@ -196,7 +196,7 @@ def gain_table(comparison: Comparison) -> Table:
             points(d.t_interval),
             f"{gain.p:.3f}",
             f"{d.sign_test:.3f}",
-            f"{d.equivalence_test(gain.margin):.3f}",
+            f"{gain.equivalence_p:.3f}",
             points(d.anytime_interval),
             "-" if left is None else str(left),
         )

@@ -29,6 +29,7 @@ _COLUMNS = ("method", "dataset", "images", "correction", "network", "accuracy")
 # Columns of a configuration besides network, augmentation and epochs, which older tables lack, and
 # what they hold where training is as usual.
 _USUAL = {
+    "whitening": "none",
     "optimizer": "sgd",
     "schedule": "step",
     "mix": "none",

@@ -69,6 +69,20 @@ def test_arms_are_tested_together() -> None:
     assert alone.anytime_p == pytest.approx(PairedDifference(one).anytime_test)
 
 
+def test_arms_are_called_equivalent_together() -> None:
+    small, large = (0.0031, -0.003) * 4, (0.003, -0.0085) * 4
+    first, second = compared(small, large).gains
+    assert first.equivalence_p == pytest.approx(2 * PairedDifference(small).equivalence_test(0.005))
+    assert second.equivalence_p == pytest.approx(PairedDifference(large).equivalence_test(0.005))
+    # Alone it is equivalent however often one looks; the second arm takes that away.
+    alone = compared(small).gains[0]
+    assert alone.verdict.endswith(
+        "equivalent to lam 0 within 0.5 points, however often you looked."
+    )
+    assert 0.05 < first.anytime_equivalence_p == pytest.approx(2 * alone.anytime_equivalence_p)
+    assert "equivalent to lam 0 within 0.5 points, if the number" in first.verdict
+
+
 @pytest.mark.parametrize(
     ("gain", "verdict"),
     [

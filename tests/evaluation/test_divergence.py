@@ -33,6 +33,15 @@ def test_rates_that_diverge_are_shown(synthetic: SyntheticSet) -> None:
         assert divergence(synthetic, "mlp", recipe) is None
 
 
+def test_all_classes_are_looked_at(synthetic: SyntheticSet) -> None:
+    # The first 256 images are of one class: on these alone no rate diverges.
+    images = torch.cat([synthetic.images[:1].expand(256, *synthetic.images.shape[1:])] * 2)
+    images[256:] = -images[256:]
+    labels = torch.tensor([0, 1]).repeat_interleave(256)
+    two = replace(synthetic, images=images, labels=labels)
+    assert divergence(two, "mlp", TrainingRecipe(2, lr=50.0)) is not None
+
+
 def test_evaluation_says_so_and_obeys(
     synthetic: SyntheticSet,
     tmp_path: object,

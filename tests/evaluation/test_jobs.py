@@ -94,6 +94,19 @@ def test_grids_have_all_combinations_and_their_real_images(data: RealData) -> No
     assert len(jobs) == 16 and {j.name for j in jobs[8:]} == {"all real images"}
 
 
+def test_real_images_of_several_kinds_are_told_apart(data: RealData) -> None:
+    white = data.whitened()
+    sets = [("plain", select(data), data), ("white", select(white), white)]
+    jobs = evaluation_jobs(sets, real_epochs=1)
+    names = [job.name for job in jobs[2:]]
+    assert names == ["all real images, as for plain", "all real images, as for white"]
+    results = evaluate_sets(jobs, num_eval=1, accelerator=Accelerator(cpu=True))
+    assert [row["whitening"] for row in results.rows()] == ["none", "zca"] * 2
+    # A network has one name for them, whatever the other networks.
+    alone = evaluation_jobs(sets[:1], networks=["mlp", SMALL], real_epochs=1)
+    assert {job.name for job in alone[2:]} == {"all real images"}
+
+
 def test_teachers_label_the_images_in_place_of_the_set(data: RealData) -> None:
     made = select(data)
     lines: list[str] = []

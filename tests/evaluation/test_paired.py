@@ -90,6 +90,9 @@ def test_looks_cost_width_and_evidence(differences: list[float]) -> None:
     assert paired.anytime_test >= paired.t_test
     shifted = PairedDifference(tuple(d - low for d in differences))
     assert shifted.anytime_test == pytest.approx(0.05)  # the interval is the inverse of the test
+    margin = max(abs(low), abs(high))
+    assert paired.anytime_equivalence_test(margin) == pytest.approx(0.05)
+    assert paired.anytime_equivalence_test(abs(paired.mean)) == 1
 
 
 def test_evidence_is_the_mixture_of_likelihood_ratios() -> None:

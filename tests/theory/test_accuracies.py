@@ -143,6 +143,18 @@ def test_gaps_are_to_real_images_under_the_same_augmentation() -> None:
         collect([row, real("none", "20"), real("none", "60")])
 
 
+def test_gaps_are_to_real_images_under_the_same_whitening(tmp_path: Path) -> None:
+    real = {"set": "real", "method": "real", "images": 1000}
+    rows = [evaluated(whitening="zca", accuracy=0.5), evaluated(set="b", accuracy=0.4)]
+    rows += [
+        evaluated(**real, whitening=kind, accuracy=a) for kind, a in [("zca", 0.9), ("none", 0.7)]
+    ]
+    rows[1]["whitening"] = "none"
+    white, plain = collect(read_accuracies([write(tmp_path / "a.csv", rows)]))
+    gaps = [next(iter(one.values[10].values())) for one in (white, plain)]
+    assert gaps == pytest.approx([0.4, 0.3])
+
+
 def test_tables_that_a_spreadsheet_saved_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [evaluated()])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
