@@ -59,7 +59,7 @@ class Task:
     @cached_property
     def batch_loss(self) -> BatchLoss:
         """Computes losses whose gradient is not differentiated again, so bf16 may be used."""
-        return BatchLoss(bf16=self.accelerator.mixed_precision == "bf16", compile=self.compile)
+        return BatchLoss.of(self.accelerator, compile=self.compile)
 
     @cached_property
     def class_indices(self) -> list[Tensor]:

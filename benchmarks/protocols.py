@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import sdc_ext
 from sdc_ext._seeds import seed_torch
 from sdc_ext.evaluation import PairedDifference, evaluate
+from sdc_ext.evaluation.scores import Scores
 from sdc_ext.networks.create import create_network
 from sdc_ext.training import Subject, TrainingRecipe, protocol
 
@@ -152,16 +153,16 @@ def on_cpus() -> None:
 
 def compare_scores() -> None:
     """Prints the largest difference between our LRS and ARS and the package's, on fractions."""
-    from sdc_ext.evaluation.scores import augmentation_robust_score, label_robust_score
-
+    names = ("own", "random", "full", "own_augmented", "random_augmented")
+    names += ("own_plain", "random_plain")
     random = np.random.default_rng(0)
-    differences = []
+    differences: list[float] = []
     for _ in range(100):
-        first, second, third, fourth = (float(value) for value in random.random(4))
-        ours = label_robust_score(third - first, first - second)
-        differences.append(abs(ours - _their_lrs(first, third, second)))
-        ours = augmentation_robust_score(first - second, third - fourth)
-        differences.append(abs(ours - _their_ars(first, second, third, fourth)))
+        found = {name: float(random.random()) for name in names}
+        ours = Scores.of(hard=found["own"], **found)
+        lrs = _their_lrs(found["own"], found["full"], found["random"])
+        ars = _their_ars(*(found[name] for name in names[3:]))
+        differences += [abs(ours.lrs - lrs), abs(ours.ars - ars)]
     print(f"LRS and ARS on 100 random fractions: at most {max(differences):.1e} apart")
 
 

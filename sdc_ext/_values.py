@@ -132,6 +132,8 @@ def allowed_by(annotation: Any) -> Allowed | None:
         return Allowed(OneOf(inner), False)
     if origin in (Union, UnionType):
         return _allowed_by_union([one for one in inner if one is not NoneType], NoneType in inner)
+    if origin not in (Sequence, tuple):
+        return None
     parts = [allowed_by(one) for one in inner]
     kinds = [part.kind for part in parts if part is not None]
     if origin is Sequence and len(kinds) == 1:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from difflib import get_close_matches
-from numbers import Real
 
 # The most characters of a bad value that a message repeats.
 MOST_SHOWN = 60
@@ -39,19 +37,6 @@ def check_choice(
     names = ", ".join(known if listed is None else listed)
     said = repr(value) if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]!r}..."
     raise InputError(f"unknown {what} {said}: {hint}choose from {names}")
-
-
-def check_positive_values(**values: float | None) -> None:
-    """Raises InputError unless every value that is not None is finite and above 0."""
-    for name, value in values.items():
-        if value is not None and not (_is_finite(value) and value > 0):
-            raise InputError(f"`{name}` must be above 0, got {value}")
-
-
-def _is_finite(value: object) -> bool:
-    if not isinstance(value, Real):
-        raise InputError(f"{value!r} is not a number: pass one without quotes")
-    return math.isfinite(float(value))
 
 
 class InjectionError(InputError):

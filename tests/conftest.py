@@ -25,6 +25,10 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != _ROOT]
 
 from helpers import Golden  # noqa: E402
 
+from sdc_ext.adapters.methods import METHODS  # noqa: E402
+from sdc_ext.data.load import DATASETS  # noqa: E402
+from sdc_ext.networks.registry import NETWORKS  # noqa: E402
+
 
 @pytest.fixture
 def golden() -> Callable[[str], Golden]:
@@ -45,3 +49,11 @@ def _fresh() -> None:
     """The same random numbers for every test, and no Accelerator of an earlier one."""
     torch.manual_seed(0)
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True)
+def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    for registry in (NETWORKS, DATASETS, METHODS):
+        for name in ("_known", "_added"):
+            monkeypatch.setattr(registry, name, dict(getattr(registry, name)))

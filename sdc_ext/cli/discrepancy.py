@@ -11,7 +11,8 @@ from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
 from sdc_ext.evaluation.closeness import SPACES
 from sdc_ext.evaluation.discrepancies import DISCREPANCIES
 from sdc_ext.training.probe import Probe
-from sdc_ext.verbs.discrepancy import Draws, Measurement, common_probe, measure_sets
+from sdc_ext.verbs.discrepancy import Draws, Measurement, measure_sets
+from sdc_ext.verbs.opening import common_probe
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 

@@ -11,8 +11,9 @@ import torch
 
 from sdc_ext._files import as_tensors, write_files
 from sdc_ext.engine.record import Record
-from sdc_ext.engine.run_folder import RUN, RunFolder
+from sdc_ext.engine.run_folder import RunFolder
 from sdc_ext.errors import InputError
+from sdc_ext.sets.synthetic_set import RUN
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -20,13 +20,13 @@ from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.callbacks import Callback, Calls
 from sdc_ext.engine.checkpoint import Checkpoint
 from sdc_ext.engine.record import Moment, Record
-from sdc_ext.engine.run_folder import RUN, RunFolder, held, run_identity
+from sdc_ext.engine.run_folder import RunFolder, held, run_identity
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.networks.create import check_network
 from sdc_ext.sets.history import HISTORY
 from sdc_ext.sets.info import Evaluation, SetInfo
-from sdc_ext.sets.synthetic_set import META, Distilled, SyntheticSet
+from sdc_ext.sets.synthetic_set import META, RUN, Distilled, SyntheticSet
 from sdc_ext.workers.pool import SERIAL, Workers
 
 # A run with more divergences in a row ends, even if it is to skip them.

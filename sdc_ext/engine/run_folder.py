@@ -19,8 +19,7 @@ from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
 from sdc_ext.data.load import STATISTICS
 from sdc_ext.errors import InputError
-
-RUN = "run.json"
+from sdc_ext.sets.synthetic_set import RUN
 
 # Where trackers write, before a run begins.
 _LOGS = "logs"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-# What folder names may hold on every system; settings are separated by commas.
-_SAFE = re.compile(r"[a-z0-9_.,-]{1,60}")
-
 _MOST_CHARACTERS = 60
+
+# What folder names may hold on every system; settings are separated by commas.
+_SAFE = re.compile(rf"[a-z0-9_.,-]{{1,{_MOST_CHARACTERS}}}")
 
 # Larger numbers are of no use, and may be too large for floating point.
 _LARGEST = 1e100

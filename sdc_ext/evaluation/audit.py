@@ -6,7 +6,6 @@ networks are those of an evaluation under the same seed.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.attacks import ATTACKS
 from sdc_ext.evaluation.evaluator import TrainedOn, trained_network
-from sdc_ext.evaluation.paired import t_half_width
+from sdc_ext.evaluation.intervals import MeanInterval
 from sdc_ext.networks.chunks import split_batch
 from sdc_ext.training.gradients import BatchLoss
 from sdc_ext.workers.launch import map_in_launch
@@ -106,25 +105,6 @@ def conditions_of(names: Sequence[str]) -> list[Condition]:
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A mean over networks with its 95 % interval by Student's t.
-
-    Attributes:
-        mean: The mean.
-        half_width: Half of the interval's width; NaN for a single network.
-    """
-
-    mean: float
-    half_width: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Mean:
-        """Returns the mean of at least one value, one per network."""
-        half = t_half_width(values) if len(values) > 1 else float("nan")
-        return cls(statistics.fmean(values), half)
-
-
-@dataclass(frozen=True)
 class Answers:
     """Which test images the networks of a set classify correctly under each condition.
 
@@ -140,21 +120,21 @@ class Answers:
     groups: Tensor
     names: tuple[str, ...]
 
-    def accuracy(self, condition: str) -> Mean:
+    def accuracy(self, condition: str) -> MeanInterval:
         """Returns the accuracy over all test images."""
-        return Mean.of(self._correct(condition).double().mean(1).tolist())
+        return MeanInterval.of(self._correct(condition).double().mean(1).tolist())
 
-    def accuracies_by_group(self, condition: str) -> dict[str, Mean]:
+    def accuracies_by_group(self, condition: str) -> dict[str, MeanInterval]:
         """Returns the accuracy of each group that has test images, by its name."""
         correct = self._correct(condition).double()
         members = {name: self.groups == g for g, name in enumerate(self.names)}
         return {
-            name: Mean.of(correct[:, member].mean(1).tolist())
+            name: MeanInterval.of(correct[:, member].mean(1).tolist())
             for name, member in members.items()
             if bool(member.any())
         }
 
-    def worst_group(self, condition: str) -> tuple[str, Mean]:
+    def worst_group(self, condition: str) -> tuple[str, MeanInterval]:
         """Returns the group with the lowest mean accuracy, and that accuracy.
 
         The lowest of several noisy means is too low on average: compare sets, or choose the group
@@ -173,7 +153,7 @@ class Answers:
         return self.correct[:, self.conditions.index(condition)]
 
 
-def check_groups(groups: Sequence[object] | None, labels: Tensor, classes: Sequence[str]) -> Groups:
+def groups_of(groups: Sequence[object] | None, labels: Tensor, classes: Sequence[str]) -> Groups:
     """Returns the groups of the test images; by default the classes.
 
     Args:
@@ -260,7 +240,7 @@ class _Tested:
 
     def answers(self, k: int) -> list[list[bool]]:
         """Returns which test images network k gets right, one list per condition."""
-        loss = BatchLoss(bf16=self.accelerator.mixed_precision == "bf16")
+        loss = BatchLoss.of(self.accelerator)
         network = trained_network(self.trained, self.seed, k, loss, self.accelerator.device)
         network.eval().requires_grad_(False)
         return [self._under(condition, network, k) for condition in self.conditions]

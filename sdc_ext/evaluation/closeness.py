@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -20,9 +21,8 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.evaluation.discrepancies import Discrepancy
 from sdc_ext.evaluation.selection import pick_at_random, random_like
-from sdc_ext.networks.chunks import default_chunk_size
 from sdc_ext.networks.create import create_network
-from sdc_ext.networks.features import take_features
+from sdc_ext.networks.features import features_of
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.epochs import normalized_batches
 from sdc_ext.training.probe import Probe, train_probe
@@ -34,10 +34,6 @@ POOLED = "pooled"
 
 # How many random networks the discrepancies are averaged over; a single one would be arbitrary.
 RANDOM_NETWORKS = 5
-
-
-# The most images in one forward pass; on CPUs the default is fewer.
-_AT_ONCE = 1024
 
 
 FeatureMap = Callable[[Tensor], Tensor]
@@ -125,18 +121,14 @@ def feature_maps(
         if space == "pixels":
             maps[space] = [lambda images: images.flatten(1)]
         elif space == "random":
-            maps[space] = [
-                _features_of(n, device) for n in fresh_networks(data, probe.network, seed)
-            ]
+            networks = fresh_networks(data, probe.network, seed)
+            maps[space] = [partial(features_of, network.to(device)) for network in networks]
         else:
             batches = normalized_batches(data, data.train, device)
             trained = train_probe(
-                *(data, probe, batches),
-                seed=seed,
-                device=device,
-                on_epoch=lambda _: on_epoch(),
+                data, probe, batches, seed=seed, device=device, on_epoch=lambda _: on_epoch()
             )
-            maps[space] = [_features_of(trained, device)]
+            maps[space] = [partial(features_of, trained.to(device))]
     return maps
 
 
@@ -192,9 +184,11 @@ def compare_with_real(
 def check_sizes(draws: int, max_real: int) -> None:
     """Raises InputError if there are fewer than two draws, or no real images."""
     if draws < 2:
-        raise InputError(f"draws must be at least 2 for a standard deviation, got {draws}")
+        raise InputError(
+            f"`draws` must be at least 2 for a standard deviation, got {draws}: raise it"
+        )
     if max_real < 1:
-        raise InputError(f"max_real must be at least 1, got {max_real}")
+        raise InputError(f"`max_real` must be at least 1, got {max_real}: raise it")
 
 
 def _groups(
@@ -238,13 +232,3 @@ def fresh_networks(data: RealData, network: str, seed: int) -> Iterator[nn.Modul
     for k in range(RANDOM_NETWORKS):
         seed_torch(seed, "random features", k)
         yield create_network(network, *data.network_shape)
-
-
-def _features_of(network: nn.Module, device: torch.device) -> FeatureMap:
-    network.to(device)
-
-    def points(images: Tensor) -> Tensor:
-        size = default_chunk_size(images[:_AT_ONCE].to(device))
-        return take_features(network, (x.to(device) for x in torch.split(images, size))).flatten(1)
-
-    return points

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -226,13 +226,10 @@ class Comparison:
         Each row has the settings and the accuracy; all but the first also have the paired
         difference.
         """
-        return list(self._summary_rows())
-
-    def _summary_rows(self) -> Iterator[dict[str, object]]:
         gains = {gain.arm: gain.row() for gain in self.gains}
-        for arm in self.arms:
-            values = self.accuracies(arm)
-            yield {
+        accuracies = {arm: self.accuracies(arm) for arm in self.arms}
+        return [
+            {
                 "arm": arm.name,
                 "settings": arm.values,
                 "folder": arm.folder,
@@ -241,6 +238,8 @@ class Comparison:
                 "n": len(values),
                 **gains.get(arm, {}),
             }
+            for arm, values in accuracies.items()
+        ]
 
 
 def grid(arms: Sequence[Arm], seeds: int, first: int = 0) -> list[tuple[Arm, int]]:

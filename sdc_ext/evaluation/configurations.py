@@ -12,6 +12,7 @@ from sdc_ext._options import option
 from sdc_ext._values import Temperature, check_fields
 from sdc_ext.augment.mix import parse_mix
 from sdc_ext.errors import InputError
+from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.label_loss import LabelLossName
 from sdc_ext.training.protocols import ProtocolName, Subject, protocol
@@ -161,6 +162,11 @@ class Training:
         return "; ".join([base, *words])
 
 
-def usual_rate(optimizer: OptimizerName) -> float:
-    """Returns the learning rate of training that has no rate of its own."""
-    return _USUAL[optimizer]["lr"]
+def rate_of_real(info: SetInfo, optimizer: OptimizerName) -> float:
+    """Returns the learning rate for real images where a set is evaluated with an optimiser.
+
+    A set's own rate may have been learnt for its images and labels. The rate that its run was asked
+    to be evaluated with counts for real images, too, and elsewhere that of the original scripts.
+    """
+    chosen = info.value("lr_eval") if optimizer == info.evaluation.optimizer else None
+    return float(chosen or _USUAL[optimizer]["lr"])

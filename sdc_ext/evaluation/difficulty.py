@@ -210,7 +210,11 @@ def measure_difficulty(
     steps = Steps(on_epoch, probe.train_epochs)
     ensemble = _Ensemble(samples, data, probe, frozenset(epochs), seed, accelerator, steps)
     found = map_in_launch(
-        *(workers, accelerator, _Ensemble.score, ensemble, range(networks)),
+        workers,
+        accelerator,
+        _Ensemble.score,
+        ensemble,
+        range(networks),
         on_done=steps.end_cell,
         say=say,
     )
@@ -252,7 +256,9 @@ class _Ensemble:
             self.steps.take()
 
         train_probe(
-            *(self.data, self.probe, self._batches),
+            self.data,
+            self.probe,
+            self._batches,
             seed=self.seed,
             device=device,
             index=k,

@@ -84,7 +84,8 @@ def mmd_polynomial(real: Tensor, sets: Tensor) -> Tensor:
 
     ``k(x, y) = (<x, y> / d + 1)^3``
 
-    Reference: Bińkowski et al., "Demystifying MMD GANs", Eq. 2, with the unbiased estimate.
+    Reference: Bińkowski et al., "Demystifying MMD GANs" (2018), for the kernel; the estimate
+        of its Eq. 2 is the unbiased one.
     """
     return _mmd(real, sets, polynomial_kernel)
 

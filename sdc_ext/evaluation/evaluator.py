@@ -23,7 +23,7 @@ from sdc_ext.training.stacked import StackedGradient, obstacle, train_stack
 from sdc_ext.workers.launch import map_in_launch
 from sdc_ext.workers.pool import SERIAL, Workers
 
-Cell: TypeAlias = tuple[int, Sequence[int]]
+NetworkGroup: TypeAlias = tuple[int, Sequence[int]]
 """The number of a set, and the numbers of networks that are trained on it at once."""
 
 
@@ -73,7 +73,7 @@ def evaluate(
     """
     trained = TrainedOn(images.detach(), labels, tested_only(data), recipe, network)
     networks = Networks((trained,), seed, accelerator, compile)
-    cells = make_cells((trained,), num_eval, stack, say)
+    groups = network_groups((trained,), num_eval, stack, say)
 
     def note(index: int, accuracies: list[float]) -> None:
         del index
@@ -81,14 +81,14 @@ def evaluate(
             on_network()
 
     found = map_in_launch(
-        workers, accelerator, Networks.accuracies, networks, cells, on_done=note, say=say
+        workers, accelerator, Networks.accuracies, networks, groups, on_done=note, say=say
     )
     return Evaluation(network, tuple(chain.from_iterable(found)))
 
 
-def make_cells(
+def network_groups(
     sets: Sequence[TrainedOn], num_eval: int, stack: int, say: Callable[[str], object]
-) -> list[Cell]:
+) -> list[NetworkGroup]:
     """Returns groups of at most ``stack`` networks, which are trained at once.
 
     Args:
@@ -191,31 +191,31 @@ class Networks:
         self._compile = compile
         self._opened: tuple[int, _Opened] | None = None
 
-    def accuracies(self, cell: Cell) -> list[float]:
+    def accuracies(self, group: NetworkGroup) -> list[float]:
         """Trains networks and returns their test accuracies, in [0, 1].
 
         Args:
-            cell: The number of the set, and the numbers k of the networks. Several networks are
+            group: The number of the set, and the numbers k of the networks. Several networks are
                 trained as a stack.
 
         Raises:
             InputError: If a stack does not fit into memory.
         """
-        number, group = cell
+        number, members = group
         opened = self._open(number)
-        if len(group) == 1:
-            return [self._alone(opened, group[0])]
-        with advising_on_memory(f"lower `stack`, since {len(group)} networks at once do not fit"):
-            return self._stacked(opened, group)
+        if len(members) == 1:
+            return [self._alone(opened, members[0])]
+        with advising_on_memory(f"lower `stack`, since {len(members)} networks at once do not fit"):
+            return self._stacked(opened, members)
 
     def _alone(self, opened: _Opened, k: int) -> float:
         device = self._accelerator.device
         model = trained_network(opened.trained, self._seed, k, opened.batch_loss, device)
         return accuracy(model, opened.test, opened.batch_loss)
 
-    def _stacked(self, opened: _Opened, group: Sequence[int]) -> list[float]:
+    def _stacked(self, opened: _Opened, members: Sequence[int]) -> list[float]:
         trained, models, draws = opened.trained, [], []
-        for k in group:
+        for k in members:
             models.append(_fresh_network(trained, self._seed, k, self._accelerator.device))
             draws.append(Draws(self._accelerator.device))
         train_stack(
@@ -240,7 +240,7 @@ class Networks:
                     trained, images=trained.images.to(device), labels=trained.labels.to(device)
                 ),
                 normalized_batches(trained.data, trained.data.test, device),
-                BatchLoss(bf16=bf16, compile=self._compile),
+                BatchLoss.of(self._accelerator, compile=self._compile),
                 StackedGradient(bf16=bf16, compile=self._compile),
             )
             self._opened = number, opened

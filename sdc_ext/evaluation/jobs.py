@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from sdc_ext._values import Count, Rate, checked
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import check_positive_values
-from sdc_ext.evaluation.configurations import TEACHER_EPOCHS, Training, usual_rate
+from sdc_ext.evaluation.configurations import TEACHER_EPOCHS, Training, rate_of_real
 from sdc_ext.evaluation.divergence import divergence
 from sdc_ext.evaluation.evaluator import (
-    Cell,
+    NetworkGroup,
     Networks,
     TrainedOn,
-    make_cells,
+    network_groups,
     tested_only,
 )
 from sdc_ext.evaluation.results import REAL, Result, Results
@@ -71,13 +71,14 @@ class Job:
         return f"{self.name}: {self.network}"
 
 
+@checked
 def evaluation_jobs(
     sets: Iterable[tuple[str, SyntheticSet, RealData]],
     *,
     networks: Sequence[str] | None = None,
-    epoch_eval_train: int | None = None,
-    lr_eval: float | None = None,
-    real_epochs: int | None = None,
+    epoch_eval_train: Count | None = None,
+    lr_eval: Rate | None = None,
+    real_epochs: Count | None = None,
     training: Training = AS_THE_SETS_SAY,
 ) -> list[Job]:
     """Lists everything to be evaluated, and checks it before anything is trained.
@@ -97,11 +98,8 @@ def evaluation_jobs(
 
     Raises:
         InputError: If a network or an augmentation is unknown or does not fit the images, a
-            number is not above 0, or a choice concerns labels that there are none of.
+            number is not above 0, or a choice applies to soft labels and no set has any.
     """
-    check_positive_values(
-        epoch_eval_train=epoch_eval_train, lr_eval=lr_eval, real_epochs=real_epochs
-    )
     jobs: list[Job] = []
     real: dict[tuple[object, ...], SyntheticSet] = {}
     of_real: dict[tuple[object, ...], Job] = {}
@@ -153,15 +151,16 @@ def _teacher(
     return Teacher(training.teacher, _recipe_of_real(synthetic, own, epochs, None))
 
 
+@checked
 def evaluate_sets(
     jobs: Sequence[Job],
     *,
-    num_eval: int = 5,
+    num_eval: Count = 5,
     seed: int = 0,
     accelerator: Accelerator,
     compile: bool = False,
     workers: Workers = SERIAL,
-    stack: int = 1,
+    stack: Count = 1,
     on_network: Callable[[Job], object] = lambda job: None,
     on_result: Callable[[Results], object] = lambda results: None,
     say: Callable[[str], object] = lambda line: None,
@@ -188,7 +187,6 @@ def evaluate_sets(
         InputError: If ``num_eval`` or ``stack`` is not above 0, or a stack does not fit into
             memory.
     """
-    check_positive_values(num_eval=num_eval, stack=stack)
     for job in jobs:
         too_high = divergence(job.synthetic, job.network, job.recipe)
         if too_high is not None:
@@ -201,12 +199,12 @@ def evaluate_sets(
     networks = Networks(sets, seed, accelerator, compile)
     collected = _Collected(jobs, num_eval, seed, on_result)
     launched = accelerator.num_processes > 1
-    cells = make_cells(sets, num_eval, stack, say)
+    groups = network_groups(sets, num_eval, stack, say)
     # Processes of a launch exchange their accuracies job by job.
-    parts = [[c for c in cells if c[0] == n] for n in range(len(jobs))] if launched else [cells]
+    parts = [[g for g in groups if g[0] == n] for n in range(len(jobs))] if launched else [groups]
     for part in parts:
 
-        def note(index: int, accuracies: list[float], part: Sequence[Cell] = part) -> None:
+        def note(index: int, accuracies: list[float], part: Sequence[NetworkGroup] = part) -> None:
             for _ in accuracies:
                 on_network(jobs[part[index][0]])
             if not launched:
@@ -216,8 +214,8 @@ def evaluate_sets(
             workers, accelerator, Networks.accuracies, networks, part, on_done=note, say=say
         )
         if launched:
-            for cell, accuracies in zip(part, found, strict=True):
-                collected.add(cell, accuracies)
+            for group, accuracies in zip(part, found, strict=True):
+                collected.add(group, accuracies)
     return collected.results
 
 
@@ -238,7 +236,7 @@ def _labels(
             teachers[key] = train_teacher(
                 job.data, network, recipe, seed=seed, device=accelerator.device
             )
-        found.append(soft_labels(teachers[key], job.synthetic.images).cpu())
+        found.append(soft_labels(teachers[key], job.synthetic.images))
     return found
 
 
@@ -259,10 +257,10 @@ class _Collected:
         self._num_eval = num_eval
         self._found: list[dict[int, float]] = [{} for _ in jobs]
 
-    def add(self, cell: Cell, accuracies: Sequence[float]) -> None:
-        """Adds the accuracies of the networks of a cell."""
-        number, group = cell
-        self._found[number].update(zip(group, accuracies, strict=True))
+    def add(self, group: NetworkGroup, accuracies: Sequence[float]) -> None:
+        """Adds the accuracies of some networks of a set."""
+        number, members = group
+        self._found[number].update(zip(members, accuracies, strict=True))
         while len(self.results) < len(self._jobs):
             done = len(self.results)
             if len(self._found[done]) < self._num_eval:
@@ -285,9 +283,7 @@ def _recipe_of_real(
     synthetic: SyntheticSet, recipe: TrainingRecipe, epochs: int, lr: float | None
 ) -> TrainingRecipe:
     """Returns a recipe without what suits its set alone: its epochs and learnt rate."""
-    usual = usual_rate(recipe.optimizer)
-    if recipe.optimizer == synthetic.info.evaluation.optimizer:
-        usual = synthetic.info.value("lr_eval") or usual
+    usual = rate_of_real(synthetic.info, recipe.optimizer)
     real = replace(recipe, lr=lr or usual, epochs=epochs)
     if recipe.mix != "none":
         return real

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor
 
 from sdc_ext._seeds import seed_torch
 from sdc_ext.errors import DivergenceError, InputError
-from sdc_ext.evaluation.audit import Mean
+from sdc_ext.evaluation.intervals import MeanInterval, t_quantile
 
 # Of each image, two networks besides the attacked pair must have it in their half, and two not.
 FEWEST_SHADOWS = 6
@@ -226,7 +225,7 @@ class Attacks:
         )
 
     @property
-    def auc(self) -> Mean:
+    def auc(self) -> MeanInterval:
         """The mean area under the curve, with its interval over networks and images."""
         each = self.each
         return _clustered([a.auc for a in each], torch.stack([a.auc_by_image for a in each]))
@@ -235,13 +234,13 @@ class Attacks:
         """Returns the true-positive rate that is expected of a guess, a mean over networks."""
         return statistics.fmean(attack.guessed_at(rate) for attack in self.each)
 
-    def true_positive_at(self, rate: float = LOW_RATE) -> Mean:
+    def true_positive_at(self, rate: float = LOW_RATE) -> MeanInterval:
         """Returns the mean true-positive rate at a false-positive rate, with its interval."""
         by_image = torch.stack([attack.true_positive_by_image(rate) for attack in self.each])
         return _clustered([attack.true_positive_at(rate) for attack in self.each], by_image)
 
 
-def _clustered(values: list[float], by_image: Tensor) -> Mean:
+def _clustered(values: list[float], by_image: Tensor) -> MeanInterval:
     """Returns a mean over networks with an interval that is clustered by networks and by images.
 
     All attacks have the same images, so an interval over networks alone would be too narrow: of a
@@ -258,5 +257,5 @@ def _clustered(values: list[float], by_image: Tensor) -> Mean:
     adds = by_image.view(len(pairs), 2, -1).sum(1) / len(values)
     of_pairs = pairs.var() / len(pairs)
     variance = of_pairs + adds.sum(0).square().sum() - adds.square().sum()
-    quantile = float(stats.t.ppf(0.975, len(pairs) - 1))
-    return Mean(float(pairs.mean()), quantile * float(variance.maximum(of_pairs)) ** 0.5)
+    half = t_quantile(len(pairs) - 1) * float(variance.maximum(of_pairs)) ** 0.5
+    return MeanInterval(float(pairs.mean()), half)

@@ -15,8 +15,13 @@ import numpy as np
 from scipy import stats
 
 from sdc_ext.errors import InputError
-
-_CONFIDENCE = 0.95
+from sdc_ext.evaluation.intervals import (
+    CONFIDENCE,
+    TAILS,
+    Interval,
+    t_half_width,
+    t_quantile,
+)
 
 _POWER = 0.8
 
@@ -32,13 +37,6 @@ _ROUNDING = 1e-9
 # The variance of the effects, in standard deviations of the differences, for which the intervals
 # are tuned. They hold for any value that is fixed in advance; this one suits 8 to 40 seeds.
 _PRIOR_VARIANCE = 1.0
-
-
-def t_half_width(values: Sequence[float]) -> float:
-    """Returns half of the 95 % interval of a mean by Student's t, of at least 2 values."""
-    n = len(values)
-    error = float(np.std(values, ddof=1)) / float(n**0.5)
-    return float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * error)
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class PairedDifference:
         return self.std / float(self.n**0.5)
 
     @property
-    def t_interval(self) -> tuple[float, float]:
+    def t_interval(self) -> Interval:
         """The 95 % confidence interval of the mean by Student's t."""
         half = t_half_width(self.differences)
         return self.mean - half, self.mean + half
@@ -109,7 +107,7 @@ class PairedDifference:
         return float(2 * stats.t.sf(abs(self.mean) / self.error, self.n - 1))
 
     @property
-    def bootstrap_interval(self) -> tuple[float, float]:
+    def bootstrap_interval(self) -> Interval:
         """The 95 % percentile interval of the mean over resampled seeds.
 
         With few seeds it is too narrow: it covers the true mean in 83 % of cases with 5 seeds and
@@ -118,7 +116,7 @@ class PairedDifference:
         """
         draw = np.random.default_rng(0)
         means = draw.choice(self.differences, (_RESAMPLES, self.n)).mean(1)
-        low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+        low, high = np.quantile(means, TAILS)
         return float(low), float(high)
 
     @property
@@ -138,7 +136,7 @@ class PairedDifference:
         return 1.0 if decided == 0 else float(stats.binomtest(self.wins, decided).pvalue)
 
     @property
-    def anytime_interval(self) -> tuple[float, float]:
+    def anytime_interval(self) -> Interval:
         """The 95 % interval of the mean that stays valid if seeds are added after a look.
 
         With a probability of 95 %, the intervals after 2, 3, 4 and all later seeds *all* contain
@@ -155,7 +153,7 @@ class PairedDifference:
         if not self.varies:
             return -math.inf, math.inf
         spread = 1 + self.n * _PRIOR_VARIANCE
-        bound = (spread**0.5 / (1 - _CONFIDENCE)) ** (2 / self.n)
+        bound = (spread**0.5 / (1 - CONFIDENCE)) ** (2 / self.n)
         if bound >= spread:
             return -math.inf, math.inf
         t = ((self.n - 1) * (bound - 1) / (1 - bound / spread)) ** 0.5
@@ -283,6 +281,6 @@ def signed(difference: float) -> str:
 def _power(effect: float, n: int) -> float:
     """Returns the power of a two-sided paired t-test; the effect is in standard deviations."""
     effect = min(effect, _LARGEST_EFFECT)  # scipy's noncentral t breaks down beyond it
-    critical = stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)
+    critical = t_quantile(n - 1)
     shift = effect * n**0.5
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Interval = tuple[float, float]
-
-Array = NDArray[np.float64]
+from sdc_ext.evaluation.intervals import TAILS, Array, Interval
 
 # Fewer sets have intervals that exclude nothing.
 LEAST_SETS = 6
@@ -92,12 +89,16 @@ def _correlation(
     rows = np.vstack([np.arange(count), drawn])
     found = np.stack([spearman(values[rows], errors[rows]), kendall(values[rows], errors[rows])])
     # A draw of equal values has no correlation.
-    low, high = np.nanquantile(found[:, 1:], (0.025, 0.975), axis=1)
+    low, high = np.nanquantile(found[:, 1:], TAILS, axis=1)
     intervals = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     return RankCorrelation(
-        *(measure, group, count),
-        *(float(found[0, 0]), intervals[0]),
-        *(float(found[1, 0]), intervals[1]),
+        measure,
+        group,
+        sets=count,
+        spearman=float(found[0, 0]),
+        spearman_interval=intervals[0],
+        kendall=float(found[1, 0]),
+        kendall_interval=intervals[1],
     )
 
 

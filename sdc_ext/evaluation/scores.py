@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from sdc_ext._values import Count, checked
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError, check_positive_values
-from sdc_ext.evaluation.configurations import usual_rate
+from sdc_ext.errors import InputError
+from sdc_ext.evaluation.configurations import rate_of_real
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.evaluation.selection import label_softly, random_like
 from sdc_ext.networks.create import check_network
@@ -62,6 +64,12 @@ class Scores:
     ) -> Scores:
         """Computes the scores from test accuracies in [0, 1].
 
+        ``HLR = full - hard`` says how far hard labels fall short of training on all real images,
+        and ``IOR = own - random`` is the gain over random images. ``LRS = f((IOR - HLR) / 2)``
+        combines them into a number that soft labels alone cannot raise, and
+        ``ARS = f((IOR with augmentation + IOR without) / 2)``, where
+        ``f(x) = (exp(x) - exp(-1)) / (exp(1) - exp(-1))``.
+
         Args:
             own: The accuracy after training on the distilled set with its own labels.
             hard: The accuracy after training on the distilled images with hard labels.
@@ -76,12 +84,12 @@ class Scores:
         Raises:
             InputError: If an accuracy is not in [0, 1].
         """
-        hlr, ior = hard_label_recovery(full, hard), improvement_over_random(own, random)
-        ars = augmentation_robust_score(
-            improvement_over_random(own_augmented, random_augmented),
-            improvement_over_random(own_plain, random_plain),
-        )
-        return cls(hlr, ior, label_robust_score(hlr, ior), ars)
+        _check(own=own, hard=hard, random=random, full=full)
+        _check(own_augmented=own_augmented, random_augmented=random_augmented)
+        _check(own_plain=own_plain, random_plain=random_plain)
+        hlr, ior = full - hard, own - random
+        ars = _robust(own_augmented - random_augmented, own_plain - random_plain)
+        return cls(hlr, ior, _robust(ior, -hlr), ars)
 
     def __str__(self) -> str:
         return f"HLR {self.hlr:.4f}, IOR {self.ior:.4f}, LRS {self.lrs:.4f}, ARS {self.ars:.4f}"
@@ -109,13 +117,14 @@ class Scored:
         return str(self.scores)
 
 
+@checked
 def measure_scores(
     synthetic: SyntheticSet,
     data: RealData,
     *,
     network: str | None = None,
-    num_eval: int = 5,
-    full_epochs: int = 20,
+    num_eval: Count = 5,
+    full_epochs: Count = 20,
     seed: int = 0,
     accelerator: Accelerator,
     workers: Workers = SERIAL,
@@ -147,21 +156,21 @@ def measure_scores(
 
     Reference: DD-Ranking (Li et al., 2025).
     """
-    check_positive_values(num_eval=num_eval, full_epochs=full_epochs)
     network = network or synthetic.info.eval_network
     check_network(network, *data.network_shape)
-    own = synthetic.info.evaluation
-    usual = replace(own, lr=usual_rate(own.optimizer))
-    full = replace(usual, epochs=full_epochs)
-    hard = synthetic.hard_labels
-
-    def test(what: str, images: Tensor, labels: Tensor, recipe: TrainingRecipe) -> Evaluation:
+    trainings = _trainings(synthetic, data, network, full_epochs, seed, accelerator.device)
+    tested: dict[str, Evaluation] = {}
+    for what, training in trainings.items():
+        known = next((name for name in tested if trainings[name].is_same(training)), None)
+        if known is not None:
+            tested[what] = tested[known]
+            continue
         on_training(what)
-        return evaluate(
-            images,
-            labels,
+        tested[what] = evaluate(
+            training.images,
+            training.labels,
             data,
-            recipe,
+            training.recipe,
             network=network,
             num_eval=num_eval,
             seed=seed,
@@ -169,31 +178,51 @@ def measure_scores(
             workers=workers,
             say=say,
         )
+    scores = Scores.of(**{name: evaluation.mean for name, evaluation in tested.items()})
+    return Scored(scores, tested, synthetic.info.evaluation)
 
-    tested = {"own": test("own", synthetic.images, synthetic.labels, own)}
+
+@dataclass(frozen=True)
+class _Training:
+    """What networks are trained on, and by which recipe."""
+
+    images: Tensor
+    labels: Tensor
+    recipe: TrainingRecipe
+
+    def is_same(self, other: _Training) -> bool:
+        """Returns whether networks would be the same."""
+        same = self.images is other.images and self.labels is other.labels
+        return same and self.recipe == other.recipe
+
+
+def _trainings(
+    synthetic: SyntheticSet,
+    data: RealData,
+    network: str,
+    full_epochs: int,
+    seed: int,
+    device: torch.device,
+) -> dict[str, _Training]:
+    """Returns the trainings by their keys in ``Scored.accuracies``."""
+    recipe, hard = synthetic.info.evaluation, synthetic.hard_labels
+    usual = replace(recipe, lr=rate_of_real(synthetic.info, recipe.optimizer))
+    full = replace(usual, epochs=full_epochs)
+    own = _Training(synthetic.images, synthetic.labels, recipe)
     # As many as the set stores, since storage is what distilled sets are compared at.
     chosen = random_like(hard[:: Decoder(synthetic.info.factor).parts], data, seed)
-    random, labels = data.normalize(data.train.images[chosen]), data.train.labels[chosen]
-    if synthetic.labels.ndim == 1:
-        tested["hard"] = tested["own"]
-    else:
-        tested["hard"] = test("hard", synthetic.images, hard, usual)
-        device = accelerator.device
-        labels = label_softly(random, data, network, full, seed=seed, device=device)
-    tested["random"] = test("random", random, labels, usual)
-    everything = data.normalize(data.train.images)
-    tested["full"] = test("full", everything, data.train.labels, full)
-    kinds = {
-        "own": (synthetic.images, synthetic.labels, own),
-        "random": (random, labels, usual),
-    }
-    for suffix, change in _augmentations(own, data.name).items():
-        for what, (images, its_labels, recipe) in kinds.items():
-            name, changed = f"{what}_{suffix}", replace(recipe, **change)
-            known = changed == recipe
-            tested[name] = tested[what] if known else test(name, images, its_labels, changed)
-    scores = Scores.of(**{name: evaluation.mean for name, evaluation in tested.items()})
-    return Scored(scores, tested, own)
+    images, labels = data.normalize(data.train.images[chosen]), data.train.labels[chosen]
+    on_hard = own
+    if synthetic.labels.ndim == 2:
+        on_hard = _Training(synthetic.images, hard, usual)
+        labels = label_softly(images, data, network, full, seed=seed, device=device)
+    random = _Training(images, labels, usual)
+    everything = _Training(data.normalize(data.train.images), data.train.labels, full)
+    found = {"own": own, "hard": on_hard, "random": random, "full": everything}
+    for suffix, change in _augmentations(recipe, data.name).items():
+        for name, one in (("own", own), ("random", random)):
+            found[f"{name}_{suffix}"] = replace(one, recipe=replace(one.recipe, **change))
+    return found
 
 
 def _augmentations(recipe: TrainingRecipe, dataset: str) -> dict[str, dict[str, Any]]:
@@ -206,89 +235,9 @@ def _augmentations(recipe: TrainingRecipe, dataset: str) -> dict[str, dict[str, 
     }
 
 
-def hard_label_recovery(full: float, synthetic: float) -> float:
-    """Returns HLR: how far hard labels fall short of training on all real images.
-
-    ``HLR = acc(full, hard) - acc(synthetic, hard)``; lower is better.
-
-    Args:
-        full: The test accuracy after training on all real images.
-        synthetic: The test accuracy after training on the distilled images with hard labels.
-
-    Raises:
-        InputError: If an accuracy is not in [0, 1].
-    """
-    _check(full=full, synthetic=synthetic)
-    return full - synthetic
-
-
-def improvement_over_random(synthetic: float, random: float) -> float:
-    """Returns IOR: the gain over as many random real images under the same training.
-
-    ``IOR = acc(synthetic) - acc(random)``; higher is better.
-
-    Args:
-        synthetic: The test accuracy after training on the distilled set with its own labels.
-        random: The test accuracy after training on as many random real images as the set stores.
-
-    Raises:
-        InputError: If an accuracy is not in [0, 1].
-    """
-    _check(synthetic=synthetic, random=random)
-    return synthetic - random
-
-
-def label_robust_score(recovery: float, improvement: float, weight: float = 0.5) -> float:
-    """Returns LRS: HLR and IOR combined into one number that soft labels alone cannot raise.
-
-    ``alpha = w * IOR - (1 - w) * HLR``, ``LRS = (exp(alpha) - exp(-1)) / (exp(1) - exp(-1))``
-
-    Args:
-        recovery: HLR, in [-1, 1].
-        improvement: IOR, in [-1, 1].
-        weight: The weight w of IOR, in [0, 1].
-
-    Returns:
-        A score in [0, 1]; higher is better.
-
-    Raises:
-        InputError: If a number is out of range.
-    """
-    for name, value, low in (("HLR", recovery, -1), ("IOR", improvement, -1), ("w", weight, 0)):
-        if not low <= value <= 1:
-            raise InputError(f"{name} must be a fraction in [{low}, 1], got {value}")
-    return _as_fraction(weight * improvement - (1 - weight) * recovery)
-
-
-def augmentation_robust_score(augmented: float, plain: float, weight: float = 0.5) -> float:
-    """Returns ARS: the gain over random images, with and without augmentation, in one number.
-
-    ``beta = w * IOR with augmentation + (1 - w) * IOR without``, then as LRS from alpha
-
-    Args:
-        augmented: The gain over random images where both are augmented, in [-1, 1].
-        plain: The gain where neither is, in [-1, 1].
-        weight: The weight w of the gain with augmentation, in [0, 1].
-
-    Returns:
-        A score in [0, 1]; higher is better.
-
-    Raises:
-        InputError: If a number is out of range.
-    """
-    for name, value, low in (
-        ("the gain with augmentation", augmented, -1),
-        ("the gain without augmentation", plain, -1),
-        ("w", weight, 0),
-    ):
-        if not low <= value <= 1:
-            raise InputError(f"{name} must be a fraction in [{low}, 1], got {value}")
-    return _as_fraction(weight * augmented + (1 - weight) * plain)
-
-
-def _as_fraction(gain: float) -> float:
-    """Maps a gain in [-1, 1] to [0, 1]."""
-    return (math.exp(gain) - math.exp(-1)) / (math.exp(1) - math.exp(-1))
+def _robust(one: float, other: float) -> float:
+    """Maps the mean of two gains in [-1, 1] to [0, 1]."""
+    return (math.exp((one + other) / 2) - math.exp(-1)) / (math.exp(1) - math.exp(-1))
 
 
 def _check(**accuracies: float) -> None:

@@ -19,7 +19,7 @@ from sdc_ext._words import number_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.create import create_network
-from sdc_ext.networks.features import take_features
+from sdc_ext.networks.features import outputs_of, take_features
 from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
@@ -271,12 +271,9 @@ def train_teacher(
     return teacher.eval()
 
 
-@torch.no_grad()
 def soft_labels(teacher: nn.Module, images: Tensor) -> Tensor:
     """Returns the probabilities (N, classes) that a teacher gives images (N, C, H, W)."""
-    device = next(teacher.parameters()).device
-    probabilities: Tensor = teacher(images.to(device)).softmax(1)
-    return probabilities
+    return outputs_of(teacher, images).softmax(1)
 
 
 def probe_statistics(

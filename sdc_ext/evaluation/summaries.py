@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, stats
 
 from sdc_ext.errors import InputError
-
-_CONFIDENCE = 0.95
-
-_Values = npt.NDArray[np.float64]
+from sdc_ext.evaluation.intervals import Array, Interval, t_quantile
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,8 @@ class RandomEffects:
     """
 
     mean: float
-    interval: tuple[float, float]
-    prediction: tuple[float, float] | None
+    interval: Interval
+    prediction: Interval | None
     tau: float
     i_squared: float
     p: float
@@ -71,7 +67,7 @@ def random_effects(effects: Sequence[float], errors: Sequence[float]) -> RandomE
     mean = float(weights @ y / weights.sum())
     excess = max(1.0, _heterogeneity(y, s, tau_squared) / (n - 1))
     error = float((excess / weights.sum()) ** 0.5)
-    half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)) * error
+    half = t_quantile(n - 1) * error
     q = _heterogeneity(y, s, 0.0)
     return RandomEffects(
         mean=mean,
@@ -87,18 +83,18 @@ def random_effects(effects: Sequence[float], errors: Sequence[float]) -> RandomE
 def _prediction(mean: float, spread: float, n: int) -> tuple[float, float] | None:
     if n < 3:
         return None
-    half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 2)) * spread
+    half = t_quantile(n - 2) * spread
     return mean - half, mean + half
 
 
-def _heterogeneity(y: _Values, s: _Values, tau_squared: float) -> float:
+def _heterogeneity(y: Array, s: Array, tau_squared: float) -> float:
     """Returns Cochran's Q with the weights of a variance between settings."""
     weights = 1 / (s**2 + tau_squared)
     mean = weights @ y / weights.sum()
     return float(weights @ (y - mean) ** 2)
 
 
-def _between(y: _Values, s: _Values) -> float:
+def _between(y: Array, s: Array) -> float:
     """Returns the variance between settings for which Q has its expected value, n - 1."""
 
     def surplus(tau_squared: float) -> float:

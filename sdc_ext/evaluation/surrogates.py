@@ -32,8 +32,7 @@ from sdc_ext.matching.distances import (
     mean_feature_distance,
     parameter_distance,
 )
-from sdc_ext.networks.chunks import split_batch
-from sdc_ext.networks.features import take_features
+from sdc_ext.networks.features import features_of
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.epochs import normalized_batches
@@ -57,8 +56,6 @@ _RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 # How many segments of the trajectory are matched at most.
 _SEGMENTS = 5
-
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ def measure_surrogates(
     # What is real is computed once for all sets.
     gradients = {name: [_real_gradients(n, yardstick) for n in of] for name, of in groups.items()}
     points = {
-        name: [[_points(n, images) for images in yardstick.real] for n in of]
+        name: [[features_of(n, images) for images in yardstick.real] for n in of]
         for name, of in groups.items()
     }
     found = []
@@ -262,7 +259,7 @@ def feature_discrepancies(
     (kernel,) = choose_discrepancies(["mmd-gaussian"]).values()
     means, kernels = [], []
     for part in parts:
-        points, of_class = _points(network, part.images), real[part.label]
+        points, of_class = features_of(network, part.images), real[part.label]
         means.append(float(mean_feature_distance(points.mean(0), of_class.mean(0))))
         kernels.append(float(kernel(of_class, points[None])))
     return statistics.fmean(means), statistics.fmean(kernels)
@@ -310,8 +307,3 @@ def _real_gradients(network: nn.Module, yardstick: Yardstick) -> list[tuple[Tens
         mean_gradient(network, images, torch.full((len(images),), label, device=images.device))
         for label, images in enumerate(yardstick.real)
     ]
-
-
-def _points(network: nn.Module, images: Tensor) -> Tensor:
-    parts = (part for part, _ in split_batch(images, images, _AT_ONCE))
-    return take_features(network, parts).flatten(1)

@@ -1,4 +1,4 @@
-"""Takes features, i.e. the input of a network's last linear layer."""
+"""Takes features, i.e. the input of a network's last linear layer, and outputs of many images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sdc_ext.errors import InputError
+from sdc_ext.networks.chunks import default_chunk_size
+
+# Images at once on a GPU.
+_MOST_AT_ONCE = 1024
 
 
 @contextmanager
@@ -59,3 +63,29 @@ def take_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
             network(x)
             noted[-1] = noted[-1].cpu()
     return torch.cat(noted)
+
+
+def features_of(network: nn.Module, images: Tensor) -> Tensor:
+    """Returns the features (N, D) of images, in chunks that suit the network's device; on the CPU.
+
+    Args:
+        network: Any network that ends in a linear layer; it is left in evaluation mode.
+        images: Images (N, C, H, W), normalised, on any device.
+
+    Raises:
+        InputError: If the network has no linear layer.
+    """
+    return take_features(network, _chunks(network, images)).flatten(1)
+
+
+@torch.inference_mode()
+def outputs_of(network: nn.Module, images: Tensor) -> Tensor:
+    """Returns the outputs (N, classes) of a network in evaluation mode; see ``features_of``."""
+    network.eval()
+    return torch.cat([network(x).cpu() for x in _chunks(network, images)])
+
+
+def _chunks(network: nn.Module, images: Tensor) -> Iterator[Tensor]:
+    device = next(network.parameters()).device
+    size = default_chunk_size(images[:_MOST_AT_ONCE].to(device))
+    return (x.to(device) for x in torch.split(images, size))

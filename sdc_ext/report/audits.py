@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from sdc_ext._console import PlainTable
-from sdc_ext.evaluation.audit import CLEAN, Answers, Mean
+from sdc_ext.evaluation.audit import CLEAN, Answers
+from sdc_ext.evaluation.intervals import MeanInterval
 from sdc_ext.evaluation.membership import LOW_RATE, Attacks
 from sdc_ext.sets.grid import as_written, save_figure
 
@@ -22,8 +23,9 @@ def audit_table(sets: Mapping[str, Answers]) -> Table:
     for condition in next(iter(sets.values())).conditions:
         for name, found in sets.items():
             group, worst = found.worst_group(condition)
-            accuracy, gap = percent(found.accuracy(condition)), f"{100 * found.gap(condition):.2f}"
-            table.add_row(condition, name, accuracy, group, percent(worst), gap)
+            accuracy, gap = percent_of_mean(found.accuracy(condition)), found.gap(condition)
+            of_worst = percent_of_mean(worst)
+            table.add_row(condition, name, accuracy, group, of_worst, f"{100 * gap:.2f}")
         table.add_section()
     return table
 
@@ -36,7 +38,7 @@ def group_table(sets: Mapping[str, Answers]) -> Table:
     found = {name: answers.accuracies_by_group(CLEAN) for name, answers in sets.items()}
     for group, size in sizes.items():
         if size:
-            cells = (percent(of[group]) if group in of else "" for of in found.values())
+            cells = (percent_of_mean(of[group]) if group in of else "" for of in found.values())
             table.add_row(group, str(size), *cells)
     return table
 
@@ -47,13 +49,13 @@ def membership_table(method: str, control: str, attacks: Attacks) -> Table:
     table.add_row("sets", method if control == "none" else f"{method}, control {control}")
     auc = attacks.auc
     table.add_row("area under the curve (a guess: 0.5)", f"{auc.mean:.3f} ± {auc.half_width:.3f}")
-    rate, guess = percent(attacks.true_positive_at()), 100 * attacks.guessed_at()
+    rate, guess = percent_of_mean(attacks.true_positive_at()), 100 * attacks.guessed_at()
     what = f"% of members found at {LOW_RATE:.0%} of others (a guess: {guess:.2g})"
     table.add_row(what, rate)
     return table
 
 
-def percent(mean: Mean) -> str:
+def percent_of_mean(mean: MeanInterval) -> str:
     """Returns a mean of fractions as text in percent, with half of its interval if it has one."""
     if np.isnan(mean.half_width):
         return f"{100 * mean.mean:.2f}"

@@ -23,8 +23,13 @@ def spread_table(found: Sequence[Spread]) -> Table:
     for one in found:
         low, high = one.evaluations[one.worst], one.evaluations[one.best]
         table.add_row(
-            *(one.name, str(len(one.evaluations)), f"{100 * low.mean:.2f}", one.worst),
-            *(f"{100 * one.mean:.2f}", f"{100 * high.mean:.2f}", f"{100 * one.std:.2f}"),
+            one.name,
+            str(len(one.evaluations)),
+            f"{100 * low.mean:.2f}",
+            one.worst,
+            f"{100 * one.mean:.2f}",
+            f"{100 * high.mean:.2f}",
+            f"{100 * one.std:.2f}",
         )
     return table
 

@@ -131,6 +131,6 @@ def _difficulty(run: Run) -> Curve:
 
 
 def _accuracy(run: Run) -> Curve:
-    rows = [row for row in run.info.accuracies if row.get("of", "images") == "images"]
-    iterations, means = (np.array([row[name] for row in rows]) for name in ("iteration", "mean"))
+    names = ("iteration", "mean")
+    iterations, means = (np.array([row[name] for row in run.evaluations]) for name in names)
     return 100 * iterations / len(run.history["difficulty"]), 100 * means

@@ -111,12 +111,15 @@ def _scatter(axis: Axes, found: Mapping[str, Difficulty], of: str, over: str) ->
 
 
 def draw_tracking(
-    tracked: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], path: Path
+    tracked: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
+    warm_ups: Mapping[str, int],
+    path: Path,
 ) -> None:
     """Draws the difficulty over iterations by arm: every seed faintly, and the mean over seeds.
 
     Args:
         tracked: The histories by the name of the arm, one per seed, over the same iterations.
+        warm_ups: The numbers of iterations at the start that are left out, by the name of the arm.
         path: The picture to write.
 
     Reference: SDC paper, Figure 1.
@@ -124,12 +127,13 @@ def draw_tracking(
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axis = figure.subplots()
     for k, (arm, histories) in enumerate(tracked.items()):
-        means = []
-        for history in histories:
-            skipped, mean = running_mean(history["difficulty"])
-            axis.plot(history["iteration"][skipped:], mean, f"C{k}", linewidth=0.6, alpha=0.4)
-            means.append(mean)
-        iterations = histories[0]["iteration"][skipped:]
+        skip = warm_ups.get(arm, 0)
+        smooth = [running_mean(history["difficulty"][skip:]) for history in histories]
+        averaged, _ = smooth[0]
+        iterations = histories[0]["iteration"][skip + averaged :]
+        means = [mean for _, mean in smooth]
+        for mean in means:
+            axis.plot(iterations, mean, f"C{k}", linewidth=0.6, alpha=0.4)
         axis.plot(iterations, np.mean(means, axis=0), f"C{k}", label=as_written(arm))
     axis.set_xlabel("iteration")
     axis.set_ylabel("GraDN of the synthetic batch")

@@ -21,12 +21,9 @@ from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import MEASURED, read_history
 from sdc_ext.sets.info import Correction
 from sdc_ext.sets.loading import short_names
-from sdc_ext.sets.synthetic_set import META, SyntheticSet
+from sdc_ext.sets.synthetic_set import META, RUN, SyntheticSet
 
 _MOST_PICTURES, _MOST_NAMED = 12, 20
-
-# What a run writes before it has a set.
-_RUN = "run.json"
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -58,7 +55,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def unfinished_runs(folders: Sequence[Path]) -> list[Path]:
     """Returns the folders of runs that have not saved a set yet, which a report leaves out."""
-    begun = (path.parent for folder in folders for path in sorted(folder.rglob(_RUN)))
+    begun = (path.parent for folder in folders for path in sorted(folder.rglob(RUN)))
     return [run for run in dict.fromkeys(begun) if not (run / META).is_file()]
 
 
@@ -128,11 +125,11 @@ def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
     color = {c: k for k, c in enumerate(dict.fromkeys(run.info.correction for run in runs))}
 
     def lines(column: str) -> list[Line]:
-        drawn = [
-            Line(run.history["iteration"], run.history[column], color[run.info.correction])
-            for run in runs
-            if column in run.history
-        ]
+        drawn = []
+        for run in (run for run in runs if column in run.history):
+            skip = run.skip if column == "difficulty" else 0
+            x, y = run.history["iteration"][skip:], run.history[column][skip:]
+            drawn.append(Line(x, y, color[run.info.correction]))
         return [line for line in drawn if not all(map(math.isnan, line.y))]
 
     accuracies = _accuracy_lines(runs, color)
@@ -190,11 +187,11 @@ def _measured_charts(runs: Sequence[Run], color: dict[Correction, int]) -> list[
 def _accuracy_lines(runs: Sequence[Run], color: dict[Correction, int]) -> list[Line]:
     lines = []
     for run in runs:
-        rows = [row for row in run.info.accuracies if row.get("of", "images") == "images"]
-        x, mean, std = ([row[key] for row in rows] for key in ("iteration", "mean", "std"))
-        percent = [100 * value for value in mean]
+        names = ("iteration", "mean", "std")
+        x, mean, std = ([row[name] for row in run.evaluations] for name in names)
+        percents = [100 * value for value in mean]
         spread = [100 * value for value in std] if len(runs) <= 2 else None
-        lines.append(Line(x, percent, color[run.info.correction], spread))
+        lines.append(Line(x, percents, color[run.info.correction], spread))
     return lines
 
 

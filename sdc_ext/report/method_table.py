@@ -11,7 +11,7 @@ from sdc_ext.adapters import Method, resolve
 
 
 def method_table(methods: Iterable[Method], dataset: str, ipc: int, classes: int | None) -> Table:
-    """One row per method, with its defaults for a data set and ipc.
+    """Returns a table with one row per method, with its defaults for a data set and ipc.
 
     The cost of a run is the number of images, in millions, that it takes through networks forward
     and back; it includes neither the training of experts nor evaluations.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sdc_ext.evaluation.tracking import Drift, warm_up
 from sdc_ext.sets.info import SetInfo
@@ -44,6 +44,11 @@ class Run:
     def drift(self) -> Drift:
         """The change of GraDN over the run."""
         return Drift.of(self.history["difficulty"], self.skip)
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The evaluations of the images themselves, in order, and not of their moving average."""
+        return [row for row in self.info.accuracies if row.get("of", "images") == "images"]
 
     @property
     def kind(self) -> Kind:

@@ -81,7 +81,7 @@ def cross_table(results: Sequence[Result]) -> Table:
 
 def score_table(scores: Scores) -> Table:
     """Returns a table of HLR, IOR, LRS and ARS, as fractions."""
-    table = PlainTable("scores, as fractions", "score", "value", "better is")
+    table = PlainTable("scores, as fractions", "score", "value", "better if")
     table.add_row("hard-label recovery (HLR)", f"{scores.hlr:.4f}", "lower")
     table.add_row("improvement over random (IOR)", f"{scores.ior:.4f}", "higher")
     table.add_row("label-robust score (LRS)", f"{scores.lrs:.4f}", "higher")

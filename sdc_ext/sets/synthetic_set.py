@@ -34,6 +34,9 @@ TENSORS = "synthetic.safetensors"
 
 META = "meta.json"
 
+# What a run writes into its folder before it has a set.
+RUN = "run.json"
+
 GRID = "grid.png"
 
 

@@ -238,6 +238,21 @@ def collect(rows: Sequence[Trained]) -> list[Series]:
     return series
 
 
+def shared_sets(series: Sequence[Series], *, fewest: int) -> dict[int, list[str]]:
+    """Returns the replicates that all series have, by the size that they have at least some of.
+
+    Args:
+        series: The series, at least one.
+        fewest: The smallest number of replicates with which a size counts.
+    """
+    found = {}
+    for size in sorted(set.intersection(*(set(one.values) for one in series))):
+        shared = sorted(set.intersection(*(set(one.values[size]) for one in series)))
+        if len(shared) >= fewest:
+            found[size] = shared
+    return found
+
+
 def _by_family(rows: Sequence[Trained]) -> Iterator[tuple[Family, Trained]]:
     """Yields rows with their families, which name the network only where it tells two apart."""
     networks: dict[tuple[str, str, str], set[str]] = defaultdict(set)

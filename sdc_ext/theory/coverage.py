@@ -21,13 +21,13 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.special import comb
 
 from sdc_ext.errors import InputError
-from sdc_ext.theory.accuracies import Family, Quantity, Series
-from sdc_ext.theory.fitting import Array, Interval, Profile, corrected_aic, finite, fit
-from sdc_ext.theory.required import Required, Trend, required_sizes, trend
+from sdc_ext.evaluation.intervals import Array, Interval, t_quantile
+from sdc_ext.theory.accuracies import Family, Quantity, Series, shared_sets
+from sdc_ext.theory.fitting import Profile, corrected_aic, finite, fit
+from sdc_ext.theory.required import Required, Trend, middle, required_sizes, trend
 
 FormName: TypeAlias = Literal["log", "constant", "linear", "floor"]
 
@@ -144,7 +144,7 @@ def fit_coverage(
     worst = ranked @ subset_weights(n, counts).T
     sizes, mean = np.array(list(measured), float), worst[0]
     growths = _growths(sizes, counts, worst)
-    target = _middle(mean) if target is None else target
+    target = middle(mean.T) if target is None else target
     required = required_sizes(sizes, counts, mean.T, target)
     return Coverage(
         family=family,
@@ -189,11 +189,10 @@ def _measured(series: Sequence[Series]) -> dict[int, Array]:
             f"{series[0].family}: a coverage law needs at least {_LEAST_CONFIGURATIONS} "
             f"configurations, got {len(series)}: evaluate the sets on more networks"
         )
-    measured = {}
-    for size in sorted(set.intersection(*(set(s.values) for s in series))):
-        shared = sorted(set.intersection(*(set(s.values[size]) for s in series)))
-        if len(shared) >= 2:
-            measured[size] = np.array([[s.values[size][r] for r in shared] for s in series])
+    measured = {
+        size: np.array([[s.values[size][r] for r in shared] for s in series])
+        for size, shared in shared_sets(series, fewest=2).items()
+    }
     if len(measured) < _LEAST_SIZES:
         raise InputError(
             f"{series[0].family}: a coverage law needs at least {_LEAST_SIZES} sizes with 2 or "
@@ -271,18 +270,9 @@ def _growth_interval(growths: Array, most: int, configurations: int) -> Interval
     """
     grown = np.log1p(growths * np.log(most))
     spread = grown[1:].std() * (configurations / (configurations - 1)) ** 0.5
-    half = stats.t.ppf(0.975, configurations - 1) * spread
+    half = t_quantile(configurations - 1) * spread
     low, high = np.expm1([grown[0] - half, grown[0] + half]) / np.log(most)
     return float(low), float(high)
-
-
-def _middle(worst: Array) -> float:
-    """Returns the middle between the highest value at the last size and the lowest at the first.
-
-    Args:
-        worst: The worst of M by size (sizes, counts).
-    """
-    return float((worst[-1].max() + worst[0].min()) / 2)
 
 
 def _grid(sizes: Array, counts: Sequence[int]) -> tuple[Array, Array]:

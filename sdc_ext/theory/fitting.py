@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
-Array: TypeAlias = NDArray[np.float64]
-Interval: TypeAlias = tuple[float, float]
-Bounds: TypeAlias = tuple[Sequence[float], Sequence[float]]
+from sdc_ext.evaluation.intervals import TAILS, Array, Interval
 
-_CONFIDENCE = 0.95
+Bounds: TypeAlias = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def whitening(covariance: Array) -> Array:
 
 
 def corrected_aic(deviance: float, points: int, parameters: int) -> float:
-    """Returns the AICc of a fit to values of known variance; infinite with too few points."""
+    """Returns the AICc of a fit to points, up to a constant; infinite with too few points."""
     spare = points - parameters - 1
     if spare <= 0:
         return np.inf
@@ -108,9 +106,8 @@ def corrected_aic(deviance: float, points: int, parameters: int) -> float:
 
 def interval(draws: ArrayLike) -> Interval:
     """Returns the interval of the middle 95 % of draws."""
-    tail = (1 - _CONFIDENCE) / 2
     # Draws may be infinite, and interpolation between them would be NaN.
-    low, high = np.quantile(np.asarray(draws), [tail, 1 - tail], method="nearest")
+    low, high = np.quantile(np.asarray(draws), TAILS, method="nearest")
     return float(low), float(high)
 
 

@@ -116,7 +116,7 @@ class Map:
     def rows(self) -> list[dict[str, Any]]:
         """Returns one row per place of the theory, and one per simulated place."""
         theory = [
-            {"gamma": gamma, "f": share, "alpha": total, "kept": share * total, "by": "theory"}
+            {"gamma": gamma, "f": share, "total": total, "alpha": share * total, "by": "theory"}
             | {"easy": errors[k, j, 0], "hard": errors[k, j, 1], "gain": self.gains(gamma)[k, j]}
             | {"standard_error": None}
             for gamma, errors in self.errors.items()
@@ -124,7 +124,7 @@ class Map:
             for j, total in enumerate(self.grid.totals)
         ]
         simulated = [
-            {"gamma": gamma, "f": share, "alpha": total, "kept": share * total, "by": "simulation"}
+            {"gamma": gamma, "f": share, "total": total, "alpha": share * total, "by": "simulation"}
             | {"easy": easy.mean, "hard": hard.mean, "gain": 100 * (hard.mean - easy.mean)}
             | {"standard_error": 100 * math.hypot(easy.standard_error, hard.standard_error)}
             for (gamma, share, total), (easy, hard) in self.dots.items()
@@ -213,5 +213,5 @@ def _draw_panel(panel: Axes, found: Map, gamma: float, norm: TwoSlopeNorm) -> No
     panel.set_xscale("log")
     panel.set_xlim(totals[0], totals[-1])
     panel.set_ylim(shares[0], shares[-1])
-    panel.set_xlabel("samples per dimension alpha")
+    panel.set_xlabel("samples per dimension before selection")
     panel.set_title(f"angle of the probe {gamma:g}°", fontsize=10)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdc_ext.sets.grid import as_written, save_figure
@@ -31,7 +31,7 @@ def draw_scaling(laws: Sequence[Scaling], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_series(panel: Any, law: Scaling) -> None:
+def _draw_series(panel: Axes, law: Scaling) -> None:
     points, chosen = law.points, law.laws[law.chosen]
     fine = np.geomspace(points.sizes[0], points.sizes[-1], 100)
     low, high = np.transpose(chosen.band)
@@ -74,7 +74,7 @@ def draw_side_by_side(results: Sequence[SideBySide], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_both(panel: Any, result: SideBySide) -> None:
+def _draw_both(panel: Axes, result: SideBySide) -> None:
     for k, (family, rows) in enumerate(zip(result.families, result.worst, strict=True)):
         label = as_written(family.network or str(family))
         panel.plot(result.sizes, rows[-1], "o-", color=f"C{k}", markersize=4, label=label)
@@ -86,7 +86,7 @@ def _draw_both(panel: Any, result: SideBySide) -> None:
     panel.legend(fontsize=7)
 
 
-def _draw_differences(panel: Any, result: SideBySide) -> None:
+def _draw_differences(panel: Axes, result: SideBySide) -> None:
     for s, size in enumerate(result.sizes):
         column = [row[s] for row in result.differences]
         means = np.array([one.mean for one in column])
@@ -103,7 +103,7 @@ def _draw_differences(panel: Any, result: SideBySide) -> None:
     panel.legend(fontsize=8)
 
 
-def _draw_worst(panel: Any, law: Coverage) -> None:
+def _draw_worst(panel: Axes, law: Coverage) -> None:
     fine = np.geomspace(law.sizes[0], law.sizes[-1], 100)
     for k, (count, row) in enumerate(zip(law.counts, law.worst, strict=True)):
         panel.plot(law.sizes, row, "o", color=f"C{k}", markersize=4, label=f"M = {count}")
@@ -117,7 +117,7 @@ def _draw_worst(panel: Any, law: Coverage) -> None:
     panel.legend(fontsize=8)
 
 
-def _draw_required(panel: Any, law: Coverage) -> None:
+def _draw_required(panel: Axes, law: Coverage) -> None:
     for censored, marker in (("none", "o"), ("above", "^"), ("below", "v")):
         chosen = [r for r in law.required if r.censored == censored]
         if chosen:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
-from sdc_ext.theory.fitting import Array
+from sdc_ext.evaluation.intervals import Array
 
 Censoring: TypeAlias = Literal["none", "above", "below"]
 
@@ -65,6 +65,15 @@ def required_sizes(
     return tuple(
         Required(m, *_crossing(sizes, row, target)) for m, row in zip(counts, worst, strict=True)
     )
+
+
+def middle(worst: Array) -> float:
+    """Returns the middle between the highest value at the last size and the lowest at the first.
+
+    Args:
+        worst: The gap or error of the worst of M (..., sizes).
+    """
+    return float((worst[..., -1].max() + worst[..., 0].min()) / 2)
 
 
 def _crossing(sizes: Array, values: Array, target: float) -> tuple[float, Censoring]:

@@ -17,10 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from sdc_ext.errors import InputError
+from sdc_ext.evaluation.intervals import Array, Interval
 from sdc_ext.theory.accuracies import LEAST_ERROR, Series
 from sdc_ext.theory.fitting import (
-    Array,
-    Interval,
     Profile,
     corrected_aic,
     finite,

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from sdc_ext.errors import InputError
+from sdc_ext.evaluation.intervals import TAILS, Array, Interval
 from sdc_ext.evaluation.paired import PairedDifference
-from sdc_ext.theory.accuracies import Family, Quantity, Series
+from sdc_ext.theory.accuracies import Family, Quantity, Series, shared_sets
 from sdc_ext.theory.coverage import MODE, counts_up_to, shared_quantity, subset_weights
-from sdc_ext.theory.fitting import Array, Interval, finite
-from sdc_ext.theory.required import Required, required_sizes
+from sdc_ext.theory.fitting import finite
+from sdc_ext.theory.required import Required, middle, required_sizes
 
 _LEAST_PAIRS = 3
 _LEAST_CONFIGURATIONS = 2
@@ -111,7 +112,7 @@ def compare_coverage(
     sizes = np.array(list(worst), float)
     means = np.stack([values.mean(1) for values in worst.values()], -1)
     if target is None:
-        target = float((means[..., -1].max() + means[..., 0].min()) / 2)
+        target = middle(means)
     required = [required_sizes(sizes, counts, of_family, target) for of_family in means]
     return SideBySide(
         families=(first[0].family, second[0].family),
@@ -150,14 +151,11 @@ def _paired(
             "comparison needs: evaluate both on the same networks"
         )
     series = [[of_family[name] for name in names] for of_family in by_name]
-    rows = [[one.values for one in row] for row in series]
-    measured = {}
-    for size in sorted(set.intersection(*(set(values) for row in rows for values in row))):
-        shared = sorted(set.intersection(*(set(values[size]) for row in rows for values in row)))
-        if len(shared) >= _LEAST_PAIRS:
-            measured[size] = np.array(
-                [[[_halves(one, size, r) for r in shared] for one in row] for row in series]
-            )
+    shared = shared_sets([one for row in series for one in row], fewest=_LEAST_PAIRS)
+    measured = {
+        size: np.array([[[_halves(one, size, r) for r in pairs] for one in row] for row in series])
+        for size, pairs in shared.items()
+    }
     if not measured:
         raise InputError(
             f"{which} have no size with {_LEAST_PAIRS} pairs of sets that were distilled with the "
@@ -210,7 +208,7 @@ def _size_intervals(
             found[draw, k] = [
                 one.images for one in required_sizes(sizes, counts, of_family, target)
             ]
-    low, high = np.quantile(found, (0.025, 0.975), axis=0)
+    low, high = np.quantile(found, TAILS, axis=0)
     return tuple(
         tuple((float(a), float(b)) for a, b in zip(*bounds, strict=True))
         for bounds in zip(low, high, strict=True)

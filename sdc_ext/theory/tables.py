@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from sdc_ext._console import PlainTable
+from sdc_ext.evaluation.intervals import Interval
 from sdc_ext.theory.coverage import MODE, Coverage
-from sdc_ext.theory.fitting import Interval
 from sdc_ext.theory.required import Required
 from sdc_ext.theory.scaling import FLOOR_SIZES, Scaling
 from sdc_ext.theory.side_by_side import SideBySide
@@ -66,12 +66,12 @@ def crossover_table(rows: Sequence[Mapping[str, float | None]], last: float) -> 
 
 
 def boundary_table(rows: Sequence[Mapping[str, float | None]]) -> Table:
-    """Returns a table of the samples per dimension below which easy samples are better.
+    """Returns a table of samples per dimension, before selection, below which easy ones are better.
 
     Args:
         rows: One row per share, as ``Map.boundary`` returns them.
     """
-    title = "samples per dimension alpha below which easy samples are better, by probe angle"
+    title = "samples per dimension before selection, below which easy ones are better, by angle"
     table = PlainTable(title, *rows[0])
     for row in rows:
         table.add_row(*("all" if value is None else f"{value:.3g}" for value in row.values()))

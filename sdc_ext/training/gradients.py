@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -45,6 +46,11 @@ class BatchLoss:
         self._compile = compile
         self._label_loss = PLAIN
         self._compiled: dict[_Sum, tuple[torch.Size, Callable[..., Tensor]]] = {}
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, *, compile: bool = False) -> BatchLoss:
+        """Returns what computes losses in the precision of an Accelerator."""
+        return cls(bf16=accelerator.mixed_precision == "bf16", compile=compile)
 
     def with_label_loss(self, label_loss: LabelLoss) -> BatchLoss:
         """Returns what computes another loss of the labels, with the same compiled code."""

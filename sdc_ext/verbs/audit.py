@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext._values import Count, Names, Rate, Seed, checked
-from sdc_ext.evaluation.audit import Answers, audit, check_groups, conditions_of
+from sdc_ext.evaluation.audit import Answers, audit, conditions_of, groups_of
 from sdc_ext.evaluation.evaluator import TrainedOn, tested_only
 from sdc_ext.networks.create import check_network
 from sdc_ext.report.audits import audit_table, draw_audit, group_table
@@ -145,7 +145,7 @@ def audit_set(
     opened = open_sets(sets, data, accelerator, lr=lr)
     trained = {one.name: _trained_on(one, network, epoch_eval_train) for one in opened}
     of_data = {
-        one.name: check_groups(groups, one.data.test.labels, one.data.classes) for one in opened
+        one.name: groups_of(groups, one.data.test.labels, one.data.classes) for one in opened
     }
     found: dict[str, Answers] = {}
     with make_progress(console) as bar:
@@ -153,7 +153,9 @@ def audit_set(
         for name, how in trained.items():
             bar.update(task, description=name)
             found[name] = audit(
-                *(how, chosen, of_data[name]),
+                how,
+                chosen,
+                of_data[name],
                 num_eval=num_eval,
                 seed=seed,
                 accelerator=accelerator,

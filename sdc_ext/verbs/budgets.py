@@ -267,7 +267,7 @@ def _fitted(
         fitting = [trial for trial in fitting if trial is not longest]
         needed = (longest.shortest * runs / _SAFE + spent) / 60
         left_out[str(longest.cell.cell)] = (
-            f"its shortest run takes about {longest.shortest:.2g} s, which wants a budget of "
+            f"its shortest run takes about {longest.shortest:.2g} s, which needs a budget of "
             f"{needed:.2g} minutes"
         )
     return {}, left_out

@@ -27,6 +27,7 @@ from sdc_ext.evaluation.comparison import GAIN, Cell, Comparison, grid
 from sdc_ext.evaluation.tracking import warm_up
 from sdc_ext.report.difficulty_figures import draw_tracking
 from sdc_ext.report.figures import draw_differences
+from sdc_ext.report.kept_tables import COMPARISON
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import accuracy_table, gain_table, tracking_table
 from sdc_ext.sets.history import read_history
@@ -97,9 +98,9 @@ class Compared(Shown):
         """Writes the tables and the pictures to ``out``."""
         files: dict[str, Writer] = {
             "cells.csv": as_table(self.comparison.rows()),
-            "comparison.json": as_text(json.dumps(self.comparison.summary(), indent=1)),
+            COMPARISON: as_text(json.dumps(self.comparison.summary(), indent=1)),
             "comparison.png": self.draw,
-            TRACKING: lambda path: draw_tracking(self.histories(), path),
+            TRACKING: lambda path: draw_tracking(self.histories(), self.warm_ups, path),
         }
         write_files(self.out, files)
 

@@ -17,9 +17,8 @@ from sdc_ext._console import make_progress
 from sdc_ext._files import Writer, as_table, write_files, write_whole
 from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters.methods import get_method
-from sdc_ext.adapters.settings import resolve
 from sdc_ext.data.real import RealData
-from sdc_ext.errors import InputError, check_choice
+from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.difficulty import MEASURES, Difficulty, measure_difficulty, real_samples
 from sdc_ext.networks.create import check_network
 from sdc_ext.report.difficulty_figures import (
@@ -31,8 +30,14 @@ from sdc_ext.report.difficulty_figures import (
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import difficulty_table, rank_table
 from sdc_ext.training.probe import Probe
-from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
-from sdc_ext.verbs.session import make_accelerator, make_console, make_probe, open_data
+from sdc_ext.verbs.opening import OpenedSet, Sets, check_same_data, common_probe, open_sets
+from sdc_ext.verbs.session import (
+    make_accelerator,
+    make_console,
+    make_probe,
+    open_data,
+    resolve_for,
+)
 from sdc_ext.workers import choose_workers
 
 
@@ -215,7 +220,9 @@ def difficulty_of(
         total = num_networks * trained.train_epochs
         task = bar.add_task(f"training {trained.network}", total=total)
         found = measure_difficulty(
-            *(samples, real, trained),
+            samples,
+            real,
+            trained,
             epochs=sorted(set(epochs or [trained.train_epochs])),
             networks=num_networks,
             seed=seed,
@@ -236,23 +243,14 @@ def _of_one_data(
     opened = open_sets(sets, real, accelerator) if sets else []
     if not opened:
         return [], open_data("digits", accelerator) if real is None else real
-    first = opened[0]
-    for one in opened:
-        if one.data.identity != first.data.identity:
-            raise InputError(
-                f"{one.name} and {first.name} belong to different data: score them in separate "
-                "calls"
-            )
-    return opened, first.data
+    check_same_data(opened)
+    return opened, opened[0].data
 
 
 def _probe(opened: Sequence[OpenedSet], data: RealData, settings: Mapping[str, Any]) -> Probe:
     """Returns the training of the networks; their default suits the first set or the data."""
     if opened:
-        network = opened[0].synthetic.info.eval_network
-    else:
-        usual = resolve(get_method("dc"), data.name, 1, {}, image_size=data.image_size)
-        network = usual.run.network
-    probe = make_probe(network, settings)
+        return common_probe(opened, settings)
+    probe = make_probe(resolve_for(get_method("dc"), data, 1, {}).run.network, settings)
     check_network(probe.network, *data.network_shape)
     return probe

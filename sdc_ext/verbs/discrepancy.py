@@ -22,13 +22,12 @@ from sdc_ext.evaluation.closeness import (
     feature_maps,
 )
 from sdc_ext.evaluation.discrepancies import DISCREPANCIES, choose_discrepancies
-from sdc_ext.networks.create import check_network
 from sdc_ext.report.figures import draw_closeness
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import closeness_table
 from sdc_ext.training.probe import Probe
-from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
-from sdc_ext.verbs.session import check_free, make_accelerator, make_console, make_probe
+from sdc_ext.verbs.opening import OpenedSet, Sets, common_probe, open_sets
+from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 # A standard deviation needs two of them.
 Draws: TypeAlias = Annotated[int, Whole(2)]
@@ -167,19 +166,6 @@ def discrepancy_of(
     )
 
 
-def common_probe(opened: Sequence[OpenedSet], settings: Mapping[str, Any]) -> Probe:
-    """Returns one probe for all sets, without which their values could not be compared.
-
-    Raises:
-        InputError: If the network does not fit the images of a set.
-    """
-    network = opened[0].synthetic.info.eval_network
-    probe = make_probe(network, settings)
-    for one in opened:
-        check_network(probe.network, *one.data.network_shape)
-    return probe
-
-
 def measure_sets(
     opened: Sequence[OpenedSet],
     how: Measurement,
@@ -199,7 +185,9 @@ def measure_sets(
         task = bar.add_task(f"training {probe.network}", total=steps + epochs)
         maps = {
             identity: feature_maps(
-                *(how.spaces, data, probe),
+                how.spaces,
+                data,
+                probe,
                 seed=how.seed,
                 device=accelerator.device,
                 on_epoch=lambda: bar.advance(task),
@@ -209,7 +197,10 @@ def measure_sets(
         for name, synthetic, data in opened:
             bar.update(task, description=name)
             found[name] = compare_with_real(
-                *(synthetic, data, maps[data.identity], choose_discrepancies(how.measures)),
+                synthetic,
+                data,
+                maps[data.identity],
+                choose_discrepancies(how.measures),
                 draws=how.draws,
                 seed=how.seed,
                 max_real=how.max_real,

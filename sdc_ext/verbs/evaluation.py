@@ -20,6 +20,7 @@ from sdc_ext.evaluation.results import REAL, Results
 from sdc_ext.evaluation.spread import Spread, spreads
 from sdc_ext.report.configurations import draw_spread, spread_table
 from sdc_ext.report.figures import draw_accuracies
+from sdc_ext.report.kept_tables import ACCURACIES
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import cross_table
 from sdc_ext.training.label_loss import LabelLossName
@@ -75,7 +76,7 @@ class Evaluated(Shown):
         summary = json.dumps(self.results.summary(), indent=1)
         files = {
             "accuracies.csv": as_table(self.results.rows()),
-            "accuracies.json": as_text(summary),
+            ACCURACIES: as_text(summary),
             "accuracies.png": self.draw,
         }
         if found := self.spreads:
@@ -167,8 +168,8 @@ def evaluate_set(
 
     Raises:
         InputError: If a set cannot be read or does not fit the data, a network does not fit the
-            images, ``out`` exists, a choice concerns labels that there are none of, or a stack does
-            not fit into memory.
+            images, ``out`` exists, a choice applies to soft labels and no set has any, or a stack
+            does not fit into memory.
     """
     check_free(out)
     training = Training(

@@ -11,7 +11,6 @@ from accelerate import Accelerator
 
 from sdc_ext._values import Count, Seed, checked
 from sdc_ext.adapters import get_method, known_methods
-from sdc_ext.adapters.settings import resolve
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.experts import export_store, train_store
 from sdc_ext.errors import InputError, check_choice
@@ -26,6 +25,7 @@ from sdc_ext.verbs.session import (
     make_console,
     open_data,
     prepare_data,
+    resolve_for,
 )
 from sdc_ext.workers import choose_workers
 
@@ -90,7 +90,7 @@ def train_experts(
     loaded = open_data(data, accelerator)
     given = {"network": network, "zca": zca}
     overrides = chosen_settings({k: v for k, v in given.items() if v is not None})
-    run = resolve(chosen, loaded.name, ipc, overrides, image_size=loaded.image_size).run
+    run = resolve_for(chosen, loaded, ipc, overrides).run
     for name in recipe:
         check_choice("setting of experts", name, [field.name for field in fields(ExpertRecipe)])
     how = replace(chosen.experts(loaded.name, ipc).suited_to(len(loaded.train)), **recipe)

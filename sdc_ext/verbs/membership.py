@@ -31,7 +31,7 @@ from sdc_ext.evaluation.membership import (
     draw_halves,
 )
 from sdc_ext.evaluation.selection import BASELINES
-from sdc_ext.networks.chunks import split_batch
+from sdc_ext.networks.features import outputs_of
 from sdc_ext.report.audits import draw_attacks, membership_table
 from sdc_ext.report.shown import Shown
 from sdc_ext.sets.synthetic_set import SyntheticSet
@@ -42,8 +42,6 @@ from sdc_ext.verbs.session import check_free, make_accelerator, make_console, op
 from sdc_ext.workers import choose_workers
 
 Control: TypeAlias = Literal["none", "planted", "null"]
-
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,7 +156,6 @@ def membership_of(
     if method in BASELINES:
         verb = f"membership_of of {method}"
         refuse(settings, verb, iterations="`iterations` are those of a method that distils")
-    check_choice("control", control, ("none", "planted", "null"))
     check_free(out)
     accelerator = accelerator or make_accelerator()
     side_by_side = choose_workers(workers, launched=accelerator.num_processes)
@@ -171,13 +168,23 @@ def membership_of(
     if epoch_eval_train is not None and method not in BASELINES:
         settings["epoch_eval_train"] = epoch_eval_train
     shared = _Shadows(
-        *(method, loaded, ipc, settings, halves, audited, control, epoch_eval_train, seed),
-        accelerator,
+        method=method,
+        data=loaded,
+        ipc=ipc,
+        settings=settings,
+        halves=halves,
+        audited=audited,
+        control=control,
+        epochs=epoch_eval_train,
+        seed=seed,
+        accelerator=accelerator,
     )
     with make_progress(console) as bar:
         task = bar.add_task(f"shadow sets of {method}", total=shadows)
         found = side_by_side.map(
-            *(_Shadows.confidences, shared, range(shadows)),
+            _Shadows.confidences,
+            shared,
+            range(shadows),
             on_done=lambda index, result: bar.advance(task),
             say=console.print,
         )
@@ -210,8 +217,7 @@ class _Shadows:
     def confidences(self, k: int) -> list[float]:
         """Makes set k, and returns the confidence of its network in each audited image."""
         made = self._set(k)
-        device, real = self.accelerator.device, made.adopt(self.data)
-        images, labels = made.images, made.labels
+        real, images, labels = made.adopt(self.data), made.images, made.labels
         if self.control == "planted":
             members = self.audited[self.halves[k, self.audited]]
             images = torch.cat([images, real.normalize(real.train.images[members])])
@@ -223,16 +229,11 @@ class _Shadows:
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs)
         trained = TrainedOn(images, labels, real, recipe, made.info.eval_network)
-        loss = BatchLoss(bf16=self.accelerator.mixed_precision == "bf16")
-        network = trained_network(trained, self.seed, k, loss, device).eval()
-        found: list[float] = []
-        with torch.inference_mode():
-            for of_batch, classes in split_batch(
-                real.train.images[self.audited], real.train.labels[self.audited], _AT_ONCE
-            ):
-                logits = network(real.normalize(of_batch.to(device))).cpu()
-                found += confidence(logits, classes).tolist()
-        return found
+        loss = BatchLoss.of(self.accelerator)
+        network = trained_network(trained, self.seed, k, loss, self.accelerator.device)
+        logits = outputs_of(network, real.normalize(real.train.images[self.audited]))
+        of_each: list[float] = confidence(logits, real.train.labels[self.audited]).tolist()
+        return of_each
 
     def _set(self, k: int) -> SyntheticSet:
         chosen = self.halves[k].clone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,9 +12,11 @@ from accelerate import Accelerator
 from sdc_ext.data.load import DATASETS
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
+from sdc_ext.networks.create import check_network
 from sdc_ext.sets.loading import Opening, load_set, open_set, short_names
 from sdc_ext.sets.synthetic_set import SyntheticSet
-from sdc_ext.verbs.session import open_data
+from sdc_ext.training.probe import Probe
+from sdc_ext.verbs.session import make_probe, open_data
 
 
 class OpenedSet(NamedTuple):
@@ -101,3 +103,34 @@ def _open(
                 f"({error}): pass the real data{example}"
             ) from None
     return OpenedSet(name, synthetic, synthetic.adopt(real))
+
+
+def check_same_data(opened: Sequence[OpenedSet]) -> None:
+    """Refuses sets whose values could not be compared, since their real data differ.
+
+    Raises:
+        InputError: If two sets are of different data, or data with other preprocessing.
+    """
+    first = opened[0]
+    for one in opened:
+        if one.data.identity != first.data.identity:
+            raise InputError(
+                f"{one.name} and {first.name} are not of the same real data with the same "
+                "preprocessing: pass them in separate calls"
+            )
+
+
+def common_probe(opened: Sequence[OpenedSet], settings: Mapping[str, Any]) -> Probe:
+    """Returns one probe for all sets, without which their values could not be compared.
+
+    Args:
+        opened: The sets, the first of which names the default architecture.
+        settings: Values by the name of a field of [`Probe`][sdc_ext.training.Probe].
+
+    Raises:
+        InputError: If a setting is unknown, or the network does not fit the images of a set.
+    """
+    probe = make_probe(opened[0].synthetic.info.eval_network, settings)
+    for one in opened:
+        check_network(probe.network, *one.data.network_shape)
+    return probe

@@ -195,7 +195,7 @@ def compare_plan(
         The gains in all settings with their random-effects summaries, which print as a table.
 
     Raises:
-        InputError: If the plan is none, two of its settings have the same name, or
+        InputError: If it is not a plan, two of its settings have the same name, or
             [`compare`][sdc_ext.compare] would raise it for one of them.
         DivergenceError: If every comparison diverges; those that do are otherwise left out.
     """
@@ -273,7 +273,7 @@ class _Setting:
 def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Setting]:
     """Checks all that can be checked before the first run, and loads the data."""
     if not plan.runs:
-        raise InputError("a plan needs at least one of runs, got none: list the settings in runs")
+        raise InputError("a plan needs at least one run, got none: list the settings in runs")
     check_value("margin", plan.margin, Points)
     check_value("first_seed", plan.first_seed, CountOrZero)
     found: dict[str, _Setting] = {}

@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from sdc_ext._console import make_progress
 from sdc_ext._values import Count, Factor, Seed, checked
 from sdc_ext.adapters import get_method
-from sdc_ext.adapters.settings import resolve
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.selection import BASELINES, selected_set
 from sdc_ext.networks.create import check_network
@@ -22,6 +21,7 @@ from sdc_ext.verbs.session import (
     make_probe,
     open_data,
     prepare_data,
+    resolve_for,
 )
 
 
@@ -70,7 +70,7 @@ def select_set(
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     loaded = open_data(data, accelerator)
-    settings = resolve(get_method(like), loaded.name, ipc, {}, image_size=loaded.image_size)
+    settings = resolve_for(get_method(like), loaded, ipc, {})
     looks_through = make_probe(settings.run.network, probe)
     loaded = prepare_data(loaded, settings.run, accelerator)
     check_network(looks_through.network, *loaded.network_shape)

@@ -13,16 +13,14 @@ from rich.console import RenderableType
 
 from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
-from sdc_ext._values import Count, Seed, checked
-from sdc_ext.errors import InputError
+from sdc_ext._values import Count, Rate, Seed, checked
 from sdc_ext.evaluation.ranking import LEAST_SETS, RankCorrelation, rank_correlations
 from sdc_ext.evaluation.results import Results
 from sdc_ext.evaluation.surrogates import SURROGATES, Inner, Yardstick, measure_surrogates
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.surrogates import draw_surrogates, ranking_table, surrogate_table
-from sdc_ext.verbs.discrepancy import common_probe
 from sdc_ext.verbs.evaluation import evaluate_set
-from sdc_ext.verbs.opening import OpenedSet, Sets, open_sets
+from sdc_ext.verbs.opening import Sets, check_same_data, common_probe, open_sets
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
 
 
@@ -109,7 +107,7 @@ def surrogates_of(
     *,
     num_eval: Count = 5,
     epoch_eval_train: Count | None = None,
-    lr: float | None = None,
+    lr: Rate | None = None,
     inner_steps: Count = 20,
     expert_epochs: Count = 3,
     max_real: Count = 500,
@@ -160,12 +158,14 @@ def surrogates_of(
     console = make_console(accelerator, progress)
     opened = open_sets(sets, data, accelerator, lr=lr)
     common = common_probe(opened, probe)
-    _check_same_data(opened)
+    check_same_data(opened)
     with make_progress(console) as bar:
         epochs = common.train_epochs
         task = bar.add_task(f"training {common.network}", total=epochs + len(opened))
         yardstick = Yardstick.of(
-            *(opened[0].data, common, Inner(inner_steps, expert_epochs)),
+            opened[0].data,
+            common,
+            Inner(inner_steps, expert_epochs),
             max_real=max_real,
             seed=seed,
             device=accelerator.device,
@@ -191,13 +191,3 @@ def surrogates_of(
     if out is not None and accelerator.is_main_process:
         measured.save(out)
     return measured
-
-
-def _check_same_data(opened: Sequence[OpenedSet]) -> None:
-    first = opened[0]
-    for one in opened:
-        if one.data.identity != first.data.identity:
-            raise InputError(
-                f"{one.name} and {first.name} are not of the same real data with the same "
-                "preprocessing: compare sets that are"
-            )

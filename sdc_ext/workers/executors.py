@@ -223,7 +223,9 @@ def _open_submitit(parameters: str) -> Any:
     for part in filter(None, parameters.split(",")):
         name, is_given, value = part.partition("=")
         if not is_given:
-            raise InputError(f"submitit's parameters are written NAME=VALUE, got {part!r}")
+            raise InputError(
+                f"submitit's parameters are written NAME=VALUE, e.g. timeout_min=90, got {part!r}"
+            )
         given[name] = int(value) if value.isdecimal() else value
     try:
         executor = submitit.AutoExecutor(given.pop("folder"), cluster=given.pop("cluster", None))

@@ -18,7 +18,8 @@ from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 from sdc_ext.data.real import Split
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.attacks import ATTACKS, pgd
-from sdc_ext.evaluation.audit import Answers, Mean
+from sdc_ext.evaluation.audit import Answers
+from sdc_ext.evaluation.intervals import MeanInterval
 from sdc_ext.sets import SyntheticSet
 
 UNIT = Preprocessing((0.0,), (1.0,))
@@ -79,7 +80,7 @@ def test_groups_have_their_own_accuracies() -> None:
     assert answers.worst_group("clean")[0] == "b"
     assert answers.gap("clean") == 0.75
     assert answers.accuracy("clean").mean == 0.625
-    assert Mean.of([0.4, 0.6]).half_width == pytest.approx(12.7062 * 0.1, rel=1e-4)
+    assert MeanInterval.of([0.4, 0.6]).half_width == pytest.approx(12.7062 * 0.1, rel=1e-4)
 
 
 def test_the_command_reads_groups_and_writes_a_table(

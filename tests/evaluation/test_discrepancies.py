@@ -235,7 +235,7 @@ def test_ratio_is_of_means() -> None:
 def test_too_few_are_refused(draws: int, max_real: int) -> None:
     data = load_data("digits")
     synthetic = real_set(data, class_labels(10, 1), 0)
-    with pytest.raises(InputError, match=r"(draws|max_real) must be at least"):
+    with pytest.raises(InputError, match=r"`(draws|max_real)` must be at least"):
         compare_with_real(synthetic, data, {}, {}, draws=draws, seed=0, max_real=max_real)
 
 

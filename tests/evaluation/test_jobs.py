@@ -137,7 +137,7 @@ def test_choices_for_probabilities_need_some(data: RealData) -> None:
 
 @pytest.mark.parametrize("number", ["epoch_eval_train", "lr_eval", "real_epochs"])
 def test_numbers_that_are_not_above_zero_are_refused(data: RealData, number: str) -> None:
-    with pytest.raises(InputError, match=f"`{number}` must be above 0, got 0"):
+    with pytest.raises(InputError, match=f"`{number}` must be .* from .* to .*, got 0"):
         evaluation_jobs([("a", select(data), data)], **{number: 0})  # type: ignore[arg-type]
 
 
@@ -158,7 +158,7 @@ def test_results_are_handed_over_as_they_come(data: RealData) -> None:
     first = results[0].evaluation
     assert str(results).splitlines()[0] == f"a, mlp: {first}"
     assert cross_table(results).row_count == 2
-    with pytest.raises(InputError, match="`num_eval` must be above 0, got 0"):
+    with pytest.raises(InputError, match="`num_eval` must be a whole number from 1"):
         evaluate_sets(jobs, num_eval=0, accelerator=Accelerator(cpu=True))
 
 
@@ -180,5 +180,5 @@ def test_a_set_is_scored_by_its_trainings(data: RealData) -> None:
     full, hard = scored.accuracies["full"].mean, scored.accuracies["hard"].mean
     assert scored.scores.hlr == pytest.approx(full - hard)
     assert str(scored).startswith(f"HLR {scored.scores.hlr:.4f}, IOR ")
-    with pytest.raises(InputError, match="`full_epochs` must be above 0, got 0"):
+    with pytest.raises(InputError, match="`full_epochs` must be a whole number from 1"):
         measure_scores(select(data), data, full_epochs=0, accelerator=Accelerator(cpu=True))

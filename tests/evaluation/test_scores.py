@@ -20,13 +20,7 @@ from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation import scores
-from sdc_ext.evaluation.scores import (
-    Scores,
-    augmentation_robust_score,
-    hard_label_recovery,
-    improvement_over_random,
-    label_robust_score,
-)
+from sdc_ext.evaluation.scores import Scores
 from sdc_ext.evaluation.selection import label_softly, random_like
 from sdc_ext.sets.info import Evaluation, SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
@@ -62,23 +56,21 @@ def test_robust_scores_are_fractions(own: float, hard: float, random: float, ful
     assert 0 <= scores.lrs <= 1 and 0 <= scores.ars <= 1
 
 
-def test_label_robust_score_at_its_ends() -> None:
-    assert label_robust_score(-1, 1) == pytest.approx(1)
-    assert label_robust_score(1, -1) == pytest.approx(0)
-    assert label_robust_score(1, 0.5, weight=1) == label_robust_score(0, 0.5, weight=1)
-    assert augmentation_robust_score(1, 1) == pytest.approx(1)
-    assert augmentation_robust_score(-1, -1) == pytest.approx(0)
-    assert augmentation_robust_score(0.5, 0, weight=1) == label_robust_score(0, 0.5, weight=1)
-    with pytest.raises(InputError, match="the gain without augmentation must be a fraction"):
-        augmentation_robust_score(0.1, 10)
+def test_robust_scores_at_their_ends() -> None:
+    best = {name: float(name.startswith(("own", "hard"))) for name in Scores.of.__annotations__}
+    del best["return"]
+    worst = {name: 1 - value for name, value in best.items()}
+    high, low = Scores.of(**best), Scores.of(**worst)
+    assert (high.lrs, high.ars) == pytest.approx((1, 1))
+    assert (low.lrs, low.ars) == pytest.approx((0, 0))
 
 
 @pytest.mark.parametrize("percent", [85.0, -0.1, float("nan")])
 def test_percent_is_refused(percent: float) -> None:
-    with pytest.raises(InputError, match=r"must be a fraction in \[0, 1\]"):
-        hard_label_recovery(percent, 0.5)
-    with pytest.raises(InputError, match=r"must be a fraction in \[0, 1\]"):
-        improvement_over_random(0.5, percent)
+    with pytest.raises(InputError, match=r"accuracy hard must be a fraction in \[0, 1\], got"):
+        Scores.of(own=0.6, hard=percent, random=0.3, full=0.85, **ROBUST)
+    with pytest.raises(InputError, match=r"accuracy own_plain must be a fraction"):
+        Scores.of(own=0.6, hard=0.6, random=0.3, full=0.85, **{**ROBUST, "own_plain": percent})
 
 
 def test_score_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +88,7 @@ def test_score_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     scores = json.loads(out.read_text())
     # The set is what the random baseline of the same seed draws.
     assert scores["ior"] == pytest.approx(0, abs=1e-9)
-    assert scores["ars"] == pytest.approx(augmentation_robust_score(0, 0))
+    assert scores["ars"] == pytest.approx(1 / (math.e + 1))  # no gain with or without augmentation
     accuracies = scores["accuracies"]
     assert accuracies["own_plain"] == accuracies["own"] != accuracies["own_augmented"]
     assert scores["seed"] == 0 and scores["full_epochs"] == 3

@@ -11,13 +11,7 @@ from torch import nn
 
 from sdc_ext.errors import InputError
 from sdc_ext.networks.create import check_network, create_network
-from sdc_ext.networks.registry import NETWORKS, network_name, register_network
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
-    monkeypatch.setattr(NETWORKS, "_known", dict(NETWORKS._known))
+from sdc_ext.networks.registry import network_name, register_network
 
 
 def small(channels: int, classes: int, size: tuple[int, int], width: int = 4) -> nn.Module:

@@ -243,7 +243,7 @@ def test_the_map_is_of_the_curves(tmp_path: Path) -> None:
     assert found.agreeing == len(found.dots) == 2
     rows = found.rows()
     assert [row["by"] for row in rows] == ["theory"] * 6 + ["simulation"] * 2
-    assert rows[0]["kept"] == pytest.approx(0.1) and rows[6]["standard_error"] > 0
+    assert rows[0]["alpha"] == pytest.approx(0.1) and rows[6]["standard_error"] > 0
     draw_map(found, tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 0
 

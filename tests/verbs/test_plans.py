@@ -100,7 +100,7 @@ def test_a_setting_that_diverges_is_left_out(
     ("content", "message"),
     [
         ("arms: 3\nruns: []", r"arms: Expected `?array`?, got `?int"),
-        ("runs: []\narms: [{lam: 0}, {lam: 1}]", "at least one of runs"),
+        ("runs: []\narms: [{lam: 0}, {lam: 1}]", "at least one run, got none"),
         ("runs: [{method: dc}]", "missing required field"),
         ("arms: []\nrun: []\nruns: []", "unknown field"),
         (PLAN.replace("ipc: 2", "ipcs: 2"), r"runs\[1\]: .*unknown field"),

@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_left_out_and_named(
     assert [len(row.here) for row in found.rows] == [2, 2, 0, 0, 0, 0]
     assert "dsac on mnist, ipc 1 was not run: the loss is nan." in found.sentences
     # 53 s for 4 runs of 5 seeds, of which 0.9 is planned with, after 900 s of trials.
-    why = "its shortest run takes about 53 s, which wants a budget of 35 minutes"
+    why = "its shortest run takes about 53 s, which needs a budget of 35 minutes"
     assert f"dsa on mnist, ipc 1 was not run: {why}." in found.sentences
     assert "not run" in str(found)
 

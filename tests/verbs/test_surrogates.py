@@ -54,3 +54,7 @@ def test_sets_of_other_data_are_refused() -> None:
     other = select_set("random", load_data("digits").whitened(), progress=False)
     with pytest.raises(InputError, match="not of the same real data with the same preprocessing"):
         surrogates_of({**sets(1), "other": other}, **SMALL)
+    with pytest.raises(
+        InputError, match="`lr` must be a number from"
+    ):  # before anything is trained
+        surrogates_of(sets(1), lr=-1.0, **SMALL)
