@@ -312,11 +312,13 @@ class SDCLoss:
 
     def state_dict(self) -> dict[str, float]:
         """Returns what a checkpoint needs to go on to the same bits: measures and counts."""
-        return self._strength.state_dict()
+        return {**self._strength.state_dict(), "iteration": self._iteration}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Restores what ``state_dict`` returned."""
         self._strength.load_state_dict(state)
+        # Earlier versions did not save it, but where calls are counted, each is an update.
+        self._iteration = self._corrected_at = int(state.get("iteration", state["updates"]))
 
 
 def reweighted(value: Tensor, term: Tensor, held: float, lam: float) -> Tensor:
