@@ -94,8 +94,8 @@ class StepResult:
     """The result of a matching step, detached from any graph.
 
     Attributes:
-        image_gradients: The gradients over the synthetic images (N, C, H, W), of the corrected
-            loss and, if the share is measured in this update, of the term.
+        image_gradients: The gradients over the synthetic images (N, C, H, W), and whatever else is
+            learnt, of the corrected loss and, if the share is measured in this update, of the term.
         loss: The corrected loss, a scalar.
         matching: The matching loss without the correction, a scalar.
         difficulty: GraDN, a scalar.
@@ -109,9 +109,18 @@ class StepResult:
     term: Tensor
 
     @classmethod
-    def of(cls, corrected: Corrected, images: Tensor, loss_fn: SDCLoss) -> StepResult:
-        """Differentiates a corrected loss by the synthetic images (N, C, H, W)."""
-        gradients = loss_fn.differentiate(corrected, [images])
+    def of(
+        cls, corrected: Corrected, learnt: Tensor | Sequence[Tensor], loss_fn: SDCLoss
+    ) -> StepResult:
+        """Differentiates a corrected loss by the synthetic images, or by several tensors.
+
+        Args:
+            corrected: The corrected loss and its parts.
+            learnt: The synthetic images (N, C, H, W); with other tensors, the images first.
+            loss_fn: The matching loss with the correction.
+        """
+        leaves = [learnt] if isinstance(learnt, Tensor) else learnt
+        gradients = loss_fn.differentiate(corrected, leaves)
         matching, difficulty = corrected.matching, corrected.difficulty
         term = torch.zeros_like(matching) if corrected.term is None else corrected.term.detach()
         return cls(gradients, corrected.loss.detach(), matching, difficulty, term)

@@ -33,6 +33,7 @@ from sdc_ext.adapters.loops.starts import (
     representative_start,
 )
 from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
+from sdc_ext.adapters.loops.steps import StepResult
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
@@ -42,7 +43,7 @@ from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
 from sdc_ext.networks.functional import FunctionalNetwork
-from sdc_ext.sdc_loss import Corrected, SDCLoss, reweighted
+from sdc_ext.sdc_loss import Corrected, SDCLoss
 from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.synthetic_set import class_labels
 
@@ -339,25 +340,22 @@ class TrajectoryMatching(Loop):
                 adjoint=self._adjoint(task.share),
                 difficulty_at=self.difficulty_at,
             )
-            held = loss_fn.lam
-            # On GPUs, rounding may differ between processes and let them drift apart.
-            measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
+            result = StepResult.of(corrected, state.leaves, loss_fn)
         due = is_due(self, task, iteration)
         scored = student_difficulty(state, segment, task, iteration) if due else {}
-        gradients = loss_fn.settle(measured)
-        loss = corrected.loss.detach()
-        if corrected.term is not None:
-            loss = reweighted(loss, corrected.term.detach(), held, loss_fn.lam)
-        self._check_finite(loss, gradients, state)
+        # On GPUs, rounding may differ between processes and let them drift apart.
+        result = result.each(broadcast).settled(loss_fn)
+        gradients = result.image_gradients.loss
+        self._check_finite(result.loss, gradients, state)
         # Also where the update is skipped, since the first network's norm is the scale of all.
-        scaled = state.balance.scaled(gradients[0], segment.member)
-        skipped = 0 < self.threshold < float(corrected.matching)
+        scaled = state.balance.scaled(result.image_gradient, segment.member)
+        skipped = 0 < self.threshold < float(result.matching)
         if not skipped:
             self._update(state, [scaled, *gradients[1:]])
         return {
-            "loss": float(loss),
-            "matching": float(corrected.matching),
-            "difficulty": float(corrected.difficulty),
+            "loss": float(result.loss),
+            "matching": float(result.matching),
+            "difficulty": float(result.difficulty),
             "syn_lr": float(state.syn_lr.detach()),
             "start_epoch": segment.epoch,
             "skipped": int(skipped),
