@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sdc_ext._options import MATCHING, option
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, NoAugmentation, Replay
 from sdc_ext.errors import DivergenceError
@@ -16,6 +18,12 @@ from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss, reweighted
 from sdc_ext.sets.decoding import AS_STORED, Decoder
 
 AS_THEY_ARE = NoAugmentation()
+
+
+def strategy_option(default: str) -> Any:
+    """Makes the field ``dsa_strategy`` of a loop."""
+    text = "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
+    return option(default, text, group=MATCHING)
 
 
 def _as_they_are(images: Tensor) -> Tensor:
