@@ -26,7 +26,7 @@ from sdc_ext.adapters.task import Task
 from sdc_ext.evaluation.results import Selects, counted
 from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.sdc_loss import SDCLoss
-from sdc_ext.sets.decoding import AS_STORED, Decoder
+from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.synthetic_set import Distilled
 
 
@@ -129,8 +129,12 @@ class Loop(ABC):
 
     @property
     def decoder(self) -> Decoder:
-        """Decodes the stored images to those that networks see; by default they are the same."""
-        return AS_STORED
+        """Decodes the stored images to those that networks see.
+
+        A loop whose stored images hold several has the setting ``factor``; by default networks see
+        what is stored.
+        """
+        return Decoder(getattr(self, "factor", 1))
 
     @property
     def epochs_needed(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from sdc_ext._options import COMPUTING, CORRECTION, DATA, EVALUATION, IMAGES, option
+from sdc_ext._options import COMPUTING, CORRECTION, DATA, EVALUATION, IMAGES, OURS, option
 from sdc_ext._values import Count, Ramp, Rate, Weight, check_fields
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.networks.pool import pool_of
@@ -32,8 +32,6 @@ class Setting:
 
 _ORIGINALS = "the original scripts"
 
-_OURS = "sdc-ext default"
-
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -53,20 +51,20 @@ class RunSettings:
     lam_ramp: Ramp | None = option(
         None,
         "adaptive SDC instead of lam: lam grows from START to END over ITERATIONS",
-        _OURS,
+        OURS,
         CORRECTION,
     )
     share: Weight | None = option(
         None,
         "strength of the correction instead of lam: the norm of its image gradient over that of "
         "the matching loss's, e.g. 0.1",
-        _OURS,
+        OURS,
         CORRECTION,
     )
     share_ramp: Ramp | None = option(
         None,
         "adaptive SDC as a share: it grows from START to END over ITERATIONS",
-        _OURS,
+        OURS,
         CORRECTION,
     )
     norm: Norm = option(
@@ -80,7 +78,7 @@ class RunSettings:
         DATA,
     )
     eval_network: str = option(
-        "convnet", "network that is trained on the distilled set", _OURS, EVALUATION
+        "convnet", "network that is trained on the distilled set", OURS, EVALUATION
     )
     eval_every: Count = option(
         500, "number of iterations between evaluations", _ORIGINALS, EVALUATION
@@ -100,11 +98,11 @@ class RunSettings:
     on_divergence: Literal["stop", "skip"] = option(
         "stop",
         "at a loss that is not finite: stop the run, or skip that update",
-        _OURS,
+        OURS,
         COMPUTING,
     )
     statistics: str = option(
-        "own", "data set whose channel means and deviations normalise the images", _OURS, DATA
+        "own", "data set whose channel means and deviations normalise the images", OURS, DATA
     )
 
     def __post_init__(self) -> None:

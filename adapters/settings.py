@@ -13,7 +13,6 @@ from sdc_ext.adapters.methods import known_methods
 from sdc_ext.adapters.run_settings import RunSettings, Setting
 from sdc_ext.data.load import CLASS_COUNTS
 from sdc_ext.errors import InputError, check_choice
-from sdc_ext.regularizer import gradient_norm
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -109,7 +108,6 @@ def resolve(
 
     values = {name: setting.value for name, setting in origin.items()}
     run = RunSettings(**{name: values[name] for name in run_names})
-    _check_correction(run)
     # Loops of others need not check their fields themselves.
     loop = method.loop(**check_values(method.loop, {name: values[name] for name in loop_names}))
     for name in sorted(loop.unused & set(overrides)):
@@ -144,10 +142,3 @@ def _check_name(name: str, method: Method) -> None:
     if name not in own and others:
         raise InputError(f"`{name}` is for {', '.join(others)}, not {method.name}: leave it out")
     check_choice(f"setting of {method.name}", name, own)
-
-
-def _check_correction(run: RunSettings) -> None:
-    try:
-        run.correct(gradient_norm)
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from None

@@ -8,6 +8,9 @@ from typing import Any
 # The source of a value that the user has chosen.
 YOUR_CHOICE = "your choice"
 
+# The source of a default that no paper or script has.
+OURS = "sdc-ext default"
+
 # The headings under which help lists the settings of a run, in this order.
 CORRECTION = "the correction"
 IMAGES = "the synthetic images"

@@ -32,10 +32,11 @@ def check_choice(
     known = sorted(choices)
     if value in known:
         return value
-    near = get_close_matches(value.lower(), known, n=1)
+    text = str(value)
+    near = get_close_matches(text.lower(), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     names = ", ".join(known if listed is None else listed)
-    said = repr(value) if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]!r}..."
+    said = repr(value) if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]!r}..."
     raise InputError(f"unknown {what} {said}: {hint}choose from {names}")
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sdc_ext._families import Family
 from sdc_ext._graphs import Node
+from sdc_ext.errors import check_choice
 from sdc_ext.strength import check_lam
 
 Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | Mapping[str, Tensor | None]
@@ -85,8 +86,8 @@ def sdc_penalty(
         >>> sdc_penalty(torch.tensor([3.0, 5.0]), lam=0.5)
         tensor(2.)
     """
-    check_norm(norm)
-    _check_one_of("reduction", reduction, Reduction)
+    check_choice("norm", norm, get_args(Norm))
+    check_choice("reduction", reduction, get_args(Reduction))
     weight = check_lam(lam)
     together = stacked(norms)
     count = together.numel()
@@ -94,17 +95,6 @@ def sdc_penalty(
         raise ValueError(f"of must be at least the number of norms, {count}, got {of}")
     total = (together if norm == "l2" else together.square()).sum()
     return weight * (total if reduction == "sum" else total / (of or count))
-
-
-def check_norm(norm: object) -> None:
-    """Raises ValueError unless a norm is known."""
-    _check_one_of("norm", norm, Norm)
-
-
-def _check_one_of(what: str, value: object, choices: object) -> None:
-    known = get_args(choices)
-    if value not in known:
-        raise ValueError(f"{what} must be {' or '.join(map(repr, known))}, got {value!r}")
 
 
 def stacked(norms: Iterable[Tensor]) -> Tensor:

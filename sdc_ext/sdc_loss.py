@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ from torch import Tensor
 from sdc_ext._calls import Misuse, check_images, check_scalar, find_gradients, used_by
 from sdc_ext._families import Family
 from sdc_ext._graphs import Node
+from sdc_ext.errors import check_choice
 from sdc_ext.regularizer import (
     Gradients,
     Norm,
-    check_norm,
     gradient_norm,
     list_of_norms,
     nodes_that_made,
@@ -312,11 +312,13 @@ class SDCLoss:
 
     def state_dict(self) -> dict[str, float]:
         """Returns what a checkpoint needs to go on to the same bits: measures and counts."""
-        return self._strength.state_dict()
+        return {**self._strength.state_dict(), "iteration": self._iteration}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Restores what ``state_dict`` returned."""
         self._strength.load_state_dict(state)
+        # Earlier versions did not save it, but where calls are counted, each is an update.
+        self._iteration = self._corrected_at = int(state.get("iteration", state["updates"]))
 
 
 def reweighted(value: Tensor, term: Tensor, held: float, lam: float) -> Tensor:
@@ -388,5 +390,5 @@ def with_sdc(
                 f"pass the matching loss itself, not its value, or {Family.INLINE.what}",
             )
         )
-    check_norm(norm)
+    check_choice("norm", norm, get_args(Norm))
     return SDCLoss(loss_fn, Strength.chosen(lam, share), grads, norm, images)

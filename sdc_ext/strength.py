@@ -83,7 +83,7 @@ class LogRamp:
 
 def check_lam(lam: object) -> float:
     """Returns lam as a float; raises if it is not a number, negative or not finite."""
-    return _check_weight(lam, "lam", "the paper's default is 0.002")
+    return _check_weight(lam, "lam", f"the paper's default is {DEFAULT_LAM}")
 
 
 def check_share(share: object) -> float:

@@ -10,7 +10,7 @@ from helpers import ROOT
 from rich.console import Console
 
 from sdc_ext._console import PlainConsole, PlainTable, make_progress
-from sdc_ext._text import visible
+from sdc_ext._text import first_line, visible
 
 HOSTILE = "[/x] [red]:smile: \x1b[31m\x07\u202e{task}"
 SEEN = r"[/x] [red]:smile: \x1b[31m\x07\u202e{task}"
@@ -19,6 +19,11 @@ SEEN = r"[/x] [red]:smile: \x1b[31m\x07\u202e{task}"
 def test_what_a_terminal_obeys_is_written_out() -> None:
     assert visible("a\tb\r\x9b\udcff\u2028") == r"a\tb\r\x9b\udcff\u2028"
     assert visible("Größe 10 %\n日本 🙂\u200d") == "Größe 10 %\n日本 🙂\u200d"
+
+
+def test_an_error_without_text_is_named_by_its_type() -> None:
+    assert first_line(ValueError("\n1 of\n2")) == "1 of"
+    assert first_line(TimeoutError()) == first_line(TimeoutError("\n")) == "TimeoutError"
 
 
 def test_a_console_prints_text_as_it_is_written() -> None:

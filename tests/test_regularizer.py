@@ -77,8 +77,9 @@ def test_shares_of_a_mean_add_up_to_it(norm: Any) -> None:
 @pytest.mark.parametrize(
     ("norms", "options", "problem"),
     [
-        ([1.0], {"norm": "l1"}, "norm must be 'l2' or 'l2_squared', got 'l1'"),
-        ([1.0], {"reduction": "max"}, "reduction must be 'mean' or 'sum', got 'max'"),
+        ([1.0], {"norm": "l1"}, "unknown norm 'l1': choose from l2, l2_squared"),
+        ([1.0], {"norm": None}, "unknown norm None: choose from l2, l2_squared"),
+        ([1.0], {"reduction": "max"}, "unknown reduction 'max': choose from mean, sum"),
         ([1.0], {"lam": -0.1}, "lam must be finite and at least 0, got -0.1"),
         ([1.0], {"lam": math.inf}, "lam must be finite and at least 0, got inf"),
         ([1.0, 2.0], {"of": 1}, "of must be at least the number of norms, 2, got 1"),

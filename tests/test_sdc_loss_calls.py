@@ -153,7 +153,7 @@ def test_loss_that_cannot_be_called_is_refused(not_a_loss: Any) -> None:
 
 
 def test_unknown_norm_is_refused() -> None:
-    with pytest.raises(ValueError, match="norm must be 'l2' or 'l2_squared', got 'l1'"):
+    with pytest.raises(ValueError, match="unknown norm 'l1': choose from l2, l2_squared"):
         with_sdc(match_loss, LAM, norm="l1")  # type: ignore[arg-type]
 
 

@@ -224,6 +224,26 @@ def test_measures_go_on_where_they_were_saved() -> None:
     assert resumed.state_dict() == whole.state_dict()
 
 
+def test_a_ramp_goes_on_where_it_was_saved() -> None:
+    problem, ramp = Matching(), LogRamp(0.001, 1.0, steps=8)
+    whole, stopped, resumed, earlier = (with_sdc(distance, lam=ramp) for _ in range(4))
+
+    def call(match_loss: Any, times: int) -> None:
+        for _ in range(times):
+            match_loss(problem.gradients(problem.images), problem.real)
+
+    call(whole, 8)
+    call(stopped, 5)
+    saved = stopped.state_dict()
+    resumed.load_state_dict(saved)
+    earlier.load_state_dict({n: v for n, v in saved.items() if n != "iteration"})
+    for goes_on in (resumed, earlier):
+        assert goes_on.iteration == 5
+        call(goes_on, 3)
+        assert (goes_on.lam, goes_on.iteration) == (ramp(7), 8)
+        assert goes_on.state_dict() == whole.state_dict()
+
+
 def test_a_process_without_a_class_settles_as_the_others_do() -> None:
     ramp = LogRamp(0.01, 0.1, REFRESHED_EVERY)
     with_classes, without = (with_sdc(distance, share=ramp) for _ in range(2))

@@ -20,7 +20,13 @@ from sdc_ext.adapters.loops.matched import batch_difficulty, cost_option, is_due
 from sdc_ext.adapters.loops.representative import Sampling, refresh_option, sampling_option
 from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
-from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
+from sdc_ext.adapters.loops.steps import (
+    ClassBatch,
+    StepResult,
+    draw_batches,
+    own_batches,
+    strategy_option,
+)
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.corruptions import parse_corruption
 from sdc_ext.augment.parse import parse_augmentation
@@ -30,7 +36,6 @@ from sdc_ext.networks.chunks import uses_batch_statistics
 from sdc_ext.networks.features import noted_features
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import SDCLoss
-from sdc_ext.sets.decoding import Decoder
 
 Features: TypeAlias = Tensor | Sequence[Tensor]
 """Mean features (classes, D), or the features (B, D) of each class."""
@@ -169,11 +174,7 @@ class DistributionMatching(Loop):
 
     init: Init = option("real", "initial images", group=IMAGES)
     factor: Factor = factor_option()
-    dsa_strategy: str = option(
-        "none",
-        "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
-        group=MATCHING,
-    )
+    dsa_strategy: str = strategy_option("none")
     lr_img: Rate = option(1.0, "learning rate of the images", group=IMAGES)
     discrepancy: DiscrepancyName = option(
         "mmd-linear",
@@ -201,11 +202,6 @@ class DistributionMatching(Loop):
     def unused(self) -> set[str]:
         """The setting of clustering, if the real images are random."""
         return {"refresh_every"} if self.sampling == "random" else set()
-
-    @property
-    def decoder(self) -> Decoder:
-        """Decodes the stored images by ``factor``."""
-        return Decoder(self.factor)
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; clusterings, without gradients, are not counted."""

@@ -20,7 +20,13 @@ from sdc_ext.adapters.loops.matched import batch_difficulty, cost_option, is_due
 from sdc_ext.adapters.loops.representative import Sampling, refresh_option, sampling_option
 from sdc_ext.adapters.loops.starts import factor_option
 from sdc_ext.adapters.loops.states import ImageState, Init, check_images
-from sdc_ext.adapters.loops.steps import ClassBatch, StepResult, draw_batches, own_batches
+from sdc_ext.adapters.loops.steps import (
+    ClassBatch,
+    StepResult,
+    draw_batches,
+    own_batches,
+    strategy_option,
+)
 from sdc_ext.adapters.run_settings import RunSettings, Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation
@@ -28,7 +34,6 @@ from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.matching.distances import gradient_distance
 from sdc_ext.regularizer import gradient_norm
 from sdc_ext.sdc_loss import ImageGradients, SDCLoss
-from sdc_ext.sets.decoding import Decoder
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.epochs import train_epoch
 from sdc_ext.training.gradients import BatchLoss, differentiable_gradient, mean_gradient
@@ -156,11 +161,7 @@ class GradientMatching(Loop):
     )
     init: Init = option("noise", "initial images", group=IMAGES)
     factor: Factor = factor_option()
-    dsa_strategy: str = option(
-        "none",
-        "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
-        group=MATCHING,
-    )
+    dsa_strategy: str = strategy_option("none")
     contrast: bool = option(False, "DCC: match the gradient of all classes at once", group=MATCHING)
     outer_warmup: CountOrZero = option(
         250, "DCC: number of iterations that match class by class at first", group=MATCHING
@@ -214,11 +215,6 @@ class GradientMatching(Loop):
         if self.sampling == "random":
             without.add("refresh_every")
         return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
-
-    @property
-    def decoder(self) -> Decoder:
-        """Decodes the stored images by ``factor``."""
-        return Decoder(self.factor)
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop].

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
-from sdc_ext._options import COMPUTING, option
+from sdc_ext._options import COMPUTING, OURS, option
 from sdc_ext.adapters.loops.easy_samples import EasySamples
 from sdc_ext.adapters.loops.segments import Segment
 from sdc_ext.adapters.loops.states import TrajectoryState
@@ -39,7 +39,7 @@ def cost_option() -> Any:
     return option(
         0.01,
         "largest part of the work for measuring how hard the matched images are; 0 for none",
-        "sdc-ext default",
+        OURS,
         COMPUTING,
     )
 

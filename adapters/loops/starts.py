@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdc_ext._options import IMAGES, option
+from sdc_ext._options import IMAGES, OURS, option
 from sdc_ext.adapters.loops.expert_labels import expert_logits, first_correct
 from sdc_ext.adapters.loops.representative import PER_CLUSTER, representative_indices
 from sdc_ext.adapters.loops.segments import last_parameters
@@ -25,39 +25,35 @@ _CANDIDATES = 500
 def factor_option() -> Any:
     """Makes the field ``factor`` of a loop; see [`Decoder`][sdc_ext.sets.Decoder]."""
     text = "each stored image holds N x N smaller ones, which networks see enlarged (IDC)"
-    return option(1, text, "sdc-ext default", IMAGES)
+    return option(1, text, OURS, IMAGES)
 
 
-def noise(task: Task) -> Tensor:
-    """Returns stored images (N, C, H, W) of Gaussian noise."""
-    return torch.randn(task.num_classes * task.ipc, task.data.channels, *task.data.image_size)
-
-
-def real_start(task: Task, decoder: Decoder, choose: Callable[[int, int], Tensor]) -> Tensor:
-    """Returns stored images (N, C, H, W) that hold real images.
-
-    Args:
-        task: The task, with the number of stored images per class.
-        decoder: Puts as many real images into a stored one as it decodes it to.
-        choose: Maps a class and a number to the positions of that many real images of the class.
-    """
-    number = task.ipc * decoder.parts
-    index = torch.cat([choose(label, number) for label in range(task.num_classes)])
-    return decoder.encode(task.real_images(index))
-
-
-def representative_start(task: Task, decoder: Decoder) -> Tensor:
-    """Returns stored images (N, C, H, W) that hold representative real images.
-
-    They are chosen by the features of a random network; see ``representative_indices``.
+def initial_images(
+    task: Task,
+    decoder: Decoder,
+    init: str,
+    choose: Callable[[int, int], Tensor] | None = None,
+) -> Tensor:
+    """Returns the stored images (N, C, H, W) that a run starts from, on the device.
 
     Args:
-        task: The task, with the number of stored images per class.
+        task: The task, which sets the number, the size and the device of the images.
         decoder: Puts as many real images into a stored one as it decodes it to.
+        init: ``"noise"`` for Gaussian noise, ``"representative"`` for the real images nearest to
+            the centres of clusters in the features of a random network; otherwise real images.
+        choose: Maps a class and a number to the positions of that many real images of the class;
+            by default they are random.
     """
+    if init == "noise":
+        shape = (task.num_classes * task.ipc, task.data.channels, *task.data.image_size)
+        return torch.randn(shape).to(task.accelerator.device)  # the same on every device
     number = task.ipc * decoder.parts
-    candidates = max(PER_CLUSTER * number, _CANDIDATES)
-    index = representative_indices(task, task.new_network(), number, candidates=candidates)
+    if init == "representative":
+        candidates = max(PER_CLUSTER * number, _CANDIDATES)
+        index = representative_indices(task, task.new_network(), number, candidates=candidates)
+    else:
+        choose = choose or task.draw_indices
+        index = [choose(label, number) for label in range(task.num_classes)]
     return decoder.encode(task.real_images(torch.cat(index)))
 
 

@@ -12,7 +12,7 @@ from torch.optim import SGD
 
 from sdc_ext.adapters.loops.balance import PoolBalance
 from sdc_ext.adapters.loops.representative import RepresentativeBatches, Sampling
-from sdc_ext.adapters.loops.starts import noise, real_start, representative_start
+from sdc_ext.adapters.loops.starts import initial_images
 from sdc_ext.adapters.task import Task
 from sdc_ext.errors import DivergenceError
 from sdc_ext.networks.functional import FunctionalNetwork
@@ -58,13 +58,7 @@ class ImageState:
             decoder: Decodes the stored images to those that networks see.
         """
         labels = class_labels(task.num_classes, task.ipc)
-        if init == "real":
-            images = real_start(task, decoder, task.draw_indices)
-        elif init == "representative":
-            images = representative_start(task, decoder)
-        else:
-            images = noise(task)
-        images = images.to(task.accelerator.device).requires_grad_()
+        images = initial_images(task, decoder, init).requires_grad_()
         # The original scripts hard-code this momentum.
         optimizer = SGD([images], lr=lr_img, momentum=0.5)
         return cls(images, labels.to(images.device), optimizer, decoder)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sdc_ext._options import MATCHING, option
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, NoAugmentation, Replay
 from sdc_ext.errors import DivergenceError
@@ -16,6 +18,12 @@ from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss, reweighted
 from sdc_ext.sets.decoding import AS_STORED, Decoder
 
 AS_THEY_ARE = NoAugmentation()
+
+
+def strategy_option(default: str) -> Any:
+    """Makes the field ``dsa_strategy`` of a loop."""
+    text = "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)"
+    return option(default, text, group=MATCHING)
 
 
 def _as_they_are(images: Tensor) -> Tensor:
@@ -94,8 +102,8 @@ class StepResult:
     """The result of a matching step, detached from any graph.
 
     Attributes:
-        image_gradients: The gradients over the synthetic images (N, C, H, W), of the corrected
-            loss and, if the share is measured in this update, of the term.
+        image_gradients: The gradients over the synthetic images (N, C, H, W), and whatever else is
+            learnt, of the corrected loss and, if the share is measured in this update, of the term.
         loss: The corrected loss, a scalar.
         matching: The matching loss without the correction, a scalar.
         difficulty: GraDN, a scalar.
@@ -109,9 +117,18 @@ class StepResult:
     term: Tensor
 
     @classmethod
-    def of(cls, corrected: Corrected, images: Tensor, loss_fn: SDCLoss) -> StepResult:
-        """Differentiates a corrected loss by the synthetic images (N, C, H, W)."""
-        gradients = loss_fn.differentiate(corrected, [images])
+    def of(
+        cls, corrected: Corrected, learnt: Tensor | Sequence[Tensor], loss_fn: SDCLoss
+    ) -> StepResult:
+        """Differentiates a corrected loss by the synthetic images, or by several tensors.
+
+        Args:
+            corrected: The corrected loss and its parts.
+            learnt: The synthetic images (N, C, H, W); with other tensors, the images first.
+            loss_fn: The matching loss with the correction.
+        """
+        leaves = [learnt] if isinstance(learnt, Tensor) else learnt
+        gradients = loss_fn.differentiate(corrected, leaves)
         matching, difficulty = corrected.matching, corrected.difficulty
         term = torch.zeros_like(matching) if corrected.term is None else corrected.term.detach()
         return cls(gradients, corrected.loss.detach(), matching, difficulty, term)

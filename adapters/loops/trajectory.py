@@ -13,7 +13,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from sdc_ext._memory import advising_on_memory
-from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, option
+from sdc_ext._options import COMPUTING, CORRECTION, IMAGES, MATCHING, OURS, option
 from sdc_ext._values import Count, CountOrZero, Decay, Factor, Part, Rate, Weight, check_fields
 from sdc_ext.adapters.base import Loop
 from sdc_ext.adapters.loops.differentiation import (
@@ -28,11 +28,10 @@ from sdc_ext.adapters.loops.segments import Segment, last_parameters, needed_exp
 from sdc_ext.adapters.loops.starts import (
     correctly_classified,
     factor_option,
-    noise,
-    real_start,
-    representative_start,
+    initial_images,
 )
 from sdc_ext.adapters.loops.states import TrajectoryRates, TrajectoryState, check_images
+from sdc_ext.adapters.loops.steps import StepResult, strategy_option
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.parse import parse_augmentation
@@ -42,12 +41,9 @@ from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import Minibatch, draw_minibatches, whole_set
 from sdc_ext.networks.functional import FunctionalNetwork
-from sdc_ext.sdc_loss import Corrected, SDCLoss, reweighted
-from sdc_ext.sets.decoding import Decoder
+from sdc_ext.sdc_loss import Corrected, SDCLoss
 from sdc_ext.sets.synthetic_set import class_labels
-
-_OURS = "sdc-ext default"
-
+from sdc_ext.training.protocols import DSA
 
 PixInit = Literal["noise", "real", "samples_predicted_correctly", "representative"]
 
@@ -134,10 +130,10 @@ class TrajectoryMatching(Loop):
         25, "start epochs of the expert are below this one (T+)", group=MATCHING
     )
     current_max_start_epoch: CountOrZero = option(
-        0, "DATM: max-start-epoch at iteration 0, from which it grows", _OURS, MATCHING
+        0, "DATM: max-start-epoch at iteration 0, from which it grows", OURS, MATCHING
     )
     expansion_end_epoch: CountOrZero = option(
-        0, "DATM: number of iterations over which it grows; 0 for no growth", _OURS, MATCHING
+        0, "DATM: number of iterations over which it grows; 0 for no growth", OURS, MATCHING
     )
     batch_syn: CountOrZero = option(
         0, "number of synthetic images per inner step; 0 for all", group=MATCHING
@@ -149,13 +145,9 @@ class TrajectoryMatching(Loop):
         "labels: hard, predicted by the target expert (TESLA), or learned (DATM)",
         group=IMAGES,
     )
-    dsa_strategy: str = option(
-        "color_crop_cutout_flip_scale_rotate",
-        "siamese augmentation: none, e.g. color_crop, or kornia:Name(key=value)",
-        group=MATCHING,
-    )
+    dsa_strategy: str = strategy_option(DSA)
     adjoint: AdjointName = option(
-        "recompute", "how the inner loop is differentiated", _OURS, COMPUTING
+        "recompute", "how the inner loop is differentiated", OURS, COMPUTING
     )
     difficulty_at: DifficultyAt = option(
         "steps",
@@ -164,16 +156,16 @@ class TrajectoryMatching(Loop):
         CORRECTION,
     )
     chunk_size: CountOrZero = option(
-        0, "number of images at once; 0 for what suits the device", _OURS, COMPUTING
+        0, "number of images at once; 0 for what suits the device", OURS, COMPUTING
     )
     memory_budget: Weight = option(
-        0.0, "GB of memory to keep inner steps in, instead of recomputing them", _OURS, COMPUTING
+        0.0, "GB of memory to keep inner steps in, instead of recomputing them", OURS, COMPUTING
     )
     threshold: Weight = option(
-        0.0, "DATM: a larger loss changes no images; 0 for no threshold", _OURS, IMAGES
+        0.0, "DATM: a larger loss changes no images; 0 for no threshold", OURS, IMAGES
     )
     ema_decay: Decay = option(
-        0.0, "FTD: decay of the images' moving average; 0 for none", _OURS, IMAGES
+        0.0, "FTD: decay of the images' moving average; 0 for none", OURS, IMAGES
     )
     lr_img: Rate = option(1000.0, "learning rate of the images", group=IMAGES)
     lr_lr: Rate = option(1e-5, "learning rate of the student's learning rate", group=IMAGES)
@@ -230,11 +222,6 @@ class TrajectoryMatching(Loop):
             return last
         first = min(self.current_max_start_epoch, last)
         return min(first + int((last - first) * iteration / self.expansion_end_epoch), last)
-
-    @property
-    def decoder(self) -> Decoder:
-        """Decodes the stored images by ``factor``."""
-        return Decoder(self.factor)
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; experts are not counted."""
@@ -297,14 +284,9 @@ class TrajectoryMatching(Loop):
         )
 
     def _initial_images(self, students: Sequence[FunctionalNetwork], task: Task) -> Tensor:
-        if self.pix_init == "noise":
-            return noise(task).to(task.accelerator.device)
-        if self.pix_init == "representative":
-            return representative_start(task, self.decoder)
-        if self.pix_init == "real":
-            return real_start(task, self.decoder, task.draw_indices)
-        choose = partial(correctly_classified, students, task)
-        return real_start(task, self.decoder, choose)
+        correct = self.pix_init == "samples_predicted_correctly"
+        choose = partial(correctly_classified, students, task) if correct else None
+        return initial_images(task, self.decoder, self.pix_init, choose)
 
     def step(
         self, state: TrajectoryState, task: Task, loss_fn: SDCLoss, iteration: int
@@ -339,25 +321,22 @@ class TrajectoryMatching(Loop):
                 adjoint=self._adjoint(task.share),
                 difficulty_at=self.difficulty_at,
             )
-            held = loss_fn.lam
-            # On GPUs, rounding may differ between processes and let them drift apart.
-            measured = loss_fn.differentiate(corrected, state.leaves).each(broadcast)
+            result = StepResult.of(corrected, state.leaves, loss_fn)
         due = is_due(self, task, iteration)
         scored = student_difficulty(state, segment, task, iteration) if due else {}
-        gradients = loss_fn.settle(measured)
-        loss = corrected.loss.detach()
-        if corrected.term is not None:
-            loss = reweighted(loss, corrected.term.detach(), held, loss_fn.lam)
-        self._check_finite(loss, gradients, state)
+        # On GPUs, rounding may differ between processes and let them drift apart.
+        result = result.each(broadcast).settled(loss_fn)
+        gradients = result.image_gradients.loss
+        self._check_finite(result.loss, gradients, state)
         # Also where the update is skipped, since the first network's norm is the scale of all.
-        scaled = state.balance.scaled(gradients[0], segment.member)
-        skipped = 0 < self.threshold < float(corrected.matching)
+        scaled = state.balance.scaled(result.image_gradient, segment.member)
+        skipped = 0 < self.threshold < float(result.matching)
         if not skipped:
             self._update(state, [scaled, *gradients[1:]])
         return {
-            "loss": float(loss),
-            "matching": float(corrected.matching),
-            "difficulty": float(corrected.difficulty),
+            "loss": float(result.loss),
+            "matching": float(result.matching),
+            "difficulty": float(result.difficulty),
             "syn_lr": float(state.syn_lr.detach()),
             "start_epoch": segment.epoch,
             "skipped": int(skipped),

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from sdc_ext.training.protocols import dsa_strategy
+
 Rule = Mapping[str, tuple[Any, str]]
 
 
@@ -36,13 +38,6 @@ TABLE_4: dict[str, dict[str, dict[int, float]]] = {
 
 # What suits images that three blocks pool to a single pixel.
 SHALLOW = {"network": "convnet:depth=2"}
-
-_STRATEGY = "color_crop_cutout_flip_scale_rotate"
-
-_STRATEGY_DIGITS = "color_crop_cutout_scale_rotate"
-
-_DIGIT_SETS = ("digits", "mnist", "svhn")
-
 
 # Loop counts of DC's and DCC's get_loops, which know these ipc only, by ipc. The image updates of
 # DC equal the ipc.
@@ -117,9 +112,9 @@ def network_rule(dataset: str) -> dict[str, tuple[Any, str]]:
 
 def strategy_rule(dataset: str) -> dict[str, tuple[Any, str]]:
     """Returns DSA's strategy for a data set; digits are not mirrored."""
-    if dataset in _DIGIT_SETS:
-        return {"dsa_strategy": (_STRATEGY_DIGITS, "DSA README, digits are not mirrored")}
-    return {"dsa_strategy": (_STRATEGY, "DSA README")}
+    strategy = dsa_strategy(dataset)
+    unless = "" if "flip" in strategy else ", digits are not mirrored"
+    return {"dsa_strategy": (strategy, f"DSA README{unless}")}
 
 
 def _loops(

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from sdc_ext.adapters.recipes.gradient import SHALLOW, Rule, network_rule, strategy_rule
 from sdc_ext.experts.train import ExpertRecipe
+from sdc_ext.training.protocols import dsa_strategy
 
 # Maps (data set, ipc) to one value per column of the table.
 Table: TypeAlias = Mapping[tuple[str, int], tuple[Any, ...]]
@@ -186,22 +187,18 @@ FEW_IMAGES = {name: SMALL_IMAGES[name] for name in ("lr_img", "lr_lr")}
 def sgd_experts(dataset: str, ipc: int) -> ExpertRecipe:
     """Returns the recipe for the experts of MTT and TESLA: SGD under DSA's augmentation."""
     del ipc
-    return ExpertRecipe(augmentation=_strategy(dataset))
+    return ExpertRecipe(augmentation=dsa_strategy(dataset))
 
 
 def ftd_experts(dataset: str, ipc: int) -> ExpertRecipe:
     """Returns the recipe for FTD's experts: GSAM with the balance coefficient of Table 7."""
     alpha = TABLE_7_ALPHA.get((dataset, ipc), 0.4)
-    return ExpertRecipe(optimizer="gsam", alpha=alpha, augmentation=_strategy(dataset))
+    return ExpertRecipe(optimizer="gsam", alpha=alpha, augmentation=dsa_strategy(dataset))
 
 
 def datm_experts(dataset: str, ipc: int) -> ExpertRecipe:
     """Returns the recipe for DATM's experts: GSAM for 100 epochs, with DATM's alpha of 0.3."""
     return replace(ftd_experts(dataset, ipc), alpha=0.3, train_epochs=100)
-
-
-def _strategy(dataset: str) -> str:
-    return str(strategy_rule(dataset)["dsa_strategy"][0])
 
 
 def _common(dataset: str) -> dict[str, tuple[Any, str]]:

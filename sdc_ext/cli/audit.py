@@ -9,7 +9,7 @@ from pathlib import Path
 from sdc_ext._reading import regular_file
 from sdc_ext.cli.folders import save_and_print
 from sdc_ext.cli.options import COUNT, NAMES, PLACE, TEXT, add_seed, add_workers
-from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
 from sdc_ext.errors import InputError
 from sdc_ext.verbs.audit import CONDITIONS, audit_set
 from sdc_ext.verbs.session import check_free, make_accelerator
@@ -53,7 +53,7 @@ def _audit(options: Namespace) -> None:
     groups = None if options.groups is None else read_groups(options.groups)
     accelerator = make_accelerator()
     audited = audit_set(
-        open_all(options, accelerator),
+        open_named_sets(options, accelerator),
         conditions=options.conditions,
         groups=groups,
         network=options.network,

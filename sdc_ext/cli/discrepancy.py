@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from sdc_ext._values import kind_of
 from sdc_ext.cli.folders import claim_folder
 from sdc_ext.cli.options import COUNT, NAMES, PLACE, add_seed, add_settings, chosen_settings
-from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
 from sdc_ext.evaluation.closeness import SPACES
 from sdc_ext.evaluation.discrepancies import DISCREPANCIES
 from sdc_ext.training.probe import Probe
@@ -60,7 +60,7 @@ def _discrepancy(options: Namespace) -> None:
     check_free(options.out)
     accelerator = make_accelerator()
     console = make_console(accelerator)
-    opened = open_all(options, accelerator)
+    opened = open_named_sets(options, accelerator)
     probe = common_probe(opened, chosen_settings(options))
     out = None
     if accelerator.is_main_process:

@@ -15,7 +15,7 @@ from sdc_ext.cli.options import (
     add_workers,
     chosen_settings,
 )
-from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
 from sdc_ext.evaluation.configurations import Training
 from sdc_ext.evaluation.jobs import evaluation_jobs
 from sdc_ext.verbs.evaluation import run_jobs
@@ -62,7 +62,7 @@ def _evaluate(options: Namespace) -> None:
     console = make_console(accelerator)
     training = Training(**chosen_settings(options))
     jobs = evaluation_jobs(
-        open_all(options, accelerator),
+        open_named_sets(options, accelerator),
         networks=options.networks,
         epoch_eval_train=options.epoch_eval_train,
         lr_eval=options.lr_eval,

@@ -9,7 +9,7 @@ from sdc_ext._console import PlainConsole
 from sdc_ext._files import is_free, write_whole
 from sdc_ext._words import number_of
 from sdc_ext.cli.options import PLACE
-from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_set
 from sdc_ext.errors import InputError
 from sdc_ext.sets.export import FORMATS, default_name
 from sdc_ext.verbs.session import make_accelerator
@@ -38,7 +38,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def _export(options: Namespace) -> None:
     accelerator = make_accelerator()
-    synthetic = open_set(options.set, options, accelerator)
+    synthetic = open_named_set(options.set, options, accelerator)
     to = options.to or Path(default_name(synthetic, options.format))
     if options.format in ("res", "dd-ranking") and to.suffix != ".pt":
         raise InputError(f"{to} must end in .pt for --format {options.format}: name another")

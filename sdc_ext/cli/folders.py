@@ -10,7 +10,7 @@ from typing import Protocol
 from accelerate import Accelerator
 
 from sdc_ext._files import claim
-from sdc_ext.sets.loading import kind_of
+from sdc_ext.sets.loading import format_of
 from sdc_ext.verbs.session import check_free, make_console
 
 
@@ -66,7 +66,7 @@ def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path
         return out
     parent = Path("runs")
     if len(sets) == 1:
-        ours = kind_of(sets[0]) == "set"
+        ours = format_of(sets[0]) == "set"
         parent = sets[0] if ours else sets[0].parent
         name = name if ours else f"{name}-{sets[0].resolve().stem}"
     for free in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from sdc_ext.cli.options import COUNT, PLACE, TEXT, add_seed, add_workers
-from sdc_ext.cli.sets import SET_HELP, add_set_data, open_with_data
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_with_data
 from sdc_ext.verbs.opening import OpenedSet
 from sdc_ext.verbs.scoring import score_set
 from sdc_ext.verbs.session import check_free, make_accelerator, make_console
@@ -38,7 +38,7 @@ def _score(options: Namespace) -> None:
     check_free(options.out)
     accelerator = make_accelerator()
     scored = score_set(
-        OpenedSet(str(options.set), *open_with_data(options.set, options, accelerator)),
+        OpenedSet(str(options.set), *open_named_with_data(options.set, options, accelerator)),
         network=options.network,
         num_eval=options.num_eval,
         workers=options.workers,

@@ -46,19 +46,19 @@ def add_set_data(parser: ArgumentParser, *, trained_on: bool = True) -> None:
     )
 
 
-def open_set(path: Path, options: Namespace, accelerator: Accelerator) -> SyntheticSet:
+def open_named_set(path: Path, options: Namespace, accelerator: Accelerator) -> SyntheticSet:
     """A set alone, whose real data are loaded only if its format needs them."""
     return loading.open_set(path, loader(options, accelerator), opening(options))
 
 
-def open_with_data(
+def open_named_with_data(
     path: Path, options: Namespace, accelerator: Accelerator
 ) -> tuple[SyntheticSet, RealData]:
     """A set and the real data, normalised as it is."""
     return loading.open_with_data(path, loader(options, accelerator), opening(options))
 
 
-def open_all(options: Namespace, accelerator: Accelerator) -> list[OpenedSet]:
+def open_named_sets(options: Namespace, accelerator: Accelerator) -> list[OpenedSet]:
     """Each of ``options.sets`` once, with a short name; data that several share are loaded once."""
     found = loading.open_all(options.sets, loader(options, accelerator), opening(options))
     return [OpenedSet(*one) for one in found]

@@ -8,7 +8,7 @@ from sdc_ext._console import PlainConsole
 from sdc_ext._files import write_whole
 from sdc_ext.adapters import selects_of
 from sdc_ext.cli.options import PLACE, check_picture
-from sdc_ext.cli.sets import SET_HELP, add_set_data, open_set
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_set
 from sdc_ext.report.figures import draw_curves
 from sdc_ext.report.tables import summary
 from sdc_ext.sets.history import read_history
@@ -30,7 +30,7 @@ def _show(options: Namespace) -> None:
     if options.out is not None:
         check_picture(options.out)
     accelerator = make_accelerator()
-    synthetic = open_set(options.set, options, accelerator)
+    synthetic = open_named_set(options.set, options, accelerator)
     if not accelerator.is_main_process:
         return
     own = options.set / GRID if options.set.is_dir() else options.set.with_suffix(".png")

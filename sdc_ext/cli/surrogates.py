@@ -13,7 +13,7 @@ from sdc_ext.cli.options import (
     add_workers,
     chosen_settings,
 )
-from sdc_ext.cli.sets import SET_HELP, add_set_data, open_all
+from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.session import check_free, make_accelerator
 from sdc_ext.verbs.surrogates import surrogates_of
@@ -44,7 +44,7 @@ def _surrogates(options: Namespace) -> None:
     check_free(options.out)
     accelerator = make_accelerator()
     measured = surrogates_of(
-        open_all(options, accelerator),
+        open_named_sets(options, accelerator),
         num_eval=options.num_eval,
         epoch_eval_train=options.epoch_eval_train,
         lr=options.lr_eval,

@@ -19,7 +19,7 @@ from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 
 # Added to the covariance's eigenvalues; the same value as in the original repositories.
-_EPS = 0.1
+EPS = 0.1
 
 # A longer fit is announced.
 _LONG_IN_SECONDS = 10
@@ -103,7 +103,7 @@ class Whitening:
 def _fit_many(pixels: Tensor) -> dict[str, Tensor]:
     from kornia.enhance import ZCAWhitening
 
-    zca = ZCAWhitening(eps=_EPS, compute_inv=True).fit(pixels)
+    zca = ZCAWhitening(eps=EPS, compute_inv=True).fit(pixels)
     fitted = {
         "mean": zca.mean_vector,
         "transform": zca.transform_matrix,
@@ -123,8 +123,8 @@ def _fit_few(pixels: Tensor) -> dict[str, Tensor]:
 def _stretched(flat: Tensor, tensors: Mapping[str, Tensor], power: float) -> Tensor:
     """Multiplies images (B, D) by the covariance plus eps, to a power."""
     basis = tensors["basis"]
-    gains = (tensors["variances"] + _EPS) ** power - _EPS**power
-    stretched: Tensor = _EPS**power * flat + ((flat @ basis.T) * gains) @ basis
+    gains = (tensors["variances"] + EPS) ** power - EPS**power
+    stretched: Tensor = EPS**power * flat + ((flat @ basis.T) * gains) @ basis
     return stretched
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sdc_ext._files import as_tensors, write_files
+from sdc_ext._text import first_line
 from sdc_ext.engine.record import Record
 from sdc_ext.engine.run_folder import RunFolder
 from sdc_ext.errors import InputError
@@ -67,7 +68,7 @@ class Checkpoint:
         # torch reports damage by many types of exception, and advises an unsafe way out.
         except Exception as error:
             raise InputError(
-                f"the checkpoint {path} is damaged ({_first_line(error)}), so the run cannot "
+                f"the checkpoint {path} is damaged ({first_line(error)}), so the run cannot "
                 "continue: choose another `out`; the last set that was saved is still there"
             ) from error
         self._record.load_state_dict(saved)
@@ -82,7 +83,3 @@ class Checkpoint:
         device = "cpu" if self._device.type == "cpu" else self._device
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         return saved
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -71,7 +71,7 @@ def with_experts(
         model = _model(task.data, network)
         wanted = ExpertInfo.of(task.data, network, model, asdict(recipe), seed)
         if folder is None:
-            usual = root / _folder_name(task.data.label, network, settings.run.zca, recipe)
+            usual = root / _folder_name(task.data, network, recipe)
             chosen = _usual_experts(method, task, usual, wanted, recipe, console, workers)
             parts.append(open_experts(chosen, wanted, model))
         elif len(task.pool) == 1:
@@ -102,8 +102,14 @@ def _usual_experts(
         f"there already; sdc-ext experts {method.name} trains more of them, for longer"
     )
     _train(
-        *(chosen, wanted, task.data, recipe, _FEW_EXPERTS),
-        *(task.accelerator, console, workers),
+        chosen,
+        wanted,
+        task.data,
+        recipe,
+        num_experts=_FEW_EXPERTS,
+        accelerator=task.accelerator,
+        console=console,
+        workers=workers,
     )
     return chosen
 
@@ -137,10 +143,16 @@ def train_store(
         InputError: If the folder holds experts for another data set, network or recipe.
     """
     info = ExpertInfo.of(data, network, _model(data, network), asdict(recipe), seed)
-    zca = data.whitened_by is not None
-    usual = EXPERTS / _folder_name(data.label, network, zca, recipe)
-    where = folder or usual
-    return _train(where, info, data, recipe, num_experts, accelerator, console, workers)
+    return _train(
+        folder or EXPERTS / _folder_name(data, network, recipe),
+        info,
+        data,
+        recipe,
+        num_experts=num_experts,
+        accelerator=accelerator,
+        console=console,
+        workers=workers,
+    )
 
 
 def export_store(store: ExpertStore, data: RealData, folder: Path) -> list[Path]:
@@ -163,6 +175,7 @@ def _train(
     info: ExpertInfo,
     data: RealData,
     recipe: ExpertRecipe,
+    *,
     num_experts: int,
     accelerator: Accelerator,
     console: Console,
@@ -197,5 +210,6 @@ def _model(data: RealData, network: str) -> nn.Module:
     return create_network(network, *data.network_shape)
 
 
-def _folder_name(label: str, network: str, zca: bool, recipe: ExpertRecipe) -> str:
-    return "-".join([label, *network.replace("=", "").split(":"), *["zca"] * zca, recipe.label])
+def _folder_name(data: RealData, network: str, recipe: ExpertRecipe) -> str:
+    zca = ["zca"] * (data.whitened_by is not None)
+    return "-".join([data.label, *network.replace("=", "").split(":"), *zca, recipe.label])

@@ -50,7 +50,7 @@ class ShowProgress(Callback):
         self._progress.update(self._bar, completed=iteration)
         self._progress.start()
         self._remaining = iterations - iteration
-        self._estimate_after = iteration + min(_FIRST, iterations)
+        self._estimate_after = iteration + _FIRST
         self._started = time.monotonic()
 
     def on_note(self, note: str) -> None:

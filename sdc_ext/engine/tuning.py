@@ -18,6 +18,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sdc_ext._text import first_line
 from sdc_ext.engine.run_folder import DATA
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.strength import lam_or_share
@@ -250,8 +251,8 @@ def _open_study(storage: str, name: str, first_rung: int) -> optuna.Study:
             # Several processes that create a database at once disturb each other.
             if attempt == _ATTEMPTS - 1 or isinstance(error, (ImportError, ValueError)):
                 raise InputError(
-                    f"cannot use the storage for study {name!r} "
-                    f"({str(error).splitlines()[0]}): check `storage`"
+                    f"cannot use the storage for study {name!r} ({first_line(error)}): check "
+                    "`storage`"
                 ) from None
             time.sleep(random.uniform(0.1, 0.5) * 2**attempt)
     raise AssertionError("the last attempt returns or raises")

@@ -25,6 +25,7 @@ from sdc_ext.experts.store import ExpertStore
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.functional import FunctionalNetwork
 from sdc_ext.training.epochs import accuracy, normalized_batches
+from sdc_ext.training.protocols import DSA
 from sdc_ext.workers.pool import SERIAL, Workers
 from sdc_ext.workers.progress import Steps
 
@@ -64,9 +65,7 @@ class ExpertRecipe:
     batch_train: Count = option(256, "real images per step")
     rho: Rate = option(0.01, "size of GSAM's perturbation")
     alpha: Weight = option(0.4, "weight of GSAM's surrogate gap")
-    augmentation: str = option(
-        "color_crop_cutout_flip_scale_rotate", "augmentation of the real images, or none"
-    )
+    augmentation: str = option(DSA, "augmentation of the real images, or none")
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sdc_ext.data.load import DATASETS, takes_image_size
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.sources import Source, kind_of
+from sdc_ext.sets.sources import Source, format_of
 from sdc_ext.sets.strangers import Declared
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.sets.unnamed import Load, recognised_data
@@ -19,7 +19,7 @@ from sdc_ext.sets.unnamed import Load, recognised_data
 __all__ = [
     "Load",
     "Opening",
-    "kind_of",
+    "format_of",
     "load_set",
     "open_all",
     "open_set",

@@ -35,7 +35,7 @@ _LOG_FOLDERS = ("logged_files", "ema_logged_files")
 _NAMING_FOLDERS = 6
 
 
-def kind_of(path: Path) -> Kind:
+def format_of(path: Path) -> Kind:
     """Returns the kind of set at a path.
 
     Kinds are ``"set"`` (a folder that ``sdc-ext distill`` wrote), ``"best"`` (the files of MTT and
@@ -86,7 +86,7 @@ class Source:
         """Examines a path; raises InputError if its ``meta.json`` is damaged."""
         if not os.path.lexists(path):
             raise InputError(f"there is no file or folder {path}")
-        kind = kind_of(path)
+        kind = format_of(path)
         within = {"best": find_best, "pair": pair_file}.get(kind)
         file = path if within is None else within(path) or path
         meta = file.parent / META

@@ -11,6 +11,11 @@ from sdc_ext.training.recipe import TrainingRecipe
 
 ProtocolName: TypeAlias = Literal["dc", "mtt", "ddranking", "idc"]
 
+# DSA's augmentation.
+DSA = "color_crop_cutout_flip_scale_rotate"
+
+_UNMIRRORED = DSA.replace("flip_", "")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -75,7 +80,7 @@ def mtt(subject: Subject) -> TrainingRecipe:
     Source: ``utils.py``, lines 352 to 394 (``evaluate_synset``); ``distill.py``, lines 202 to 211
     and 430 to 450.
     """
-    return TrainingRecipe(1000, lr=subject.lr, augmentation=_dsa(True), align_corners=True)
+    return TrainingRecipe(1000, lr=subject.lr, augmentation=DSA, align_corners=True)
 
 
 def ddranking(subject: Subject) -> TrainingRecipe:
@@ -90,7 +95,7 @@ def ddranking(subject: Subject) -> TrainingRecipe:
     repository's branch ``eval``, e.g. ``DATM/CIFAR10/IPC10.yaml`` and ``DC/CIFAR10/IPC10.yaml``,
     which switches augmentation off for DC.
     """
-    augmentation = "none" if subject.method == "dc" else _dsa(True)
+    augmentation = "none" if subject.method == "dc" else DSA
     return TrainingRecipe(
         1000, lr=subject.lr, augmentation=augmentation, align_corners=True, schedule="halfway"
     )
@@ -111,7 +116,7 @@ def idc(subject: Subject) -> TrainingRecipe:
     if subject.dataset == "mnist" and subject.factor > 1:
         mix = "none"
     if subject.dataset == "svhn" and subject.factor == subject.ipc == 1:
-        operations, mix = _dsa(False), "none"
+        operations, mix = _UNMIRRORED, "none"
     return TrainingRecipe(
         1000, batch_size=64, augmentation=f"idc:{operations}", schedule="multistep", mix=mix
     )
@@ -128,8 +133,4 @@ PROTOCOLS: Mapping[ProtocolName, Callable[[Subject], TrainingRecipe]] = {
 
 def dsa_strategy(dataset: str) -> str:
     """Returns DSA's augmentation for a data set; digits are not mirrored."""
-    return _dsa(dataset not in ("digits", "mnist", "svhn"))
-
-
-def _dsa(mirrored: bool) -> str:
-    return f"color_crop_cutout{'_flip' if mirrored else ''}_scale_rotate"
+    return _UNMIRRORED if dataset in ("digits", "mnist", "svhn") else DSA

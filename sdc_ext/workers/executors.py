@@ -13,6 +13,7 @@ from typing import Any
 from loky import ProcessPoolExecutor
 
 from sdc_ext._memory import keep_freed_memory
+from sdc_ext._text import first_line
 from sdc_ext._values import Processes, check_value
 from sdc_ext.errors import InputError
 from sdc_ext.workers.pool import SERIAL, Job, Pool, Serial, Workers
@@ -207,10 +208,9 @@ def _dask_client(address: str) -> Any:
         client: Any = Client
         return client(address, timeout="20s")
     except (OSError, ValueError) as error:
-        problem = str(error).strip().splitlines()[0]
         raise InputError(
-            f"no dask scheduler answers at {address!r} ({problem}): pass the address that `dask "
-            "scheduler` prints, as in dask:tcp://127.0.0.1:8786"
+            f"no dask scheduler answers at {address!r} ({first_line(error)}): pass the address "
+            "that `dask scheduler` prints, as in dask:tcp://127.0.0.1:8786"
         ) from None
 
 
@@ -231,6 +231,5 @@ def _open_submitit(parameters: str) -> Any:
         executor = submitit.AutoExecutor(given.pop("folder"), cluster=given.pop("cluster", None))
         executor.update_parameters(**given)
     except (NameError, ValueError, TypeError, RuntimeError, AssertionError) as error:
-        problem = str(error).strip().splitlines()[0]
-        raise InputError(f"submitit refuses {parameters!r}: {problem}") from None
+        raise InputError(f"submitit refuses {parameters!r}: {first_line(error)}") from None
     return executor

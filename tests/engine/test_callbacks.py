@@ -121,3 +121,15 @@ def test_a_run_of_days_says_so_at_its_start(
     shown.on_end([], completed=False)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert printed.count("will take") == bool(said) and said in printed
+
+
+def test_a_run_too_short_for_an_estimate_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10**8, 10**6))
+    monkeypatch.setattr("sdc_ext.engine.progress.time.monotonic", lambda: next(clock))
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    shown = ShowProgress(console)
+    shown.on_start(0, 2)
+    for iteration in (1, 2):
+        shown.on_step(iteration, {"matching": 1.0, "difficulty": 1.0}, None)  # type: ignore[arg-type]
+    shown.on_end([], completed=False)
+    assert "will take" not in console.file.getvalue()  # type: ignore[attr-defined]

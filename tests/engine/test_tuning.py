@@ -113,6 +113,15 @@ def test_storage_that_is_none_is_refused() -> None:
         open_study("nonsense://x")
 
 
+def test_an_error_of_a_storage_may_have_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("sdc_ext.engine.tuning.optuna.create_study", refuse)
+    with pytest.raises(InputError, match=r"study 'study' \(ValueError\): check `storage`"):
+        open_study()
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.1, 0.1), (0.1, float("inf")), (-1, 1)])
 def test_impossible_range_is_refused(low: float, high: float) -> None:
     with pytest.raises(InputError, match="searched between two numbers above 0"):

@@ -170,6 +170,7 @@ def test_a_loss_scale_changes_nothing(way: str) -> None:
         ({"lam": 0.1, "share": 0.1}, "lam and share exclude each other"),
         ({"profile": "dc"}, "choose from auto, dm, gm, tesla, tm"),
         ({"norm": "l1"}, "choose from l2, l2_squared"),
+        ({"norm": None}, "unknown norm None: choose from l2, l2_squared"),
         ({"reduction": "max"}, "choose from mean, sum"),
         ({"scale": 0.0}, "scale must be finite and above 0, got 0.0"),
     ],

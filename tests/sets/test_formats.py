@@ -21,7 +21,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.export import FORMATS
 from sdc_ext.sets.info import SetInfo
-from sdc_ext.sets.loading import kind_of, load_set
+from sdc_ext.sets.loading import format_of, load_set
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.recipe import TrainingRecipe
 from sdc_ext.verbs import select_set
@@ -326,7 +326,7 @@ def test_unknown_data_set_is_asked_for(capsys: pytest.CaptureFixture[str]) -> No
 def test_wrong_number_of_class_folders_is_refused(data: RealData) -> None:
     Path("pictures/cat").mkdir(parents=True)
     Image.new("L", (8, 8)).save("pictures/cat/1.png")
-    assert kind_of(Path("pictures")) == "pictures"
+    assert format_of(Path("pictures")) == "pictures"
     with pytest.raises(InputError, match="class folder 'cat' in pictures is not a class of digits"):
         load_set(Path("pictures"), data)
 

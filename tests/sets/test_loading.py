@@ -91,11 +91,11 @@ def test_folders_of_the_originals_name_their_data(tmp_path: Path) -> None:
 def test_what_lies_beside_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FORMATS["best"](make_set(), tmp_path)
     asked = []
-    for name in ("kind_of", "read_info"):
+    for name in ("format_of", "read_info"):
         real = getattr(sources, name)
         monkeypatch.setattr(sources, name, lambda *a, f=real, n=name: asked.append(n) or f(*a))
     open_with_data(tmp_path, Loader())
-    assert sorted(asked) == ["kind_of", "read_info"]
+    assert sorted(asked) == ["format_of", "read_info"]
 
 
 def test_set_of_unnamed_data_asks_for_them(tmp_path: Path) -> None:

@@ -139,79 +139,98 @@ def _is_number(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) is int
 
 
-def _install_gpu(patches: Patches, places: Sequence[Place], say: Say) -> None:
-    def here(device: Any) -> Any:
-        is_number = isinstance(device, int) and not isinstance(device, bool)
-        if not is_number and not (
-            isinstance(device, (str, torch.device)) and str(device).startswith("cuda")
-        ):
-            return device
-        say()
+class _ToCpu:
+    """Wraps functions of torch so that they take the CPU where a script asks for a GPU.
+
+    Args:
+        say: Says that something was asked for and replaced.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def device(self, asked: Any) -> Any:
+        """Returns the device to use in place of one that a script names."""
+        is_number = isinstance(asked, int) and not isinstance(asked, bool)
+        is_named = isinstance(asked, (str, torch.device)) and str(asked).startswith("cuda")
+        if not (is_number or is_named):
+            return asked
+        self._say()
         return "cpu"
 
-    def moves(original: Callable[..., Any]) -> Callable[..., Any]:
-        """Wraps a function that takes a device first or by keyword."""
+    def makes(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps a function that takes a device by keyword."""
 
-        @functools.wraps(original)
-        def replaced(owner: Any, *args: Any, **kwargs: Any) -> Any:
-            if "device" in kwargs:
-                kwargs["device"] = here(kwargs["device"])
-            return original(owner, *(here(a) for a in args[:1]), *args[1:], **kwargs)
-
-        return replaced
-
-    def makes(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def replaced(*args: Any, **kwargs: Any) -> Any:
-            if kwargs.get("device") is not None:
-                kwargs["device"] = here(kwargs["device"])
+            if "device" in kwargs:
+                kwargs["device"] = self.device(kwargs["device"])
             return original(*args, **kwargs)
 
         return replaced
 
-    def stays(_: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def moves(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps a method that takes a device first or by keyword."""
+        by_keyword = self.makes(original)
+
+        @functools.wraps(original)
+        def replaced(owner: Any, *args: Any, **kwargs: Any) -> Any:
+            return by_keyword(owner, *map(self.device, args[:1]), *args[1:], **kwargs)
+
+        return replaced
+
+    def stays(self, _: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Replaces a method that moves a tensor."""
+
         def replaced(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            say()
+            self._say()
             return tensor
 
         return replaced
 
-    def typed(original: Callable[..., Any]) -> Callable[..., Any]:
+    def typed(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wraps a function that takes the name of a type of tensors."""
 
         def plain(name: Any) -> Any:
             if not isinstance(name, str) or not name.startswith("torch.cuda."):
                 return name
-            say()
+            self._say()
             return name.replace("torch.cuda.", "torch.")
 
         return lambda *args, **kwargs: original(*map(plain, args), **kwargs)
 
-    def said(stand_in: Callable[..., Any]) -> Callable[..., Any]:
+    def chosen(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps a function that takes a device and nothing else."""
+        return lambda device: original(self.device(device))
+
+    def said(self, stand_in: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps the stand-in of a function; classes stay as they are."""
+
         def replaced(*args: Any, **kwargs: Any) -> Any:
-            say()
+            self._say()
             return stand_in(*args, **kwargs)
 
         return stand_in if isinstance(stand_in, type) else replaced
 
+
+def _install_gpu(patches: Patches, places: Sequence[Place], say: Say) -> None:
+    to_cpu = _ToCpu(say)
     for owner, name in ((Tensor, "to"), (nn.Module, "to"), (nn.Module, "to_empty")):
-        patches.wrap(owner, name, moves)
+        patches.wrap(owner, name, to_cpu.moves)
     for name in ("cuda", "pin_memory"):  # modules move tensor by tensor
-        patches.wrap(Tensor, name, stays)
+        patches.wrap(Tensor, name, to_cpu.stays)
     for name in _METHODS:
-        patches.wrap(Tensor, name, makes)
+        patches.wrap(Tensor, name, to_cpu.makes)
     for name in _FACTORIES.split():
-        patches.wrap(torch, name, makes)
-    patches.wrap(Tensor, "type", typed)
-    patches.wrap(torch, "set_default_tensor_type", typed)
-    patches.wrap(
-        torch, "set_default_device", lambda original: lambda device: original(here(device))
-    )
-    set_attribute(torch, "Generator", _generator(here), patches)
+        patches.wrap(torch, name, to_cpu.makes)
+    patches.wrap(Tensor, "type", to_cpu.typed)
+    patches.wrap(torch, "set_default_tensor_type", to_cpu.typed)
+    patches.wrap(torch, "set_default_device", to_cpu.chosen)
+    set_attribute(torch, "Generator", _generator(to_cpu.device), patches)
     for name in _TENSORS:
         set_attribute(torch.cuda, f"{name}Tensor", getattr(torch, f"{name}Tensor"), patches)
     for name, value in _STAND_INS.items():
-        set_attribute(torch.cuda, name, said(value), patches)
+        set_attribute(torch.cuda, name, to_cpu.said(value), patches)
 
 
 def _generator(here: Callable[[Any], Any]) -> type:

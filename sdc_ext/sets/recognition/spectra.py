@@ -15,10 +15,8 @@ from torch import Tensor
 
 from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 from sdc_ext.data.real import RealData
+from sdc_ext.data.whitening import EPS
 from sdc_ext.sets.decoding import Decoder
-
-# What ZCA whitening adds to the variances; see sdc_ext.data.whitening.
-_EPS = 0.1
 
 # Spectra of a thousand images are exact to three per cent per frequency, which is less than the
 # differences that matter.
@@ -91,7 +89,7 @@ class Reference:
         frequencies if images look alike everywhere. So no matrix has to be decomposed.
         """
         variances = self._spectrum(self.pixels - self.pixels.mean(0, keepdim=True))
-        return _fit(self._spectrum(images), variances / (variances + _EPS))
+        return _fit(self._spectrum(images), variances / (variances + EPS))
 
     def _spectrum(self, images: Tensor) -> Tensor:
         """Returns the mean power (C, H, W) of each frequency and uncorrelated channel."""
@@ -114,7 +112,7 @@ def _fits(power: Tensor, real: Tensor) -> Iterator[Fit]:
     power, real = power.flatten(), real.flatten()
     total = power.mean().clamp(min=1e-12)
     for contrast in _CONTRASTS:
-        expected = contrast * real + _NOISES[:, None] * 1.0
+        expected = contrast * real + _NOISES[:, None]
         scores = -(power / expected + expected.log()).mean(1)
         best = int(scores.argmax())
         noise = float((_NOISES[best] / total).clamp(max=1))

@@ -6,11 +6,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from accelerate import Accelerator
 from helpers import Golden, relative_error
 from torch import Tensor
+from unrolled import OneExpert
 
 from sdc_ext import with_sdc
 from sdc_ext.adapters.loops.trajectory import Inner, TrajectoryMatching, match_trajectory
+from sdc_ext.adapters.task import Task
+from sdc_ext.data.load import load_data
 from sdc_ext.matching.adjoints import Direct, Recompute, Share, Tesla
 from sdc_ext.matching.distances import parameter_distance
 from sdc_ext.matching.minibatches import Minibatch
@@ -151,6 +155,29 @@ def test_teslas_correction_holds_the_weights_constant(
     ours = correction(step.gradients["image"], plain, LAM)
     assert relative_error(ours, correction(stored, plain, LAM)) < 1e-7
     assert relative_error(step.gradients["lr"], case["grad_lr"]) < 1e-10
+
+
+@pytest.mark.parametrize("own", [0.9, 1.1])
+def test_processes_that_drifted_apart_skip_what_the_first_one_skips(
+    own: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = "convnet:width=4:depth=1"
+    task = Task(load_data("digits"), 1, network, Accelerator(cpu=True), experts=OneExpert(network))
+    loop = TrajectoryMatching(syn_steps=2, expert_epochs=1, max_start_epoch=1, threshold=1.0)
+    torch.manual_seed(0)
+    state = loop.start(task)
+    before = state.images.detach().clone()
+    # What the first process sends: losses on the other side of the threshold.
+    sent = torch.tensor([0.5, 2.0 - own, 0.5, 0.5])
+    monkeypatch.setattr(
+        "sdc_ext.adapters.loops.trajectory.broadcast",
+        lambda tensor: sent if tensor.shape == (4,) else torch.ones_like(tensor),
+    )
+    loss_fn = with_sdc(lambda final, *_: 0 * final.sum() + own, 0.0)
+    log = loop.step(state, task, loss_fn, 0)
+    assert log["skipped"] == int(own < 1)
+    assert state.images.detach().equal(before) == (own < 1)
+    assert (log["loss"], log["matching"], log["difficulty"]) == tuple(sent[:3].tolist())
 
 
 def test_settings_name_adjoints() -> None:
