@@ -1,4 +1,4 @@
-"""What the pages say can be done: their links lead somewhere, their Python runs."""
+"""What the pages say can be done: links lead somewhere, Python runs, and lines fit."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ PAGES = [
 ]
 
 
+# All pages but that on the command line, which is generated.
+WRITTEN = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")),
+    *(page for page in DOCS.rglob("*.md") if page.name != "cli.md"),
+]
+
+
+def prose(text: str) -> list[str]:
+    """The lines of a page outside of code, tables and headings."""
+    text = re.sub(r"^( *)(```|~~~).*?^\1\2$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#"))]
+
+
 def python(code: str, folder: Path) -> None:
     """Runs code as a reader would, in an empty folder."""
     (done,) = fork((), folder=folder, code=code, environments={**os.environ, "MPLBACKEND": "Agg"})
@@ -37,6 +50,18 @@ def test_links_of_the_root_lead_to_files(page: str) -> None:
 
 def test_the_readme_is_a_page() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_prose_is_what_is_neither_code_nor_table_nor_heading() -> None:
+    page = "# Title\n\nOne.\n\n| a |\n| --- |\n\n  ```sh\n  code\n  ```\n\n* Two\n  lines."
+    assert [line for line in prose(page) if line] == ["One.", "* Two", "  lines."]
+
+
+@pytest.mark.parametrize("page", sorted(WRITTEN), ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_of_prose_fit(page: Path) -> None:
+    limit = 100 if page == README else 120
+    long = [line for line in prose(page.read_text(encoding="utf-8")) if len(line) > limit]
+    assert not long, f"fill to {limit} characters: {long[0]}"
 
 
 def test_the_readmes_example_runs(tmp_path: Path) -> None:

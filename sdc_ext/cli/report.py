@@ -20,7 +20,7 @@ def add_options(parser: ArgumentParser) -> None:
         type=PLACE,
         nargs="+",
         metavar="FOLDER",
-        help="folder that distill, select or compare wrote",
+        help="folder that distill, select, compare or evaluate wrote",
     )
     parser.add_argument(
         "--out",

@@ -23,8 +23,9 @@ INTRODUCTION = """\
 Every command and option, as the program itself describes them. `sdc-ext COMMAND --help` prints
 the same; `sdc-ext distill METHOD --help` prints only what applies to one method. A command reports
 bad input in one sentence and exits with status 2; it exits with 3 if a loss is not finite, with 130
-on Ctrl-C, and with 141 if the program that reads its output has ended. Numbers have bounds, which
-the sentence names: counts go up to 1000000000, rates from 1e-30 to 1e+30, seeds up to 4294967295.
+on Ctrl-C, 143 on SIGTERM, and 141 if the program that reads its output has ended. Numbers have
+bounds, which the sentence names: counts go up to 1000000000, rates from 1e-30 to 1e+30, seeds up to
+4294967295.
 """
 
 
