@@ -249,16 +249,16 @@ def test_class_folders_sort_as_the_labels_do(data: RealData) -> None:
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"images": torch.zeros(3, 1, 8, 8)}, "the shape .2,.: 3 images must have finite labels"),
+        ({"images": torch.zeros(3, 1, 8, 8)}, "the shape .2,., and there are 3 images"),
         (
             {"images": torch.zeros(2, 64)},
-            "the shape .2, 64.: digits needs images .N, 1, 8, 8.",
+            "holds no images of the shape .N, C, H, W., but .2, 64.",
         ),
         ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "images are not finite"),
-        ({"labels": torch.tensor([0, 11])}, "labels that are not classes from 0 to 9"),
-        ({"labels": torch.tensor([0.5, 1.0])}, "labels that are not classes from 0 to 9"),
-        ({"labels": torch.rand(2, 9)}, "of shape .2,. or .2, 10."),
-        ({"labels": torch.full((2, 10), float("nan"))}, "2 images must have finite labels"),
+        ({"labels": torch.tensor([0, 11])}, "classes from 0 to 9 nor rows of 10"),
+        ({"labels": torch.tensor([0.5, 1.0])}, "no classes from 0"),
+        ({"labels": torch.rand(2, 9)}, "classes from 0 to 9 nor rows of 10"),
+        ({"labels": torch.full((2, 10), float("nan"))}, "labels of .* are not finite"),
         ({"lr": torch.tensor(-0.1)}, "holds no learning rate above 0"),
         ({"lr": torch.ones(2)}, "holds no learning rate above 0"),
     ],
