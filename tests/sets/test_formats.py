@@ -158,7 +158,7 @@ def test_originals_files_get_the_originals_recipe(data: RealData) -> None:
     torch.testing.assert_close(read.labels, ours.labels)
     recipe = read.info.evaluation
     assert (recipe.epochs, recipe.lr, recipe.align_corners) == (1000, pytest.approx(0.07), True)
-    assert recipe.augmentation == "color_crop_cutout_scale_rotate"
+    assert recipe.augmentation == "color_crop_cutout_flip_scale_rotate"  # also for digits
     assert (read.info.ipc, read.info.network, read.info.classes) == (2, "convnet", data.classes)
 
 
