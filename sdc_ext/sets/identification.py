@@ -137,7 +137,7 @@ def _without_data(found: Found, dataset: str | None, whose: str) -> list[Conclus
     """
     own = Preprocessing((0.0,) * found.images.shape[1], (1.0,) * found.images.shape[1])
     conclusions = [study_pixels(found.images, None, own).conclusion]
-    if found.labels is not None and found.labels.numel():
+    if found.labels is not None:
         conclusions += [recognise_labels(found.labels), recognise_order(found.labels)]
     names = [dataset] if dataset is not None else names_by_shape(found)
     shape = "x".join(map(str, found.images.shape[1:]))

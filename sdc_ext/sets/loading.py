@@ -20,6 +20,7 @@ __all__ = [
     "Load",
     "Opening",
     "format_of",
+    "load_data_of",
     "load_set",
     "open_all",
     "open_set",
@@ -122,21 +123,38 @@ def open_with_data(
     """
     synthetic, data = _open(Path(path), load, opening)
     if data is None:
-        dataset = opening.dataset or synthetic.info.dataset
-        if opening.dataset is None and dataset not in DATASETS:
-            raise InputError(
-                f"{path} was made from data called {dataset!r}, which have no loader: pass the "
-                "folder with their pictures as `dataset`, or the data themselves from Python"
-            )
-        size = opening.image_size
-        if size is None and takes_image_size(dataset):
-            height, width = synthetic.images.shape[2:]
-            size = height, width
-        data = load(dataset, size)
+        data = load_data_of(synthetic, path, load, opening)
     try:
         return synthetic, synthetic.adopt(data)
     except InputError as error:
         raise InputError(f"{path} does not fit: {error}") from None
+
+
+def load_data_of(
+    synthetic: SyntheticSet, name: str | Path, load: Load, opening: Opening = Opening()
+) -> RealData:
+    """Loads the real data of a set, resized to it if they can be.
+
+    Args:
+        synthetic: The set.
+        name: What messages call it.
+        load: Loads the real data.
+        opening: What the caller knows about the set.
+
+    Raises:
+        InputError: If the data cannot be read or have no loader.
+    """
+    dataset = opening.dataset or synthetic.info.dataset
+    if opening.dataset is None and dataset not in DATASETS:
+        raise InputError(
+            f"{name} was made from data called {dataset!r}, which have no loader: pass the folder "
+            "with their pictures as `dataset`, or the data themselves from Python"
+        )
+    size = opening.image_size
+    if size is None and takes_image_size(dataset):
+        height, width = synthetic.images.shape[2:]
+        size = height, width
+    return load(dataset, size)
 
 
 def open_all(

@@ -94,22 +94,27 @@ class Found:
                 many labels as images, or classes are not whole numbers from 0.
         """
         images, labels = self.images, self.labels
-        if images.ndim != 4 or not images.numel() or not bool(images.isfinite().all()):
+        if images.ndim != 4 or not images.numel():
             raise InputError(
-                f"{self.path} holds no finite images of the shape (N, C, H, W), but "
+                f"{self.path} holds no images of the shape (N, C, H, W), but "
                 f"{tuple(images.shape)}: pass another copy of it"
+            )
+        if not bool(images.float().square().sum().isfinite()):
+            raise InputError(
+                f"{self.path} is damaged (images are not finite, or too large to compute with): "
+                "pass another copy of it"
             )
         if labels is None:
             return
         if labels.ndim not in (1, 2) or len(labels) != len(images) or not labels.numel():
             raise InputError(
-                f"the labels beside {self.path} have the shape {tuple(labels.shape)}, and there "
+                f"the labels of {self.path} have the shape {tuple(labels.shape)}, and there "
                 f"are {number_of(len(images), 'image')}: pass the labels that belong to them"
             )
         are_classes = labels.ndim == 2 or bool(((labels >= 0) & (labels == labels.round())).all())
         if not bool(labels.isfinite().all()) or not are_classes:
             raise InputError(
-                f"the labels beside {self.path} are not finite, or no classes from 0: pass the "
+                f"the labels of {self.path} are not finite, or no classes from 0: pass the "
                 "labels that belong to the images"
             )
 
@@ -228,9 +233,11 @@ def study(found: Found, data: RealData, declared: Declared) -> Study:
         declared: What the user says.
 
     Raises:
-        InputError: If images or labels do not have the shapes that the data ask for.
+        InputError: If [`Found.check`][sdc_ext.sets.strangers.Found.check] raises it, or images or
+            labels do not fit the data.
     """
-    labels = _check_shapes(found, data)
+    found.check()
+    labels = _labels_for(found, data)
     own = found.statistics.get(data.name, data.preprocessing)
     reference = Reference.of(data)
     images = found.images.float()
@@ -278,32 +285,21 @@ def study(found: Found, data: RealData, declared: Declared) -> Study:
     )
 
 
-def _check_shapes(found: Found, data: RealData) -> Tensor:
-    """Returns the labels, once images and labels have shapes and values that fit the data."""
-    images, shape = found.images, (data.channels, *data.image_size)
-    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
+def _labels_for(found: Found, data: RealData) -> Tensor:
+    """Returns the labels, once images and labels are known to fit the data."""
+    shape = (data.channels, *data.image_size)
+    if found.images.shape[1:] != shape:
         raise InputError(
-            f"{found.path} has the shape {tuple(images.shape)}: {data.name} needs images "
+            f"{found.path} has the shape {tuple(found.images.shape)}: {data.name} needs images "
             f"(N, {', '.join(map(str, shape))}), so pass the data set that they were made from"
         )
-    if not bool(images.float().square().sum().isfinite()):
-        raise InputError(
-            f"{found.path} is damaged (images are not finite, or too large to compute with): pass "
-            "another copy of it"
-        )
     classes = len(data.classes)
-    labels, count = found.labels_of(classes), len(images)
-    if labels.shape not in ((count,), (count, classes)) or not bool(labels.isfinite().all()):
+    labels = found.labels_of(classes)
+    fit = labels.shape[1] == classes if labels.ndim == 2 else bool((labels < classes).all())
+    if not fit:
         raise InputError(
-            f"{found.path} has labels of the shape {tuple(labels.shape)}: "
-            f"{number_of(count, 'image')} must have finite labels of shape {(count,)} or "
-            f"{(count, classes)}"
-        )
-    whole = labels.ndim == 2 or bool((labels == labels.round()).all())
-    if labels.ndim == 1 and not (whole and bool(((labels >= 0) & (labels < classes)).all())):
-        raise InputError(
-            f"{found.path} has labels that are not classes from 0 to {classes - 1}: pass the data "
-            "set that they belong to"
+            f"{found.path} has labels that are neither classes from 0 to {classes - 1} nor rows of "
+            f"{classes}: pass the data set that they belong to"
         )
     return labels
 

@@ -26,8 +26,10 @@ def recognised_data(found: Found, load: Load, declared: Declared) -> RealData:
         declared: What the user says of the set.
 
     Raises:
-        InputError: If none of the data sets with the shape of its images fits, or several do.
+        InputError: If the set is damaged, none of the data sets with the shape of its images fits,
+            or several do.
     """
+    found.check()
     names = names_by_shape(found)
     fitting: dict[str, tuple[RealData, Conclusion]] = {}
     seen = []
@@ -69,6 +71,6 @@ def _origin(found: Found, data: RealData, declared: Declared) -> Conclusion | No
 def names_by_shape(found: Found) -> list[str]:
     """Returns the names of the data sets with the shape and the number of classes of a set."""
     labels, shape = found.labels, tuple(found.images.shape[1:])
-    if labels is None or not labels.numel():
+    if labels is None:
         return candidates(shape, 0, exact=None)
     return candidates(shape, classes_of(labels), exact=labels.ndim == 2)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from accelerate import Accelerator
 
-from sdc_ext.data.load import DATASETS
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.networks.create import check_network
-from sdc_ext.sets.loading import Opening, load_set, open_set, short_names
+from sdc_ext.sets.loading import (
+    Load,
+    Opening,
+    load_data_of,
+    load_set,
+    open_with_data,
+    short_names,
+)
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.session import make_probe, open_data
@@ -55,9 +61,19 @@ def open_sets(
             name is not enough to load them.
     """
     real = None if data is None else open_data(data, accelerator)
-    by_name = functools.cache(lambda dataset: open_data(dataset, accelerator))
+
+    @functools.cache
+    def load(dataset: str, size: tuple[int, int] | None) -> RealData:
+        try:
+            return open_data(dataset, accelerator, image_size=size)
+        except InputError as error:
+            raise InputError(
+                f"the name {dataset} alone is not enough to load the data ({error}): pass the real "
+                f"data, e.g. data=load_data({dataset!r}, FOLDER)"
+            ) from None
+
     return [
-        one if isinstance(one, OpenedSet) else _open(name, one, real, by_name, lr)
+        one if isinstance(one, OpenedSet) else _open(name, one, real, load, lr)
         for name, one in _named(sets)
     ]
 
@@ -80,29 +96,13 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
 
 
 def _open(
-    name: str,
-    one: SyntheticSet | str | Path,
-    real: RealData | None,
-    by_name: Callable[[str], RealData],
-    lr: float | None,
+    name: str, one: SyntheticSet | str | Path, real: RealData | None, load: Load, lr: float | None
 ) -> OpenedSet:
-    if isinstance(one, SyntheticSet):
-        synthetic = one
-    elif real is not None:
-        synthetic = load_set(one, real, lr=lr)
-    else:
-        synthetic = open_set(one, lambda dataset, size: by_name(dataset), Opening(lr=lr))
-    dataset = synthetic.info.dataset
-    if real is None:
-        try:
-            real = by_name(dataset)
-        except InputError as error:
-            example = f", e.g. data=load_data({dataset!r}, FOLDER)" if dataset in DATASETS else ""
-            raise InputError(
-                f"{name} was made from {dataset}, whose name alone is not enough to load it "
-                f"({error}): pass the real data{example}"
-            ) from None
-    return OpenedSet(name, synthetic, synthetic.adopt(real))
+    if real is None and not isinstance(one, SyntheticSet):
+        return OpenedSet(name, *open_with_data(one, load, Opening(lr=lr)))
+    synthetic = one if isinstance(one, SyntheticSet) else load_set(one, real, lr=lr)
+    data = load_data_of(synthetic, name, load) if real is None else real
+    return OpenedSet(name, synthetic, synthetic.adopt(data))
 
 
 def check_same_data(opened: Sequence[OpenedSet]) -> None:

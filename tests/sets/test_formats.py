@@ -158,7 +158,7 @@ def test_originals_files_get_the_originals_recipe(data: RealData) -> None:
     torch.testing.assert_close(read.labels, ours.labels)
     recipe = read.info.evaluation
     assert (recipe.epochs, recipe.lr, recipe.align_corners) == (1000, pytest.approx(0.07), True)
-    assert recipe.augmentation == "color_crop_cutout_scale_rotate"
+    assert recipe.augmentation == "color_crop_cutout_flip_scale_rotate"  # also for digits
     assert (read.info.ipc, read.info.network, read.info.classes) == (2, "convnet", data.classes)
 
 
@@ -249,16 +249,16 @@ def test_class_folders_sort_as_the_labels_do(data: RealData) -> None:
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"images": torch.zeros(3, 1, 8, 8)}, "the shape .2,.: 3 images must have finite labels"),
+        ({"images": torch.zeros(3, 1, 8, 8)}, "the shape .2,., and there are 3 images"),
         (
             {"images": torch.zeros(2, 64)},
-            "the shape .2, 64.: digits needs images .N, 1, 8, 8.",
+            "holds no images of the shape .N, C, H, W., but .2, 64.",
         ),
         ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "images are not finite"),
-        ({"labels": torch.tensor([0, 11])}, "labels that are not classes from 0 to 9"),
-        ({"labels": torch.tensor([0.5, 1.0])}, "labels that are not classes from 0 to 9"),
-        ({"labels": torch.rand(2, 9)}, "of shape .2,. or .2, 10."),
-        ({"labels": torch.full((2, 10), float("nan"))}, "2 images must have finite labels"),
+        ({"labels": torch.tensor([0, 11])}, "classes from 0 to 9 nor rows of 10"),
+        ({"labels": torch.tensor([0.5, 1.0])}, "no classes from 0"),
+        ({"labels": torch.rand(2, 9)}, "classes from 0 to 9 nor rows of 10"),
+        ({"labels": torch.full((2, 10), float("nan"))}, "labels of .* are not finite"),
         ({"lr": torch.tensor(-0.1)}, "holds no learning rate above 0"),
         ({"lr": torch.ones(2)}, "holds no learning rate above 0"),
     ],

@@ -180,7 +180,7 @@ def test_unreadable_pairs_are_refused_in_one_sentence(data: RealData, tmp_path: 
     folder = save_idc(data, tmp_path)
     for images, labels, problem in (
         (torch.rand(4, 3, 8, 8), torch.arange(4), "digits needs images"),
-        (torch.rand(4, 1, 8, 8), torch.arange(3), "must have finite labels of shape"),
+        (torch.rand(4, 1, 8, 8), torch.arange(3), "the shape .3,., and there are 4 images"),
         (torch.full((4, 1, 8, 8), float("nan")), torch.arange(4), "images are not finite"),
     ):
         torch.save([images, labels], folder / "data.pt")
@@ -228,22 +228,32 @@ def test_identify_examines_sets_of_ours(data: RealData, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "question"),
     [
-        (torch.rand(0, 1, 8, 8), torch.zeros(0), "holds no finite images"),
-        (torch.full((10, 1, 8, 8), torch.nan), torch.arange(10), "holds no finite images"),
-        (torch.rand(10, 8, 8), torch.arange(10), "holds no finite images"),
+        (torch.rand(0, 1, 8, 8), torch.zeros(0), "holds no images of the shape (N, C, H, W)"),
+        (torch.full((10, 1, 8, 8), torch.nan), torch.arange(10), "images are not finite"),
+        (torch.rand(10, 1, 8, 8) * 1e30, torch.arange(10), "or too large to compute with"),
+        (torch.rand(10, 8, 8), torch.arange(10), "holds no images of the shape (N, C, H, W)"),
         (torch.rand(10, 1, 8, 8), torch.arange(10) - 1, "no classes from 0"),
         (torch.rand(10, 1, 8, 8), torch.full((10, 10), torch.nan), "are not finite"),
+        (torch.rand(10, 1, 8, 8), torch.full((10,), torch.nan), "are not finite"),
+        (torch.rand(10, 1, 8, 8), torch.full((10,), torch.inf), "are not finite"),
+        (torch.rand(10, 1, 8, 8), torch.tensor(1), "the shape (), and there are 10 images"),
         (torch.rand(10, 1, 8, 8), torch.arange(9), "the shape (9,), and there are 10 images"),
     ],
 )
 def test_what_is_no_set_is_not_examined(
-    tmp_path: Path, images: torch.Tensor, labels: torch.Tensor, question: str
+    tmp_path: Path,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    question: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     torch.save(images, tmp_path / "images_best.pt")
     torch.save(labels, tmp_path / "labels_best.pt")
     found = identify_set(tmp_path, "digits")
     assert question in found.identity.question
     assert [row["property"] for row in found.rows()] == ["format"]
+    assert main(["evaluate", str(tmp_path), "--num-eval", "1"]) == 2
+    assert question in capsys.readouterr().err
 
 
 def test_what_a_description_states_needs_no_statistics(data: RealData, tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ def test_order_is_told_with_the_counts() -> None:
     assert recognise_order(torch.tensor([0, 0, 1, 1])).conclusion == "sorted by class"
     found = recognise_order(torch.tensor([0, 1, 0, 1, 1]))
     assert found.conclusion == "unsorted" and "2 classes have 2 to 3 images" in found.evidence
+    assert "2 classes have 1 images" in recognise_order(torch.tensor([0, 10**15])).evidence
 
 
 def test_a_linear_classifier_knows_the_data(digits: RealData) -> None:

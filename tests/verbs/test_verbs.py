@@ -27,6 +27,7 @@ from sdc_ext import (
 )
 from sdc_ext.cli import main
 from sdc_ext.data import load_data
+from sdc_ext.data.load import DATASETS
 from sdc_ext.engine import Callback
 from sdc_ext.sets import SyntheticSet
 from sdc_ext.sets.history import read_history
@@ -77,7 +78,7 @@ def test_data_and_a_network_of_ones_own(method: str, tmp_path: Path) -> None:
     tested = evaluate_set(out, data, networks=[flat, NETWORK], num_eval=1, progress=False)
     assert [r.evaluation.network for r in tested.results] == ["flat", NETWORK]
     assert sdc_ext.load_set(out).info == synthetic.info
-    with pytest.raises(InputError, match=r"bars.*pass the real data"):
+    with pytest.raises(InputError, match=r"data called 'bars', .* or the data themselves"):
         evaluate_set(out, progress=False)
 
 
@@ -170,13 +171,26 @@ def test_a_rate_serves_files_that_have_none(tmp_path: Path) -> None:
 def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
     synthetic = select_set("random", out=tmp_path / "set", progress=False)
     for dataset, advice in (
-        ("mnist", r"pass the real data, e\.g\. data=load_data\('mnist', FOLDER\)$"),
-        ("custom", "pass the real data$"),
+        ("mnist", r"the real data, e\.g\. data=load_data\('mnist', FOLDER\)$"),
+        ("custom", "the folder with their pictures .* or the data themselves from Python$"),
     ):
         info = synthetic.info.__class__(**{**vars(synthetic.info), "dataset": dataset})
         other = SyntheticSet(synthetic.images, synthetic.labels, info)
-        with pytest.raises(InputError, match=f"from {dataset}.*: {advice}"):
+        with pytest.raises(InputError, match=f"{dataset}.*: pass {advice}"):
             evaluate_set(other, progress=False)
+
+
+def test_data_are_resized_to_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.arange(12) % 3
+    images = torch.rand(12, 1, 16, 16) / 2 + labels[:, None, None, None] / 4
+    monkeypatch.setitem(DATASETS._known, "stamps", lambda folder: (images, labels))
+    data = load_data("stamps", image_size=8)
+    synthetic = select_set("random", data, ipc=1, out=tmp_path / "set", progress=False)
+    options: dict[str, Any] = {"networks": "mlp", "num_eval": 1, "epoch_eval_train": 2}
+    for one in (synthetic, tmp_path / "set"):
+        (found,) = evaluate_set(one, progress=False, **options).results
+        (given,) = evaluate_set(one, data, progress=False, **options).results
+        assert found.evaluation == given.evaluation
 
 
 def test_select_equals_the_command(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ original scripts (augmentation, epochs), unless there is a ``meta.json`` beside 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,14 +20,12 @@ from sdc_ext._files import as_tensors, as_text, write_files
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_tensors
-from sdc_ext.sets.formats.original_names import recipe_of_originals
 from sdc_ext.sets.formats.tensors import as_rate, load_tensor
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.recognition.labels import as_labels, recognise_labels
 from sdc_ext.sets.strangers import Found
 from sdc_ext.sets.synthetic_set import META, SyntheticSet
-from sdc_ext.training.protocols import Subject
-from sdc_ext.training.recipe import TrainingRecipe
+from sdc_ext.training.protocols import protocol
 
 BEST = "images_best.pt"
 
@@ -76,7 +75,7 @@ def read_best(path: Path) -> Found:
         layout="DATM, PAD or EDF" if logits and lr is not None else "MTT, TESLA or FTD",
         images=load_tensor(path),
         labels=labels,
-        recipe=_recipe,
+        recipe=partial(protocol, "mtt"),
         rate=None,
         lr=lr,
         zca=True if beside.whitened else None,
@@ -172,11 +171,6 @@ class _Beside:
             picture=folder / f"images_zca_{which}.pt",
             whitened=any(folder.glob("images_zca_*.pt")),
         )
-
-
-def _recipe(subject: Subject) -> TrainingRecipe:
-    recipe = recipe_of_originals("dsa", subject.dataset)
-    return replace(recipe, lr=subject.lr, align_corners=True)
 
 
 def _check_picture(pixels: Tensor, picture: Tensor, path: Path) -> None:

@@ -7,8 +7,6 @@ import re
 from sdc_ext.errors import InputError
 from sdc_ext.networks.pool import pool_of
 from sdc_ext.sets.info import SetInfo
-from sdc_ext.training.protocols import Subject, protocol
-from sdc_ext.training.recipe import TrainingRecipe
 
 _DATASET_NAMES = {
     "mnist": "MNIST",
@@ -48,18 +46,6 @@ def original_name(info: SetInfo) -> str:
     dataset = _DATASET_NAMES.get(info.dataset, info.dataset)
     method = {"dcc": "DC", "dsac": "DSA"}.get(info.method, info.method.upper())
     return f"res_{method}_{dataset}_{original_network(pool_of(info.network)[0])}_{info.ipc}ipc.pt"
-
-
-def recipe_of_originals(method: str, dataset: str) -> TrainingRecipe:
-    """Returns the hyper-parameters with which DC's, DSA's and DM's scripts evaluate sets.
-
-    Args:
-        method: ``"dsa"``, ``"dsac"`` or ``"dm"``; all others are evaluated like plain DC.
-        dataset: The name of the data set.
-
-    Reference: ``main.py`` and ``main_DM.py`` of DC's repository.
-    """
-    return protocol("dc", Subject(dataset, method))
 
 
 def our_dataset(name: str) -> str | None:

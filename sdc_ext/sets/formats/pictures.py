@@ -20,9 +20,9 @@ from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_tensors
-from sdc_ext.sets.formats.original_names import recipe_of_originals
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.training.protocols import Subject, protocol
 
 _CARD = """\
 ---
@@ -98,7 +98,7 @@ def read_picture_folder(folder: Path, data: RealData) -> SyntheticSet:
     elif bool((images == images[:, :1]).all()):  # grey, but saved as colour
         images = images[:, :1]
     order = labels.argsort(stable=True)
-    info = SetInfo.of_data(data, labels, recipe_of_originals("dc", data.name))
+    info = SetInfo.of_data(data, labels, protocol("dc", Subject(data.name)))
     images = images[order]
     if (images.shape[1], *images.shape[2:]) != (data.channels, *data.image_size):
         raise InputError(

@@ -8,6 +8,7 @@ Reference: ``demo_soft.py`` and ``demo_hard.py`` of DD-Ranking's repository.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -15,8 +16,7 @@ from torch import Tensor
 from sdc_ext.errors import InputError
 from sdc_ext.sets.formats.tensors import as_rate, load_tensor
 from sdc_ext.sets.strangers import Found
-from sdc_ext.training.protocols import Subject, protocol
-from sdc_ext.training.recipe import TrainingRecipe
+from sdc_ext.training.protocols import protocol
 
 IMAGES = "images.pt"
 
@@ -42,16 +42,13 @@ def read_released(path: Path) -> Found:
     if labels is not None and not len(labels):
         raise InputError(f"{folder / 'labels.pt'} holds no labels: pass another copy of it")
 
-    def recipe(subject: Subject) -> TrainingRecipe:
-        return protocol("ddranking", subject)
-
     return Found(
         images_path,
         layout="DD-Ranking",
         method=method,
         images=load_tensor(images_path),
         labels=labels,
-        recipe=recipe,
+        recipe=partial(protocol, "ddranking"),
         rate=0.01,
         lr=lr,
     )

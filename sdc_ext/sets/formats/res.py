@@ -13,14 +13,11 @@ from sdc_ext._files import as_tensors, write_whole
 from sdc_ext.data.load import CLASS_COUNTS, STATISTICS
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_tensors
-from sdc_ext.sets.formats.original_names import (
-    original_network,
-    our_network,
-    recipe_of_originals,
-)
+from sdc_ext.sets.formats.original_names import original_network, our_network
 from sdc_ext.sets.formats.tensors import OUR_KEY, load_tensors
 from sdc_ext.sets.info import Evaluation, SetInfo, check_info
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.training.protocols import Subject, protocol
 
 _NAME = re.compile(r"res_(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+)_(?P<ipc>\d+)ipc")
 
@@ -87,7 +84,7 @@ def _info_from_name(path: Path, tested: dict[str, Any], labels: Tensor) -> SetIn
         std=std,
         ipc=int(named["ipc"]),
         network=our_network(named["model"]),
-        evaluation=recipe_of_originals(method, dataset),
+        evaluation=protocol("dc", Subject(dataset, method)),
         accuracies=tuple(
             Evaluation(model, tuple(map(float, accuracies))).row(0)
             for model, accuracies in tested.items()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from collections import Counter
+
 from torch import Tensor
 
 from sdc_ext.sets.recognition.conclusions import Conclusion
@@ -67,9 +68,8 @@ def recognise_order(labels: Tensor) -> Conclusion:
     """
     hard = classes_in(labels)
     falls = int((hard.diff() < 0).sum())
-    counts = hard.bincount()
-    counts = counts[counts > 0]
-    least, most = int(counts.min()), int(counts.max())
+    counts = Counter(hard.tolist()).values()  # `bincount` counts up to the largest label
+    least, most = min(counts), max(counts)
     each = f"{least}" if least == most else f"{least} to {most}"
     kind = "" if labels.ndim == 1 else " most probable"
     return Conclusion(
@@ -85,4 +85,4 @@ def classes_of(labels: Tensor) -> int:
     """Returns the number of classes that labels show: at least that many there must be."""
     if labels.ndim == 2:
         return labels.shape[1]
-    return int(labels.max()) + 1 if torch.is_tensor(labels) and len(labels) else 0
+    return int(labels.max()) + 1
