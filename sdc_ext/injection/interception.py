@@ -77,7 +77,7 @@ class Interception:
                 return run_engine(roots, seeds, keep, create_graph, inputs, *rest, **how)
             scale = self._loss_scales.get(seen[0])
             wanted = _tensors(inputs)
-            asked = BackwardPass(seen, list(seeds), wanted or None, scale, torch.autograd.grad)
+            asked = BackwardPass(seen, list(seeds), wanted or None, scale)
             if not create_graph:
                 with torch.enable_grad():  # a backward pass may be asked for without it
                     term = self._term(correction, asked, accumulates)
@@ -123,7 +123,7 @@ class Interception:
             if not are_wrapped([*by, root]):
                 correction = self._find(_caller())
                 if correction is not None:
-                    asked = BackwardPass([root], None, by, None, torch.autograd.grad)
+                    asked = BackwardPass([root], None, by, None)
                     self._capture(correction, asked, by, tree_leaves(gradients))
             return gradients, value
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sdc_ext.injection.syntax import called_name, creates_graph
+
 _OPTIMIZERS = {"ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "LARS", "LBFGS", "NAdam"}
 _OPTIMIZERS |= {"RAdam", "RMSprop", "Rprop", "SGD"}
 _PLAIN = (ast.Name, ast.Attribute)
@@ -76,7 +78,7 @@ def lines_that_learn(nodes: Sequence[ast.AST]) -> list[int]:
 def _requires_grad(node: ast.AST) -> bool:
     """Returns whether an expression makes a tensor with ``requires_grad=True``."""
     calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
-    setters = [call for call in calls if _last(call.func) == "requires_grad_"]
+    setters = [call for call in calls if called_name(call) == "requires_grad_"]
     given = [k.value for call in calls for k in call.keywords if k.arg == "requires_grad"]
     given += [argument for call in setters for argument in call.args[:1]]
     bare = any(not (call.args or call.keywords) for call in setters)
@@ -131,21 +133,20 @@ def _with_aliases(names: set[str], values: dict[str, list[ast.AST]]) -> set[str]
 
 def _captured_by(node: ast.AST) -> ast.AST | None:
     """Returns what a call takes a gradient with a graph by; None for any other node."""
-    if not isinstance(node, ast.Call) or _last(node.func) != "grad":
+    if not isinstance(node, ast.Call) or called_name(node) != "grad" or not creates_graph(node):
         return None
-    keywords = {k.arg: k.value for k in node.keywords}
-    if "create_graph" not in keywords and len(node.args) < 5:
-        return None
-    return node.args[1] if len(node.args) > 1 else keywords.get("inputs")
+    return next(iter(node.args[1:2]), None) or _keyword(node, "inputs")
 
 
 def _held(node: ast.AST) -> ast.AST | None:
     """Returns what an optimiser is made of; None for any other node."""
-    if not isinstance(node, ast.Call) or _last(node.func) not in _OPTIMIZERS:
+    if not isinstance(node, ast.Call) or called_name(node) not in _OPTIMIZERS:
         return None
-    return next(iter(node.args), None) or next(
-        (k.value for k in node.keywords if k.arg == "params"), None
-    )
+    return next(iter(node.args), None) or _keyword(node, "params")
+
+
+def _keyword(call: ast.Call, name: str) -> ast.AST | None:
+    return next((k.value for k in call.keywords if k.arg == name), None)
 
 
 def _owners(node: ast.AST, values: dict[str, list[ast.AST]], depth: int = 3) -> set[str]:
@@ -177,7 +178,7 @@ def has_flat_parameters(node: ast.AST) -> bool:
     """Returns whether a call passes a network flat parameters, as trajectory matching does."""
     if not isinstance(node, ast.Call):
         return False
-    return _last(node.func) in _FLAT or any(k.arg in _FLAT for k in node.keywords)
+    return called_name(node) in _FLAT or any(k.arg in _FLAT for k in node.keywords)
 
 
 def _names(node: ast.AST) -> set[str]:
@@ -187,7 +188,3 @@ def _names(node: ast.AST) -> set[str]:
     if isinstance(node, ast.Name):
         return {node.id}
     return {name for child in ast.iter_child_nodes(node) for name in _names(child)}
-
-
-def _last(node: ast.AST) -> str:
-    return ast.unparse(node).rpartition(".")[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,12 @@ class BackwardPass:
         seeds: The gradients of the roots, as the loop passes them; None for ones.
         inputs: The tensors that the loop asks for; None for all leaves.
         loss_scale: The factor by which mixed precision scaled the roots; None for 1.
-        grad: ``torch.autograd.grad`` itself, which no injection observes.
     """
 
     roots: Sequence[Tensor]
     seeds: Any
     inputs: Sequence[Tensor] | None
     loss_scale: Tensor | None
-    grad: Callable[..., tuple[Tensor, ...]]
 
     @property
     def targets(self) -> list[Tensor]:
@@ -58,11 +56,12 @@ class BackwardPass:
     def gradients(self, term: Tensor, images: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Differentiates the roots and the term by the images, without the loss scale.
 
-        The loop's own pass still finds its graph, and no ``.grad`` changes.
+        The loop's own pass still finds its graph, and no ``.grad`` changes. No injection observes
+        this, since the interception lets everything pass while it asks for a term.
         """
         scale = 1.0 if self.loss_scale is None else self.loss_scale
         by_roots, by_term = (
-            self.grad(root, images, seeds, retain_graph=True, materialize_grads=True)
+            torch.autograd.grad(root, images, seeds, retain_graph=True, materialize_grads=True)
             for root, seeds in ((self.roots, self.seeds), (self.scaled(term), None))
         )
         return [(r / scale, t / scale) for r, t in zip(by_roots, by_term, strict=True)]

@@ -18,6 +18,7 @@ from sdc_ext.injection.learning import (
 )
 from sdc_ext.injection.profiles import Profile
 from sdc_ext.injection.sources import parse
+from sdc_ext.injection.syntax import called_name, creates_graph
 
 _TRANSFORMS = {"grad", "grad_and_value"}
 
@@ -146,13 +147,12 @@ def _joined(own: Facts, others: Mapping[Path, Facts]) -> Facts:
 
 def _facts_of(node: ast.AST, captured: set[str], functions: set[str]) -> Iterator[str]:
     if isinstance(node, ast.Call):
-        called = _called_name(node)
-        creates_graph = _creates_graph(node)
-        if creates_graph or _is_transform(node, functions):
+        called, captures = called_name(node), creates_graph(node)
+        if captures or _is_transform(node, functions):
             yield "captures"
-        if called == "backward" and not creates_graph:
+        if called == "backward" and not captures:
             yield "backward"
-        if called == "grad" and not creates_graph and captured & _weighted_names(node):
+        if called == "grad" and not captures and captured & _weighted_names(node):
             yield "differentiates_gradients"
         if has_flat_parameters(node):
             yield "unrolls"
@@ -170,7 +170,7 @@ def _facts_of(node: ast.AST, captured: set[str], functions: set[str]) -> Iterato
         if isinstance(node.op, ast.Sub) and _is_multiple_of(node.right, captured):
             yield "unrolls"
         sides = (node.left, node.right)
-        asks = any(isinstance(s, ast.Call) and _called_name(s) == "grad" for s in sides)
+        asks = any(called_name(side) == "grad" for side in sides)
         if isinstance(node.op, ast.Mult) and asks:
             yield "repeats_gradients"
 
@@ -184,7 +184,7 @@ def _captured_names(nodes: list[ast.AST], functions: set[str]) -> set[str]:
             makers |= _names_in(*node.targets)
     for node in nodes:
         if isinstance(node, ast.Assign) and any(
-            _creates_graph(n) or _calls_transformed(n, functions, makers)
+            creates_graph(n) or _calls_transformed(n, functions, makers)
             for n in ast.walk(node.value)
         ):
             names |= _names_in(*node.targets)
@@ -198,7 +198,7 @@ def _names_from(loop: ast.For | ast.comprehension, names: set[str]) -> set[str]:
     """Returns the variables of a loop that run over some names, as the second of a ``zip``."""
     target, over = loop.target, loop.iter
     pairs = [(target, over)]
-    if isinstance(target, ast.Tuple) and isinstance(over, ast.Call) and _called_name(over) == "zip":
+    if isinstance(target, ast.Tuple) and isinstance(over, ast.Call) and called_name(over) == "zip":
         pairs = list(zip(target.elts, over.args, strict=False))
     return {n for part, values in pairs if names & _names_in(values) for n in _names_in(part)}
 
@@ -227,16 +227,7 @@ def _calls_transformed(node: ast.AST, functions: set[str], makers: set[str]) -> 
     """Returns whether a node calls a function that returns gradients."""
     if not isinstance(node, ast.Call):
         return False
-    return _is_transform(node.func, functions) or _called_name(node) in makers
-
-
-def _creates_graph(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    given = [keyword.value for keyword in node.keywords if keyword.arg == "create_graph"]
-    if _called_name(node) == "grad":
-        given += node.args[4:5]
-    return any(not (isinstance(g, ast.Constant) and not g.value) for g in given)
+    return _is_transform(node.func, functions) or called_name(node) in makers
 
 
 def _weighted_names(call: ast.Call) -> set[str]:
@@ -254,9 +245,3 @@ def _is_multiple_of(node: ast.AST, names: set[str]) -> bool:
         and isinstance(node.op, ast.Mult)
         and bool(names & _names_in(node))
     )
-
-
-def _called_name(call: ast.Call) -> str:
-    if isinstance(call.func, ast.Attribute):
-        return call.func.attr
-    return call.func.id if isinstance(call.func, ast.Name) else ""

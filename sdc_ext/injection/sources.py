@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from sdc_ext.injection.syntax import called_name
+
 N = TypeVar("N", bound=ast.AST)
 
 
@@ -278,7 +280,7 @@ def _is_parents(node: ast.AST, index: ast.AST) -> bool:
 
 
 def _called_value(call: ast.Call, known: dict[str, str]) -> str | None:
-    name = ast.unparse(call.func).rpartition(".")[2]
+    name = called_name(call)
     values = [_path_value(argument, known) for argument in call.args]
     if name in ("resolve", "absolute", "as_posix") and isinstance(call.func, ast.Attribute):
         return _path_value(call.func.value, known)

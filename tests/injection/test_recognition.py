@@ -127,6 +127,18 @@ def test_a_distillation_learns_something_else_than_its_network(
     assert (recognize(Project.read(script).texts) is not None) == learns
 
 
+@pytest.mark.parametrize(("keeps", "learns"), [("False", False), ("True", True)])
+def test_gradients_without_a_graph_say_nothing_of_what_is_learnt(keeps: str, learns: bool) -> None:
+    """A generator is trained beside a critic whose gradient is only printed."""
+    text = (
+        "SGD(critic.parameters(), lr=1)\nSGD(generator.parameters(), lr=1)\n"
+        "g = torch.autograd.grad(critic(x).sum(), x, create_graph=True)[0]\n"
+        f"print(torch.autograd.grad(loss, critic.parameters(), create_graph={keeps}))\n"
+        "loss.backward()\n"
+    )
+    assert (recognize({Path("main.py"): text}) is not None) == learns
+
+
 def test_nothing_is_recognised_where_nothing_is(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text("print('hello')\n")

@@ -18,6 +18,7 @@ from sdc_ext.injection.names import dotted, is_installed
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.repairs.repair import Place, Repair, Say
 from sdc_ext.injection.sources import Project, Source
+from sdc_ext.injection.syntax import called_name
 
 _OVERLAP = re.compile(r"^(\w+)\[:\] = \1\[0\]$")
 
@@ -170,7 +171,7 @@ def _event(node: ast.AST) -> str:
         is_grad = any(isinstance(t, ast.Attribute) and t.attr == "grad" for t in node.targets)
         return "assign" if is_grad else ""
     if isinstance(node, ast.Call):
-        name = ast.unparse(node.func).rpartition(".")[2]
+        name = called_name(node)
         chosen = any(k.arg == "set_to_none" for k in node.keywords) or node.args
         return name if name == "backward" or (name == "zero_grad" and not chosen) else ""
     return ""
