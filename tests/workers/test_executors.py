@@ -21,7 +21,7 @@ from sdc_ext.workers import SERIAL, choose_workers
         (2.5, "`workers` cannot be a float: pass a number of processes"),
         ("slurm", "executor 'slurm' is unknown: use dask:ADDRESS"),
         ("dask:", "executor 'dask:' is unknown"),
-        ("submitit:timeout_min", "written NAME=VALUE, got 'timeout_min'"),
+        ("submitit:timeout_min", "written NAME=VALUE, e.g. timeout_min=90, got 'timeout_min'"),
         ("submitit:no_such=1", "submitit refuses 'no_such=1'"),
         ("submitit:cluster=moon", "submitit refuses 'cluster=moon'"),
         ("dask:nowhere", "no dask scheduler answers at 'nowhere'"),
