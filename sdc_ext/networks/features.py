@@ -9,10 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdc_ext.errors import InputError
-from sdc_ext.networks.chunks import default_chunk_size
-
-# Images at once on a GPU.
-_MOST_AT_ONCE = 1024
+from sdc_ext.networks.chunks import forward_chunk_size
 
 
 @contextmanager
@@ -87,5 +84,4 @@ def outputs_of(network: nn.Module, images: Tensor) -> Tensor:
 
 def _chunks(network: nn.Module, images: Tensor) -> Iterator[Tensor]:
     device = next(network.parameters()).device
-    size = default_chunk_size(images[:_MOST_AT_ONCE].to(device))
-    return (x.to(device) for x in torch.split(images, size))
+    return (x.to(device) for x in torch.split(images, forward_chunk_size(images, device)))

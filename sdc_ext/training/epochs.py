@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from sdc_ext.augment.base import Augmentation
 from sdc_ext.augment.mix import NO_MIX, Mix
 from sdc_ext.data.real import RealData, Split
-from sdc_ext.networks.chunks import default_chunk_size, split_batch
+from sdc_ext.networks.chunks import forward_chunk_size, split_batch
 from sdc_ext.training.gradients import PLAIN_LOSS, BatchLoss, mean_gradient
 
 
@@ -68,16 +68,11 @@ def accuracy(
     return correct / sum(len(y) for _, y in batches)
 
 
-# The number of images at once on accelerators, where the whole set would be fastest but may not
-# fit into memory.
-_AT_ONCE = 1024
-
-
 def normalized_batches(
     data: RealData, split: Split, device: torch.device
 ) -> list[tuple[Tensor, Tensor]]:
     """Returns a split as pairs of images (B, C, H, W) and labels (B,), normalised, on a device."""
-    size = default_chunk_size(split.images[:_AT_ONCE].to(device))
+    size = forward_chunk_size(split.images, device)
     return [
         (data.normalize(x.to(device)), y.to(device))
         for x, y in split_batch(split.images, split.labels, size)
