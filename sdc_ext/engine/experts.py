@@ -101,14 +101,15 @@ def _usual_experts(
         f"found no experts in {usual}: training {_FEW_EXPERTS} in {chosen}, unless they are "
         f"there already; sdc-ext experts {method.name} trains more of them, for longer"
     )
-    _train(
-        chosen,
-        wanted,
+    train_store(
         task.data,
+        wanted.network,
         recipe,
         num_experts=_FEW_EXPERTS,
+        seed=wanted.seed,
         accelerator=task.accelerator,
         console=console,
+        folder=chosen,
         workers=workers,
     )
     return chosen
@@ -143,16 +144,30 @@ def train_store(
         InputError: If the folder holds experts for another data set, network or recipe.
     """
     info = ExpertInfo.of(data, network, _model(data, network), asdict(recipe), seed)
-    return _train(
-        folder or EXPERTS / _folder_name(data, network, recipe),
-        info,
-        data,
-        recipe,
-        num_experts=num_experts,
-        accelerator=accelerator,
-        console=console,
-        workers=workers,
-    )
+    folder = folder or EXPERTS / _folder_name(data, network, recipe)
+    accelerator.wait_for_everyone()  # another process may still be checking for the folder
+    with accelerator.main_process_first():
+        store = ExpertStore.create(folder, info)
+    mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
+    done = sum(store.has(k) for k in mine)
+    if 0 < len(store) < num_experts:
+        console.print(f"found {len(store)} of {num_experts} experts")
+    with make_progress(console) as progress:
+        bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
+        progress.advance(bar, done * recipe.train_epochs)
+        fill_store(
+            store,
+            data,
+            network,
+            recipe,
+            num_experts=num_experts,
+            seed=seed,
+            accelerator=accelerator,
+            workers=workers,
+            on_epoch=lambda: progress.advance(bar),
+            say=console.print,
+        )
+    return ExpertStore.open(folder)
 
 
 def export_store(store: ExpertStore, data: RealData, folder: Path) -> list[Path]:
@@ -168,42 +183,6 @@ def export_store(store: ExpertStore, data: RealData, folder: Path) -> list[Path]
     """
     model = _model(data, store.info.network)
     return store.export(folder, [parameter.shape for parameter in model.parameters()])
-
-
-def _train(
-    folder: Path,
-    info: ExpertInfo,
-    data: RealData,
-    recipe: ExpertRecipe,
-    *,
-    num_experts: int,
-    accelerator: Accelerator,
-    console: Console,
-    workers: Workers,
-) -> ExpertStore:
-    accelerator.wait_for_everyone()  # another process may still be checking for the folder
-    with accelerator.main_process_first():
-        store = ExpertStore.create(folder, info)
-    mine = range(num_experts)[accelerator.process_index :: accelerator.num_processes]
-    done = sum(store.has(k) for k in mine)
-    if 0 < len(store) < num_experts:
-        console.print(f"found {len(store)} of {num_experts} experts")
-    with make_progress(console) as progress:
-        bar = progress.add_task("expert epochs", total=len(mine) * recipe.train_epochs)
-        progress.advance(bar, done * recipe.train_epochs)
-        fill_store(
-            store,
-            data,
-            info.network,
-            recipe,
-            num_experts=num_experts,
-            seed=info.seed,
-            accelerator=accelerator,
-            workers=workers,
-            on_epoch=lambda: progress.advance(bar),
-            say=console.print,
-        )
-    return ExpertStore.open(folder)
 
 
 def _model(data: RealData, network: str) -> nn.Module:
