@@ -24,7 +24,7 @@ from torch import Tensor
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
 from sdc_ext.evaluation.results import Selects, counted
-from sdc_ext.experts.train import ExpertRecipe
+from sdc_ext.experts.recipe import ExpertRecipe
 from sdc_ext.sdc_loss import SDCLoss
 from sdc_ext.sets.decoding import Decoder
 from sdc_ext.sets.synthetic_set import Distilled

@@ -49,6 +49,7 @@ def read_options() -> Namespace:
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 3, 10])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=200)
+    parser.add_argument("--batch-real", type=int, default=256, help="real images per class")
     parser.add_argument("--num-eval", type=int, default=2, help="networks per configuration")
     parser.add_argument("--epochs", type=int, default=100, help="epochs on a set")
     parser.add_argument("--real-epochs", type=int, default=40, help="epochs on all real images")
@@ -66,7 +67,8 @@ def measure(data: RealData, name: str, ipc: int, seed: int, options: Namespace) 
     synthetic = distill(
         *("dm", data),
         **{"ipc": ipc, "seed": seed, "network": list(POOLS[name])},
-        **{"iterations": options.iterations, "lam": 0.0, **quick},
+        **{"iterations": options.iterations, "batch_real": options.batch_real},
+        **{"lam": 0.0, **quick},
         **{"out": folder / "set", "resume": True, "progress": False},
     )
     # Only one set is evaluated beside networks on all real images, which serve all of them.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from sdc_ext.adapters.recipes.gradient import SHALLOW, Rule, network_rule, strategy_rule
-from sdc_ext.experts.train import ExpertRecipe
+from sdc_ext.experts.recipe import ExpertRecipe
 from sdc_ext.training.protocols import dsa_strategy
 
 # Maps (data set, ipc) to one value per column of the table.

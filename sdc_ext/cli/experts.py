@@ -16,7 +16,7 @@ from sdc_ext.cli.options import (
     add_workers,
     chosen_settings,
 )
-from sdc_ext.experts.train import ExpertRecipe
+from sdc_ext.experts.recipe import ExpertRecipe
 from sdc_ext.verbs.experts import train_experts
 from sdc_ext.verbs.session import check_export, check_start, make_accelerator
 

@@ -17,8 +17,9 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.experts.base import Experts
 from sdc_ext.experts.pool import ExpertPool, find_experts
+from sdc_ext.experts.recipe import ExpertRecipe
 from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
-from sdc_ext.experts.train import ExpertRecipe, fill_store
+from sdc_ext.experts.train import fill_store
 from sdc_ext.networks.create import create_network
 from sdc_ext.workers.pool import SERIAL, Workers
 

@@ -13,17 +13,7 @@ from torch import Tensor
 from sdc_ext._kinds import Number
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind, from_json
-from sdc_ext._values import (
-    Count,
-    CountOrZero,
-    Decay,
-    Factor,
-    LearntRate,
-    Rate,
-    Temperature,
-    Weight,
-    kind_of,
-)
+from sdc_ext._values import Count, CountOrZero, Factor, Rate, kind_of
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.networks.pool import pool_of
@@ -303,17 +293,9 @@ def _check_ranges(info: SetInfo) -> None:
         raise InputError("mean and std are not of 1 or 3 channels")
     if not info.classes:
         raise InputError("there are no classes")
-    recipe = info.evaluation
-    recipe.check_mix()
     ranges: list[tuple[str, Any, Any]] = [
         ("ipc", info.ipc, Count),
         ("factor", info.factor, Factor),
-        ("evaluation.epochs", recipe.epochs, Count),
-        ("evaluation.lr", recipe.lr, LearntRate),
-        ("evaluation.momentum", recipe.momentum, Decay),
-        ("evaluation.weight_decay", recipe.weight_decay, Weight),
-        ("evaluation.batch_size", recipe.batch_size, Count),
-        ("evaluation.temperature", recipe.temperature, Temperature),
         *(("mean", value, float) for value in info.mean),
         *(("std", value, Rate) for value in info.std),
     ]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from sdc_ext._values import Count, Decay, LearntRate, Temperature, Weight, check_fields
 from sdc_ext._words import number_of
 from sdc_ext.augment.base import Normalisation
 from sdc_ext.augment.mix import parse_mix
@@ -52,20 +53,27 @@ class TrainingRecipe:
         label_loss: The loss of labels that are probabilities, ``"cross_entropy"`` or ``"kl"``.
             Their gradients are the same.
         temperature: Softens labels that are probabilities, and what they are compared with.
+
+    Raises:
+        InputError: If a number is out of range, or the mix is unknown.
     """
 
-    epochs: int
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
-    batch_size: int = 256
+    epochs: Count
+    lr: LearntRate = 0.01
+    momentum: Decay = 0.9
+    weight_decay: Weight = 0.0005
+    batch_size: Count = 256
     augmentation: str = "none"
     align_corners: bool = False
     optimizer: OptimizerName = "sgd"
     schedule: ScheduleName = "step"
     mix: str = "none"
     label_loss: LabelLossName = "cross_entropy"
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        parse_mix(self.mix)
 
     @property
     def words(self) -> str:
@@ -86,14 +94,6 @@ class TrainingRecipe:
     def loss(self) -> LabelLoss:
         """The loss of the set's labels."""
         return LabelLoss(self.label_loss, self.temperature)
-
-    def check_mix(self) -> None:
-        """Reads the mix.
-
-        Raises:
-            InputError: If it names none.
-        """
-        parse_mix(self.mix)
 
 
 def train_from_scratch(

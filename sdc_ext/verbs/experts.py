@@ -14,8 +14,8 @@ from sdc_ext.adapters import get_method, known_methods
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.engine.experts import export_store, train_store
 from sdc_ext.errors import InputError, check_choice
+from sdc_ext.experts.recipe import ExpertRecipe
 from sdc_ext.experts.store import ExpertStore
-from sdc_ext.experts.train import ExpertRecipe
 from sdc_ext.report.tables import expert_table
 from sdc_ext.verbs.session import (
     check_export,

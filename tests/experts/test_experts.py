@@ -19,9 +19,10 @@ from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.experts.gsam import gsam_direction
+from sdc_ext.experts.recipe import ExpertRecipe
 from sdc_ext.experts.replay_buffers import ReplayBuffers
 from sdc_ext.experts.store import ExpertInfo, ExpertStore, open_experts
-from sdc_ext.experts.train import ExpertRecipe, fill_store, train_expert
+from sdc_ext.experts.train import fill_store, train_expert
 from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import whole_set
 from sdc_ext.networks.create import create_network

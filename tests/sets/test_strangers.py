@@ -123,7 +123,7 @@ EVALUATION = {"iteration": 1, "network": "mlp", "mean": 0.5, "std": 0.0, "accura
         ({"ipc": 11}, "it holds 10 images, but 11 per class"),
         ({"std": [0.0]}, "std must be a number from 1e-30 to 1e[+]30, got 0"),
         ({"mean": [1e308]}, "mean must be a number from -1e[+]30 to 1e[+]30"),
-        ({"evaluation": {"epochs": 1, "momentum": -1}}, "evaluation.momentum must be a number of"),
+        ({"evaluation": {"epochs": 1, "momentum": -1}}, "evaluation: momentum must be a number of"),
         ({"evaluation": {"epochs": 10**400}}, "a whole number has more than 64 bits"),
         ({"evaluation": {}}, "evaluation: Object missing required field epochs"),
         ({"accuracies": [{**EVALUATION, "accuracies": []}]}, "an evaluation has no accuracies"),

@@ -191,3 +191,22 @@ def test_labels_of_one_class_can_be_mixed() -> None:
     recipe = TrainingRecipe(1, RATE, mix="mixup")
     train_from_scratch(network, images, torch.zeros(10, dtype=torch.int64), recipe, BatchLoss())
     assert not torch.equal(before["classifier.weight"], network.state_dict()["classifier.weight"])
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("epochs", 0),
+        ("lr", 0.0),
+        ("momentum", 1.0),
+        ("weight_decay", -0.1),
+        ("batch_size", 0),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("mix", "mixup:0"),
+        ("temperature", float("nan")),
+    ],
+)
+def test_recipes_that_cannot_train_are_refused(field: str, wrong: object) -> None:
+    with pytest.raises(InputError, match=f"{field}|{wrong}"):
+        TrainingRecipe(**({"epochs": 1} | {field: wrong}))  # type: ignore[arg-type]
