@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sdc_ext import load_set
+from sdc_ext._figures import save_figure
 from sdc_ext.evaluation.paired import PairedDifference, holm, points
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
-from sdc_ext.report.figures import save_figure
 from sdc_ext.sets.history import read_history
 
 COLUMNS = ("method", "dataset", "ipc", "iterations", "share", "seed", "accuracy")

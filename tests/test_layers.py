@@ -14,6 +14,7 @@ LEAVES |= {f"_{name}" for name in ("files", "reading", "options", "registry", "s
 LEAVES |= {
     "_calls",
     "_families",
+    "_figures",
     "_text",
     "_console",
     "_schemas",

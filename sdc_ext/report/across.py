@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from sdc_ext._console import PlainTable
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext._words import number_of
 from sdc_ext.evaluation.paired import points
-from sdc_ext.sets.grid import as_written, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

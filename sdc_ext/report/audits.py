@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from sdc_ext._console import PlainTable
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext.evaluation.audit import CLEAN, Answers
 from sdc_ext.evaluation.intervals import MeanInterval
 from sdc_ext.evaluation.membership import LOW_RATE, Attacks
-from sdc_ext.sets.grid import as_written, save_figure
 
 
 def audit_table(sets: Mapping[str, Answers]) -> Table:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from sdc_ext._console import PlainTable
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext.evaluation.spread import Spread
-from sdc_ext.sets.grid import as_written, save_figure
 
 # Colours and markers that remain distinct; further configurations repeat them.
 MARKERS = "osD^v<>P*X"

@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.tracking import Drift, running_mean
-from sdc_ext.sets.grid import as_written, save_figure
 
 if TYPE_CHECKING:
     from sdc_ext.report.runs import Run

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext.evaluation.difficulty import MEASURES, Difficulty
 from sdc_ext.evaluation.tracking import running_mean
-from sdc_ext.sets.grid import as_written, save_figure
 
 # What a picture of all samples compares: the measure that is drawn, and the one it is drawn over.
 PAIRS = (("gradn", "misclassified"), ("loss", "misclassified"), ("loss", "gradn"))

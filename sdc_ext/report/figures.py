@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext.evaluation.tracking import running_mean
-from sdc_ext.sets.grid import MOST_COLUMNS, as_pictures, as_written, save_figure
+from sdc_ext.sets.grid import MOST_COLUMNS, as_pictures
 from sdc_ext.strength import lam_or_share
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext._words import number_of
 from sdc_ext.evaluation.paired import points, signed
 from sdc_ext.evaluation.summaries import random_effects
 from sdc_ext.evaluation.tracking import hardly_acts
 from sdc_ext.report.pages import render
 from sdc_ext.reproduction.published import originals_above
-from sdc_ext.sets.grid import as_written, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from sdc_ext._console import PlainTable
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext.evaluation.ranking import RankCorrelation
 from sdc_ext.evaluation.results import Results
 from sdc_ext.report.configurations import MARKERS
-from sdc_ext.sets.grid import as_written, save_figure
 
 _COLUMNS = 4
 

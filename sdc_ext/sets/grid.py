@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import IO
 import numpy as np
 from einops import rearrange
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sdc_ext._text import visible
+from sdc_ext._figures import as_written, save_figure
 
 MOST_COLUMNS = 10
 
@@ -156,16 +154,3 @@ def _mosaic(by_class: Sequence[np.ndarray], columns: int, tall: bool) -> tuple[n
 def as_pictures(pixels: Tensor) -> np.ndarray:
     """Converts images (N, C, H, W) to arrays (N, H, W, C), as matplotlib takes them."""
     return rearrange(pixels.numpy(), "n c h w -> n h w c")
-
-
-def as_written(text: str) -> str:
-    """Returns what matplotlib, which takes text between dollars for formulas, draws as ``text``."""
-    return visible(text).replace("$", r"\$")
-
-
-def save_figure(figure: Figure, to: str | Path | IO[bytes]) -> None:
-    """Writes a figure without a display; an open file receives a PNG."""
-    FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # class names in scripts that the font lacks
-        figure.savefig(to, dpi=150)

@@ -14,8 +14,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
+from sdc_ext._figures import save_figure
 from sdc_ext.errors import InputError
-from sdc_ext.sets.grid import save_figure
 from sdc_ext.theory.perceptron import Keep, Selection, solve
 from sdc_ext.theory.perceptron_simulation import Simulation, Simulator
 from sdc_ext.theory.saddle_point import Array

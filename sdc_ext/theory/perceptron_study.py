@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sdc_ext._figures import save_figure
 from sdc_ext.errors import InputError
-from sdc_ext.sets.grid import save_figure
 from sdc_ext.theory.perceptron import Curve, Keep, Selection, crossover, solve
 from sdc_ext.theory.perceptron_simulation import Simulation, Simulator
 

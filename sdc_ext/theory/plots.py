@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdc_ext.sets.grid import as_written, save_figure
+from sdc_ext._figures import as_written, save_figure
 from sdc_ext.theory.coverage import Coverage
 from sdc_ext.theory.scaling import Scaling
 from sdc_ext.theory.side_by_side import SideBySide
