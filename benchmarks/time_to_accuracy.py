@@ -1,31 +1,36 @@
 """Compares how soon representative real images reach the accuracy of plain distillation.
 
     python benchmarks/time_to_accuracy.py dc --data mnist --data-dir DATA --ipc 1 10 --seeds 6 \
-        --out runs/time-to-accuracy [--network convnet:width=32:depth=3 --batch-real 64 ...]
+        --out runs/time-to-accuracy [--network convnet:width=32:depth=3 --batch-real 64 ...] \
+        [--upstream DIR]
 
 The reference is the mean accuracy of plain runs after all iterations (100). Each arm has a run with
 each of the same seeds: `batches` matches representative real images, `start` begins with them, and
-`both` does both. `real` begins with random real images, as a control of `start`; leave it out for
-methods that always do so.
+`both` does both, in `fast` with bf16 and compiled. `real` begins with random real images, as a
+control of `start`; leave it out for methods that always do so.
 
-Every run is evaluated at the iterations of `--at`. The table has the processor time until then,
-with clusterings and without evaluations, and paired differences to the plain runs at the same
-iteration and at the end. Further options are settings of the method, as in `sdc-ext distill`. The
-same call continues what was stopped, from the runs in `--out`.
+Every run is evaluated at the iterations of `--at`, with the last of which all but the plain runs
+end. The table has the processor time until then, with clusterings and without evaluations, and
+paired differences to the plain runs at the same iteration and at the end. Compiling takes
+processes of its own, whose time is not counted. DIR is a checkout of VICO-UoE/DatasetCondensation,
+whose script is timed for ten iterations. Further options are settings of the method, as in `sdc-ext
+distill`. The same call continues what was stopped, from the runs in `--out`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from original_script import seconds_per_iteration
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +46,7 @@ from sdc_ext.verbs.session import make_accelerator, set_up
 BATCHES = {"sampling": "representative"}
 START = {"init": "representative"}
 ARMS = {"plain": {}, "batches": BATCHES, "real": {"init": "real"}, "start": START}
-ARMS["both"] = BATCHES | START
+ARMS["both"] = ARMS["fast"] = BATCHES | START
 
 
 class Stopwatch(Callback):
@@ -114,7 +119,6 @@ class Study:
     data: RealData
     settings: Mapping[str, Any]
     options: Namespace
-    accelerator: Accelerator = field(default_factory=make_accelerator)
 
     @property
     def seeds(self) -> range:
@@ -127,20 +131,23 @@ class Study:
         for seed in self.seeds:
             for arm, of_seeds in runs.items():
                 of_seeds.append(self._run(ipc, seed, arm))
-                accuracy, seconds = of_seeds[-1][self.options.iterations]
+                accuracy, seconds = of_seeds[-1][max(of_seeds[-1])]
                 done = f"ipc {ipc}, seed {seed}, {arm}"
                 print(f"{done}: {100 * accuracy:.2f} %, {seconds:.0f} s", flush=True)
         return {arm: dict(_joined(of_seeds)) for arm, of_seeds in runs.items()}
 
     def _run(self, ipc: int, seed: int, arm: str) -> Run:
         out = self.options.out / f"ipc-{ipc}" / arm / f"seed-{seed}"
-        settings = {**self.settings, **ARMS[arm]}
-        resolved, task = set_up(self.method, self.data, ipc, settings, self.accelerator, False)
+        at, fast = self.options.at, arm == "fast"
+        iterations = self.options.iterations if arm == "plain" else max(at)
+        settings = {**self.settings, **ARMS[arm], "iterations": iterations}
+        AcceleratorState._reset_state(reset_partial_state=True)  # which keeps the precision
+        accelerator = make_accelerator("bf16" if fast else "no")
+        resolved, task = set_up(self.method, self.data, ipc, settings, accelerator, fast)
         watch = Stopwatch(out.with_suffix(".json"))
-        at = self.options.at
         engine = Engine(self.method, resolved, task, seed, out, [watch], evaluate_at=at)
         made = engine.kept() or engine.distill(resume=True)
-        watch.read(self.options.iterations)
+        watch.read(iterations)
         found = {row["iteration"]: row["mean"] for row in made.info.accuracies}
         return {at: (accuracy, watch.seconds[at]) for at, accuracy in found.items()}
 
@@ -172,6 +179,19 @@ def table(title: str, found: Mapping[str, Curve], iterations: int) -> Table:
 def _difference(point: Point, base: Point) -> list[str]:
     difference = PairedDifference.of(point.accuracies, base.accuracies)
     return [signed(difference.mean), points(difference.t_interval)]
+
+
+def original_minutes(study: Study, ipc: int) -> float:
+    """The processor minutes of all iterations of the original script, by those of ten."""
+    o, settings = study.options, study.settings
+    width = re.search(r"width=(\d+)", settings.get("network", ""))
+    seconds = seconds_per_iteration(
+        *(o.upstream, o.data_dir, study.method.name, ipc),
+        width=128 if width is None else int(width[1]),
+        batch_real=settings.get("batch_real", 256),
+        inner_loop=settings.get("inner_loop"),
+    )
+    return o.iterations * seconds / 60
 
 
 def reached(found: Mapping[str, Curve], iterations: int) -> Iterator[str]:
@@ -211,6 +231,7 @@ def read_options() -> tuple[Namespace, Method, dict[str, Any]]:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--upstream", type=Path, metavar="DIR")
     parser.add_argument("--out", type=Path, default=Path("runs/time-to-accuracy"))
     o, rest = parser.parse_known_args()
     if o.seeds < 2:
@@ -225,8 +246,7 @@ def read_options() -> tuple[Namespace, Method, dict[str, Any]]:
 
 def main() -> None:
     o, method, settings = read_options()
-    source = {} if o.data_dir is None else {"data_dir": o.data_dir}
-    study = Study(method, load_data(o.data, **source), settings, o)
+    study = Study(method, load_data(o.data, o.data_dir), settings, o)
     for ipc in o.ipc:
         found = study.curves(ipc)
         points_file = o.out / f"ipc-{ipc}" / "points.csv"
@@ -235,6 +255,9 @@ def main() -> None:
         console.print(table(f"{method.name}, {study.data.name}, ipc {ipc}", found, o.iterations))
         for sentence in reached(found, o.iterations):
             console.print(sentence)
+        if o.upstream is not None:
+            minutes = original_minutes(study, ipc)
+            console.print(f"original script: {o.iterations} iterations take {minutes:.2f} minutes")
 
 
 if __name__ == "__main__":
