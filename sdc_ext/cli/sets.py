@@ -83,10 +83,10 @@ def loader(options: Namespace, accelerator: Accelerator) -> loading.Load:
 def opening(options: Namespace) -> loading.Opening:
     """What a command line says about its sets."""
     return loading.Opening(
-        options.dataset,
-        options.image_size,
         options.zca,
         getattr(options, "lr_eval", None),
         options.factor,
         trained_on=hasattr(options, "lr_eval"),
+        dataset=options.dataset,
+        image_size=options.image_size,
     )

@@ -64,10 +64,10 @@ def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
     dataset = opening.dataset or source.dataset
     try:
         if dataset is None:
-            data = recognised_data(source.found, load, opening.declared)
+            data = recognised_data(source.found, load, opening)
         else:
             data = load(dataset, opening.image_size)
-        known = study(source.found, data, opening.declared)
+        known = study(source.found, data, opening)
     except InputError as error:
         whose = "declared" if opening.dataset is not None else "named by the path"
         seen = (kind, *_without_data(source.found, dataset, whose))
@@ -75,7 +75,7 @@ def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
     recognition = Recognition((kind, *known.recognition.conclusions))
     named = source.dataset is not None
     try:
-        synthetic = source.read(data, opening.declared)
+        synthetic = source.read(data, opening)
     except InputError as error:
         return Identity(source.path, recognition, question=str(error), named=named)
     return Identity(source.path, recognition, synthetic, named=named)

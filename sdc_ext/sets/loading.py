@@ -30,33 +30,18 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Opening:
-    """What the caller knows about sets, in addition to what their files say.
+class Opening(Declared):
+    """What the caller knows about sets and their data, in addition to what their files say.
 
     Attributes:
         dataset: The name of the real data set; by default the one that a set names, or that it
             is recognised to be made from.
         image_size: Resizes the real images to (height, width) pixels; by default to the set's
             size.
-        zca: Whether images of a format that does not say so are ZCA-whitened; by default
-            statistics decide.
-        lr: The learning rate for training on sets; by default the one that their files name.
-        factor: The number of parts per side of a stored image, of formats that do not say it; by
-            default the one that the path names, or statistics show.
-        trained_on: Whether networks are trained on the sets, which needs a learning rate.
     """
 
     dataset: str | None = None
     image_size: tuple[int, int] | None = None
-    zca: bool | None = None
-    lr: float | None = None
-    factor: int | None = None
-    trained_on: bool = True
-
-    @property
-    def declared(self) -> Declared:
-        """What is declared about the tensors."""
-        return Declared(self.zca, self.lr, self.factor, self.trained_on)
 
 
 def load_set(
@@ -195,5 +180,5 @@ def _open(path: Path, load: Load, opening: Opening) -> tuple[SyntheticSet, RealD
     if source.needs_data and dataset is not None:
         data = load(dataset, opening.image_size)
     elif source.found is not None:
-        data = recognised_data(source.found, load, opening.declared)
-    return source.read(data, opening.declared), data
+        data = recognised_data(source.found, load, opening)
+    return source.read(data, opening), data

@@ -132,13 +132,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Declared:
-    """What the user says of a set; None leaves it to files and statistics.
+    """What the user says of sets; None leaves it to files and statistics.
 
     Attributes:
-        zca: Whether the images are ZCA-whitened.
-        lr: The learning rate for training on the set.
-        factor: The number of parts per side of a stored image.
-        trained_on: Whether networks are trained on the set, which needs a learning rate.
+        zca: Whether images of a format that does not say so are ZCA-whitened.
+        lr: The learning rate for training on sets that name none, or another one.
+        factor: The number of parts per side of a stored image, of formats that do not say it.
+        trained_on: Whether networks are trained on the sets, which needs a learning rate.
     """
 
     zca: bool | None = None

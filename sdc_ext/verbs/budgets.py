@@ -17,6 +17,7 @@ from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.reproduction.fitting import Pace, fit, fit_experts, shortest
 from sdc_ext.verbs.cells import EXPERTS, AtLeastOne, CellPlan, CellRuns
 from sdc_ext.verbs.clock import Clock
+from sdc_ext.verbs.trials import expert_pace, measure_pace
 
 _PLAN = "plan.json"
 
@@ -213,7 +214,7 @@ def _train_experts(
         console.print(f"experts {number} of {len(stores)}: {', '.join(str(u.cell) for u in users)}")
         seconds = clock.left() * _FOR_EXPERTS / (len(stores) + 1 - number)
         try:
-            epochs = _epochs_of(users, users[0].try_expert(number, clock), seconds)
+            epochs = _epochs_of(users, expert_pace(users[0], number, clock), seconds)
             users[0].train_experts(number, epochs)
         except (InputError, DivergenceError) as error:
             failed.update({str(user.cell): error for user in users})
@@ -238,7 +239,7 @@ def _try(cell: CellRuns, clock: Clock, seconds: float, experts: _Experts) -> _Tr
         DivergenceError: If the loss of the trial is not finite.
     """
     shortened = fit_experts(cell.settings, experts.epochs) if experts.number else {}
-    pace = cell.measure(experts.number, shortened, clock, seconds)
+    pace = measure_pace(cell, experts.number, shortened, clock, seconds)
     return _Trial(cell, experts, shortened, pace)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -21,13 +20,9 @@ from sdc_ext.evaluation.arms import Arm
 from sdc_ext.evaluation.tracking import Action, Drift
 from sdc_ext.networks.create import check_network
 from sdc_ext.report.kept_tables import ACCURACIES, read_accuracies
-from sdc_ext.reproduction.fitting import Pace, steps_of
 from sdc_ext.reproduction.items import PAPER_DATA, Cell, Item
 from sdc_ext.reproduction.rows import CellResult
-from sdc_ext.sets.synthetic_set import SyntheticSet
-from sdc_ext.verbs.clock import Clock, Watch
 from sdc_ext.verbs.comparison import Compared, compare, run_folder
-from sdc_ext.verbs.distillation import distill
 from sdc_ext.verbs.evaluation import evaluate_set
 from sdc_ext.verbs.experts import train_experts
 from sdc_ext.verbs.session import resolve_for
@@ -40,14 +35,6 @@ EXPERTS = 2
 
 # As the buffers of the original repositories.
 _PAPER_EXPERTS = "100 of 50 to 100 epochs"
-
-# The iterations that are timed, the first of which also warms up.
-_TIMED = 3
-
-_TIMED_EPOCHS = 10
-
-_TRIAL = "trial"
-
 
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -157,13 +144,14 @@ class CellRuns:
         return True
 
     @property
-    def recipe(self) -> dict[str, Any]:
-        """The optimiser of the paper's experts, if the method matches some."""
+    def expert_settings(self) -> dict[str, Any]:
+        """The settings of its experts: the paper's optimiser, and what experts share with runs."""
         if self.method.experts is None:
             return {}
         name = self.cell.dataset if self._is_like_paper else self.data.name
-        recipe = asdict(self.method.experts(name, self.cell.ipc))
-        return {key: recipe[key] for key in ("optimizer", "alpha")}
+        recipe, run = self.method.experts(name, self.cell.ipc), self.settings.run
+        of_paper = {"optimizer": recipe.optimizer, "alpha": recipe.alpha}
+        return {"network": run.network, "zca": run.zca, **of_paper}
 
     @property
     def _is_like_paper(self) -> bool:
@@ -176,119 +164,26 @@ class CellRuns:
         """What cells with the same experts have in common; None for methods without experts."""
         if self.method.experts is None:
             return None
-        run = self.settings.run
-        return self.data.label, run.network, run.zca, run.statistics, *self.recipe.values()
+        return self.data.label, self.settings.run.statistics, *self.expert_settings.values()
 
     def experts(self, number: int) -> Path:
         """Returns the folder of the experts with a number."""
         return self.out / "experts" / str(number)
 
-    def try_expert(self, number: int, clock: Clock) -> float:
-        """Returns the seconds that one epoch of one expert takes.
-
-        Args:
-            number: The number of the experts, whose folder is empty afterwards.
-            clock: The clock of all processes.
-        """
-        folder = self.experts(number)
-        self.clear(folder)
-        begun = time.monotonic()
-        self._train_experts(folder, 1, 1, SERIAL, progress=False)
-        self.clear(folder)
-        return clock.agreed(time.monotonic() - begun)
-
     def train_experts(self, number: int, epochs: int) -> None:
         """Trains the experts with a number."""
-        folder = self.experts(number)
-        self._train_experts(folder, EXPERTS, epochs, self.workers, progress=self.progress)
-
-    def _train_experts(
-        self, folder: Path, number: int, epochs: int, workers: Workers, progress: bool
-    ) -> None:
         train_experts(
             self.method.name,
             self.data,
-            num_experts=number,
+            num_experts=EXPERTS,
             ipc=self.cell.ipc,
-            network=self.settings.run.network,
-            zca=self.settings.run.zca,
-            out=folder,
-            workers=workers,
+            out=self.experts(number),
+            workers=self.workers,
             accelerator=self.accelerator,
-            progress=progress,
-            **self.recipe,
+            progress=self.progress,
+            **self.expert_settings,
             train_epochs=epochs,
         )
-
-    def measure(
-        self, experts: int, shortened: dict[str, Any], clock: Clock, seconds: float
-    ) -> Pace:
-        """Returns the pace of the cell, from a trial of one to three iterations.
-
-        Args:
-            experts: The number of its experts; 0 without.
-            shortened: Settings that suit the experts.
-            clock: The clock of all processes.
-            seconds: The time after which the iterations stop, and the evaluation is not repeated.
-
-        Raises:
-            DivergenceError: If the loss of the trial is not finite.
-        """
-        folder, watch = self.out / _TRIAL / self.cell.folder, Watch(clock, seconds)
-        self.clear(folder)
-        trial = self.base | shortened | {"iterations": _TIMED, "eval_every": _TIMED}
-        trial |= {"num_eval": 1, "epoch_eval_train": 1}
-        several = steps_of(self.settings) > 1
-        if several:
-            trial["outer_loop"] = 2
-        synthetic = distill(
-            self.method.name,
-            self.data,
-            ipc=self.cell.ipc,
-            lam=self.cell.lam,
-            out=folder,
-            experts=self.experts(experts) if experts else None,
-            accelerator=self.accelerator,
-            progress=False,
-            callbacks=[watch],
-            **trial,
-        )
-        others = (0.0, 0.0)
-        if self.networks:
-            others = self._evaluation_pace(synthetic, self.networks, 2, clock, seconds)
-        self.clear(folder.parent)
-        step = watch.pace / (2 if several else 1)
-        own = self._evaluation_pace(synthetic, None, _TIMED_EPOCHS, clock, seconds)
-        return Pace(step, *own, *others)
-
-    def _evaluation_pace(
-        self,
-        synthetic: SyntheticSet,
-        networks: Sequence[str] | None,
-        epochs: int,
-        clock: Clock,
-        seconds: float,
-    ) -> tuple[float, float]:
-        """Returns the seconds for testing, and those for each epoch of training."""
-
-        def taken(number: int) -> float:
-            begun = time.monotonic()
-            evaluate_set(
-                synthetic,
-                self.data,
-                networks=networks,
-                num_eval=1,
-                epoch_eval_train=number,
-                accelerator=self.accelerator,
-                progress=False,
-            )
-            return clock.agreed(time.monotonic() - begun)
-
-        first = taken(1)
-        if first > seconds:  # testing is counted as training, since trying on would take too long
-            return 0.0, first
-        epoch = max(1e-4, (taken(1 + epochs) - first) / epochs)
-        return max(0.0, first - epoch), epoch
 
     def clear(self, folder: Path) -> None:
         """Removes what a trial has left."""

@@ -124,5 +124,5 @@ def identify_set(
     def load(name: str, size: tuple[int, int] | None) -> RealData:
         return open_data(name, accelerator, image_size=size) if real is None else real
 
-    opening = Opening(None if real is None else real.name, zca=zca, lr=lr, factor=factor)
+    opening = Opening(zca, lr, factor, dataset=None if real is None else real.name)
     return Identified(identify(path, load, opening), opening)

@@ -15,7 +15,7 @@ from sdc_ext import DivergenceError, InputError, load_data, reproduce
 from sdc_ext.cli import main
 from sdc_ext.reproduction import ITEMS, Cell, Item, Pace
 from sdc_ext.reproduction.items import PAPER_DATA
-from sdc_ext.verbs import cells, clock
+from sdc_ext.verbs import budgets, cells, clock
 
 Paces: TypeAlias = dict[Cell, Pace | Exception]
 
@@ -30,13 +30,13 @@ def paces(monkeypatch: pytest.MonkeyPatch) -> Paces:
     """Trials find the pace that the test says; an error in its place is raised."""
     told: Paces = {}
 
-    def measure(self: cells.CellRuns, *how: object) -> Pace:
-        pace = told.get(self.cell, Pace(1.0, 0.5, 0.05))
+    def measure(runs: cells.CellRuns, *how: object) -> Pace:
+        pace = told.get(runs.cell, Pace(1.0, 0.5, 0.05))
         if isinstance(pace, Exception):
             raise pace
         return pace
 
-    monkeypatch.setattr(cells.CellRuns, "measure", measure)
+    monkeypatch.setattr(budgets, "measure_pace", measure)
     return told
 
 
@@ -224,7 +224,7 @@ def test_experts_are_trained_within_their_part_of_the_time(
         train(self, number, epochs)
 
     monkeypatch.setattr(cells.CellRuns, "train_experts", watched)
-    monkeypatch.setattr(cells.CellRuns, "try_expert", lambda *how: 2.0)
+    monkeypatch.setattr(budgets, "expert_pace", lambda *how: 2.0)
     turn(monkeypatch, 100.0, 100.0, 80.0, 60.0, -1.0)
     found = reproduce("table1", out=tmp_path / "table", width=4, progress=False)
     # A fifth of 100 s for two experts, with 2 s for an epoch of one.
