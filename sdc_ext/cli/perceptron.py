@@ -111,7 +111,8 @@ def _draw_curves(
 def _draw_map(options: Namespace, gammas: tuple[float, ...], simulator: Simulator | None) -> None:
     shares = tuple(sorted(set(options.f or Grid.shares)))
     if len(shares) < 2:
-        raise InputError("a map needs at least two kept shares: pass further ones to `f`")
+        (share,) = shares
+        raise InputError(f"a map needs two different kept shares, got {share:g}: add some to `f`")
     grid = Grid(gammas, shares)
     console = PlainConsole(soft_wrap=True)
     with make_progress(console) as progress:

@@ -260,7 +260,7 @@ def test_the_boundary_is_where_hard_samples_begin_to_be_better() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--map", "--f", "0.5"], "a map needs at least two kept shares: pass further ones to --f"),
+        (["--map", "--f", "0.5", "0.5"], "two different kept shares, got 0.5: add some to --f"),
         (["--processes", "2"], "have an effect on a map only: add --map"),
     ],
 )
