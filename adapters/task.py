@@ -57,9 +57,12 @@ class Task:
                 )
 
     @cached_property
-    def batch_loss(self) -> BatchLoss:
-        """Computes losses whose gradient is not differentiated again, so bf16 may be used."""
-        return BatchLoss.of(self.accelerator, compile=self.compile)
+    def batch_losses(self) -> list[BatchLoss]:
+        """For each network of the pool, what computes losses that are differentiated once.
+
+        Their gradient is not differentiated again, so bf16 may be used.
+        """
+        return [BatchLoss.of(self.accelerator, compile=self.compile) for _ in self.pool]
 
     @cached_property
     def class_indices(self) -> list[Tensor]:

@@ -14,6 +14,7 @@ import io
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -35,7 +36,10 @@ _CLAIM = "-claim"
 
 _LOCK = ".sdc-ext-lock"
 
-_TEMPORARY = re.compile(r"\.sdc-ext-(?P<process>\d+)(-.*)?")
+# Processes of several machines may write to the same folder, so that names tell these apart.
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+_TEMPORARY = re.compile(r"\.sdc-ext-(?P<host>[0-9a-f]{8})-(?P<process>\d+)(-.*)?")
 
 
 def write_whole(path: Path, write: Writer) -> None:
@@ -247,7 +251,7 @@ def fingerprint(*tensors: Tensor) -> str:
 
 
 def _own_name() -> str:
-    return f".sdc-ext-{os.getpid()}"
+    return f".sdc-ext-{_HOST}-{os.getpid()}"
 
 
 @contextmanager
@@ -269,16 +273,17 @@ def _prepare(folder: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what killed programs have left in a folder."""
+    """Removes what killed programs of this machine have left in a folder."""
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and not _is_alive(path):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and found["host"] == _HOST and not _is_alive(path):
             _remove(path)
 
 
 def _is_alive(path: Path) -> bool:
-    """Returns whether another process is writing a temporary file."""
+    """Returns whether another process of this machine is writing a temporary file."""
     found = _TEMPORARY.fullmatch(path.name)
-    if found is None or path.name.startswith(_own_name()):
+    if found is None or found["host"] != _HOST or int(found["process"]) == os.getpid():
         return False
     try:
         os.kill(int(found["process"]), 0)

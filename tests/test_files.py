@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from sdc_ext._files import (
+    _HOST,
     Writer,
     as_table,
     as_tensors,
@@ -152,22 +153,39 @@ def ended_process() -> int:
     return process.pid
 
 
+def temporary(process: int) -> str:
+    """How the names begin of what a process of this machine has not finished."""
+    return f".sdc-ext-{_HOST}-{process}"
+
+
 def test_what_killed_programs_left_is_removed_and_no_more(tmp_path: Path) -> None:
     dead, alive = ended_process(), os.getppid()
-    for name in (f".sdc-ext-{dead}-a.txt", f".sdc-ext-{alive}-a.txt", ".notes.2024", f".{dead}"):
+    elsewhere = f".sdc-ext-01234567-{dead}-a.txt"  # where a process of this number may run
+    kept = sorted((f"{temporary(alive)}-a.txt", elsewhere, ".notes.2024", f".{dead}"))
+    for name in (f"{temporary(dead)}-a.txt", *kept):
         (tmp_path / name).write_text("half")
-    (tmp_path / f".sdc-ext-{dead}").mkdir()
+    (tmp_path / temporary(dead)).mkdir()
     write_whole(tmp_path / "a.txt", as_text("a"))
-    assert listed(tmp_path) == [f".{dead}", ".notes.2024", f".sdc-ext-{alive}-a.txt", "a.txt"]
+    assert listed(tmp_path) == [*kept, "a.txt"]
+
+
+def test_a_number_that_begins_with_ones_own_is_another_processs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = os.getppid()
+    (tmp_path / f"{temporary(alive)}-a.txt").write_text("half")
+    monkeypatch.setattr("os.getpid", lambda: alive // 10)
+    write_whole(tmp_path / "b.txt", as_text("b"))
+    assert listed(tmp_path) == [f"{temporary(alive)}-a.txt", "b.txt"]
 
 
 def test_a_folder_without_anything_finished_is_free(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert is_free(out)
     out.mkdir()
-    (out / f".sdc-ext-{ended_process()}-a.txt").write_text("half")
+    (out / f"{temporary(ended_process())}-a.txt").write_text("half")
     assert is_free(out)
-    (out / f".sdc-ext-{os.getppid()}").mkdir()  # another process writes to it
+    (out / temporary(os.getppid())).mkdir()  # another process writes to it
     assert not is_free(out)
     write_whole(tmp_path / "file", as_text("a"))
     assert not is_free(tmp_path / "file") and not is_free(tmp_path)

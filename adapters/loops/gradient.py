@@ -244,6 +244,7 @@ class GradientMatching(Loop):
         """
         member = task.draw_member(iteration)
         network = task.new_network(member)
+        batch_loss = task.batch_losses[member]
         optimizer = SGD(network.parameters(), lr=self.lr_net)
         augmentation = task.augmentation(self.dsa_strategy)
         easy = self._easy_samples()
@@ -259,7 +260,7 @@ class GradientMatching(Loop):
         logs = []
         for update in range(self.outer_loop):
             if update > 0:
-                self._train(network, optimizer, state, task, augmentation)
+                self._train(network, optimizer, state, augmentation, batch_loss)
             freeze_batch_norm(network, task)
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             match = self._match_all_classes if self.contrast and not warm else self._match_by_class
@@ -267,7 +268,8 @@ class GradientMatching(Loop):
             if update == 0 and is_due(self, task, iteration):
                 of = network, state.images, batches, task, iteration
                 measured = batch_difficulty(*of, easy=easy, chosen=chosen is not None)
-            result = match(network, state, task, batches, loss_fn, easy).settled(loss_fn)
+            result = match(network, state, task, batches, loss_fn, easy, batch_loss)
+            result = result.settled(loss_fn)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient, member)
             check_images(state.images)
@@ -291,10 +293,11 @@ class GradientMatching(Loop):
         batches: Sequence[ClassBatch],
         loss_fn: SDCLoss,
         easy: EasySamples | None,
+        batch_loss: BatchLoss,
     ) -> StepResult:
         """The real gradients are divided among processes; each computes all the rest."""
         own, classes = own_batches(task, batches), len(batches)
-        part = real_gradient(network, own, classes, batch_loss=task.batch_loss, easy=easy)
+        part = real_gradient(network, own, classes, batch_loss=batch_loss, easy=easy)
         gw_real = [task.reduce(gradient) for gradient in part]
         labels = state.decoder.repeat(state.labels)
         whole = match_all_classes(network, state.images, labels, batches, gw_real, loss_fn)
@@ -309,12 +312,11 @@ class GradientMatching(Loop):
         batches: Sequence[ClassBatch],
         loss_fn: SDCLoss,
         easy: EasySamples | None,
+        batch_loss: BatchLoss,
     ) -> StepResult:
         """The classes are divided among processes."""
         own = own_batches(task, batches)
-        part = match_by_class(
-            network, state.images, own, loss_fn, batch_loss=task.batch_loss, easy=easy
-        )
+        part = match_by_class(network, state.images, own, loss_fn, batch_loss=batch_loss, easy=easy)
         total = part.each(task.reduce)
         # The difficulty is a mean over classes; the losses are sums, as in DC's script.
         return replace(total, difficulty=total.difficulty / len(batches))
@@ -324,8 +326,8 @@ class GradientMatching(Loop):
         network: nn.Module,
         optimizer: SGD,
         state: ImageState,
-        task: Task,
         augmentation: Augmentation,
+        batch_loss: BatchLoss,
     ) -> None:
         network.train()
         for _ in range(self.inner_loop):
@@ -335,7 +337,7 @@ class GradientMatching(Loop):
                 *state.for_training(),
                 batch_size=self.batch_train,
                 augmentation=augmentation,
-                batch_loss=task.batch_loss,
+                batch_loss=batch_loss,
             )
 
 

@@ -144,7 +144,7 @@ class RecordedTask:
         self.data = SimpleNamespace(image_size=tuple(case.meta["im_size"]))
         self.accelerator = Accelerator(cpu=True)
         self.network = case.network()
-        self.batch_loss = BatchLoss()
+        self.batch_losses = [BatchLoss()]
         self._real = case["images_real"]
         self._drawn = 0
 

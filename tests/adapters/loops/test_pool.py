@@ -190,3 +190,15 @@ def test_a_network_that_does_not_fit_stops_before_the_run(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="network 'convnt'"):
         distill("dm", **SHORT, network=[POOL[0], "convnt"], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_each_network_of_a_pool_is_compiled_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.compile", lambda function, **_: function)
+    pool = ["convnet:width=4:depth=1", "convnet:width=4:depth=1:act=sigmoid", "mlp"]
+    plain, compiled = (
+        distill("dc", network=pool, seed=1, compile=compile, out=tmp_path / str(compile), **SHORT)
+        for compile in (False, True)
+    )
+    torch.testing.assert_close(compiled.images, plain.images)
