@@ -138,7 +138,7 @@ class StepByStep(Adjoint):
 
     def unroll(self, loop: InnerLoop) -> tuple[Tensor, Tensor]:
         """See [`Adjoint`][sdc_ext.matching.Adjoint]."""
-        if loop.student.is_random:
+        if loop.student.is_random(loop.images):
             raise InputError(
                 f"adjoint {type(self).__name__.lower()!r} recomputes each step, which dropout "
                 "would change: switch dropout off in the network, or use adjoint 'direct'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
@@ -12,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parameters_to_vector
 
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
@@ -53,19 +53,25 @@ class FunctionalNetwork:
         self._shapes = [p.shape for p in parameters.values()]
         self._sizes = [p.numel() for p in parameters.values()]
         self._compile = compile and not any(isinstance(m, _BatchNorm) for m in network.modules())
+        self._random: dict[bool, bool] = {}
         self._compiled: dict[tuple[str, torch.Size], Callable[..., Any]] = {}
         self._kept_bytes: dict[tuple[Any, ...], KeptBytes] = {}
         self._kept: WeakKeyDictionary[KeptGradient, int] = WeakKeyDictionary()
 
-    @property
-    def is_random(self) -> bool:
-        """Whether two calls with the same input differ (active dropout)."""
-        rates = ("p", "drop_prob")  # torch's dropout and timm's stochastic depth
-        return any(
-            module.training and any(getattr(module, rate, 0.0) or 0.0 for rate in rates)
-            for module in self.network.modules()
-            if isinstance(module, _DropoutNd) or hasattr(module, "drop_prob")
-        )
+    def is_random(self, images: Tensor) -> bool:
+        """Returns whether two calls with the same images (B, C, H, W) differ, as under dropout.
+
+        It runs a copy of the network once, and sees whether that draws random numbers.
+        """
+        mode = self.network.training
+        if mode not in self._random:
+            network, images = copy.deepcopy(self.network), images[:2].detach()
+            network, before = network.to(images.device), _random_states(images.device)
+            with torch.no_grad():
+                network(images)
+            after = _random_states(images.device)
+            self._random[mode] = not all(map(torch.equal, before, after))
+        return self._random[mode]
 
     def initial_parameters(self) -> Tensor:
         """Returns the network's own parameters (P,), detached."""
@@ -250,3 +256,8 @@ def _product(
 
 def _flat(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    on_gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *on_gpu]

@@ -142,10 +142,10 @@ def obstacle(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
     pair = [copy.deepcopy(network).train() for _ in range(2)]
     if any(isinstance(m, _NormBase) and m.track_running_stats for m in pair[0].modules()):
         return "its norm keeps running statistics"
-    if FunctionalNetwork(pair[0]).is_random:
-        return "it has dropout"
     images, labels = torch.zeros(2, 2, *image_shape), torch.zeros(2, 2, dtype=torch.int64)
     try:
+        if FunctionalNetwork(pair[0]).is_random(images[0]):
+            return "it has dropout"
         StackedGradient()(pair[0], *_stack(pair), images, labels)
     except (RuntimeError, TypeError, ValueError) as error:  # whatever vmap says of foreign code
         return " ".join(str(error).split())[:200].rstrip(".")

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from unrolled import CLASSES, Problem, assert_close, in_shares
 
 from sdc_ext.augment.parse import parse_augmentation
@@ -120,8 +121,16 @@ def test_minibatches_of_the_whole_set() -> None:
             assert sorted(batch.rows.tolist()) == [0, 1, 2, 3]
 
 
-def test_dropout_is_refused_where_steps_are_computed_again() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, CLASSES)).train()
+class Dropping(nn.Module):
+    """Dropout that is no module of torch's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5, self.training)
+
+
+@pytest.mark.parametrize("dropout", [nn.Dropout(0.5), Dropping()])
+def test_dropout_is_refused_where_steps_are_computed_again(dropout: nn.Module) -> None:
+    network = nn.Sequential(nn.Flatten(), dropout, nn.Linear(16, CLASSES)).train()
     student = FunctionalNetwork(network)
     images, labels = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
     batch = Minibatch(torch.arange(2), lambda x: x)
