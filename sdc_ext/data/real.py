@@ -110,7 +110,8 @@ class RealData:
     @property
     def identity(self) -> tuple[object, ...]:
         """The key under which networks trained on two data sets are interchangeable."""
-        return self.name, self.image_size, self.mean, self.std, self.whitened_by
+        of_images = self.name, self.train.fingerprint, self.test.fingerprint, self.image_size
+        return *of_images, self.mean, self.std, self.whitened_by
 
     def whitened(self) -> RealData:
         """Returns the data under ZCA whitening, which is fitted to the training images once."""

@@ -37,7 +37,7 @@ class Experts(Protocol):
 
 
 def check_parameters(row: Tensor, count: int, name: str) -> Tensor:
-    """Returns one entry of a trajectory that was read from a file.
+    """Returns one entry of a trajectory that was read from a file, in float32.
 
     Args:
         row: What should be parameters (P,).
@@ -54,5 +54,5 @@ def check_parameters(row: Tensor, count: int, name: str) -> Tensor:
     elif not bool(row.float().norm().isfinite()):
         problem = "parameters are not finite, or too large to compute with"
     else:
-        return row
+        return row.float()
     raise InputError(f"{name} is damaged ({problem}): delete it and train it again")

@@ -60,7 +60,7 @@ class ExpertRecipe:
         """
         batch = self.batch_train
         while batch > _SMALLEST_BATCH and images < _STEPS_PER_EPOCH * batch:
-            batch //= 2
+            batch = max(batch // 2, _SMALLEST_BATCH)
         return replace(self, batch_train=batch)
 
     @property

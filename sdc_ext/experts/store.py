@@ -300,7 +300,7 @@ def open_experts(folder: str | Path, wanted: ExpertInfo, model: nn.Module) -> Ex
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: name one with experts as `experts`")
-    if holds_buffers(folder):
+    if holds_buffers(folder) and not (folder / INFO).is_file():  # a store says what it fits
         return ReplayBuffers(folder, [p.shape for p in model.parameters()])
     store = ExpertStore.open(folder)
     store.info.check_fits(wanted, folder, same_recipe=False)

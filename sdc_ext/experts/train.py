@@ -60,9 +60,10 @@ def train_expert(
     trajectory = [theta]
     for epoch in range(recipe.train_epochs):
         theta = _train_epoch(student, theta, images, labels, recipe, augmentation)
-        if not bool(theta.isfinite().all()):
+        if not bool(theta.norm().isfinite()):  # no use where squares overflow
             raise DivergenceError(
-                f"an expert's parameters are not finite after epoch {epoch}: lower `lr_teacher` "
+                f"an expert's parameters are not finite after epoch {epoch + 1}, or too large to "
+                "compute with: lower `lr_teacher` "
                 f"(now {recipe.lr_teacher}) and check that the data are normalised"
             )
         trajectory.append(theta)

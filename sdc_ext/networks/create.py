@@ -16,7 +16,7 @@ from timm import create_model, is_model, list_models
 from timm.layers.config import set_fused_attn
 from torch import Tensor, nn
 
-from sdc_ext._kinds import Number, Whole
+from sdc_ext._kinds import Flag, Number, Whole
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.networks.architectures import ImageSize
 from sdc_ext.networks.registry import NETWORKS, options_of
@@ -86,7 +86,11 @@ def create_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSi
     """
     foreign = spec.startswith("timm:")
     name, *given = spec.removeprefix("timm:").split(":")
-    options: dict[str, Any] = dict(_parse_option(spec, text) for text in given)
+    options: dict[str, Any] = {}
+    for key, value in (_parse_option(spec, text) for text in given):
+        if key in options:
+            raise InputError(f"network {spec!r} has the option {key} twice: leave one out")
+        options[key] = value
     for taken in {"in_chans", "num_classes", "img_size"} & set(options):
         raise InputError(
             f"network {spec!r} sets {taken}, which is determined by the data: leave it out"
@@ -164,10 +168,12 @@ def _try_network(spec: str, in_chans: int, num_classes: int, img_size: ImageSize
     except (RuntimeError, ArithmeticError, AssertionError, ValueError, IndexError) as error:
         shape = "x".join(map(str, (in_chans, *img_size)))
         raise InputError(f"network {spec!r} cannot take images of {shape}: {error}") from None
-    if logits.shape != (2, num_classes):
+    is_tensor = isinstance(logits, Tensor)
+    if not is_tensor or logits.shape != (2, num_classes):
+        found = f"the shape {tuple(logits.shape)}" if is_tensor else f"a {type(logits).__name__}"
         raise InputError(
-            f"network {spec!r} returns the shape {tuple(logits.shape)} for 2 images of "
-            f"{num_classes} classes: it must return logits (2, {num_classes})"
+            f"network {spec!r} returns {found} for 2 images of {num_classes} classes: it must "
+            f"return logits (2, {num_classes})"
         )
     return network
 
@@ -232,14 +238,16 @@ def _create_timm(
         return create(**options)
 
 
-def _parse_option(spec: str, text: str) -> tuple[str, int | float | str]:
+def _parse_option(spec: str, text: str) -> tuple[str, int | float | bool | str]:
     key, equals, value = text.partition("=")
     if not (key and equals and value):
         raise InputError(f"cannot read {text!r} in network {spec!r}: write options as key=value")
     most = _DEEPEST if key == "depth" else _LARGEST
     number = Number(-most, most)
-    for kind in (Whole(), number):
+    for kind in (Whole(), number, Flag()):
         found = kind.parse(value)
+        if isinstance(found, bool):
+            return key, found
         if not isinstance(found, str):
             return key, number.check(f"option {key} of network {spec!r}", found)
     return key, value

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdc_ext.data.load import load_data
 from sdc_ext.data.preprocessing import Preprocessing, as_pixels
 
 
@@ -47,3 +48,9 @@ def test_whitening_takes_the_place_of_statistics(
     assert torch.equal(whitened.normalize(images), whitened.whitening.apply(images))
     assert whitened.whitened_by == whitened.whitening.fingerprint
     assert Preprocessing((0.0,), (1.0,)).whitened_by is None
+
+
+def test_data_with_other_training_images_are_not_interchangeable() -> None:
+    data = load_data("digits")
+    assert data.identity == load_data("digits").identity
+    assert data.identity != data.held_out().identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers import Golden, relative_error
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
 from sdc_ext.data.preprocessing import Preprocessing
@@ -124,11 +125,15 @@ def test_an_experts_epoch_is_an_inner_loop_on_real_data() -> None:
     torch.testing.assert_close(final, trajectory[-1])
 
 
-def test_diverged_expert_is_an_error() -> None:
+# At the second rate parameters stay finite, and their squares do not.
+@pytest.mark.parametrize(("network", "rate"), [("mlp", "1e+30"), ("linear", "1e+21")])
+def test_diverged_expert_is_an_error(network: str, rate: str) -> None:
     data = real_data()
-    student = FunctionalNetwork(create_network("mlp", 1, 3, (6, 6)))
-    recipe = replace(RECIPE, lr_teacher=1e30)
-    with pytest.raises(DivergenceError, match=r"lower `lr_teacher` \(now 1e\+30\)"):
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    model = linear if network == "linear" else create_network(network, 1, 3, (6, 6))
+    student = FunctionalNetwork(model)
+    recipe = replace(RECIPE, lr_teacher=float(rate))
+    with pytest.raises(DivergenceError, match=rf"lower `lr_teacher` \(now {re.escape(rate)}\)"):
         train_expert(
             student, student.initial_parameters(), data.train.images, data.train.labels, recipe
         )
@@ -320,3 +325,23 @@ def test_batches_of_experts_follow_the_number_of_images(images: int, batch: int)
     usual = ExpertRecipe(train_epochs=3)
     assert usual.suited_to(images) == replace(usual, batch_train=batch)
     assert RECIPE.suited_to(images) == RECIPE
+
+
+def test_experts_in_other_precisions_are_read_in_single(tmp_path: Path) -> None:
+    trajectory = [[torch.rand(s, dtype=torch.float64) for s in ((3, 2), (3,))] for _ in range(2)]
+    torch.save([trajectory], tmp_path / "replay_buffer_0.pt")
+    buffers = ReplayBuffers(tmp_path, [torch.Size((3, 2)), torch.Size((3,))])
+    assert buffers.parameters(0, 1).dtype == torch.float32
+
+
+def test_batches_for_few_images_are_not_below_sixteen() -> None:
+    assert ExpertRecipe(batch_train=100).suited_to(100).batch_train == 16
+    assert ExpertRecipe(batch_train=20).suited_to(100).batch_train == 16
+    assert ExpertRecipe(batch_train=8).suited_to(100).batch_train == 8
+
+
+def test_a_store_goes_before_its_own_export(tmp_path: Path) -> None:
+    model = create_network(NETWORK, 1, 3, (6, 6))
+    store = trained(tmp_path)
+    store.export(tmp_path, [p.shape for p in model.parameters()])
+    assert isinstance(open_experts(tmp_path, info(real_data()), model), ExpertStore)

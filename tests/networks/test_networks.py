@@ -292,6 +292,7 @@ def test_prefix_means_timms_network_of_that_name() -> None:
         ("convnet:depth", "cannot read 'depth' in network 'convnet:depth': write options as key"),
         ("convnet:depth=", "cannot read 'depth=' in network 'convnet:depth='"),
         ("convnet:=3", "cannot read '=3' in network 'convnet:=3'"),
+        ("convnet:depth=1:width=4:depth=2", "has the option depth twice: leave one out"),
         ("convnet:depth=6", "convnet depth=6 pools 32x16 images to nothing: use a smaller depth"),
         ("vgg11", "vgg11 pools 32x16 images to nothing: choose a smaller network"),
     ],
@@ -343,3 +344,12 @@ def test_last_layer_of_zeros_answers_alike_and_can_learn() -> None:
 def test_pretrained_weights_are_refused() -> None:
     with pytest.raises(InputError, match="no pretrained weights: pass pretrained=False"):
         timm.create_model("dd_mlp", pretrained=True)
+
+
+def test_options_of_networks_may_be_true_or_false() -> None:
+    spec = "timm:vit_tiny_patch16_224:depth=1:qkv_bias={}"
+    shapes = [
+        {name for name, _ in create_network(spec.format(value), 3, 10, (32, 32)).named_parameters()}
+        for value in ("True", "false")
+    ]
+    assert shapes[0] - shapes[1] == {"blocks.0.attn.qkv.bias"}

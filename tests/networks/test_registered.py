@@ -79,6 +79,16 @@ def test_unknown_name_lists_registered_ones() -> None:
         create_network("tinny", 1, 2, (4, 4))
 
 
+class Pair(nn.Linear):
+    """Returns features beside logits."""
+
+    def __init__(self, in_chans: int, num_classes: int, img_size: tuple[int, int]) -> None:
+        super().__init__(in_chans * img_size[0] * img_size[1], num_classes)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x.flatten(1)), x
+
+
 def test_misfits_are_explained() -> None:
     network_name(Pixelwise)
     with pytest.raises(InputError, match=r"images of 1x9x9: it takes 8x8 pixels"):
@@ -88,6 +98,9 @@ def test_misfits_are_explained() -> None:
     register_network("blind", lambda in_chans, num_classes, img_size: small(in_chans, 7, img_size))
     with pytest.raises(InputError, match=r"'blind' returns .* \(2, 7\) for 2 images of 3 classes"):
         check_network("blind", 1, 3, (4, 4))
+    register_network("pair", Pair)
+    with pytest.raises(InputError, match=r"'pair' returns a tuple for 2 images of 3 classes: it"):
+        check_network("pair", 1, 3, (4, 4))
     register_network("nothing", lambda in_chans, num_classes, img_size: None)
     with pytest.raises(InputError, match=r"made a NoneType: its function must return an nn.Module"):
         create_network("nothing", 1, 3, (4, 4))
