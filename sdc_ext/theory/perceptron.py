@@ -114,7 +114,15 @@ class Curve:
         return [student.error for student in self.students]
 
     def at(self, alpha: float) -> Student:
-        """Returns the student for another alpha, at least the first one of the curve."""
+        """Returns the student for another alpha, at least the first one of the curve.
+
+        Raises:
+            InputError: If it is smaller, or if no solution is found.
+        """
+        if not self.alphas[0] <= alpha < math.inf:
+            raise InputError(
+                f"alpha must be at least {self.alphas[0]:g}, where the curve begins, got {alpha:g}"
+            )
         below = int(np.searchsorted(self.alphas, alpha, side="right")) - 1
         start = self.alphas[below], self.planes[below]
         return Student.of(_continue(self.selection, start, alpha), self.selection.gamma)

@@ -149,6 +149,14 @@ def test_curves_give_students_between_their_points(alpha: float, between: float)
     assert inside.error == pytest.approx(direct.error, abs=1e-8)
 
 
+@pytest.mark.parametrize("alpha", [-3.0, 0.5, math.inf, math.nan])
+def test_curves_begin_at_their_first_alpha(alpha: float) -> None:
+    curve = solve(Selection("easy", 0.5), [1.0, 2.0])
+    assert curve.at(1.0).error == pytest.approx(curve.errors[0], abs=1e-12)
+    with pytest.raises(InputError, match="alpha must be at least 1, where the curve begins"):
+        curve.at(alpha)
+
+
 @pytest.mark.parametrize(
     ("selection", "alpha"),
     [
