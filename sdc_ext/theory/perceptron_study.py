@@ -26,7 +26,7 @@ class Setting:
 
     Attributes:
         gammas: The angles between probe and teacher in degrees, one panel each.
-        shares: The kept shares f, in (0, 1), one colour each.
+        shares: The kept shares f, at least 1e-6 and below 1, one colour each.
         simulated: The numbers of kept samples per dimension that are simulated, for the dots.
         alphas: The numbers of kept samples per dimension for the lines; they include
             ``simulated``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from sklearn.svm import LinearSVC
 
 from sdc_ext.cli import main
 from sdc_ext.errors import InputError
-from sdc_ext.theory.perceptron import Selection, Student, crossover, solve
+from sdc_ext.theory.perceptron import LEAST_SHARE, Selection, Student, crossover, solve
 from sdc_ext.theory.perceptron_map import Grid, draw_map, solve_map
 from sdc_ext.theory.perceptron_simulation import Simulator, largest_margin
 
@@ -82,15 +83,16 @@ def test_crossovers_equal_the_reference(row: dict[str, Any]) -> None:
         assert found is None or found == pytest.approx(row[name], abs=1e-5)
 
 
+@pytest.mark.parametrize("f", [0.4, LEAST_SHARE])
 @pytest.mark.parametrize("keep", ["easy", "hard"])
-def test_few_samples_are_averaged(keep: Any) -> None:
+def test_few_samples_are_averaged(keep: Any, f: float) -> None:
     """R goes to E|z| sqrt(alpha), as of the mean of the labelled samples."""
-    f, alpha = 0.4, 1e-6
+    alpha = 1e-7
     selection = Selection(keep, f)
     if keep == "easy":
         mean = 2 / f * norm.pdf(norm.isf(f / 2))
     else:
-        mean = 2 / f * (norm.pdf(0) - norm.pdf(norm.ppf((1 + f) / 2)))
+        mean = -2 / f * norm.pdf(0) * math.expm1(-(norm.ppf((1 + f) / 2) ** 2) / 2)
     assert solve(selection, [alpha]).students[0].overlap == pytest.approx(
         mean * math.sqrt(alpha), rel=1e-5
     )
@@ -189,7 +191,9 @@ def test_largest_margin_equals_a_support_vector_machines() -> None:
     ("keep", "f", "gamma", "problem"),
     [
         ("middle", 0.5, 0.0, "unknown selection 'middle'"),
-        ("hard", 1.0, 0.0, "f must be between 0 and 1 for easy and hard"),
+        ("hard", 1.0, 0.0, "f must be between 1e-06 and 1 for easy and hard"),
+        ("hard", 1e-16, 0.0, "got 1e-16 for hard"),
+        ("easy", 1e-34, 0.0, "got 1e-34 for easy"),
         ("all", 0.5, 0.0, "got 0.5 for all"),
         ("easy", 0.5, 1.6, "gamma must be at least 0 and below 90 degrees, got 91.6"),
     ],
@@ -199,9 +203,15 @@ def test_impossible_selections_are_refused(keep: Any, f: float, gamma: float, pr
         Selection(keep, f, gamma)
 
 
-def test_alphas_that_do_not_increase_are_refused() -> None:
-    with pytest.raises(InputError, match=r"increasing, got \[1.0, 0.5\]"):
-        solve(Selection("all"), [1.0, 0.5])
+@pytest.mark.parametrize("alphas", [[1.0, 0.5], [0.0, 1.0], [1.0, math.inf], []])
+def test_alphas_that_do_not_increase_are_refused(alphas: list[float]) -> None:
+    with pytest.raises(InputError, match=re.escape(f"increasing, got {alphas}")):
+        solve(Selection("all"), alphas)
+
+
+def test_maps_refuse_shares_that_no_selection_has() -> None:
+    with pytest.raises(InputError, match="between 1e-06 and 1, got 1e-16"):
+        Grid(shares=(1e-16, 0.5))
 
 
 def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +240,8 @@ def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixt
             "--trials must be 0 for none, or a whole number from 2 to 1000000, got 1",
         ),
         (["--dimensions", "1"], "--dimensions must be a whole number from 2 to 100000, got 1"),
-        (["--gamma", "0", "--f", "1e-9"], "f = 1e-09 is too small to simulate alpha 0.2"),
+        (["--gamma", "0", "--f", "1e-5"], "f = 1e-05 is too small to simulate alpha 0.2"),
+        (["--f", "1e-16"], "the kept share f must be between 1e-06 and 1"),
     ],
 )
 def test_command_names_what_is_wrong(
