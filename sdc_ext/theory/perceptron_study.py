@@ -32,7 +32,7 @@ class Setting:
             ``simulated``.
 
     Raises:
-        InputError: If a value is out of range.
+        InputError: If a value is out of range, or ``alphas`` lack one.
     """
 
     gammas: Sequence[float] = (0.0, 10.0, 20.0)
@@ -46,6 +46,9 @@ class Setting:
                 f"shares must be below 1, got {max(self.shares):g}: leave it out, since the curve "
                 "of all samples is always drawn"
             )
+        missing = [alpha for alpha in self.simulated if alpha not in self.alphas]
+        if missing:
+            raise InputError(f"alphas must include those simulated, and lack {missing[0]:g}")
         for gamma in self.gammas:
             self.selections(gamma)
 

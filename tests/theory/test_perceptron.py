@@ -23,6 +23,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.theory.perceptron import LEAST_SHARE, Selection, Student, crossover, solve
 from sdc_ext.theory.perceptron_map import Grid, draw_map, solve_map
 from sdc_ext.theory.perceptron_simulation import Simulator, largest_margin
+from sdc_ext.theory.perceptron_study import Setting
 
 REFERENCE: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "golden" / "perceptron.json").read_text()
@@ -207,6 +208,12 @@ def test_impossible_selections_are_refused(keep: Any, f: float, gamma: float, pr
 def test_alphas_that_do_not_increase_are_refused(alphas: list[float]) -> None:
     with pytest.raises(InputError, match=re.escape(f"increasing, got {alphas}")):
         solve(Selection("all"), alphas)
+
+
+def test_settings_refuse_simulations_beside_the_lines() -> None:
+    assert Setting((0.0,), (0.5,), simulated=(2.0,), alphas=(1.0, 2.0)).simulated == (2.0,)
+    with pytest.raises(InputError, match="alphas must include those simulated, and lack 3"):
+        Setting((0.0,), (0.5,), simulated=(2.0, 3.0), alphas=(1.0, 2.0))
 
 
 def test_maps_refuse_shares_that_no_selection_has() -> None:
