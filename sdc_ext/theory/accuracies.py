@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from sdc_ext._reading import regular_file
+from sdc_ext._values import checked
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import REAL
 
@@ -135,6 +136,7 @@ class Series:
         return f"{self.family}, {self.configuration}"
 
 
+@checked
 def read_accuracies(paths: Sequence[str | Path]) -> list[Trained]:
     """Reads tables with one row per trained network.
 
@@ -144,7 +146,8 @@ def read_accuracies(paths: Sequence[str | Path]) -> list[Trained]:
             name belong to the same set.
 
     Raises:
-        InputError: If a file is no such table, or a value is not a number or is out of range.
+        InputError: If ``paths`` is a single path, a file is no such table, or a value is not a
+            number or is out of range.
     """
     once = {os.path.realpath(path): Path(path) for path in paths}
     return [row for path in once.values() for row in _read(path)]

@@ -161,6 +161,13 @@ def test_tables_that_a_spreadsheet_saved_are_read(tmp_path: Path) -> None:
     assert len(read_accuracies([path])) == 1
 
 
+def test_a_single_path_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [evaluated()])
+    for one in (str(path), path):
+        with pytest.raises(InputError, match="`paths` must be a sequence, each of which is a path"):
+            read_accuracies(one)  # type: ignore[arg-type]
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(InputError, match="is not a table of comma-separated values"):
