@@ -178,6 +178,9 @@ def _read(path: Path) -> Iterable[Trained]:
 
 
 def _row(row: Mapping[str, str], where: str) -> Trained:
+    if row.get("temperature"):  # whole numbers of Python and of spreadsheets have no ".0"
+        number = _number(row["temperature"], f"{where}: temperature")
+        row = {**row, "temperature": str(number)}
     images = _number(row["images"], f"{where}: images")
     accuracy = _number(row["accuracy"], f"{where}: accuracy")
     if not (1 <= images <= 10**9 and images.is_integer()):

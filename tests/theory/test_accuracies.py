@@ -84,6 +84,16 @@ def test_networks_optimisers_and_augmentations_are_configurations(tmp_path: Path
     assert alone.configuration == both.configuration == "convnet"
 
 
+def test_temperatures_are_numbers(tmp_path: Path) -> None:
+    texts = ("1", "1.0", "", "4", "4.0")
+    rows = [evaluated(temperature=text) for text in texts]
+    path = write(tmp_path / "a.csv", rows)
+    assert [row.others for row in read_accuracies([path])] == [()] * 3 + [("temperature 4.0",)] * 2
+    write(path, [evaluated(temperature="hot")])
+    with pytest.raises(InputError, match="line 2: temperature must be a number, got 'hot'"):
+        read_accuracies([path])
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 1)), min_size=1, max_size=20))
 def test_series_hold_means_over_networks(seen: list[tuple[str, float]]) -> None:
