@@ -139,12 +139,12 @@ def solve(selection: Selection, alphas: Sequence[float]) -> Curve:
 
     Args:
         selection: The selection of the samples.
-        alphas: The numbers of kept samples per dimension, at least one, above 0 and
-            increasing.
+        alphas: The numbers of kept samples per dimension, above 0 and increasing; at
+            least one.
 
     Raises:
-        InputError: If ``alphas`` are not so, or if no solution is found, which
-            may happen for tiny f and gamma.
+        InputError: If ``alphas`` are not so, or if no solution is found, which may happen for tiny
+            f and gamma.
 
     Reference: SDC paper, Appendix 4.
     """
