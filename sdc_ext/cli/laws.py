@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sdc_ext._console import PlainConsole
 from sdc_ext._files import Writer, as_text, write_files
-from sdc_ext._kinds import Number
+from sdc_ext._values import kind_of
 from sdc_ext.cli.options import PLACE, add_seed
 from sdc_ext.errors import InputError
 from sdc_ext.theory import (
@@ -29,6 +29,7 @@ from sdc_ext.theory import (
 )
 from sdc_ext.theory.accuracies import Family, Series
 from sdc_ext.theory.plots import draw_coverage, draw_scaling, draw_side_by_side
+from sdc_ext.theory.required import Target
 from sdc_ext.theory.tables import (
     coverage_sentences,
     coverage_table,
@@ -59,7 +60,7 @@ def add_coverage(commands: Any) -> None:
     _add_common(parser)
     parser.add_argument(
         "--target",
-        type=Number(0, 1, "()"),
+        type=kind_of(Target),
         help="gap or error to reach, as a fraction (default: one that all reach)",
     )
     parser.set_defaults(run=_coverage)

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from sdc_ext._reading import regular_file
+from sdc_ext._values import checked
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import REAL
 
@@ -135,6 +136,7 @@ class Series:
         return f"{self.family}, {self.configuration}"
 
 
+@checked
 def read_accuracies(paths: Sequence[str | Path]) -> list[Trained]:
     """Reads tables with one row per trained network.
 
@@ -144,7 +146,8 @@ def read_accuracies(paths: Sequence[str | Path]) -> list[Trained]:
             name belong to the same set.
 
     Raises:
-        InputError: If a file is no such table, or a value is not a number or is out of range.
+        InputError: If ``paths`` is a single path, a file is no such table, or a value is not a
+            number or is out of range.
     """
     once = {os.path.realpath(path): Path(path) for path in paths}
     return [row for path in once.values() for row in _read(path)]
@@ -175,6 +178,9 @@ def _read(path: Path) -> Iterable[Trained]:
 
 
 def _row(row: Mapping[str, str], where: str) -> Trained:
+    if row.get("temperature"):  # whole numbers of Python and of spreadsheets have no ".0"
+        number = _number(row["temperature"], f"{where}: temperature")
+        row = {**row, "temperature": str(number)}
     images = _number(row["images"], f"{where}: images")
     accuracy = _number(row["accuracy"], f"{where}: accuracy")
     if not (1 <= images <= 10**9 and images.is_integer()):

@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import comb
 
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.intervals import Array, Interval, t_quantile
 from sdc_ext.theory.accuracies import Family, Quantity, Series, shared_sets
 from sdc_ext.theory.fitting import Profile, corrected_aic, finite, fit
-from sdc_ext.theory.required import Required, Trend, middle, required_sizes, trend
+from sdc_ext.theory.required import Required, Target, Trend, middle, required_sizes, trend
 
 FormName: TypeAlias = Literal["log", "constant", "linear", "floor"]
 
@@ -116,8 +117,9 @@ class Coverage:
         )
 
 
+@checked
 def fit_coverage(
-    series: Sequence[Series], target: float | None = None, seed: int = 0, draws: int = _DRAWS
+    series: Sequence[Series], target: Target | None = None, seed: Seed = 0, draws: Count = _DRAWS
 ) -> Coverage:
     """Fits the coverage laws to a family of sets.
 
@@ -129,11 +131,17 @@ def fit_coverage(
         draws: The number of bootstrap draws.
 
     Raises:
-        InputError: If there are fewer than 4 configurations, or fewer than 3 sizes with at least 2
-            replicates that all of them share.
+        InputError: If a value is out of range, or if there are fewer than 4 configurations, or
+            fewer than 3 sizes with at least 2 replicates that all of them share.
 
     Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817).
     """
+    if len(series) < _LEAST_CONFIGURATIONS:
+        whose = f"{series[0].family}: " if series else ""
+        raise InputError(
+            f"{whose}a coverage law needs at least {_LEAST_CONFIGURATIONS} configurations, got "
+            f"{len(series)}: evaluate the sets on more networks"
+        )
     family, quantity = series[0].family, shared_quantity(series)
     measured = _measured(series)
     random = np.random.default_rng(seed)
@@ -184,11 +192,6 @@ def shared_quantity(series: Sequence[Series]) -> Quantity:
 
 def _measured(series: Sequence[Series]) -> dict[int, Array]:
     """Returns by size the values that all configurations share: (configurations, replicates)."""
-    if len(series) < _LEAST_CONFIGURATIONS:
-        raise InputError(
-            f"{series[0].family}: a coverage law needs at least {_LEAST_CONFIGURATIONS} "
-            f"configurations, got {len(series)}: evaluate the sets on more networks"
-        )
     measured = {
         size: np.array([[s.values[size][r] for r in shared] for s in series])
         for size, shared in shared_sets(series, fewest=2).items()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,6 +28,9 @@ from sdc_ext.theory.saddle_point import Plane, Problem, follow, solve_aligned
 
 Keep = Literal["all", "easy", "hard"]
 
+LEAST_SHARE = 1e-6
+"""The smallest kept share. Errors are exact to 1e-7 down to it, and to less and less below."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -35,7 +39,7 @@ class Selection:
     Attributes:
         keep: The samples to keep: ``"easy"`` (far from the probe's boundary), ``"hard"`` (near it)
             or ``"all"``.
-        f: The share of the samples that is kept, in (0, 1); 1 for ``"all"``.
+        f: The share of the samples that is kept, at least 1e-6 and below 1; 1 for ``"all"``.
         gamma: The angle between probe and teacher in radians, in [0, pi/2).
 
     Raises:
@@ -48,10 +52,10 @@ class Selection:
 
     def __post_init__(self) -> None:
         check_choice("selection", self.keep, get_args(Keep))
-        if not 0 < self.f <= 1 or (self.keep == "all") != (self.f == 1):
+        if not LEAST_SHARE <= self.f <= 1 or (self.keep == "all") != (self.f == 1):
             raise InputError(
-                "the kept share f must be between 0 and 1 for easy and hard, and 1 for all, got "
-                f"{self.f:g} for {self.keep}"
+                f"the kept share f must be between {LEAST_SHARE:g} and 1 for easy and hard, and 1 "
+                f"for all, got {self.f:g} for {self.keep}"
             )
         if not 0 <= self.gamma < math.pi / 2:
             raise InputError(
@@ -114,7 +118,15 @@ class Curve:
         return [student.error for student in self.students]
 
     def at(self, alpha: float) -> Student:
-        """Returns the student for another alpha, at least the first one of the curve."""
+        """Returns the student for another alpha, at least the first one of the curve.
+
+        Raises:
+            InputError: If it is smaller, or if no solution is found.
+        """
+        if not self.alphas[0] <= alpha < math.inf:
+            raise InputError(
+                f"alpha must be at least {self.alphas[0]:g}, where the curve begins, got {alpha:g}"
+            )
         below = int(np.searchsorted(self.alphas, alpha, side="right")) - 1
         start = self.alphas[below], self.planes[below]
         return Student.of(_continue(self.selection, start, alpha), self.selection.gamma)
@@ -127,16 +139,19 @@ def solve(selection: Selection, alphas: Sequence[float]) -> Curve:
 
     Args:
         selection: The selection of the samples.
-        alphas: The numbers of kept samples per dimension, above 0 and increasing.
+        alphas: The numbers of kept samples per dimension, above 0 and increasing; at
+            least one.
 
     Raises:
-        InputError: If ``alphas`` are not above 0 and increasing, or if no solution is found, which
-            may happen for tiny f and gamma.
+        InputError: If ``alphas`` are not so, or if no solution is found, which may happen for tiny
+            f and gamma.
 
     Reference: SDC paper, Appendix 4.
     """
-    if not all(0 < a < b for a, b in zip(alphas, [*alphas[1:], math.inf], strict=True)):
-        raise InputError(f"alphas must be above 0 and increasing, got {list(alphas)}")
+    if len(alphas) == 0 or not all(a < b for a, b in pairwise([0, *alphas, math.inf])):
+        raise InputError(
+            f"alphas, at least one, must be above 0 and increasing, got {list(alphas)}"
+        )
     planes: list[Plane] = []
     for k, alpha in enumerate(alphas):
         start = (alphas[k - 1], planes[-1]) if planes else None

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from sdc_ext._figures import save_figure
 from sdc_ext.errors import InputError
-from sdc_ext.theory.perceptron import Keep, Selection, solve
+from sdc_ext.theory.perceptron import LEAST_SHARE, Keep, Selection, solve
 from sdc_ext.theory.perceptron_simulation import Simulation, Simulator
 from sdc_ext.theory.saddle_point import Array
 from sdc_ext.workers.pool import SERIAL, Workers
@@ -31,13 +31,13 @@ class Grid:
 
     Attributes:
         gammas: The angles between probe and teacher in degrees, one panel each.
-        shares: The kept shares f, in (0, 1), increasing.
+        shares: The kept shares f, at least 1e-6 and below 1, increasing.
         totals: The numbers of samples per dimension before the selection, increasing;
             ``f * total`` of them are kept.
         simulated: The shares and totals that are simulated, for the dots.
 
     Raises:
-        InputError: If a share is not in (0, 1).
+        InputError: If a share is out of range.
     """
 
     gammas: Sequence[float] = (0.0, 10.0, 20.0)
@@ -48,10 +48,12 @@ class Grid:
     )
 
     def __post_init__(self) -> None:
-        outside = [f for f in (*self.shares, *(f for f, _ in self.simulated)) if not 0 < f < 1]
+        shares = *self.shares, *(f for f, _ in self.simulated)
+        outside = [f for f in shares if not LEAST_SHARE <= f < 1]
         if outside:
             raise InputError(
-                f"the kept shares of a map must be between 0 and 1, got {outside[0]:g}"
+                f"the kept shares of a map must be between {LEAST_SHARE:g} and 1, "
+                f"got {outside[0]:g}"
             )
 
     def row(self, cell: tuple[float, float]) -> list[tuple[float, float]]:

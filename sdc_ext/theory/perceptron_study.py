@@ -26,13 +26,13 @@ class Setting:
 
     Attributes:
         gammas: The angles between probe and teacher in degrees, one panel each.
-        shares: The kept shares f, in (0, 1), one colour each.
+        shares: The kept shares f, at least 1e-6 and below 1, one colour each.
         simulated: The numbers of kept samples per dimension that are simulated, for the dots.
         alphas: The numbers of kept samples per dimension for the lines; they include
             ``simulated``.
 
     Raises:
-        InputError: If a value is out of range.
+        InputError: If a value is out of range, or ``alphas`` lack one.
     """
 
     gammas: Sequence[float] = (0.0, 10.0, 20.0)
@@ -46,6 +46,9 @@ class Setting:
                 f"shares must be below 1, got {max(self.shares):g}: leave it out, since the curve "
                 "of all samples is always drawn"
             )
+        missing = [alpha for alpha in self.simulated if alpha not in self.alphas]
+        if missing:
+            raise InputError(f"alphas must include those simulated, and lack {missing[0]:g}")
         for gamma in self.gammas:
             self.selections(gamma)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
+from sdc_ext._kinds import Number
 from sdc_ext.evaluation.intervals import Array
+
+Target: TypeAlias = Annotated[float, Number(0, 1, "()")]
+"""A gap or error to reach, as a fraction."""
 
 Censoring: TypeAlias = Literal["none", "above", "below"]
 

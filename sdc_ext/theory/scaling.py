@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.intervals import Array, Interval
 from sdc_ext.theory.accuracies import LEAST_ERROR, Series
@@ -208,7 +209,8 @@ class Scaling:
         return self.p_value is not None and self.p_value < _LEVEL
 
 
-def fit_scaling(series: Series, seed: int = 0, draws: int = _DRAWS) -> Scaling:
+@checked
+def fit_scaling(series: Series, seed: Seed = 0, draws: Count = _DRAWS) -> Scaling:
     """Fits the scaling laws to a series, and tests for a floor.
 
     Args:
@@ -217,7 +219,7 @@ def fit_scaling(series: Series, seed: int = 0, draws: int = _DRAWS) -> Scaling:
         draws: The number of bootstrap draws.
 
     Raises:
-        InputError: If there are too few sizes or replicates.
+        InputError: If a value is out of range, or if there are too few sizes or replicates.
 
     Reference: Luo and Xu, Utility Boundary of Dataset Distillation (arXiv 2512.05817).
     """

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from sdc_ext._values import Count, Seed, checked
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.intervals import TAILS, Array, Interval
 from sdc_ext.evaluation.paired import PairedDifference
 from sdc_ext.theory.accuracies import Family, Quantity, Series, shared_sets
 from sdc_ext.theory.coverage import MODE, counts_up_to, shared_quantity, subset_weights
 from sdc_ext.theory.fitting import finite
-from sdc_ext.theory.required import Required, middle, required_sizes
+from sdc_ext.theory.required import Required, Target, middle, required_sizes
 
 _LEAST_PAIRS = 3
 _LEAST_CONFIGURATIONS = 2
@@ -82,12 +83,13 @@ class SideBySide:
         return dict(finite({"mode": MODE, **asdict(self)}))
 
 
+@checked
 def compare_coverage(
     first: Sequence[Series],
     second: Sequence[Series],
-    target: float | None = None,
-    seed: int = 0,
-    draws: int = _DRAWS,
+    target: Target | None = None,
+    seed: Seed = 0,
+    draws: Count = _DRAWS,
 ) -> SideBySide:
     """Compares how well two families of sets serve the worst of M configurations.
 
@@ -100,9 +102,11 @@ def compare_coverage(
         draws: The number of bootstrap draws.
 
     Raises:
-        InputError: If the families share fewer than 2 configurations, or no size has 3 pairs that
-            all of these share.
+        InputError: If a value is out of range, or if the families share fewer than 2
+            configurations, or no size has 3 pairs that all of these share.
     """
+    if not (first and second):
+        raise InputError("a comparison needs two families, each with at least one series")
     quantity = shared_quantity([*first, *second])
     names, measured = _paired(first, second)
     counts = counts_up_to(len(names))

@@ -84,6 +84,16 @@ def test_networks_optimisers_and_augmentations_are_configurations(tmp_path: Path
     assert alone.configuration == both.configuration == "convnet"
 
 
+def test_temperatures_are_numbers(tmp_path: Path) -> None:
+    texts = ("1", "1.0", "", "4", "4.0")
+    rows = [evaluated(temperature=text) for text in texts]
+    path = write(tmp_path / "a.csv", rows)
+    assert [row.others for row in read_accuracies([path])] == [()] * 3 + [("temperature 4.0",)] * 2
+    write(path, [evaluated(temperature="hot")])
+    with pytest.raises(InputError, match="line 2: temperature must be a number, got 'hot'"):
+        read_accuracies([path])
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 1)), min_size=1, max_size=20))
 def test_series_hold_means_over_networks(seen: list[tuple[str, float]]) -> None:
@@ -159,6 +169,13 @@ def test_tables_that_a_spreadsheet_saved_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [evaluated()])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(read_accuracies([path])) == 1
+
+
+def test_a_single_path_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [evaluated()])
+    for one in (str(path), path):
+        with pytest.raises(InputError, match="`paths` must be a sequence, each of which is a path"):
+            read_accuracies(one)  # type: ignore[arg-type]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +18,7 @@ from sdc_ext.errors import InputError
 from sdc_ext.theory.accuracies import Series
 from sdc_ext.theory.coverage import Coverage, fit_coverage
 from sdc_ext.theory.required import required_sizes, trend
+from sdc_ext.theory.side_by_side import compare_coverage
 
 
 def amplitudes(growth: float, count: int, random: np.random.Generator) -> np.ndarray:
@@ -69,8 +73,22 @@ def test_the_worst_of_m_is_a_mean_over_all_choices() -> None:
     np.testing.assert_allclose(law.worst, expected)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"draws": 0}, {"seed": -1}, {"target": float("nan")}, {"target": 70}]
+)
+def test_values_out_of_range_are_refused(changes: dict[str, Any]) -> None:
+    series = cover(0.0, 4, np.random.default_rng(0))
+    for fit in (fit_coverage, partial(compare_coverage, series)):
+        with pytest.raises(InputError, match=f"`{next(iter(changes))}` must be a (whole )?number"):
+            fit(series, **changes)
+
+
 def test_too_little_for_coverage() -> None:
     random = np.random.default_rng(0)
+    with pytest.raises(InputError, match=r"^a coverage law needs at least 4 configurations, got 0"):
+        fit_coverage([])
+    with pytest.raises(InputError, match="needs two families, each with at least one series"):
+        compare_coverage([], cover(0.0, 3, random))
     with pytest.raises(InputError, match=r"at least 4 configurations, got 3: evaluate .* more"):
         fit_coverage(cover(0.0, 3, random))
     lone = measure(FIVE[:2], (0.2, 0.5, 0.0), random, configuration="odd")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from sklearn.svm import LinearSVC
 
 from sdc_ext.cli import main
 from sdc_ext.errors import InputError
-from sdc_ext.theory.perceptron import Selection, Student, crossover, solve
+from sdc_ext.theory.perceptron import LEAST_SHARE, Selection, Student, crossover, solve
 from sdc_ext.theory.perceptron_map import Grid, draw_map, solve_map
 from sdc_ext.theory.perceptron_simulation import Simulator, largest_margin
+from sdc_ext.theory.perceptron_study import Setting
 
 REFERENCE: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "golden" / "perceptron.json").read_text()
@@ -82,15 +84,16 @@ def test_crossovers_equal_the_reference(row: dict[str, Any]) -> None:
         assert found is None or found == pytest.approx(row[name], abs=1e-5)
 
 
+@pytest.mark.parametrize("f", [0.4, LEAST_SHARE])
 @pytest.mark.parametrize("keep", ["easy", "hard"])
-def test_few_samples_are_averaged(keep: Any) -> None:
+def test_few_samples_are_averaged(keep: Any, f: float) -> None:
     """R goes to E|z| sqrt(alpha), as of the mean of the labelled samples."""
-    f, alpha = 0.4, 1e-6
+    alpha = 1e-7
     selection = Selection(keep, f)
     if keep == "easy":
         mean = 2 / f * norm.pdf(norm.isf(f / 2))
     else:
-        mean = 2 / f * (norm.pdf(0) - norm.pdf(norm.ppf((1 + f) / 2)))
+        mean = -2 / f * norm.pdf(0) * math.expm1(-(norm.ppf((1 + f) / 2) ** 2) / 2)
     assert solve(selection, [alpha]).students[0].overlap == pytest.approx(
         mean * math.sqrt(alpha), rel=1e-5
     )
@@ -149,6 +152,14 @@ def test_curves_give_students_between_their_points(alpha: float, between: float)
     assert inside.error == pytest.approx(direct.error, abs=1e-8)
 
 
+@pytest.mark.parametrize("alpha", [-3.0, 0.5, math.inf, math.nan])
+def test_curves_begin_at_their_first_alpha(alpha: float) -> None:
+    curve = solve(Selection("easy", 0.5), [1.0, 2.0])
+    assert curve.at(1.0).error == pytest.approx(curve.errors[0], abs=1e-12)
+    with pytest.raises(InputError, match="alpha must be at least 1, where the curve begins"):
+        curve.at(alpha)
+
+
 @pytest.mark.parametrize(
     ("selection", "alpha"),
     [
@@ -181,7 +192,9 @@ def test_largest_margin_equals_a_support_vector_machines() -> None:
     ("keep", "f", "gamma", "problem"),
     [
         ("middle", 0.5, 0.0, "unknown selection 'middle'"),
-        ("hard", 1.0, 0.0, "f must be between 0 and 1 for easy and hard"),
+        ("hard", 1.0, 0.0, "f must be between 1e-06 and 1 for easy and hard"),
+        ("hard", 1e-16, 0.0, "got 1e-16 for hard"),
+        ("easy", 1e-34, 0.0, "got 1e-34 for easy"),
         ("all", 0.5, 0.0, "got 0.5 for all"),
         ("easy", 0.5, 1.6, "gamma must be at least 0 and below 90 degrees, got 91.6"),
     ],
@@ -191,9 +204,21 @@ def test_impossible_selections_are_refused(keep: Any, f: float, gamma: float, pr
         Selection(keep, f, gamma)
 
 
-def test_alphas_that_do_not_increase_are_refused() -> None:
-    with pytest.raises(InputError, match=r"increasing, got \[1.0, 0.5\]"):
-        solve(Selection("all"), [1.0, 0.5])
+@pytest.mark.parametrize("alphas", [[1.0, 0.5], [0.0, 1.0], [1.0, math.inf], []])
+def test_alphas_that_do_not_increase_are_refused(alphas: list[float]) -> None:
+    with pytest.raises(InputError, match=re.escape(f"increasing, got {alphas}")):
+        solve(Selection("all"), alphas)
+
+
+def test_settings_refuse_simulations_beside_the_lines() -> None:
+    assert Setting((0.0,), (0.5,), simulated=(2.0,), alphas=(1.0, 2.0)).simulated == (2.0,)
+    with pytest.raises(InputError, match="alphas must include those simulated, and lack 3"):
+        Setting((0.0,), (0.5,), simulated=(2.0, 3.0), alphas=(1.0, 2.0))
+
+
+def test_maps_refuse_shares_that_no_selection_has() -> None:
+    with pytest.raises(InputError, match="between 1e-06 and 1, got 1e-16"):
+        Grid(shares=(1e-16, 0.5))
 
 
 def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +247,8 @@ def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixt
             "--trials must be 0 for none, or a whole number from 2 to 1000000, got 1",
         ),
         (["--dimensions", "1"], "--dimensions must be a whole number from 2 to 100000, got 1"),
-        (["--gamma", "0", "--f", "1e-9"], "f = 1e-09 is too small to simulate alpha 0.2"),
+        (["--gamma", "0", "--f", "1e-5"], "f = 1e-05 is too small to simulate alpha 0.2"),
+        (["--f", "1e-16"], "the kept share f must be between 1e-06 and 1"),
     ],
 )
 def test_command_names_what_is_wrong(

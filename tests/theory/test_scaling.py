@@ -157,6 +157,13 @@ def test_one_seed_gives_the_same_law_twice() -> None:
     assert fit_scaling(series, 1) != fit_scaling(series, 2)
 
 
+@pytest.mark.parametrize("changes", [{"draws": 0}, {"seed": -1}])
+def test_values_out_of_range_are_refused(changes: dict[str, int]) -> None:
+    series = measure(FIVE, (0.2, 0.5, 0.05), np.random.default_rng(0))
+    with pytest.raises(InputError, match=f"`{next(iter(changes))}` must be a whole number from"):
+        fit_scaling(series, **changes)
+
+
 @pytest.mark.parametrize(("sizes", "replicates"), [(FIVE[:2], 5), (FIVE, 1)])
 def test_too_little_for_a_law(sizes: Sequence[int], replicates: int) -> None:
     series = measure(sizes, (0.2, 0.5, 0.05), np.random.default_rng(0), replicates)
