@@ -63,8 +63,9 @@ def read_samples(source: Any, decoding: Decoding) -> Samples:
     elif hasattr(source, "features") and hasattr(source, "column_names"):
         samples = _of_hugging_face(source, decoding)
     else:
-        classes = getattr(source, "classes", None)
-        samples = _of_items(_pairs(source), classes, decoding)
+        classes = getattr(source, "classes", None)  # in some data sets it is their number
+        names = classes if isinstance(classes, Iterable) else None
+        samples = _of_items(_pairs(source), names, decoding)
     _check_pixels(samples.images)
     return samples
 
@@ -76,10 +77,11 @@ def _of_tensors(pair: Sequence[Any], decoding: Decoding) -> Samples:
             f"cannot read images and labels from ({kinds}): pass a pair of tensors (images, "
             "labels), and a test set as test=..."
         )
-    images, labels = (torch.as_tensor(part).detach().cpu() for part in pair)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    images, labels = map(_tensor, pair, ("images", "labels"))
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
         raise InputError(
-            f"images have the shape {tuple(images.shape)}: pass (N, C, H, W) with 1 or 3 channels"
+            f"images have the shape {tuple(images.shape)}: pass (N, C, H, W) with 1 or 3 channels "
+            "and no side of 0"
         )
     if labels.shape != images.shape[:1] or not _is_whole(labels.dtype):
         raise InputError(
@@ -129,7 +131,7 @@ def _pairs(source: Any) -> Iterable[tuple[Any, Any]]:
 
 def _of_items(
     pairs: Iterable[tuple[Any, Any]],
-    classes: Sequence[Any] | None,
+    classes: Iterable[Any] | None,
     decoding: Decoding,
 ) -> Samples:
     pictures: list[Picture] = []
@@ -156,16 +158,26 @@ def _picture(image: Any, i: int, decoding: Decoding) -> Picture:
             f"image {i} is a {type(image).__name__}: pass PIL images, tensors (C, H, W) or arrays "
             "(H, W, C)"
         )
-    tensor = torch.as_tensor(image).detach().cpu()
+    tensor = _tensor(image, "images")
     tensor = tensor[None] if tensor.ndim == 2 else tensor
-    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3) or 0 in tensor.shape:
         raise InputError(
             f"image {i} has the shape {tuple(tensor.shape)}: pass (C, H, W) with 1 or 3 channels, "
-            "or (H, W)"
+            "or (H, W), and no side of 0"
         )
     array: np.ndarray = _as_stored(tensor).numpy()
     size = decoding.image_size
     return Picture(array if size is None else _resize(array, size))
+
+
+def _tensor(values: Tensor | np.ndarray, what: str) -> Tensor:
+    """Returns a tensor on the CPU; torch takes neither other byte orders nor flipped arrays."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    try:
+        return torch.from_numpy(np.asarray(values, values.dtype.newbyteorder("="), order="C"))
+    except (TypeError, ValueError):
+        raise InputError(f"{what} have the type {values.dtype}: pass numbers") from None
 
 
 def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

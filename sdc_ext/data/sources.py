@@ -149,8 +149,13 @@ def _class_names(
         return tuple(map(str, classes))
     if train.classes is not None:
         return train.classes
-    tested = -1 if test is None else int(test.labels.max())
-    return tuple(str(c) for c in range(max(int(train.labels.max()), tested) + 1))
+    largest = max(int(part.labels.max()) for part in (train, test) if part is not None)
+    if largest >= len(train.labels):  # names would fill the memory before the gap is noticed
+        raise InputError(
+            f"label {largest} is too large for {number_of(len(train.labels), 'training image')}, "
+            "of which each class needs one: number the classes from 0"
+        )
+    return tuple(map(str, range(largest + 1)))
 
 
 def _check_labels(labels: Tensor, classes: Sequence[str]) -> None:
