@@ -105,8 +105,8 @@ def _parse_call(expression: str) -> tuple[str, dict[str, object]]:
             return call.id, {}
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args:
             return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError):
-        pass
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        pass  # the latter two come from deep nesting
     raise InputError(
         f"cannot read the augmentation {expression!r}: write kornia:Name(key=value, ...), "
         "e.g. kornia:RandomAffine(degrees=15)"

@@ -267,11 +267,11 @@ def _scale(arrays: list[np.ndarray]) -> Counter[str]:
     Pictures of 32 bits have no range of their own: if some leave [0, 1], the range of all of them
     becomes [0, 1].
     """
-    deep = [i for i, array in enumerate(arrays) if array.dtype != np.uint8]
-    low = min(0.0, *(float(arrays[i].min()) for i in deep))
-    high = max(1.0, *(float(arrays[i].max()) for i in deep))
+    deep = [array for array in arrays if array.dtype != np.uint8]
+    low = min(0.0, *(float(array.min()) for array in deep))
+    high = max(1.0, *(float(array.max()) for array in deep))
     for i, array in enumerate(arrays):
-        scaled = (array - low) / (high - low) if i in deep else array / 255
+        scaled = array / 255 if array.dtype == np.uint8 else (array - low) / (high - low)
         arrays[i] = scaled.astype(np.float32)
     outside = (low, high) != (0, 1)
     return Counter({f"scaled from {low:.4g} to {high:.4g}": len(deep)} if outside else {})

@@ -171,7 +171,9 @@ def _flat(image: Image.Image) -> Image.Image:
 def _deep(image: Image.Image) -> Image.Image:
     """Returns a grey picture of more than 8 bits in the mode F."""
     levels = np.asarray(image).astype(np.float32)
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if not np.isfinite(levels).all():
+        raise InputError("it contains NaN or infinite values; replace or delete it")
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         return Image.fromarray(levels)
     tags = getattr(image, "tag_v2", {})  # of TIFF, which also has 12 bits
     (bits,) = tags.get(_BITS_PER_SAMPLE, (16,))
