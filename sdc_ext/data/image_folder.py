@@ -267,9 +267,9 @@ def _scale(arrays: list[np.ndarray]) -> Counter[str]:
     Pictures of 32 bits have no range of their own: if some leave [0, 1], the range of all of them
     becomes [0, 1].
     """
-    deep = [array for array in arrays if array.dtype != np.uint8]
-    low = min(0.0, *(float(array.min()) for array in deep))
-    high = max(1.0, *(float(array.max()) for array in deep))
+    deep = [i for i, array in enumerate(arrays) if array.dtype != np.uint8]
+    low = min(0.0, *(float(arrays[i].min()) for i in deep))
+    high = max(1.0, *(float(arrays[i].max()) for i in deep))
     for i, array in enumerate(arrays):
         scaled = array / 255 if array.dtype == np.uint8 else (array - low) / (high - low)
         arrays[i] = scaled.astype(np.float32)

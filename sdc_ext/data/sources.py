@@ -47,6 +47,11 @@ def as_real_data(
     how = Decoding() if decoding is None else decoding
     if name is not None:
         check_name(name)
+    if isinstance(source, Mapping):
+        source, test = _splits(source, test)
+    unpictured = all(isinstance(part, RealData | tuple | list | None) for part in (source, test))
+    if unpictured and how.background != Decoding().background:
+        raise InputError("`background` is for pictures, not tensors or loaded data: leave it out")
     if isinstance(source, RealData | str | Path):
         if test is not None or classes is not None:
             raise InputError(
@@ -55,8 +60,11 @@ def as_real_data(
             )
         known = _known(source, how)
         return known if name is None else replace(known, name=name)
-    if isinstance(source, Mapping):
-        source, test = _splits(source, test)
+    if isinstance(test, str | Path | Mapping | RealData):
+        raise InputError(
+            "`test` takes a pair of tensors, a torch Dataset or a Hugging Face Dataset, not a "
+            f"{type(test).__name__}: pass one of them"
+        )
     train = read_samples(source, how)
     tested = None if test is None else read_samples(test, how)
     return _real_data(name or CUSTOM, train, tested, classes)

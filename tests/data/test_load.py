@@ -176,6 +176,15 @@ def test_what_cannot_be_loaded_is_explained(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_failed_download_names_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", fail)
+    with pytest.raises(InputError, match=r"cannot download mnist to .*: no route to host; try"):
+        load_data("mnist", tmp_path, download=True)
+
+
 def test_image_size_is_for_folders_only() -> None:
     with pytest.raises(InputError, match="`image_size` resizes images of folders, not digits"):
         load_data("digits", image_size=(4, 4))

@@ -202,6 +202,13 @@ def test_loaded_data_are_taken_as_they_are() -> None:
         load_data(data, image_size=(4, 4))
 
 
+def test_background_shows_in_test_pictures_beside_tensors() -> None:
+    test = Items([(Pillow.new("LA", (30, 20)), k) for k in range(3)])
+    for background, seen in (("white", 255), ("black", 0)):
+        data = load_data(pair(), test=test, background=background)
+        assert data.test.images.unique().tolist() == [seen]
+
+
 IMAGES, LABELS = pair()
 PICTURES = [(p, k % 2) for k, p in enumerate(pictures(4))]
 
@@ -276,6 +283,12 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         {},
         r"one Image column, but 2 of its columns \(a, b",
     ),
+    ((IMAGES, LABELS), {"test": "/tmp"}, "`test` takes a pair of tensors, .* not a str: pass one"),
+    ((IMAGES, LABELS), {"test": Path("/tmp")}, "`test` takes .* not a PosixPath"),
+    ((IMAGES, LABELS), {"test": {"test": pair()}}, "`test` takes .* not a dict"),
+    ((IMAGES, LABELS), {"background": "black"}, "`background` is for pictures, not tensors"),
+    ({"train": pair(), "test": pair()}, {"background": "black"}, "`background` is for pictures"),
+    (load_data("digits"), {"background": "black"}, "`background` is for pictures, .* loaded data"),
     ({"validation": rows(4, "a", "b")}, {}, "no split 'train', only validation"),
     (rows(8, "a", "b"), {"test": rows(8, "b", "a")}, "pass two parts of the same data set"),
     (Path(__file__).parent, {"classes": list("ab")}, "leave test and classes out"),
