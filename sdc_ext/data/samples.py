@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdc_ext.data.pictures import Decoding, Picture
+from sdc_ext.data.pictures import Decoding, Picture, stacked
 from sdc_ext.errors import InputError
 
 _KINDS = (
@@ -142,7 +142,8 @@ def _of_items(
     if not pictures:
         raise InputError("the data set is empty: pass one with images")
     names = None if classes is None else tuple(map(str, classes))
-    images = torch.from_numpy(_stack([picture.array for picture in pictures]))
+    called = [f"image {i}" for i in range(len(pictures))]
+    images = stacked([picture.array for picture in pictures], called)
     changes = Counter(change for picture in pictures for change in picture.changes)
     return Samples(images, torch.tensor(labels), names, changes)
 
@@ -185,28 +186,6 @@ def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     size = image_size[1], image_size[0]
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in array)
     return np.stack([np.asarray(c.resize(size, Image.Resampling.BILINEAR)) for c in channels])
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns one array (N, C, H, W), with C = 1 if all images are grey and 3 otherwise."""
-    _check_alike(arrays, lambda a: "x".join(map(str, a.shape[1:])), "pass image_size=(32, 32)")
-    _check_alike(arrays, lambda a: str(a.dtype), "convert all of them to one type")
-    channels = max(array.shape[0] for array in arrays)
-    images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
-    for i, array in enumerate(arrays):
-        images[i] = array  # broadcasts a grey image over three channels
-    return images
-
-
-def _check_alike(
-    arrays: Sequence[np.ndarray], property_of: Callable[[np.ndarray], str], way: str
-) -> None:
-    first = property_of(arrays[0])
-    for i, array in enumerate(arrays):
-        if property_of(array) != first:
-            raise InputError(
-                f"images differ: image 0 is {first} and image {i} is {property_of(array)}; {way}"
-            )
 
 
 def _label(label: Any, i: int) -> int:

@@ -114,7 +114,7 @@ def test_grey_and_colour_images_mix(folder: Path) -> None:
 
 def test_images_of_different_sizes_need_an_image_size(folder: Path) -> None:
     write_image(folder / "train" / "cat" / "large.png", size=(9, 9))
-    with pytest.raises(InputError, match=r"differ in size: .*8x6 .*9x9; pass `image_size`"):
+    with pytest.raises(InputError, match=r"images differ: .*8x6 .*9x9; pass `image_size`"):
         load_folder(folder)
     assert load_folder(folder, (4, 5)).image_size == (4, 5)
     assert load_folder(folder, 6).image_size == (6, 6)

@@ -237,9 +237,9 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ((IMAGES, LABELS * 0), {}, "custom has only one class, '0': add another"),
     ((IMAGES[:4], LABELS[:4]), {}, "custom has 1 image of class '1', .* or pass a test set"),
     (
-        (IMAGES[:4], torch.tensor([0, 1, 0, 10**15])),
+        (IMAGES[:4], torch.tensor([0, 1, 0, 300_000])),
         {},
-        "label 1000000000000000 is too large for 4 training images, of which each class needs one",
+        "label 300000 is too large for 4 training images, of which each class needs one",
     ),
     ((IMAGES, LABELS), {"test": (IMAGES, LABELS * 12)}, "label 24 is too large for 24 training"),
     ((IMAGES[:0], LABELS[:0]), {}, "the data set is empty"),
@@ -268,7 +268,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (
         Items([*PICTURES, (pictures(1, (8, 9))[0], 1)]),
         {},
-        r"images differ: image 0 is 20x30 and image 4 is 8x9; pass image_size=\(32, 32\)",
+        r"images differ: image 0 is 20x30 and image 4 is 8x9; pass `image_size` to resize",
     ),
     (Items([*PICTURES, (torch.rand(20, 30), 1)]), {}, "image 0 is uint8 and image 4 is float32"),
     (Streamed(), {}, "from a Streamed: pass a data set that has a length"),
