@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 Replay = Callable[[Tensor], Tensor]
@@ -22,6 +23,20 @@ class Normalisation(Protocol):
     def normalize(self, images: Tensor) -> Tensor:
         """Normalises pixels (B, C, H, W)."""
         ...
+
+
+def seeded(change: Replay) -> Replay:
+    """Draws a seed, which is set before each call of a random change of images."""
+    seed = int(torch.randint(2**31, ()))
+
+    def replay(images: Tensor) -> Tensor:
+        # manual_seed seeds GPUs as well.
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            return change(images)
+
+    return replay
 
 
 class Augmentation(Protocol):

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdc_ext.augment.base import Augmentation, NoAugmentation, Normalisation, Replay
+from sdc_ext.augment.base import Augmentation, NoAugmentation, Normalisation, Replay, seeded
 from sdc_ext.errors import InputError, check_choice
 
 Change: TypeAlias = Callable[[Tensor, float], Tensor]
@@ -110,16 +110,7 @@ class Corruption:
     def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
         """Draws as [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw] says."""
         del image_size, n
-        seed = int(torch.randint(2**31, ()))
-
-        def replay(images: Tensor) -> Tensor:
-            # manual_seed seeds GPUs as well.
-            devices = [images.device] if images.device.type == "cuda" else []
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
-                return self._apply(images)
-
-        return replay
+        return seeded(self._apply)
 
     def _apply(self, images: Tensor) -> Tensor:
         change, strengths = _CHANGES[self.name]

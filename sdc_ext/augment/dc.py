@@ -195,6 +195,8 @@ def _taps(at: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
 @lru_cache(maxsize=8)
 def _spline_filter(length: int) -> Tensor:
     """Returns the matrix that maps samples to cubic B-spline coefficients, mirrored at borders."""
+    if length == 1:  # its own mirror image
+        return torch.ones(1, 1, dtype=torch.float64)
     basis = torch.zeros(length, length, dtype=torch.float64)
     for i in range(length):
         basis[i, i] += 4 / 6

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdc_ext.augment.base import Normalisation, Replay
+from sdc_ext.augment.base import Normalisation, Replay, seeded
 from sdc_ext.errors import InputError, check_choice
 
 # What kornia counts among the augmentations that mix images although it treats each by itself.
@@ -46,7 +46,6 @@ class KorniaAugmentation:
     def draw(self, image_size: tuple[int, int], n: int = 1) -> Replay:
         """Draws as [`Augmentation.draw`][sdc_ext.augment.Augmentation.draw] says."""
         del image_size
-        seed = int(torch.randint(2**31, ()))
         module = self._module(same_on_batch=n == 1)
 
         def replay(images: Tensor) -> Tensor:
@@ -56,18 +55,15 @@ class KorniaAugmentation:
             return self.normalisation.normalize(augment(pixels)).to(images.dtype)
 
         def augment(images: Tensor) -> Tensor:
-            devices = [images.device] if images.device.type == "cuda" else []
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
-                try:
-                    augmented: Tensor = module(images)
-                except Exception as error:
-                    shape = "x".join(map(str, images.shape[1:]))
-                    reason = " ".join(str(error).split()).rstrip(".")
-                    raise InputError(
-                        f"kornia:{self.expression} cannot augment images of {shape}: {reason}; "
-                        "choose another augmentation"
-                    ) from None
+            try:
+                augmented: Tensor = module(images)
+            except Exception as error:
+                shape = "x".join(map(str, images.shape[1:]))
+                reason = " ".join(str(error).split()).rstrip(".")
+                raise InputError(
+                    f"kornia:{self.expression} cannot augment images of {shape}: {reason}; "
+                    "choose another augmentation"
+                ) from None
             if augmented.shape != images.shape:
                 raise InputError(
                     f"kornia:{self.expression} turned images of shape {tuple(images.shape)} into "
@@ -75,7 +71,7 @@ class KorniaAugmentation:
                 )
             return augmented
 
-        return replay
+        return seeded(replay)
 
     def _module(self, same_on_batch: bool) -> torch.nn.Module:
         import kornia.augmentation
@@ -105,8 +101,8 @@ def _parse_call(expression: str) -> tuple[str, dict[str, object]]:
             return call.id, {}
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args:
             return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError):
-        pass
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        pass  # the latter two come from deep nesting
     raise InputError(
         f"cannot read the augmentation {expression!r}: write kornia:Name(key=value, ...), "
         "e.g. kornia:RandomAffine(degrees=15)"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sdc_ext._reading import regular_file
 from sdc_ext._words import number_of
-from sdc_ext.data.pictures import Decoding, changes_note, is_picture
+from sdc_ext.data.pictures import Decoding, changes_note, is_picture, stacked
 from sdc_ext.data.splits import stratified_split
 from sdc_ext.errors import InputError
 
@@ -251,14 +251,9 @@ def _read(paths: Sequence[Path], decoding: Decoding) -> tuple[Tensor, Counter[st
         pictures = list(pool.map(decoding.read, paths))
     changes = Counter(change for picture in pictures for change in picture.changes)
     arrays = [picture.array for picture in pictures]
-    _check_sizes(arrays, paths)
     if any(array.dtype != np.uint8 for array in arrays):
         changes += _scale(arrays)
-    channels = max(array.shape[0] for array in arrays)
-    images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
-    for i, array in enumerate(arrays):
-        images[i] = array  # broadcasts a grey image over three channels
-    return torch.from_numpy(images), changes
+    return stacked(arrays, paths), changes
 
 
 def _scale(arrays: list[np.ndarray]) -> Counter[str]:
@@ -271,17 +266,7 @@ def _scale(arrays: list[np.ndarray]) -> Counter[str]:
     low = min(0.0, *(float(arrays[i].min()) for i in deep))
     high = max(1.0, *(float(arrays[i].max()) for i in deep))
     for i, array in enumerate(arrays):
-        scaled = (array - low) / (high - low) if i in deep else array / 255
+        scaled = array / 255 if array.dtype == np.uint8 else (array - low) / (high - low)
         arrays[i] = scaled.astype(np.float32)
     outside = (low, high) != (0, 1)
     return Counter({f"scaled from {low:.4g} to {high:.4g}": len(deep)} if outside else {})
-
-
-def _check_sizes(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> None:
-    first = arrays[0].shape[1:]
-    for array, path in zip(arrays, paths, strict=True):
-        if array.shape[1:] != first:
-            raise InputError(
-                f"images differ in size: {paths[0]} is {first[0]}x{first[1]} and {path} is "
-                f"{array.shape[1]}x{array.shape[2]}; pass `image_size` to resize them"
-            )

@@ -62,7 +62,8 @@ _OWN_PICTURES = "leave it out, or name the data set imagefolder to read pictures
 
 _OURS = ("digits", *_TORCHVISION, *_RESIZED)
 
-# Loads real data, or anything that load_data takes, from the folder that the user names.
+# Loads real data, or anything that load_data takes except a name, from the folder that the user
+# names.
 Loader: TypeAlias = Callable[[Path | None], Any]
 
 
@@ -94,7 +95,8 @@ def load_data(
         data_dir: The folder of the data set with this name; for ``imagefolder`` a folder with one
             folder per class, or with ``train`` and ``test`` (or ``val``) folders of those.
             ``digits`` needs none.
-        test: The test set of your own data, in any of the same forms.
+        test: The test set of your own data, as a pair of tensors, or as a torch or Hugging Face
+            ``Dataset``.
         name: The name under which distilled sets refer to your own data; by default
             ``"custom"``.
         classes: A name for each label of your own data; by default the names that the source
@@ -148,7 +150,7 @@ def register_dataset(name: str, loader: Loader) -> None:
     Args:
         name: The name: letters, digits, and any of ``_``, ``-`` and ``.``.
         loader: Called with the folder that the user names, or None, it returns anything that
-            [`load_data`][sdc_ext.load_data] takes.
+            [`load_data`][sdc_ext.load_data] takes except a name.
 
     Raises:
         InputError: If a built-in data set has the name, or it contains other characters.
@@ -252,6 +254,11 @@ def _load_torchvision(name: str, data_dir: Path, download: bool) -> RealData:
         try:
             source = cls(data_dir, download=download, **choice)
         except (RuntimeError, OSError, ValueError) as error:
+            if download:
+                raise InputError(
+                    f"torchvision cannot download {name} to {data_dir}: {error}; try again, or "
+                    "unpack the files there yourself"
+                ) from error
             raise InputError(
                 f"torchvision finds no {name} in {data_dir}: pass the folder that torchvision made "
                 "as `data_dir`, or add `download`"

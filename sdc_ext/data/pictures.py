@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageColor, ImageOps
+from torch import Tensor
 
 from sdc_ext._reading import regular_file
 from sdc_ext._words import number_of
@@ -143,6 +145,32 @@ def changes_note(changes: Counter[str]) -> list[str]:
     return [f"{number_of(count, 'picture', 'were')} {change}" for change, count in changes.items()]
 
 
+def stacked(arrays: Sequence[np.ndarray], names: Sequence[object]) -> Tensor:
+    """Returns images (N, C, H, W), with C = 1 if all of them are grey and 3 otherwise.
+
+    Args:
+        arrays: The images (C, H, W).
+        names: What messages call them.
+
+    Raises:
+        InputError: If they differ in size or type.
+    """
+    sizes = ["x".join(map(str, array.shape[1:])) for array in arrays]
+    _check_alike(sizes, names, "pass `image_size` to resize them")
+    _check_alike([str(array.dtype) for array in arrays], names, "convert all of them to one type")
+    channels = max(array.shape[0] for array in arrays)
+    images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for i, array in enumerate(arrays):
+        images[i] = array  # broadcasts a grey image over three channels
+    return torch.from_numpy(images)
+
+
+def _check_alike(found: Sequence[str], names: Sequence[object], way: str) -> None:
+    for one, name in zip(found, names, strict=True):
+        if one != found[0]:
+            raise InputError(f"images differ: {names[0]} is {found[0]} and {name} is {one}; {way}")
+
+
 def is_picture(path: Path) -> bool:
     """Returns whether a file is a picture by its name."""
     return _format(path) in {*_formats(), *_PROGRAMS}
@@ -171,7 +199,9 @@ def _flat(image: Image.Image) -> Image.Image:
 def _deep(image: Image.Image) -> Image.Image:
     """Returns a grey picture of more than 8 bits in the mode F."""
     levels = np.asarray(image).astype(np.float32)
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if not np.isfinite(levels).all():
+        raise InputError("it contains NaN or infinite values; replace or delete it")
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         return Image.fromarray(levels)
     tags = getattr(image, "tag_v2", {})  # of TIFF, which also has 12 bits
     (bits,) = tags.get(_BITS_PER_SAMPLE, (16,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdc_ext.data.pictures import Decoding, Picture
+from sdc_ext.data.pictures import Decoding, Picture, stacked
 from sdc_ext.errors import InputError
 
 _KINDS = (
@@ -63,8 +63,9 @@ def read_samples(source: Any, decoding: Decoding) -> Samples:
     elif hasattr(source, "features") and hasattr(source, "column_names"):
         samples = _of_hugging_face(source, decoding)
     else:
-        classes = getattr(source, "classes", None)
-        samples = _of_items(_pairs(source), classes, decoding)
+        classes = getattr(source, "classes", None)  # in some data sets it is their number
+        names = classes if isinstance(classes, Iterable) else None
+        samples = _of_items(_pairs(source), names, decoding)
     _check_pixels(samples.images)
     return samples
 
@@ -76,10 +77,11 @@ def _of_tensors(pair: Sequence[Any], decoding: Decoding) -> Samples:
             f"cannot read images and labels from ({kinds}): pass a pair of tensors (images, "
             "labels), and a test set as test=..."
         )
-    images, labels = (torch.as_tensor(part).detach().cpu() for part in pair)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    images, labels = map(_tensor, pair, ("images", "labels"))
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
         raise InputError(
-            f"images have the shape {tuple(images.shape)}: pass (N, C, H, W) with 1 or 3 channels"
+            f"images have the shape {tuple(images.shape)}: pass (N, C, H, W) with 1 or 3 channels "
+            "and no side of 0"
         )
     if labels.shape != images.shape[:1] or not _is_whole(labels.dtype):
         raise InputError(
@@ -129,7 +131,7 @@ def _pairs(source: Any) -> Iterable[tuple[Any, Any]]:
 
 def _of_items(
     pairs: Iterable[tuple[Any, Any]],
-    classes: Sequence[Any] | None,
+    classes: Iterable[Any] | None,
     decoding: Decoding,
 ) -> Samples:
     pictures: list[Picture] = []
@@ -140,7 +142,8 @@ def _of_items(
     if not pictures:
         raise InputError("the data set is empty: pass one with images")
     names = None if classes is None else tuple(map(str, classes))
-    images = torch.from_numpy(_stack([picture.array for picture in pictures]))
+    called = [f"image {i}" for i in range(len(pictures))]
+    images = stacked([picture.array for picture in pictures], called)
     changes = Counter(change for picture in pictures for change in picture.changes)
     return Samples(images, torch.tensor(labels), names, changes)
 
@@ -156,16 +159,26 @@ def _picture(image: Any, i: int, decoding: Decoding) -> Picture:
             f"image {i} is a {type(image).__name__}: pass PIL images, tensors (C, H, W) or arrays "
             "(H, W, C)"
         )
-    tensor = torch.as_tensor(image).detach().cpu()
+    tensor = _tensor(image, "images")
     tensor = tensor[None] if tensor.ndim == 2 else tensor
-    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3) or 0 in tensor.shape:
         raise InputError(
             f"image {i} has the shape {tuple(tensor.shape)}: pass (C, H, W) with 1 or 3 channels, "
-            "or (H, W)"
+            "or (H, W), and no side of 0"
         )
     array: np.ndarray = _as_stored(tensor).numpy()
     size = decoding.image_size
     return Picture(array if size is None else _resize(array, size))
+
+
+def _tensor(values: Tensor | np.ndarray, what: str) -> Tensor:
+    """Returns a tensor on the CPU; torch takes neither other byte orders nor flipped arrays."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    try:
+        return torch.from_numpy(np.asarray(values, values.dtype.newbyteorder("="), order="C"))
+    except (TypeError, ValueError):
+        raise InputError(f"{what} have the type {values.dtype}: pass numbers") from None
 
 
 def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
@@ -173,28 +186,6 @@ def _resize(array: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     size = image_size[1], image_size[0]
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in array)
     return np.stack([np.asarray(c.resize(size, Image.Resampling.BILINEAR)) for c in channels])
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns one array (N, C, H, W), with C = 1 if all images are grey and 3 otherwise."""
-    _check_alike(arrays, lambda a: "x".join(map(str, a.shape[1:])), "pass image_size=(32, 32)")
-    _check_alike(arrays, lambda a: str(a.dtype), "convert all of them to one type")
-    channels = max(array.shape[0] for array in arrays)
-    images = np.empty((len(arrays), channels, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
-    for i, array in enumerate(arrays):
-        images[i] = array  # broadcasts a grey image over three channels
-    return images
-
-
-def _check_alike(
-    arrays: Sequence[np.ndarray], property_of: Callable[[np.ndarray], str], way: str
-) -> None:
-    first = property_of(arrays[0])
-    for i, array in enumerate(arrays):
-        if property_of(array) != first:
-            raise InputError(
-                f"images differ: image 0 is {first} and image {i} is {property_of(array)}; {way}"
-            )
 
 
 def _label(label: Any, i: int) -> int:

@@ -47,6 +47,11 @@ def as_real_data(
     how = Decoding() if decoding is None else decoding
     if name is not None:
         check_name(name)
+    if isinstance(source, Mapping):
+        source, test = _splits(source, test)
+    unpictured = all(isinstance(part, RealData | tuple | list | None) for part in (source, test))
+    if unpictured and how.background != Decoding().background:
+        raise InputError("`background` is for pictures, not tensors or loaded data: leave it out")
     if isinstance(source, RealData | str | Path):
         if test is not None or classes is not None:
             raise InputError(
@@ -55,8 +60,11 @@ def as_real_data(
             )
         known = _known(source, how)
         return known if name is None else replace(known, name=name)
-    if isinstance(source, Mapping):
-        source, test = _splits(source, test)
+    if isinstance(test, str | Path | Mapping | RealData):
+        raise InputError(
+            "`test` takes a pair of tensors, a torch Dataset or a Hugging Face Dataset, not a "
+            f"{type(test).__name__}: pass one of them"
+        )
     train = read_samples(source, how)
     tested = None if test is None else read_samples(test, how)
     return _real_data(name or CUSTOM, train, tested, classes)
@@ -149,8 +157,13 @@ def _class_names(
         return tuple(map(str, classes))
     if train.classes is not None:
         return train.classes
-    tested = -1 if test is None else int(test.labels.max())
-    return tuple(str(c) for c in range(max(int(train.labels.max()), tested) + 1))
+    largest = max(int(part.labels.max()) for part in (train, test) if part is not None)
+    if largest >= len(train.labels):  # names would fill the memory before the gap is noticed
+        raise InputError(
+            f"label {largest} is too large for {number_of(len(train.labels), 'training image')}, "
+            "of which each class needs one: number the classes from 0"
+        )
+    return tuple(map(str, range(largest + 1)))
 
 
 def _check_labels(labels: Tensor, classes: Sequence[str]) -> None:

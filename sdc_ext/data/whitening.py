@@ -116,7 +116,8 @@ def _fit_few(pixels: Tensor) -> dict[str, Tensor]:
     flat = pixels.flatten(1).double()  # in float32 the directions would be ten times less exact
     mean = flat.mean(0, keepdim=True)
     _, spread, basis = torch.linalg.svd(flat - mean, full_matrices=False)
-    fitted = {"mean": mean, "basis": basis, "variances": spread.square() / (len(flat) - 1)}
+    variances = spread.square() / max(len(flat) - 1, 1)
+    fitted = {"mean": mean, "basis": basis, "variances": variances}
     return {name: t.to(pixels.dtype) for name, t in fitted.items()}
 
 

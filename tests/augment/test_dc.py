@@ -55,6 +55,15 @@ def test_rotation_equals_scipy_at_every_angle(size: tuple[int, int]) -> None:
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_rotation_takes_a_row_and_a_column(size: tuple[int, int]) -> None:
+    images = torch.randn(2, 3, *size)
+    out = rotate(images, torch.tensor([0, 45]), torch.tensor(7.0))
+    torch.testing.assert_close(out[0], images[0])
+    middle = out[1, :, size[0] // 2, size[1] // 2]
+    torch.testing.assert_close(middle, images[1, :, size[0] // 2, size[1] // 2])
+
+
 def test_rotation_fills_where_a_long_image_leaves_its_frame() -> None:
     # There the original fails, since the turned picture is narrower than the image.
     image = torch.randn(1, 2, 10, 40)

@@ -260,6 +260,17 @@ def test_spec_names_the_augmentation() -> None:
         ("kornia:RandomAffine(15)", r"cannot read .* e.g. kornia:RandomAffine\(degrees=15\)"),
         ("kornia:RandomAffine(degrees=", "cannot read the augmentation 'RandomAffine.degrees='"),
         ("kornia:RandomAffine(degrees=open('x'))", "cannot read the augmentation"),
+        ("kornia:RandomAffine(degrees={[1]: 2})", "cannot read the augmentation"),
+        pytest.param(
+            f"kornia:RandomAffine(degrees={'-' * 5_000}1)",
+            "cannot read the augmentation",
+            id="deep",
+        ),
+        pytest.param(
+            f"kornia:RandomAffine(degrees={'-' * 100_000}1)",
+            "cannot read the augmentation",
+            id="deeper",
+        ),
         ("kornia:", "cannot read the augmentation ''"),
         ("kornia:RandomAffine(degrees=-5)", "RandomAffine does not take these arguments"),
     ],

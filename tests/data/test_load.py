@@ -114,7 +114,7 @@ def test_grey_and_colour_images_mix(folder: Path) -> None:
 
 def test_images_of_different_sizes_need_an_image_size(folder: Path) -> None:
     write_image(folder / "train" / "cat" / "large.png", size=(9, 9))
-    with pytest.raises(InputError, match=r"differ in size: .*8x6 .*9x9; pass `image_size`"):
+    with pytest.raises(InputError, match=r"images differ: .*8x6 .*9x9; pass `image_size`"):
         load_folder(folder)
     assert load_folder(folder, (4, 5)).image_size == (4, 5)
     assert load_folder(folder, 6).image_size == (6, 6)
@@ -174,6 +174,15 @@ def test_what_cannot_be_loaded_is_explained(
     with pytest.raises(InputError, match=message):
         load_data(name, None if data_dir is None else tmp_path / data_dir)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_download_names_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", fail)
+    with pytest.raises(InputError, match=r"cannot download mnist to .*: no route to host; try"):
+        load_data("mnist", tmp_path, download=True)
 
 
 def test_image_size_is_for_folders_only() -> None:

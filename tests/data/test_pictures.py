@@ -52,6 +52,20 @@ def test_sixteen_bits_keep_their_levels(suffix: str, tmp_path: Path) -> None:
     assert any(torch.equal(image[0], eight) for image in everything)
 
 
+def test_sixteen_bits_of_netpbm_keep_their_levels(tmp_path: Path) -> None:
+    levels = noise(6, 5, 0, 30000).astype(np.uint16)
+    (tmp_path / "deep.pgm").write_bytes(b"P5 5 6 65535\n" + levels.astype(">u2").tobytes())
+    picture = Decoding().read(tmp_path / "deep.pgm")
+    np.testing.assert_array_equal(picture.array[0], levels.astype(np.float32) / np.float32(65535))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused_with_the_file(value: float, tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0.5, value]], np.float32))
+    with pytest.raises(InputError, match=r"cat/0\.tif: it contains NaN or infinite values"):
+        one_changed(tmp_path, image, ".tif")
+
+
 def test_twelve_bits_fill_the_range(tmp_path: Path) -> None:
     levels = noise(4, 6, 0, 4096).astype(np.uint16)
     pairs = levels.reshape(-1, 2).astype(np.uint32)

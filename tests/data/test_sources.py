@@ -164,6 +164,22 @@ def test_arrays_have_their_channels_last() -> None:
     assert torch.equal(data.train.images, expected)
 
 
+@pytest.mark.parametrize("as_items", [False, True])
+def test_flipped_and_big_endian_arrays_are_taken(as_items: bool) -> None:
+    images, labels = (part.numpy() for part in pair())
+    flipped, ordered = images.astype(">f4")[..., ::-1], labels.astype(">i4")
+    items = list(zip(flipped.transpose(0, 2, 3, 1), ordered, strict=True))
+    data = as_real_data(Items(items) if as_items else (flipped, ordered), test=pair())
+    assert torch.equal(data.train.images, torch.from_numpy(images).flip(3))
+    assert data.train.labels.tolist() == labels.tolist()
+
+
+def test_number_of_classes_gives_no_names() -> None:
+    source = Items([(p, i % 2) for i, p in enumerate(pictures(8))])
+    source.classes = 2  # type: ignore[assignment]
+    assert as_real_data(source).classes == ("0", "1")
+
+
 def test_tensors_are_resized_as_pictures_are() -> None:
     colour = pictures(8, mode="RGB")
     tensors = [torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in colour]
@@ -184,6 +200,13 @@ def test_loaded_data_are_taken_as_they_are() -> None:
     assert as_real_data(data, name="mine").name == "mine"
     with pytest.raises(InputError, match=r"digits is already loaded, with images of size \(8, 8\)"):
         load_data(data, image_size=(4, 4))
+
+
+def test_background_shows_in_test_pictures_beside_tensors() -> None:
+    test = Items([(Pillow.new("LA", (30, 20)), k) for k in range(3)])
+    for background, seen in (("white", 255), ("black", 0)):
+        data = load_data(pair(), test=test, background=background)
+        assert data.test.images.unique().tolist() == [seen]
 
 
 IMAGES, LABELS = pair()
@@ -213,7 +236,15 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ),
     ((IMAGES, LABELS * 0), {}, "custom has only one class, '0': add another"),
     ((IMAGES[:4], LABELS[:4]), {}, "custom has 1 image of class '1', .* or pass a test set"),
+    (
+        (IMAGES[:4], torch.tensor([0, 1, 0, 300_000])),
+        {},
+        "label 300000 is too large for 4 training images, of which each class needs one",
+    ),
+    ((IMAGES, LABELS), {"test": (IMAGES, LABELS * 12)}, "label 24 is too large for 24 training"),
     ((IMAGES[:0], LABELS[:0]), {}, "the data set is empty"),
+    ((IMAGES[..., :0], LABELS), {}, r"shape \(24, 1, 20, 0\): .* and no side of 0"),
+    ((IMAGES, np.array(["ant", "bee"] * 12)), {}, "labels have the type <U3: pass numbers"),
     ((IMAGES, LABELS), {"test": (IMAGES[..., 1:], LABELS)}, r"size \(20, 30\) and .* \(20, 29\)"),
     ((IMAGES, LABELS), {"name": "a/b"}, "'a/b' cannot name a data set: use letters"),
     (
@@ -227,11 +258,17 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Items([(pictures(1)[0], torch.tensor([0.0, 1.0]))]), {}, "of image 0 is not an integer"),
     (Items([("cat.png", 0)]), {}, "image 0 is a str: pass PIL images"),
     (Items([(torch.rand(4, 8, 8), 0)]), {}, r"image 0 .* \(4, 8, 8\): pass \(C, H, W\)"),
+    (Items([(torch.rand(1, 0, 8), 0)]), {}, r"image 0 .* \(1, 0, 8\): .* and no side of 0"),
+    (
+        Items([(np.rec.array([(1, 2)] * 3), 0)]),
+        {},
+        "images have the type .*: pass numbers",
+    ),
     (Items([torch.rand(1, 8, 8)]), {}, r"item 0 of the data set is a Tensor: .* pairs"),
     (
         Items([*PICTURES, (pictures(1, (8, 9))[0], 1)]),
         {},
-        r"images differ: image 0 is 20x30 and image 4 is 8x9; pass image_size=\(32, 32\)",
+        r"images differ: image 0 is 20x30 and image 4 is 8x9; pass `image_size` to resize",
     ),
     (Items([*PICTURES, (torch.rand(20, 30), 1)]), {}, "image 0 is uint8 and image 4 is float32"),
     (Streamed(), {}, "from a Streamed: pass a data set that has a length"),
@@ -246,6 +283,12 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         {},
         r"one Image column, but 2 of its columns \(a, b",
     ),
+    ((IMAGES, LABELS), {"test": "/tmp"}, "`test` takes a pair of tensors, .* not a str: pass one"),
+    ((IMAGES, LABELS), {"test": Path("/tmp")}, "`test` takes .* not a PosixPath"),
+    ((IMAGES, LABELS), {"test": {"test": pair()}}, "`test` takes .* not a dict"),
+    ((IMAGES, LABELS), {"background": "black"}, "`background` is for pictures, not tensors"),
+    ({"train": pair(), "test": pair()}, {"background": "black"}, "`background` is for pictures"),
+    (load_data("digits"), {"background": "black"}, "`background` is for pictures, .* loaded data"),
     ({"validation": rows(4, "a", "b")}, {}, "no split 'train', only validation"),
     (rows(8, "a", "b"), {"test": rows(8, "b", "a")}, "pass two parts of the same data set"),
     (Path(__file__).parent, {"classes": list("ab")}, "leave test and classes out"),

@@ -84,6 +84,12 @@ def test_few_images_are_whitened_as_by_the_whole_matrix() -> None:
     assert bool((gradient != 0).all())
 
 
+def test_one_image_has_no_directions() -> None:
+    image, other = torch.rand(2, 1, 2, 3, 3).double()
+    white = Whitening.fit(image).apply(other)
+    torch.testing.assert_close(white, (other - image) / module.EPS**0.5)
+
+
 def test_large_images_need_little_memory_if_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_memory", lambda: 50e6)
     images = torch.rand(6, 3, 96, 96)  # the whole matrix would take 3 GB
