@@ -105,6 +105,8 @@ class Decoding:
             return self._decoded(image)
 
     def _decoded(self, image: Image.Image) -> Picture:
+        if 0 in image.size:
+            raise InputError("it has no pixels; replace or delete it")
         changes = []
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # phones add previews
             changes.append("reduced to their first frame")

@@ -172,11 +172,14 @@ def _picture(image: Any, i: int, decoding: Decoding) -> Picture:
 
 
 def _tensor(values: Tensor | np.ndarray, what: str) -> Tensor:
-    """Returns a tensor on the CPU; torch takes neither other byte orders nor flipped arrays."""
+    """Returns a tensor on the CPU.
+
+    Torch takes neither other byte orders nor flipped arrays, and warns of those that are read-only.
+    """
     if isinstance(values, Tensor):
         return values.detach().cpu()
     try:
-        return torch.from_numpy(np.asarray(values, values.dtype.newbyteorder("="), order="C"))
+        return torch.from_numpy(np.require(values, values.dtype.newbyteorder("="), ("C", "W")))
     except (TypeError, ValueError):
         raise InputError(f"{what} have the type {values.dtype}: pass numbers") from None
 

@@ -174,6 +174,11 @@ def test_flipped_and_big_endian_arrays_are_taken(as_items: bool) -> None:
     assert data.train.labels.tolist() == labels.tolist()
 
 
+def test_read_only_arrays_are_taken_in_silence() -> None:
+    images = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None, None], (24, 1, 4, 4))
+    assert load_data((images, LABELS)).train.images.dtype == torch.uint8
+
+
 def test_number_of_classes_gives_no_names() -> None:
     source = Items([(p, i % 2) for i, p in enumerate(pictures(8))])
     source.classes = 2  # type: ignore[assignment]
@@ -258,6 +263,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Items([(pictures(1)[0], torch.tensor([0.0, 1.0]))]), {}, "of image 0 is not an integer"),
     (Items([("cat.png", 0)]), {}, "image 0 is a str: pass PIL images"),
     (Items([(torch.rand(4, 8, 8), 0)]), {}, r"image 0 .* \(4, 8, 8\): pass \(C, H, W\)"),
+    (Items([(Pillow.new("F", (0, 8)), 0)]), {}, "cannot read image 0: it has no pixels"),
     (Items([(torch.rand(1, 0, 8), 0)]), {}, r"image 0 .* \(1, 0, 8\): .* and no side of 0"),
     (
         Items([(np.rec.array([(1, 2)] * 3), 0)]),
