@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from sdc_ext import __version__
 from sdc_ext._kinds import Kind
-from sdc_ext._memory import keep_freed_memory
+from sdc_ext._memory import advising_on_memory, keep_freed_memory
 from sdc_ext._text import visible
 from sdc_ext.cli.options import INTERRUPTED, all_actions, fill_placeholders, take_folder
 from sdc_ext.cli.signals import terminated_by
@@ -62,6 +62,8 @@ _BAD_INPUT = 2
 _DIVERGED = 3
 # As the shell reports the end of other programs by SIGPIPE.
 _CLOSED_PIPE = 141
+
+_SMALLER = "choose smaller batches, networks or images, or a machine with more memory"
 
 
 class _Parser(ArgumentParser):
@@ -167,7 +169,7 @@ def run_program(
     keep_freed_memory()
     _print_any_character()
     try:
-        with terminated_by(_interrupt):
+        with terminated_by(_interrupt), advising_on_memory(_SMALLER):
             return _and_flush(program)
     except InputError as error:
         return _report(name, _with_flags(str(error), flags), _BAD_INPUT)

@@ -13,7 +13,7 @@ import torch
 from helpers import PATIENCE
 
 import sdc_ext
-from sdc_ext.cli import main
+from sdc_ext.cli import main, run_program
 
 CLI = [sys.executable, "-m", "sdc_ext.cli"]
 
@@ -74,6 +74,20 @@ def test_old_terminals_get_a_question_mark(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env={**os.environ, **ASCII}, capture_output=True, check=True
     )
     assert done.stdout == b"1 ? 2\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator")]
+)
+def test_too_little_memory_is_one_sentence(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def program() -> None:
+        raise error
+
+    assert run_program("x", program) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("x: the memory is too small for this run: choose smaller batches, ")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
