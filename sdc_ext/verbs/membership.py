@@ -19,7 +19,7 @@ from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext._seeds import derived_seed, seed_torch
 from sdc_ext._values import Count, Seed, checked
-from sdc_ext.adapters.methods import METHODS, get_method
+from sdc_ext.adapters.methods import METHODS, known_methods
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.evaluation.evaluator import TrainedOn, trained_network
@@ -197,8 +197,7 @@ def membership_of(
 
 def _auditable() -> list[str]:
     """Returns the methods that see no image outside of their half, and the baselines."""
-    distilling = (get_method(name) for name in METHODS.names())
-    return [*(m.name for m in distilling if m.experts is None), *BASELINES]
+    return [*(m.name for m in known_methods() if m.experts is None), *BASELINES]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 
 from sdc_ext import membership_of
+from sdc_ext.adapters import METHODS
 from sdc_ext.cli import main
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.membership import (
@@ -22,6 +23,7 @@ from sdc_ext.evaluation.membership import (
     draw_halves,
     likelihood_ratios,
 )
+from sdc_ext.verbs.membership import _auditable
 
 QUICK: dict[str, Any] = {
     "network": "convnet:depth=1:width=16",
@@ -168,3 +170,8 @@ def test_the_command_prints_the_area(
 def test_bad_choices_are_refused(method: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         membership_of(method, progress=False, **options)
+
+
+def test_a_method_that_cannot_be_loaded_is_in_nobodys_way() -> None:
+    METHODS.register("broken", 3)  # type: ignore[arg-type]
+    assert "dc" in _auditable() and "broken" not in _auditable()
