@@ -74,7 +74,9 @@ class Identified(Shown):
         if said.zca is not None:
             words.append("--zca" if said.zca else "--no-zca")
         for option, value in (("--lr-eval", said.lr), ("--factor", said.factor)):
-            words += [] if value is None else [option, f"{value:g}"]
+            words += [] if value is None else [option, str(value)]
+        if said.image_size is not None:
+            words += ["--image-size", "x".join(map(str, said.image_size))]
         return shlex.join(words)
 
     def draw(self, path: str | Path) -> None:

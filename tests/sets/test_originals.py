@@ -27,7 +27,10 @@ from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets import SyntheticSet, load_set
+from sdc_ext.sets.identification import Identity
 from sdc_ext.sets.loading import Opening, open_with_data
+from sdc_ext.sets.recognition.conclusions import Recognition
+from sdc_ext.verbs.identification import Identified
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -264,3 +267,10 @@ def test_what_a_description_states_needs_no_statistics(data: RealData, tmp_path:
     for about, stated in (("pixels", "normalised"), ("factor", "1"), ("data set", "digits")):
         assert rows[about]["conclusion"] == stated and rows[about]["certainty"] == "sure"
     assert "its description says so" in rows["pixels"]["evidence"]
+
+
+def test_the_command_repeats_what_was_said(tmp_path: Path) -> None:
+    said = Opening(lr=0.0123456789, factor=2, dataset="pets", image_size=(8, 12))
+    nothing = Identity(tmp_path, Recognition(()), question="what is it?")
+    words = f"--dataset pets --data-dir DATA --lr-eval {said.lr} --factor 2 --image-size 8x12"
+    assert Identified(nothing, said).command() == f"sdc-ext evaluate {tmp_path} {words}"
