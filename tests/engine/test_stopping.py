@@ -184,6 +184,16 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(
     assert "checkpoint.pt is damaged (wrong checksum of" in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_holds_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ARGUMENTS, str(tmp_path / "run")]) == 0
+    torch.save({}, tmp_path / "run" / "checkpoint.pt")
+    (tmp_path / "run" / "meta.json").unlink()  # a finished set needs no checkpoint
+    assert main([*ARGUMENTS, str(tmp_path / "run"), "--resume"]) == 2
+    assert "checkpoint.pt is damaged ('state'), so the run" in capsys.readouterr().err
+
+
 def test_a_set_of_two_moments_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

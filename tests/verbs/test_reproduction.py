@@ -100,6 +100,25 @@ def test_the_same_call_adds_seeds_and_keeps_runs(
         reproduce("table1", data=TINY, out=out, width=8, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("folder", "seconds", "message"),
+    [
+        ("dc-mnist-ipc1", 0, r"plan.json is damaged \(.*seconds.*\): choose another `out`"),
+        ("dc-mnist-ipc7", 1, r"is damaged \(no cell of table1 is in it\): choose another `out`"),
+    ],
+)
+def test_a_damaged_plan_is_refused(
+    folder: str, seconds: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    cell = {"iterations": 1, "settings": {}, "other_epochs": 0, "seconds": seconds}
+    plan = {"item": "table1", "width": 4, "data": {"mnist": "tiny"}, "cells": {folder: cell}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    turn(monkeypatch, -1.0)
+    with pytest.raises(InputError, match=message):
+        reproduce("table1", data=TINY, out=tmp_path, width=4, progress=False)
+
+
 def test_every_round_says_in_one_line_what_is_kept(
     tmp_path: Path,
     paces: Paces,
