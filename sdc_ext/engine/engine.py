@@ -181,9 +181,7 @@ class Engine:
         if self.settings.run.on_divergence == "stop" or skipped > _MOST_SKIPPED:
             record.state.load_state_dict(before.state if before.proved is None else before.proved)
             self._save(record, record.kept if self.method.selects == "best" else None, calls)
-            raise DivergenceError(
-                f"iteration {iteration}: {error}; the last good set is in {self.out}"
-            ) from None
+            raise DivergenceError(f"iteration {iteration}: {error}", self.out) from None
         record.return_to(before)
         record.skipped = skipped
         calls.each(lambda c: c.on_skip(iteration, error))
