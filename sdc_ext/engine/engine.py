@@ -194,7 +194,12 @@ class Engine:
     ) -> None:
         """Reports a step, and evaluates and saves if that is due."""
         calls.each(lambda c: c.on_step(record.iteration, log, record.state))
-        due = self._is_due(record.iteration) or calls.stopped
+        due = self._is_due(record.iteration)
+        if calls.stopped and not due:
+            # First the checkpoint: a run that goes on knows nothing of an evaluation at a stop.
+            self._on_main(checkpoint.save)
+            self._evaluate(record, calls)
+            return
         if due:
             self._evaluate(record, calls)
         self._on_main(checkpoint.save if due else checkpoint.save_now_and_then)
