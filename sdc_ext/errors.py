@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 # The most characters of a bad value that a message repeats.
 MOST_SHOWN = 60
@@ -17,7 +18,20 @@ class DivergenceError(RuntimeError):
     """A loss, gradient or parameter became NaN or infinite.
 
     ``distill`` and ``sdc-ext run`` save the last good images before they stop with this error.
+
+    Args:
+        message: What diverged, and what to do.
+        saved: The folder of the last good set. The text names it for as long as it is there: some
+            runs are in temporary folders.
     """
+
+    def __init__(self, message: str, saved: Path | None = None) -> None:
+        super().__init__(message)
+        self._saved = saved
+
+    def __str__(self) -> str:
+        is_kept = self._saved is not None and self._saved.is_dir()
+        return super().__str__() + (f"; the last good set is in {self._saved}" if is_kept else "")
 
 
 def check_choice(

@@ -58,20 +58,19 @@ class Checkpoint:
             Whether there was a checkpoint.
 
         Raises:
-            InputError: If the file is damaged.
+            InputError: If the file is damaged, or holds something else.
         """
         path = self._folder.path / CHECKPOINT
         if not path.is_file():
             return False
         try:
-            saved = self._load(path)
+            self._record.load_state_dict(self._load(path))
         # torch reports damage by many types of exception, and advises an unsafe way out.
         except Exception as error:
             raise InputError(
                 f"the checkpoint {path} is damaged ({first_line(error)}), so the run cannot "
                 "continue: choose another `out`; the last set that was saved is still there"
             ) from error
-        self._record.load_state_dict(saved)
         return True
 
     def _load(self, path: Path) -> dict[str, Any]:

@@ -153,40 +153,37 @@ class Engine:
 
     def _run(self, record: Record, checkpoint: Checkpoint, calls: Calls) -> None:
         run = self.settings.run
-        now = record.moment()
-        way_back = _WayBack(now, now)
         while record.iteration < run.iterations and not calls.stopped:
-            way_back.before = record.moment()
+            before = record.moment()
             try:
-                log = self._step_or_skip(record, way_back, calls)
+                log = self._step_or_skip(record, before, calls)
                 self._after_step(record, log, checkpoint, calls)
             except KeyboardInterrupt:
-                record.return_to(way_back.before)
+                record.return_to(before)
                 self._on_main(checkpoint.save)
                 raise
 
-    def _step_or_skip(self, record: Record, way_back: _WayBack, calls: Calls) -> dict[str, float]:
+    def _step_or_skip(self, record: Record, before: Moment, calls: Calls) -> dict[str, float]:
         try:
             log = self._step(record)
         except DivergenceError as error:
-            return self._skip(record, error, way_back, calls)
+            return self._skip(record, error, before, calls)
         # A finite step vouches for the state before it, not for the state after it.
-        way_back.proved, way_back.skipped = way_back.before, 0
+        record.proved, record.skipped = before.state, 0
         return log
 
     def _skip(
-        self, record: Record, error: DivergenceError, way_back: _WayBack, calls: Calls
+        self, record: Record, error: DivergenceError, before: Moment, calls: Calls
     ) -> dict[str, float]:
         """Skips the update, as DATM does above its threshold, or ends the run."""
         iteration = record.iteration
-        way_back.skipped += 1
-        if self.settings.run.on_divergence == "stop" or way_back.skipped > _MOST_SKIPPED:
-            record.state.load_state_dict(way_back.proved.state)
+        skipped = before.skipped + 1
+        if self.settings.run.on_divergence == "stop" or skipped > _MOST_SKIPPED:
+            record.state.load_state_dict(before.state if before.proved is None else before.proved)
             self._save(record, record.kept if self.method.selects == "best" else None, calls)
-            raise DivergenceError(
-                f"iteration {iteration}: {error}; the last good set is in {self.out}"
-            ) from None
-        record.return_to(way_back.before)
+            raise DivergenceError(f"iteration {iteration}: {error}", self.out) from None
+        record.return_to(before)
+        record.skipped = skipped
         calls.each(lambda c: c.on_skip(iteration, error))
         log = {"loss": math.nan, "matching": math.nan, "difficulty": math.nan, "skipped": 1}
         record.note(log)
@@ -197,7 +194,12 @@ class Engine:
     ) -> None:
         """Reports a step, and evaluates and saves if that is due."""
         calls.each(lambda c: c.on_step(record.iteration, log, record.state))
-        due = self._is_due(record.iteration) or calls.stopped
+        due = self._is_due(record.iteration)
+        if calls.stopped and not due:
+            # First the checkpoint: a run that goes on knows nothing of an evaluation at a stop.
+            self._on_main(checkpoint.save)
+            self._evaluate(record, calls)
+            return
         if due:
             self._evaluate(record, calls)
         self._on_main(checkpoint.save if due else checkpoint.save_now_and_then)
@@ -298,21 +300,6 @@ class Engine:
         self.task.accelerator.wait_for_everyone()
         calls.each(lambda c: c.on_save(record.iteration, synthetic, self.out))
         return synthetic
-
-
-@dataclass
-class _WayBack:
-    """The moments to which a run returns when a step fails.
-
-    Attributes:
-        proved: The last moment from which a step succeeded.
-        before: The moment before the current step.
-        skipped: The number of updates skipped in a row.
-    """
-
-    proved: Moment
-    before: Moment
-    skipped: int = 0
 
 
 def _present(state: State) -> Distilled:

@@ -22,6 +22,8 @@ class Moment(NamedTuple):
         iteration: The number of outer iterations done.
         evaluations: The number of evaluations.
         kept: The distilled images and labels at the evaluation that counts.
+        proved: The last state of the loop from which a step succeeded.
+        skipped: The number of updates skipped in a row.
     """
 
     state: dict[str, Any]
@@ -29,6 +31,8 @@ class Moment(NamedTuple):
     iteration: int
     evaluations: int
     kept: Distilled | None
+    proved: dict[str, Any] | None
+    skipped: int
 
 
 @dataclass
@@ -43,6 +47,8 @@ class Record:
         history: The logged values, one row per iteration.
         evaluations: The iteration, network and accuracies of each evaluation.
         kept: The distilled images and labels at the evaluation that counts.
+        proved: The last state of the loop from which a step succeeded; None before the first step.
+        skipped: The number of updates skipped in a row.
     """
 
     state: State
@@ -52,6 +58,8 @@ class Record:
     history: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     kept: Distilled | None = None
+    proved: dict[str, Any] | None = None
+    skipped: int = 0
 
     def note(self, log: dict[str, float]) -> None:
         """Appends the log of an iteration, and counts the iteration as done."""
@@ -74,7 +82,15 @@ class Record:
         """Returns everything that an iteration may change, as it is now."""
         state = copy.deepcopy(self.state.state_dict())
         correction = self.loss_fn.state_dict()
-        return Moment(state, correction, self.iteration, len(self.evaluations), self.kept)
+        return Moment(
+            state,
+            correction,
+            self.iteration,
+            len(self.evaluations),
+            self.kept,
+            self.proved,
+            self.skipped,
+        )
 
     def return_to(self, moment: Moment) -> None:
         """Undoes what was done since a moment, however far it had come."""
@@ -84,6 +100,7 @@ class Record:
         del self.history[moment.iteration :]  # one row per iteration
         del self.evaluations[moment.evaluations :]
         self.kept = moment.kept
+        self.proved, self.skipped = moment.proved, moment.skipped
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything a checkpoint needs to continue the run."""
@@ -94,6 +111,8 @@ class Record:
             "history": self.history,
             "evaluations": self.evaluations,
             "kept": None if self.kept is None else vars(self.kept),
+            "proved": self.proved,
+            "skipped": self.skipped,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -104,3 +123,5 @@ class Record:
         self.history = saved["history"]
         self.evaluations = saved["evaluations"]
         self.kept = None if saved["kept"] is None else Distilled(**saved["kept"])
+        # Checkpoints of earlier versions have neither.
+        self.proved, self.skipped = saved.get("proved"), saved.get("skipped", 0)

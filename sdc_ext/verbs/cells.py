@@ -55,7 +55,7 @@ class CellPlan:
     iterations: AtLeastOne
     settings: dict[str, Any]
     other_epochs: int
-    seconds: float
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
     experts: int = 0
     expert_epochs: int = 0
 

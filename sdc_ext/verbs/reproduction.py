@@ -288,7 +288,13 @@ class _Rounds:
         else:
             plan = make_plan(plan, cells, clock, console)
             keep_plan(folder, plan, accelerator)
-        return cls([c for c in cells if c.cell.folder in plan.cells], plan, clock, console)
+        planned = [c for c in cells if c.cell.folder in plan.cells]
+        if not planned:
+            raise InputError(
+                f"the plan in {folder} is damaged (no cell of {plan.item} is in it): choose "
+                "another `out`"
+            )
+        return cls(planned, plan, clock, console)
 
     def run(self) -> None:
         """Runs at least two seeds of every cell, and then more until the time is over.

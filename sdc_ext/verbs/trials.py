@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sdc_ext.errors import DivergenceError
 from sdc_ext.reproduction.fitting import Pace, steps_of
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.verbs.cells import CellRuns
@@ -68,18 +69,22 @@ def measure_pace(
     several = steps_of(cell.settings) > 1
     if several:
         trial["outer_loop"] = 2
-    synthetic = distill(
-        cell.method.name,
-        cell.data,
-        ipc=cell.cell.ipc,
-        lam=cell.cell.lam,
-        out=folder,
-        experts=cell.experts(experts) if experts else None,
-        accelerator=cell.accelerator,
-        progress=False,
-        callbacks=[watch],
-        **trial,
-    )
+    try:
+        synthetic = distill(
+            cell.method.name,
+            cell.data,
+            ipc=cell.cell.ipc,
+            lam=cell.cell.lam,
+            out=folder,
+            experts=cell.experts(experts) if experts else None,
+            accelerator=cell.accelerator,
+            progress=False,
+            callbacks=[watch],
+            **trial,
+        )
+    except DivergenceError:
+        cell.clear(folder.parent)
+        raise
     others = (0.0, 0.0)
     if cell.networks:
         others = _evaluation_pace(cell, synthetic, cell.networks, 2, clock, seconds)

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from sdc_ext import InputError, distill
-from sdc_ext.adapters import State
+from sdc_ext.adapters import Method, State
 from sdc_ext.engine import Callback, StopRun
 from sdc_ext.engine.progress import ShowProgress
 from sdc_ext.sets import Evaluation, SyntheticSet
@@ -84,6 +84,22 @@ def test_a_stopped_run_is_evaluated_and_goes_on_to_the_same_set(at: str, tmp_pat
     assert diary.notes[-4:] == ["step 2", "evaluation 2", "save 2", "end 2"]
     assert [row["iteration"] for row in stopped.info.accuracies] == [2]
     resumed = distill("dc", out=tmp_path / "set", resume=True, **settings)
+    assert torch.equal(resumed.images, whole.images)
+    assert resumed.info.accuracies == whole.info.accuracies
+
+
+def test_the_evaluation_at_a_stop_is_forgotten_by_the_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Method, "pick", lambda method, evaluations: evaluations[0])
+    settings = {"iterations": 4, "eval_every": 2, **TINY}
+    whole = distill("dc", out=tmp_path / "whole", **settings)
+    diary = Diary()
+    stopped = distill("dc", out=tmp_path / "set", callbacks=[StopAt(1, "step"), diary], **settings)
+    assert diary.notes[-4:] == ["step 1", "evaluation 1", "save 1", "end 1"]
+    assert [row["iteration"] for row in stopped.info.accuracies] == [1]
+    resumed = distill("dc", out=tmp_path / "set", resume=True, **settings)
+    assert not torch.equal(resumed.images, stopped.images)
     assert torch.equal(resumed.images, whole.images)
     assert resumed.info.accuracies == whole.info.accuracies
 

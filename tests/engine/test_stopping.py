@@ -12,10 +12,12 @@ import pytest
 import torch
 from helpers import launch, same, same_texts
 
+from sdc_ext.adapters.loops import GradientMatching
 from sdc_ext.cli import main
 from sdc_ext.engine import engine
 from sdc_ext.engine.checkpoint import Checkpoint
 from sdc_ext.engine.record import Record
+from sdc_ext.errors import DivergenceError
 from sdc_ext.sets import SyntheticSet
 
 COMMAND = "distill dsa --iterations 4 --eval-every 2 --num-eval 1 --epoch-eval-train 1"
@@ -74,6 +76,72 @@ def test_terminated_anywhere_it_goes_on(
     same_texts(*((folder / "history.csv").read_text() for folder in (out, tmp_path / "whole")))
 
 
+def spoil(monkeypatch: pytest.MonkeyPatch, *, interrupt: bool) -> None:
+    """The first step spoils the images, as the second one notices, unless it is interrupted."""
+    step = GradientMatching.step
+
+    def spoiling(self: Any, state: Any, *args: Any) -> dict[str, float]:
+        if args[-1] == 1:
+            raise KeyboardInterrupt if interrupt else DivergenceError("the loss is nan")
+        log = step(self, state, *args)
+        state.images.detach().mul_(1e20)
+        return log
+
+    monkeypatch.setattr(GradientMatching, "step", spoiling)
+
+
+@pytest.mark.parametrize("every", ["1", "2"])
+def test_a_resumed_run_that_diverges_saves_the_last_good_set(
+    every: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = ([*ARGUMENTS, str(tmp_path / name), "--eval-every", every] for name in "ab")
+    with monkeypatch.context() as patch:
+        spoil(patch, interrupt=False)
+        assert main(whole) == 3
+    with monkeypatch.context() as patch:
+        spoil(patch, interrupt=True)
+        assert main(out) == 130
+    spoil(monkeypatch, interrupt=False)
+    expected = SyntheticSet.load(tmp_path / "a").images
+    assert expected.abs().max() < 100
+    for arguments in (out, out, whole):  # resumed after an interruption, and after a divergence
+        assert main([*arguments, "--resume"]) == 3
+        same(SyntheticSet.load(Path(arguments[arguments.index("--out") + 1])).images, expected)
+
+
+def test_updates_skipped_in_a_row_are_counted_across_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = GradientMatching.step
+
+    def failing(self: Any, *args: Any) -> dict[str, float]:
+        if args[-1] < 2:
+            raise DivergenceError("the loss is nan")
+        return step(self, *args)
+
+    monkeypatch.setattr(GradientMatching, "step", failing)
+    monkeypatch.setattr(engine, "_MOST_SKIPPED", 1)
+    arguments = [*ARGUMENTS, str(tmp_path / "run"), "--on-divergence", "skip"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "return_to", stop_at(2, Record.return_to))
+        patch.setattr(engine, "_MOST_SKIPPED", 2)
+        assert main(arguments) == 143
+    assert main([*arguments, "--resume"]) == 3
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "evaluate", stop_at(2, engine.evaluate))
+        assert main([*ARGUMENTS, str(tmp_path / "run")]) == 143
+    path = tmp_path / "run" / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    del saved["proved"], saved["skipped"]
+    torch.save(saved, path)
+    assert main([*ARGUMENTS, str(tmp_path / "run"), "--resume"]) == 0
+
+
 # Succeeds if the program is interrupted in its third iteration.
 INTERRUPTED = """
 import os, signal, sys
@@ -114,6 +182,16 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(
     (tmp_path / "run" / "meta.json").unlink()  # a finished set needs no checkpoint
     assert main([*ARGUMENTS, str(tmp_path / "run"), "--resume"]) == 2
     assert "checkpoint.pt is damaged (wrong checksum of" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_holds_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ARGUMENTS, str(tmp_path / "run")]) == 0
+    torch.save({}, tmp_path / "run" / "checkpoint.pt")
+    (tmp_path / "run" / "meta.json").unlink()  # a finished set needs no checkpoint
+    assert main([*ARGUMENTS, str(tmp_path / "run"), "--resume"]) == 2
+    assert "checkpoint.pt is damaged ('state'), so the run" in capsys.readouterr().err
 
 
 def test_a_set_of_two_moments_is_refused(

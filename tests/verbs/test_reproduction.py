@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from sdc_ext import DivergenceError, InputError, load_data, reproduce
+from sdc_ext.adapters.loops import GradientMatching
 from sdc_ext.cli import main
 from sdc_ext.reproduction import ITEMS, Cell, Item, Pace
 from sdc_ext.reproduction.items import PAPER_DATA
@@ -100,6 +101,25 @@ def test_the_same_call_adds_seeds_and_keeps_runs(
         reproduce("table1", data=TINY, out=out, width=8, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("folder", "seconds", "message"),
+    [
+        ("dc-mnist-ipc1", 0, r"plan.json is damaged \(.*seconds.*\): choose another `out`"),
+        ("dc-mnist-ipc7", 1, r"is damaged \(no cell of table1 is in it\): choose another `out`"),
+    ],
+)
+def test_a_damaged_plan_is_refused(
+    folder: str, seconds: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    cell = {"iterations": 1, "settings": {}, "other_epochs": 0, "seconds": seconds}
+    plan = {"item": "table1", "width": 4, "data": {"mnist": "tiny"}, "cells": {folder: cell}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    turn(monkeypatch, -1.0)
+    with pytest.raises(InputError, match=message):
+        reproduce("table1", data=TINY, out=tmp_path, width=4, progress=False)
+
+
 def test_every_round_says_in_one_line_what_is_kept(
     tmp_path: Path,
     paces: Paces,
@@ -175,6 +195,21 @@ def test_all_cells_diverge(tmp_path: Path, paces: Paces, monkeypatch: pytest.Mon
     turn(monkeypatch, 100.0, 100.0, 100.0)
     with pytest.raises(DivergenceError, match="the loss is nan"):
         reproduce("table1", data=TINY, out=tmp_path / "table", width=8, progress=False)
+
+
+def test_trials_that_diverge_leave_nothing_and_name_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+
+    def diverge(*_: object) -> None:
+        raise DivergenceError("the loss is nan")
+
+    monkeypatch.setattr(GradientMatching, "step", diverge)
+    turn(monkeypatch, 100.0, 1.0, 1.0)
+    with pytest.raises(DivergenceError, match=r"iteration 0: the loss is nan$"):
+        reproduce("table1", data=TINY, out=tmp_path / "table", width=4, progress=False)
+    assert not (tmp_path / "table" / "trial").exists()
 
 
 def test_nothing_fits(tmp_path: Path, paces: Paces, monkeypatch: pytest.MonkeyPatch) -> None:

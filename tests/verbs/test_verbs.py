@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sdc_ext import (
     score_set,
     select_set,
 )
+from sdc_ext.adapters.loops import GradientMatching
 from sdc_ext.cli import main
 from sdc_ext.data import load_data
 from sdc_ext.data.load import DATASETS
@@ -348,3 +350,28 @@ def test_results_of_earlier_are_not_overwritten(tmp_path: Path) -> None:
         select_set("random", out=tmp_path / "set", progress=False)
     with pytest.raises(InputError, match="exists"):
         evaluate_set(synthetic, out=tmp_path / "set", progress=False)
+
+
+def _diverge(*_: object) -> None:
+    raise sdc_ext.DivergenceError("the loss is nan")
+
+
+@pytest.mark.parametrize("verb", ["tune", "membership_of"])
+def test_a_divergence_in_a_temporary_folder_names_none(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GradientMatching, "step", _diverge)
+    options = {"network": "convnet:width=4:depth=1", "out": tmp_path / "out", "progress": False}
+    with pytest.raises(sdc_ext.DivergenceError, match=r"iteration 0: the loss is nan$"):
+        getattr(sdc_ext, verb)("dc", **options)
+
+
+def test_a_divergence_names_the_set_that_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GradientMatching, "step", _diverge)
+    with pytest.raises(sdc_ext.DivergenceError) as found:
+        distill("dc", network="convnet:width=4:depth=1", out=tmp_path / "set", progress=False)
+    error = pickle.loads(pickle.dumps(found.value))  # as it comes from a worker
+    message = f"iteration 0: the loss is nan; the last good set is in {tmp_path / 'set'}"
+    assert str(error) == str(found.value) == message
