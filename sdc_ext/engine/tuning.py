@@ -125,7 +125,7 @@ class Tuning:
         if theirs is None:
             study.set_user_attr(_TASK, ours)
         for key in ours:
-            if theirs is None or (key == DATA and key not in theirs):
+            if theirs is None or (key in DATA and key not in theirs):
                 continue
             if theirs.get(key) != ours[key]:
                 raise InputError(
