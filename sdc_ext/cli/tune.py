@@ -21,8 +21,7 @@ def add_options(parser: ArgumentParser) -> None:
     add_seed(first)
     _add_study(first)
     add_workers(parser, "trials")
-    # It trains experts of its own, which have not seen the held-out images.
-    parser.set_defaults(run=_tune, experts=None)
+    parser.set_defaults(run=_tune)
 
 
 def _add_search(group: Any) -> None:

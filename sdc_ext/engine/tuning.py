@@ -36,6 +36,9 @@ Run = Callable[[Mapping[str, Any], Report], float]
 
 _TASK, _BASELINE, _DIVERGED = "task", "baseline", "diverged"
 
+# Studies of earlier versions may not have these keys.
+_LATER = (*DATA, "range", "ramp")
+
 _ATTEMPTS = 6
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -74,8 +77,8 @@ class SearchSpace:
         if not self.ramp or trial.suggest_categorical("schedule", ["constant", "ramp"]) != "ramp":
             return {self.of: value}
         growth = trial.suggest_float("growth", 1.5, 10.0, log=True)
-        steps = round(iterations * trial.suggest_float("length", 0.1, 1.0))
-        return {f"{self.of}_ramp": (value, value * growth, max(1, steps))}
+        length = trial.suggest_float("length", 0.1, 1.0)
+        return {f"{self.of}_ramp": _ramp(value, growth, length, iterations)}
 
 
 @dataclass(frozen=True)
@@ -116,16 +119,17 @@ class Tuning:
             seed: Seeds the search.
 
         Raises:
-            InputError: If the storage cannot be used, or holds a study of another task.
+            InputError: If the storage cannot be used, or holds a study of another task or range.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = _open_study(storage, name, rungs(iterations)[0])
-        ours = json.loads(json.dumps(dict(task)))
+        searched = {"searched": space.of, "range": (space.low, space.high), "ramp": space.ramp}
+        ours = json.loads(json.dumps({**task, **searched}))
         theirs = study.user_attrs.get(_TASK)
         if theirs is None:
             study.set_user_attr(_TASK, ours)
         for key in ours:
-            if theirs is None or (key == DATA and key not in theirs):
+            if theirs is None or (key in _LATER and key not in theirs):
                 continue
             if theirs.get(key) != ours[key]:
                 raise InputError(
@@ -263,8 +267,12 @@ def schedule_of(params: Mapping[str, Any], iterations: int) -> str:
     of = lam_or_share(params)
     if "growth" not in params:
         return f"--{of} {params[of]:.3g}"
-    steps = max(1, round(iterations * params["length"]))
-    return f"--{of}-ramp {params[of]:.3g} {params[of] * params['growth']:.3g} {steps}"
+    start, end, steps = _ramp(params[of], params["growth"], params["length"], iterations)
+    return f"--{of}-ramp {start:.3g} {end:.3g} {steps}"
+
+
+def _ramp(start: float, growth: float, length: float, iterations: int) -> tuple[float, float, int]:
+    return start, start * growth, max(1, round(iterations * length))
 
 
 def reached(trial: FrozenTrial) -> tuple[int, float | None]:

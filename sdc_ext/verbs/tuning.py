@@ -139,7 +139,8 @@ def tune(
 
     Raises:
         InputError: If both ranges are given, the Accelerator has several processes, the storage
-            holds another study, or [`distill`][sdc_ext.distill] would raise it.
+            holds another study, also one of another range, or [`distill`][sdc_ext.distill] would
+            raise it.
     """
     chosen_here = "the search chooses it"
     strengths = {
@@ -171,7 +172,7 @@ def tune(
     engine = Engine(chosen, resolved, task, seed, folder, evaluate_at=rungs(iterations))
     tuning = _open(engine, space, storage, name)
     console.print(f"{held_out}; testing on a quarter of the training images")
-    if len(tuning.finished()) < trials:
+    if len(tuning.finished()) < trials or tuning.baseline is None:
         root = folder / "experts"  # experts in the usual folder have seen the held-out images
         task = with_experts(
             chosen, resolved, task, seed=seed, console=console, root=root, workers=side_by_side
@@ -233,14 +234,15 @@ class _Runs:
 
 
 def _open(engine: Engine, space: SearchSpace, storage: str | None, name: str) -> Tuning:
-    engine.out.mkdir(parents=True, exist_ok=True)
+    if not storage:
+        engine.out.mkdir(parents=True, exist_ok=True)
+        storage = _database(engine.out / "study.db")
     identity = run_identity(engine.method, engine.settings, engine.task, engine.seed)
     return Tuning.open(
-        storage or _database(engine.out / "study.db"),
+        storage,
         name,
         space,
-        {key: value for key, value in identity.items() if key not in STRENGTHS}
-        | {"searched": space.of},
+        {key: value for key, value in identity.items() if key not in STRENGTHS},
         iterations=engine.settings.run.iterations,
         seed=engine.seed,
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import optuna
 import pytest
 import torch
 from helpers import fork
@@ -108,6 +109,23 @@ def test_study_of_another_task_is_refused() -> None:
         open_study(task={**TASK, "ipc": 10})
 
 
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (SearchSpace(1, 2), r"has range \[0.0001, 0.1\], not \[1, 2\]: use the same settings"),
+        (SearchSpace(1e-4, 0.1, ramp=True), "has ramp False, not True"),
+        (SearchSpace(1e-4, 0.1, of="share"), "has searched lam, not share"),
+    ],
+)
+def test_study_of_another_range_is_refused(space: SearchSpace, message: str) -> None:
+    task = open_study().study.user_attrs["task"]
+    with pytest.raises(InputError, match=message):
+        open_study(space=space)
+    of_earlier = {key: value for key, value in task.items() if key not in ("range", "ramp")}
+    open_study().study.set_user_attr("task", of_earlier)
+    assert open_study().study.user_attrs["task"] == of_earlier
+
+
 def test_storage_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="cannot use the storage for study"):
         open_study("nonsense://x")
@@ -178,6 +196,21 @@ def test_trajectories_come_from_the_other_training_images() -> None:
     assert not Path("experts").exists()
 
 
+def test_a_run_without_correction_that_is_missing_has_its_experts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["tune", "mtt", "--network", "convnet:width=4:depth=1", "--iterations", "2"]
+    command += ["--expert-epochs", "1", "--max-start-epoch", "1", "--syn-steps", "2"]
+    command += ["--num-eval", "1", "--epoch-eval-train", "2", "--trials", "1", "--out", "study"]
+    with monkeypatch.context() as without:
+        without.setattr(Tuning, "baseline", 0.5)
+        assert main(command) == 0
+    assert main(command) == 0
+    assert "no lam did better" in capsys.readouterr().out
+    study = optuna.load_study(study_name=None, storage="sqlite:///study/study.db")
+    assert 0 < study.user_attrs["baseline"] < 1
+
+
 def test_two_processes_share_a_study() -> None:
     command = ("tune", *TINY, "--trials", "4", "--storage", "sqlite:///shared.db", "--out")
     processes = fork((*command, "one"), (*command, "two"), folder=Path.cwd())
@@ -223,6 +256,16 @@ def test_mistyped_network_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["tune", "dc", "--network", "convnot", "--out", "study"]) == 2
     assert "unknown network 'convnot'" in capsys.readouterr().err
     assert not Path("study").exists()
+
+
+def test_a_storage_that_is_refused_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["tune", *TINY, "--trials", "1", "--storage"]
+    assert main([*command, "nonsense://x", "--out", "study"]) == 2
+    assert "check --storage" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+    assert main([*command, "sqlite:///mine.db", "--out", "one"]) == 0
+    assert main([*command, "sqlite:///mine.db", "--out", "two"]) == 0  # which is finished
+    assert sorted(path.name for path in Path("two").iterdir()) == ["trials.csv", "trials.png"]
 
 
 @pytest.mark.parametrize("seed", [4295, 2**40])

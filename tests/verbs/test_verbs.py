@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -342,6 +343,23 @@ def test_a_run_of_other_data_of_the_same_name_is_not_continued(tmp_path: Path) -
     compare("dc", one, progress=False, **compared)
     with pytest.raises(InputError, match="other data with the name 'custom'"):
         compare("dc", other, progress=False, **compared)
+
+
+def test_runs_tested_on_other_images_are_not_continued(tmp_path: Path) -> None:
+    images, labels = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
+    one, other = (
+        sdc_ext.load_data((images, labels), test=(tested, labels))
+        for tested in (images, torch.rand(30, 1, 8, 8))
+    )
+    options: dict[str, Any] = {"lams": (0, 0.5), "out": tmp_path, "progress": False, **TINY}
+    compare("dc", one, seeds=2, **options)
+    with pytest.raises(InputError, match="other data with the name 'custom'"):
+        compare("dc", other, seeds=3, **options)
+    for path in tmp_path.rglob("run.json"):  # as earlier versions wrote it
+        identity = json.loads(path.read_text())
+        del identity["test_fingerprint"]
+        path.write_text(json.dumps(identity))
+    assert len(compare("dc", one, seeds=3, **options).comparison.arms) == 2
 
 
 def test_results_of_earlier_are_not_overwritten(tmp_path: Path) -> None:
