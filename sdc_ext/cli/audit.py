@@ -7,12 +7,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext._reading import regular_file
-from sdc_ext.cli.folders import save_and_print
+from sdc_ext.cli.folders import check_results, save_and_print
 from sdc_ext.cli.options import COUNT, NAMES, PLACE, TEXT, add_seed, add_workers
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
 from sdc_ext.errors import InputError
 from sdc_ext.verbs.audit import CONDITIONS, audit_set
-from sdc_ext.verbs.session import check_free, make_accelerator
+from sdc_ext.verbs.session import make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _audit(options: Namespace) -> None:
-    check_free(options.out)
+    check_results(options.out, options.sets)
     groups = None if options.groups is None else read_groups(options.groups)
     accelerator = make_accelerator()
     audited = audit_set(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.folders import save_and_print
+from sdc_ext.cli.folders import check_results, save_and_print
 from sdc_ext.cli.options import COUNT, PLACE, add_seed, add_settings, add_workers, chosen_settings
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.difficulty import difficulty_of
-from sdc_ext.verbs.session import check_free, make_accelerator
+from sdc_ext.verbs.session import make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _difficulty(options: Namespace) -> None:
-    check_free(options.out)
+    check_results(options.out, options.sets)
     accelerator = make_accelerator()
     opened = open_named_sets(options, accelerator)
     data = None

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from sdc_ext._files import claim
 from sdc_ext.sets.loading import format_of
-from sdc_ext.verbs.session import check_free, make_console
+from sdc_ext.verbs.session import check_folder, check_free, make_console
 
 
 class Saved(Protocol):
@@ -29,7 +29,7 @@ def save_and_print(
     name: str,
     sets: Sequence[Path] = (),
 ) -> None:
-    """Writes a result to a folder and prints it, on the main process, with the place of its files.
+    """Prints a result and writes it to a folder, on the main process, with the place of its files.
 
     Args:
         result: The result.
@@ -42,13 +42,21 @@ def save_and_print(
     Raises:
         InputError: If ``claim_folder`` raises it.
     """
-    folder = Path()
+    console = make_console(accelerator)
+    console.print(result)  # first, since it would be lost if the folder cannot be written
     if accelerator.is_main_process:
         folder = claim_folder(out, name, sets)
         result.save(folder)
-    console = make_console(accelerator)
-    console.print(result)
-    console.print(f"{files} in {folder}")
+        console.print(f"{files} in {folder}")
+
+
+def check_results(out: Path | None, sets: Sequence[Path] = ()) -> None:
+    """Raises InputError, before the work, if ``claim_folder`` could not make a folder after it."""
+    check_free(out)
+    parent, _ = _default("", sets)
+    # What is no set is refused when it is opened.
+    if out is None and (parent.is_dir() or len(sets) != 1):
+        check_folder(parent, "out")
 
 
 def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path:
@@ -64,11 +72,8 @@ def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path
         check_free(out)
         claim(out)
         return out
-    parent = Path("runs")
-    if len(sets) == 1:
-        ours = format_of(sets[0]) == "set"
-        parent = sets[0] if ours else sets[0].parent
-        name = name if ours else f"{name}-{sets[0].resolve().stem}"
+    parent, name = _default(name, sets)
+    parent.mkdir(parents=True, exist_ok=True)  # else a file there looks like names that are taken
     for free in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))):
         try:
             claim(parent / free)
@@ -76,3 +81,11 @@ def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path
         except FileExistsError:
             continue
     raise AssertionError("names never end")
+
+
+def _default(name: str, sets: Sequence[Path]) -> tuple[Path, str]:
+    """Returns where ``claim_folder`` makes a folder by default, and the name that it has there."""
+    if len(sets) != 1:
+        return Path("runs"), name
+    (one,) = sets
+    return (one, name) if format_of(one) == "set" else (one.parent, f"{name}-{one.resolve().stem}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from sdc_ext.cli.data import load_chosen_data
-from sdc_ext.cli.folders import save_and_print
+from sdc_ext.cli.folders import check_results, save_and_print
 from sdc_ext.cli.options import COUNT, PLACE, TEXT, add_data, add_seed, add_workers
 from sdc_ext.verbs.membership import membership_of
-from sdc_ext.verbs.session import check_free, make_accelerator
+from sdc_ext.verbs.session import make_accelerator
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _membership(options: Namespace) -> None:
-    check_free(options.out)
+    check_results(options.out)
     accelerator = make_accelerator()
     settings = {name: getattr(options, name) for name in ("network", "iterations")}
     audit = membership_of(

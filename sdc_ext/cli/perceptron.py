@@ -8,14 +8,13 @@ from typing import Any
 from sdc_ext._console import PlainConsole, make_progress
 from sdc_ext._files import Writer, as_table, write_files
 from sdc_ext._kinds import Number, Whole
-from sdc_ext.cli.folders import claim_folder
+from sdc_ext.cli.folders import check_results, claim_folder
 from sdc_ext.cli.options import PLACE, add_seed, add_workers
 from sdc_ext.errors import InputError
 from sdc_ext.theory.perceptron_map import Grid, draw_map, solve_map
 from sdc_ext.theory.perceptron_simulation import Simulator
 from sdc_ext.theory.perceptron_study import Setting, draw_study, study
 from sdc_ext.theory.tables import boundary_table, crossover_table
-from sdc_ext.verbs.session import check_free
 from sdc_ext.workers import choose_workers
 
 
@@ -72,7 +71,7 @@ class _Trials(Whole):
 
 
 def _perceptron(options: Namespace) -> None:
-    check_free(options.out)
+    check_results(options.out)
     gammas = tuple(dict.fromkeys(options.gamma))
     simulator = None
     if options.trials:

@@ -10,7 +10,7 @@ from sdc_ext._files import write_whole
 from sdc_ext.cli.options import PLACE, check_picture
 from sdc_ext.report.courses import draw_courses
 from sdc_ext.report.html_page import read_runs, unfinished_runs, write_report
-from sdc_ext.verbs.session import check_free
+from sdc_ext.verbs.session import check_free_file
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -38,9 +38,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _report(options: Namespace) -> None:
-    check_free(options.out)
+    check_free_file(options.out)
     if options.courses is not None:
-        check_free(options.courses)
+        check_free_file(options.courses)
         check_picture(options.courses)
     write_whole(options.out, lambda path: write_report(options.folders, path))
     if options.courses is not None:

@@ -11,7 +11,7 @@ from sdc_ext.cli.options import COUNT, PLACE, TEXT, add_seed, add_workers
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_with_data
 from sdc_ext.verbs.opening import OpenedSet
 from sdc_ext.verbs.scoring import score_set
-from sdc_ext.verbs.session import check_free, make_accelerator, make_console
+from sdc_ext.verbs.session import check_free_file, make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _score(options: Namespace) -> None:
-    check_free(options.out)
+    check_free_file(options.out)
     accelerator = make_accelerator()
     scored = score_set(
         OpenedSet(str(options.set), *open_named_with_data(options.set, options, accelerator)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from sdc_ext.cli.folders import save_and_print
+from sdc_ext.cli.folders import check_results, save_and_print
 from sdc_ext.cli.options import (
     COUNT,
     PLACE,
@@ -15,7 +15,7 @@ from sdc_ext.cli.options import (
 )
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
 from sdc_ext.training.probe import Probe
-from sdc_ext.verbs.session import check_free, make_accelerator
+from sdc_ext.verbs.session import make_accelerator
 from sdc_ext.verbs.surrogates import surrogates_of
 
 
@@ -41,7 +41,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _surrogates(options: Namespace) -> None:
-    check_free(options.out)
+    check_results(options.out, options.sets)
     accelerator = make_accelerator()
     measured = surrogates_of(
         open_named_sets(options, accelerator),

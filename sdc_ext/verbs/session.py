@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
@@ -194,6 +195,13 @@ def check_free(out: str | Path | None) -> None:
     if not is_free(Path(out)):
         raise InputError(f"{out} exists: choose another `out`")
     check_place(Path(out))
+
+
+def check_free_file(file: Path | None) -> None:
+    """Raises InputError if anything is where a file is to be, or it cannot be written."""
+    if file is not None and os.path.lexists(file):
+        raise InputError(f"{file} exists: choose another `out`")
+    check_free(file)
 
 
 def refuse(settings: Mapping[str, Any], verb: str, **instead: str) -> None:
