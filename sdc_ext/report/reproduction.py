@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sdc_ext.adapters import Settings
+    from sdc_ext.evaluation.results import Selects
     from sdc_ext.reproduction.rows import Row
 
 
@@ -58,22 +59,24 @@ def _here(row: Row) -> list[str]:
     return [*cells, signed(row.gain.mean), points(row.gain.t_interval), share]
 
 
-def differences(ours: Settings, paper: Settings, further: Mapping[str, str]) -> str:
+def differences(
+    ours: Settings, paper: Settings, further: Mapping[str, str], selects: Selects
+) -> str:
     """Returns what differs from the paper, as ``NAME ours (the paper's); ...``.
 
     Args:
         ours: The settings here.
         paper: The paper's.
         further: What differs beside settings, by name.
+        selects: The evaluation that counts for the method; if it is the best, their number matters.
     """
+    # The strengths are compared in the arms, and the network for evaluation follows from the other.
+    left_out = {"lam", "eval_network"} | ({"eval_every"} if selects == "last" else set())
     values = {name: setting.value for name, setting in paper.origin.items()}
     changed = {
         name: f"{_text(setting.value)} ({_text(values[name])})"
         for name, setting in ours.origin.items()
-        if name in values
-        and setting.value != values[name]
-        # The strengths are compared in the arms, and the other two follow from the network.
-        and name not in ("lam", "eval_network", "eval_every")
+        if name in values and setting.value != values[name] and name not in left_out
     }
     return "; ".join(f"{name} {value}" for name, value in {**further, **changed}.items())
 

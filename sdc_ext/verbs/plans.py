@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +19,7 @@ from rich.console import Console, RenderableType
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
 from sdc_ext._reading import regular_file
 from sdc_ext._schemas import as_kind
-from sdc_ext._values import CountOrZero, check_value
+from sdc_ext._values import CountOrZero, check_value, checked
 from sdc_ext.adapters import Method, get_method
 from sdc_ext.data.real import RealData
 from sdc_ext.engine.run_folder import held
@@ -145,7 +147,7 @@ def read_plan(plan: Plan | Mapping[str, Any] | str | Path) -> Plan:
         return plan
     if isinstance(plan, Mapping):
         return as_kind(dict(plan), Plan, "the plan", _ADVICE)
-    path = Path(plan)
+    path: Path = check_value("plan", plan, str | Path)
     try:
         return as_kind(_read_yaml(path), Plan, str(path), _ADVICE)
     except UnicodeDecodeError:
@@ -168,6 +170,7 @@ def _read_yaml(path: Path) -> Any:
         ) from None
 
 
+@checked
 def compare_plan(
     plan: Plan | Mapping[str, Any] | str | Path,
     *,
@@ -250,6 +253,13 @@ class _Setting:
     planned: PlannedRun
     plan: Plan
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where the images come from and their size, which tell data of one name apart."""
+        given = self.planned.data_dir or self.planned.dataset
+        folder = os.path.normpath(given) if isinstance(given, str | Path) else None
+        return {"data_dir": folder, "image_size": self.data.image_size}
+
     def compare(
         self, out: Path, workers: Workers, accelerator: Accelerator, progress: bool
     ) -> Compared:
@@ -276,7 +286,7 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         raise InputError("a plan needs at least one run, got none: list the settings in runs")
     check_value("margin", plan.margin, Points)
     check_value("first_seed", plan.first_seed, CountOrZero)
-    found: dict[str, _Setting] = {}
+    named: dict[str, list[_Setting]] = defaultdict(list)
     loaded: dict[tuple[object, ...], RealData] = {}
     for planned in plan.runs:
         method = get_method(planned.method)
@@ -289,10 +299,18 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         setting = _checked(plan, planned, method, loaded[key])
         name = f"{method.name}-{loaded[key].label}-ipc{planned.ipc}"
         if planned.settings:
-            name += f"-{Arm.of(chosen_settings(planned.settings)).folder}"
-        if name in found:
-            raise InputError(f"two runs of the plan are the same ({name}): leave one out")
-        found[name] = setting
+            own = read_texts(planned.settings, method, "the settings")
+            name += f"-{Arm.of(chosen_settings(own)).folder}"
+        named[name].append(setting)
+    found: dict[str, _Setting] = {}
+    for name, several in named.items():
+        for setting in several:
+            place = setting.place
+            apart = {k: v for k, v in place.items() if any(one.place[k] != v for one in several)}
+            full = f"{name}-{Arm.of(apart).folder}" if apart else name
+            if full in found:
+                raise InputError(f"two runs of the plan are the same ({full}): leave one out")
+            found[full] = setting
     return found
 
 
@@ -302,7 +320,7 @@ def _load(planned: PlannedRun, accelerator: Accelerator) -> RealData:
         "image_size": planned.image_size,
         "download": planned.download,
     }
-    options = {name: value for name, value in given.items() if value}
+    options = {name: value for name, value in given.items() if value is not None}
     return open_data(planned.dataset, accelerator, **options)
 
 

@@ -350,6 +350,7 @@ class _Rounds:
                 one.shortened(planned[one.cell].changed),
                 one.original,
                 one.further(planned[one.cell]),
+                one.method.selects,
             )
             for one in self.cells
         }

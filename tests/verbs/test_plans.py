@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import sdc_ext
 from sdc_ext import InputError, compare_plan
@@ -80,6 +81,57 @@ def test_a_plan_in_python_takes_data_of_ones_own(tmp_path: Path) -> None:
     assert (tmp_path / "mine.png").is_file()
 
 
+def test_data_of_one_name_are_told_apart_by_folder_and_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("one/pets", "two/pets"):
+        for name in ("cat", "dog"):
+            Path(folder, name).mkdir(parents=True)
+            for k in range(4):
+                grey = Image.effect_noise((8, 8), 10 + k)
+                grey.save(Path(folder, name, f"{k}.png"))
+    pets: list[dict[str, Any]] = [
+        {"method": "dm", "dataset": "imagefolder", "data_dir": "one/pets", "image_size": 16},
+        {"method": "dm", "dataset": "two/pets", "image_size": 16},
+        {"method": "dm", "dataset": "one/pets", "image_size": 20},
+    ]
+    plan = {"arms": [{"lam": 0}, {"lam": 0.5}], "seeds": 2, "settings": SETTINGS}
+    one, two = (
+        list(compare_plan({**plan, "runs": runs}, out=out, progress=False).comparisons)
+        for runs, out in ((pets[:1], "alone"), (pets, "together"))
+    )
+    assert one == ["dm-imagefolder-pets-ipc1"]
+    assert [name.partition("+")[0] for name in two] == [
+        f"{one[0]}-data_dir-{folder}-pets,image_size-{size}-{size}"
+        for folder, size in (("one", 16), ("two", 16), ("one", 20))
+    ]
+    same = {**pets[1], "dataset": "./two/pets", "image_size": (16, 16)}
+    with pytest.raises(InputError, match=r"two runs of the plan are the same \(dm-imagefolder"):
+        compare_plan({**plan, "runs": [pets[1], same]}, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({"image_size": 0}, "`image_size` must be"),
+        ({"data_dir": ""}, "digits are bundled and take no `data_dir`|`data_dir` must be"),
+    ],
+)
+def test_no_value_of_a_run_is_dropped(run: dict[str, Any], message: str, tmp_path: Path) -> None:
+    plan = {"arms": [{"lam": 0}, {"lam": 0.5}], "runs": [{"method": "dm", **run}]}
+    with pytest.raises(InputError, match=message):
+        compare_plan(plan, out=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("plan", [3, None])
+def test_what_is_no_plan_is_refused_in_a_sentence(plan: Any) -> None:
+    with pytest.raises(InputError, match="`plan` must be"):
+        compare_plan(plan)
+    with pytest.raises(InputError, match="`progress` must be"):
+        compare_plan(PLAN, progress=plan)
+
+
 def test_a_setting_that_diverges_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +164,11 @@ def test_a_setting_that_diverges_is_left_out(
         (PLAN.replace("margin: 1", "margin: 0"), "`margin` must be a number from 0.001"),
         (PLAN.replace("{method: dm, ipc: 2}", "{method: dm, ipc: 0}"), "`ipc` must be"),
         (PLAN + "  - {method: dm, ipc: 2}", r"two runs of the plan are the same \(dm-digits-ipc2"),
+        (
+            PLAN.replace("inner_loop: 1", "lr_img: 1e-3")
+            + "  - {method: dc, settings: {lr_img: 0.001}}",
+            r"two runs of the plan are the same \(dc-digits-ipc1-lr_img-0.001\)",
+        ),
         (PLAN.replace("iterations: 2", "lam: 2"), "a plan takes no lam: put it into the arms"),
         (PLAN.replace("method: dm", "method: dm, dataset: nowhere"), "nowhere"),
         ("[", "is not YAML"),

@@ -73,6 +73,7 @@ def test_a_table_is_planned_run_and_written(
     text = str(found)
     assert "mnist (digits)" in text and "convnet:depth=2:width=4 (convnet)" in text
     assert "digits, 1347 (mnist, 60000)" in text and "iterations 1 (1000)" in text
+    assert "eval_every" not in text  # the last evaluation counts
     assert "In 23 of the 50 cells of Tables 1 and 2" in text
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "<td>91.7 ± 0.5</td>" in page and "data:image/png;base64," in page
@@ -266,7 +267,10 @@ def test_experts_are_trained_within_their_part_of_the_time(
     assert trained == [5]
     assert [len(row.here) for row in found.rows] == [2, 2]
     (differing,) = found.differences.values()
+    plan = json.loads((tmp_path / "table" / "plan.json").read_text())
+    iterations = plan["cells"]["mtt-cifar10-ipc1"]["iterations"]
     assert "experts 2 of 5 epochs (100 of 50 to 100 epochs)" in differing
+    assert f"eval_every {iterations} (100)" in differing  # the best evaluation counts
     assert "max_start_epoch 4 (2)" in differing  # of 5 epochs, the last two are matched
     (tmp_path / "table").rename(tmp_path / "moved")
     turn(monkeypatch, -1.0)
