@@ -212,6 +212,7 @@ def test_without_room_for_a_step_nothing_changes(
 def test_kept_steps_are_not_recomputed(kept: int) -> None:
     problem = Problem(steps=5, count=6, batch_syn=6)
     adjoint = Recompute(2, memory_budget=budget_for(problem, kept, 2))
+    assert not problem.student.is_random(problem.images)  # which runs the network once
     with counted(problem.student.network) as passes:
         problem.gradients(adjoint=adjoint)
     chunks = 3
@@ -220,6 +221,7 @@ def test_kept_steps_are_not_recomputed(kept: int) -> None:
 
 def test_a_minibatch_is_measured_once() -> None:
     problem = Problem(steps=4, count=7, batch_syn=3)  # minibatches of 1, 3, 3 and 1 images
+    assert not problem.student.is_random(problem.images)  # which runs the network once
     for measured in (2, 0):
         with counted(problem.student.network) as passes:
             problem.gradients(adjoint=Recompute(memory_budget=ALL))
