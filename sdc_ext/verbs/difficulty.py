@@ -240,7 +240,7 @@ def _of_one_data(
 ) -> tuple[list[OpenedSet], RealData]:
     """Returns the sets and their real data, normalised as all of the sets are."""
     real = None if data is None else open_data(data, accelerator)
-    opened = open_sets(sets, real, accelerator) if sets else []
+    opened = open_sets(sets, real, accelerator, trained_on=False) if sets else []
     if not opened:
         return [], open_data("digits", accelerator) if real is None else real
     check_same_data(opened)

@@ -155,7 +155,7 @@ def discrepancy_of(
     """
     check_free(out)
     accelerator = accelerator or make_accelerator()
-    opened = open_sets(sets, data, accelerator)
+    opened = open_sets(sets, data, accelerator, trained_on=False)
     return measure_sets(
         opened,
         measurement or Measurement(),

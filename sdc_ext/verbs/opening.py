@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,10 +17,10 @@ from sdc_ext.sets.loading import (
     Load,
     Opening,
     load_data_of,
-    load_set,
     open_with_data,
     short_names,
 )
+from sdc_ext.sets.sources import Source
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.session import make_probe, open_data
@@ -44,7 +45,12 @@ Sets: TypeAlias = OneSet | Mapping[str, OneSet] | Iterable[OneSet]
 
 
 def open_sets(
-    sets: Sets, data: Any, accelerator: Accelerator, *, lr: float | None = None
+    sets: Sets,
+    data: Any,
+    accelerator: Accelerator,
+    *,
+    lr: float | None = None,
+    trained_on: bool = True,
 ) -> list[OpenedSet]:
     """Opens one set or several.
 
@@ -53,14 +59,15 @@ def open_sets(
         data: The real data, as [`distill`][sdc_ext.distill] takes them; None loads the data of
             each set by their name.
         accelerator: The processes, one of which per machine downloads the data.
-        lr: The learning rate for training on sets that are read from files; by default the one
-            that their files name.
+        lr: The learning rate for training on sets; by default the one that each set names.
+        trained_on: Whether networks are trained on the sets, which needs a learning rate.
 
     Raises:
         InputError: If there is no set, a set cannot be read, or its data are not given and their
             name is not enough to load them.
     """
     real = None if data is None else open_data(data, accelerator)
+    opening = Opening(lr=lr, trained_on=trained_on)
 
     @functools.cache
     def load(dataset: str, size: tuple[int, int] | None) -> RealData:
@@ -73,7 +80,7 @@ def open_sets(
             ) from None
 
     return [
-        one if isinstance(one, OpenedSet) else _open(name, one, real, load, lr)
+        one if isinstance(one, OpenedSet) else _open(name, one, real, load, opening)
         for name, one in _named(sets)
     ]
 
@@ -96,13 +103,17 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
 
 
 def _open(
-    name: str, one: SyntheticSet | str | Path, real: RealData | None, load: Load, lr: float | None
+    name: str, one: SyntheticSet | str | Path, real: RealData | None, load: Load, opening: Opening
 ) -> OpenedSet:
     if real is None and not isinstance(one, SyntheticSet):
-        return OpenedSet(name, *open_with_data(one, load, Opening(lr=lr)))
-    synthetic = one if isinstance(one, SyntheticSet) else load_set(one, real, lr=lr)
-    data = load_data_of(synthetic, name, load) if real is None else real
-    return OpenedSet(name, synthetic, synthetic.adopt(data))
+        return OpenedSet(name, *open_with_data(one, load, opening))
+    if not isinstance(one, SyntheticSet):
+        one = Source.of(Path(one)).read(real, opening)
+    elif opening.lr is not None:
+        recipe = replace(one.info.evaluation, lr=opening.lr)
+        one = replace(one, info=replace(one.info, evaluation=recipe))
+    data = load_data_of(one, name, load) if real is None else real
+    return OpenedSet(name, one, one.adopt(data))
 
 
 def check_same_data(opened: Sequence[OpenedSet]) -> None:

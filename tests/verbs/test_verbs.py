@@ -35,6 +35,7 @@ from sdc_ext.engine import Callback
 from sdc_ext.sets import SyntheticSet
 from sdc_ext.sets.history import read_history
 from sdc_ext.verbs import comparison
+from sdc_ext.verbs.opening import open_sets
 
 NETWORK = "convnet:width=8:depth=1"
 TINY: dict[str, Any] = {
@@ -169,6 +170,21 @@ def test_a_rate_serves_files_that_have_none(tmp_path: Path) -> None:
     assert scored.scored.recipe.lr == 0.02
     quick: dict[str, Any] = options | {"network": "mlp", "conditions": ["contrast:1"]}
     assert audit_set(folder, digits, lr=0.02, **quick).answers
+
+
+def test_verbs_that_train_nothing_on_a_set_need_no_rate(tmp_path: Path) -> None:
+    folder = save_mtt(load_data("digits"), tmp_path)
+    for data in (None, "digits"):
+        (opened,) = open_sets(folder, data, Accelerator(cpu=True), trained_on=False)
+        assert opened.synthetic.info.dataset == "digits"
+        with pytest.raises(InputError, match="syn_lr"):
+            open_sets(folder, data, Accelerator(cpu=True))
+
+
+def test_a_rate_counts_for_sets_that_are_given_as_values() -> None:
+    chosen = sdc_ext.select_set("random", progress=False)
+    (opened,) = open_sets(chosen, None, Accelerator(cpu=True), lr=0.5)
+    assert (opened.synthetic.info.evaluation.lr, chosen.info.evaluation.lr) == (0.5, 0.01)
 
 
 def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
