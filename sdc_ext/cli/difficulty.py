@@ -8,6 +8,7 @@ from sdc_ext.cli.data import load_chosen_data
 from sdc_ext.cli.folders import check_results, save_and_print
 from sdc_ext.cli.options import COUNT, PLACE, add_seed, add_settings, add_workers, chosen_settings
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
+from sdc_ext.errors import InputError
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.difficulty import difficulty_of
 from sdc_ext.verbs.session import make_accelerator
@@ -47,6 +48,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 def _difficulty(options: Namespace) -> None:
     check_results(options.out, options.sets)
+    if not options.sets and (options.zca, options.factor) != (None, None):
+        raise InputError("`zca` and `factor` say what sets are like: name a set, or leave them out")
     accelerator = make_accelerator()
     opened = open_named_sets(options, accelerator)
     data = None

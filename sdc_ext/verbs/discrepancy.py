@@ -14,7 +14,7 @@ from sdc_ext._console import make_progress
 from sdc_ext._files import as_table, write_files, write_whole
 from sdc_ext._kinds import Whole
 from sdc_ext._values import Count, Names, Seed, check_fields, checked
-from sdc_ext.errors import check_choice
+from sdc_ext.errors import InputError, check_choice
 from sdc_ext.evaluation.closeness import (
     SPACES,
     Closeness,
@@ -60,6 +60,8 @@ class Measurement:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not (self.measures and self.spaces):
+            raise InputError("there is nothing to measure: pass `measures` and `spaces`")
         choose_discrepancies(self.measures)
         for space in self.spaces:
             check_choice("space", space, SPACES)

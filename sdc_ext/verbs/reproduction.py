@@ -215,6 +215,8 @@ def _data(
             "`data_dir` and `download` are for the paper's data sets: leave them out where you "
             "pass data that stand in for these"
         )
+    if download and data_dir is None:
+        raise InputError("`download` is of no use without a folder: pass `data_dir`, too")
     if data is not None or data_dir is None:
         loaded = open_data("digits" if data is None else data, accelerator)
         once = {(cell.method, cell.ipc): cell for cell in reversed(item.cells)}

@@ -13,6 +13,7 @@ from rich.console import RenderableType
 
 from sdc_ext._files import as_text, write_whole
 from sdc_ext._values import Count, Rate, Seed, checked
+from sdc_ext.errors import InputError
 from sdc_ext.evaluation.scores import Scored, measure_scores
 from sdc_ext.report.shown import Shown
 from sdc_ext.report.tables import evaluation_table, score_table
@@ -96,7 +97,7 @@ def score_set(
             evaluated with.
         num_eval: The number of networks to train on each training set.
         full_epochs: The number of epochs on all real images.
-        lr: The learning rate for a set that is read from files; by default the one they name.
+        lr: The learning rate for training on the set; by default the one that it names.
         seed: Seeds the networks and the choice of random images.
         workers: The number of processes that train networks side by side, each with one thread, or
             an executor; see [`choose_workers`][sdc_ext.workers.choose_workers].
@@ -108,15 +109,21 @@ def score_set(
         score, which print as tables.
 
     Raises:
-        InputError: If the set cannot be read or does not fit the data, or a number is not above 0.
+        InputError: If the set cannot be read or does not fit the data, there are several sets or
+            networks, or a number is not above 0.
 
     Reference: DD-Ranking (Li et al., 2025).
     """
     accelerator = accelerator or make_accelerator()
     console = make_console(accelerator, progress)
     chosen = choose_workers(workers, launched=accelerator.num_processes)
-    (opened,) = open_sets(synthetic, data, accelerator, lr=lr)
-    (name,) = network_names(network) or [opened.synthetic.info.eval_network]
+    opened, *more = open_sets(synthetic, data, accelerator, lr=lr)
+    name, *others = network_names(network) or [opened.synthetic.info.eval_network]
+    if more or others:
+        raise InputError(
+            f"one set is scored with one network, got {1 + len(more)} and {1 + len(others)}: pass "
+            "others in separate calls"
+        )
     with console.status("") as status:
         scored = measure_scores(
             opened.synthetic,

@@ -62,6 +62,11 @@ def test_each_kind_of_mistake_has_its_sentence(
     assert re.match(f"sdc-ext: {sentence}", line), line
 
 
+def test_what_sets_are_like_needs_a_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["difficulty", "--zca"]) == 2
+    assert "--zca and --factor say what sets are like: name a set" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--dataset", "--out", "--data-dir", "--experts", "--network"])
 def test_nothing_is_no_value(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["distill", "mtt", option, ""]) == 2

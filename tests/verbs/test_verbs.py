@@ -187,6 +187,18 @@ def test_a_rate_counts_for_sets_that_are_given_as_values() -> None:
     assert (opened.synthetic.info.evaluation.lr, chosen.info.evaluation.lr) == (0.5, 0.01)
 
 
+def test_what_there_is_too_much_or_nothing_of_is_refused() -> None:
+    chosen = sdc_ext.select_set("random", progress=False)
+    with pytest.raises(InputError, match="one set is scored with one network, got 2 and 1"):
+        score_set([chosen, chosen])
+    with pytest.raises(InputError, match="got 1 and 2: pass others in separate calls"):
+        score_set(chosen, network=["mlp", "lenet"])
+    with pytest.raises(InputError, match="pass `measures` and `spaces`"):
+        sdc_ext.verbs.Measurement(measures=())
+    with pytest.raises(InputError, match="`download` is of no use without a folder"):
+        sdc_ext.reproduce("table1", download=True, progress=False)
+
+
 def test_a_set_of_other_data_asks_for_them(tmp_path: Path) -> None:
     synthetic = select_set("random", out=tmp_path / "set", progress=False)
     for dataset, advice in (
