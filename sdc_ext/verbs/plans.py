@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -304,14 +304,20 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         named[name].append(setting)
     found: dict[str, _Setting] = {}
     for name, several in named.items():
-        for setting in several:
-            place = setting.place
-            apart = {k: v for k, v in place.items() if any(one.place[k] != v for one in several)}
-            full = f"{name}-{Arm.of(apart).folder}" if apart else name
+        for full, setting in zip(_told_apart(name, several), several, strict=True):
             if full in found:
                 raise InputError(f"two runs of the plan are the same ({full}): leave one out")
             found[full] = setting
     return found
+
+
+def _told_apart(name: str, several: Sequence[_Setting]) -> Iterator[str]:
+    """Returns the names of settings that share one, with what of their places differs."""
+    places = [setting.place for setting in several]
+    differing = [key for key in places[0] if any(place[key] != places[0][key] for place in places)]
+    for place in places:
+        apart = Arm.of({key: place[key] for key in differing})
+        yield f"{name}-{apart.folder}" if differing else name
 
 
 def _load(planned: PlannedRun, accelerator: Accelerator) -> RealData:

@@ -190,18 +190,20 @@ def check_folder(folder: str | Path | None, argument: str) -> None:
 
 def check_free(out: str | Path | None) -> None:
     """Raises InputError if the folder for the results exists, or cannot be written to."""
-    if out is None:
-        return
-    if not is_free(Path(out)):
-        raise InputError(f"{out} exists: choose another `out`")
-    check_place(Path(out))
+    if out is not None:
+        _check_free(Path(out), is_free(Path(out)))
 
 
 def check_free_file(file: Path | None) -> None:
     """Raises InputError if anything is where a file is to be, or it cannot be written."""
-    if file is not None and os.path.lexists(file):
-        raise InputError(f"{file} exists: choose another `out`")
-    check_free(file)
+    if file is not None:
+        _check_free(file, not os.path.lexists(file))
+
+
+def _check_free(path: Path, free: bool) -> None:
+    if not free:
+        raise InputError(f"{path} exists: choose another `out`")
+    check_place(path)
 
 
 def refuse(settings: Mapping[str, Any], verb: str, **instead: str) -> None:
