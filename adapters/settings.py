@@ -11,7 +11,7 @@ from sdc_ext._values import Count, check_value, check_values, plain
 from sdc_ext.adapters.base import Loop, Method
 from sdc_ext.adapters.methods import known_methods
 from sdc_ext.adapters.run_settings import RunSettings, Setting
-from sdc_ext.data.load import CLASS_COUNTS
+from sdc_ext.data.known import CLASS_COUNTS
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.recipe import TrainingRecipe
