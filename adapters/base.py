@@ -23,10 +23,11 @@ from torch import Tensor
 
 from sdc_ext.adapters.run_settings import Setting, evaluation_as_distillation
 from sdc_ext.adapters.task import Task
-from sdc_ext.evaluation.results import Selects, counted
+from sdc_ext.evaluation.results import Selects, select_evaluation
 from sdc_ext.experts.recipe import ExpertRecipe
 from sdc_ext.sdc_loss import SDCLoss
 from sdc_ext.sets.decoding import Decoder
+from sdc_ext.sets.info import EvaluationRow
 from sdc_ext.sets.synthetic_set import Distilled
 
 
@@ -197,10 +198,10 @@ class Method:
     experts: Callable[[str, int], ExpertRecipe] | None = None
     matches: str = ""
 
-    def pick(self, evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    def pick(self, evaluations: Sequence[EvaluationRow]) -> EvaluationRow:
         """Returns the evaluation that counts; of several equally good ones, the first.
 
         Args:
-            evaluations: At least one evaluation, each with its mean accuracy as ``mean``.
+            evaluations: At least one evaluation, in order.
         """
-        return counted(evaluations, self.selects)
+        return select_evaluation(evaluations, self.selects)

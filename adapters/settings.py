@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sdc_ext._options import YOUR_CHOICE
-from sdc_ext._values import Count, check_value, check_values
+from sdc_ext._values import Count, check_value, check_values, plain
 from sdc_ext.adapters.base import Loop, Method
 from sdc_ext.adapters.methods import known_methods
 from sdc_ext.adapters.run_settings import RunSettings, Setting
-from sdc_ext.data.load import CLASS_COUNTS
+from sdc_ext.data.known import CLASS_COUNTS
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.recipe import TrainingRecipe
@@ -24,7 +24,8 @@ class Settings:
     Attributes:
         loop: The method's loop with its hyper-parameters.
         run: The settings that all methods have.
-        origin: Every setting by name, with its source, for printing and for ``meta.json``.
+        origin: Every setting by name, with its source, for printing and for ``meta.json``; values
+            are plain, as JSON keeps them.
     """
 
     loop: Loop
@@ -114,7 +115,9 @@ def resolve(
         raise InputError(
             f"`{name}` has no effect with these settings of {method.name}: leave it out"
         )
-    return Settings(loop, run, origin)
+    used = {f.name: getattr(part, f.name) for part in (run, loop) for f in fields(part)}
+    recorded = {n: replace(s, value=plain(used.get(n, s.value))) for n, s in origin.items()}
+    return Settings(loop, run, recorded)
 
 
 def _suited(

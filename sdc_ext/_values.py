@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
@@ -181,6 +183,24 @@ def check_value(name: str, value: Any, annotation: Any) -> Any:
     if allowed is None or (allowed.or_none and value is None):
         return value
     return allowed.kind.check(f"`{name}`", value)
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a value is a number, which True and False are not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """Returns a value of any kind in the form that JSON keeps, and that its kind takes again.
+
+    Paths become texts, numbers of other libraries Python's, and sequences tuples.
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(map(plain, value))
+    is_foreign = is_number(value) and not isinstance(value, int | float)  # e.g. NumPy's
+    return float(value) if is_foreign else value
 
 
 def check_fields(instance: Any) -> None:

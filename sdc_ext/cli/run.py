@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
@@ -34,13 +35,17 @@ sdc-ext run --lam 0.002 -m package.distill --ipc 1
 
 _TRUST = "--trust-pickles"
 
+# The options that shape the term, and all that have no effect where nothing is corrected.
+_TERM = ("norm", "reduction", "scale")
+_CORRECTION = ("observe", *STRENGTHS, *_TERM, "record", "no_strict")
+
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.epilog = _EPILOG
     _add_strength(parser.add_mutually_exclusive_group())
     parser.add_argument(
-        "--norm", choices=get_args(Norm), default="l2", help="norm that is penalised (default: l2)"
+        "--norm", choices=get_args(Norm), help="norm that is penalised (default: l2)"
     )
     parser.add_argument(
         "--profile",
@@ -56,7 +61,6 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--scale",
         type=RATE,
-        default=1.0,
         help="factor of the term; 0.5 for TESLA's script (default: 1)",
     )
     parser.add_argument(
@@ -133,17 +137,15 @@ def _run(options: Namespace) -> int:
     from sdc_ext._console import PlainConsole
 
     script, arguments = _script(options)
+    _check_effects(options)
     if options.check:
         return _check(options, script)
-    chosen = _chosen_strength(options)
-    profile = _profile(options, script, chosen)
+    profile = _profile(options, script)
     # The script's own output stays alone on the standard output.
     console = PlainConsole(stderr=True, soft_wrap=True)
-    if profile == "none" and options.profile == "none" and chosen is not None:
-        raise InputError(f"--profile none corrects and records nothing: leave `{chosen}` out")
     injection = None if profile == "none" else _injection(options, profile)
     console.print(_announcement(options, script, profile))
-    if profile == "tesla" and script.facts.repeats_gradients and options.scale == 1:
+    if profile == "tesla" and script.facts.repeats_gradients and options.scale in (None, 1):
         console.print(
             f"sdc-ext: line {script.facts.repeats_gradients} multiplies a tuple of gradients by a "
             "number, which changes none: the matching gradient is half of what was meant, and lam "
@@ -178,21 +180,28 @@ def _injection(options: Namespace, profile: Profile) -> Injection:
     try:
         return inject(
             **_strength(options),
+            **_term(options, profile),
             profile=profile,
-            norm=options.norm,
-            reduction=options.reduction,
-            scale=options.scale,
             strict=not options.no_strict,
         )
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from None
 
 
-def _chosen_strength(options: Namespace) -> str | None:
-    """Returns the name of the option that chose the strength; None if none did."""
-    if options.observe:
-        return "observe"
-    return next((name for name in STRENGTHS if getattr(options, name) is not None), None)
+def _given(options: Namespace, names: Iterable[str]) -> str | None:
+    """Returns the name of the first of these options that the user has passed; None if none was."""
+    values = vars(options)  # 0 is a value, and equals False
+    return next((n for n in names if values[n] is not None and values[n] is not False), None)
+
+
+def _check_effects(options: Namespace) -> None:
+    """Raises InputError for an option that can have no effect, whatever the script does."""
+    given = _given(options, _CORRECTION)
+    if options.profile == "none" and given is not None:
+        raise InputError(f"--profile none corrects and records nothing: leave `{given}` out")
+    given = _given(options, _TERM)
+    if options.observe and given is not None:
+        raise InputError(f"`observe` adds no term that `{given}` could shape: leave `{given}` out")
 
 
 def _exit(number: int) -> NoReturn:
@@ -215,12 +224,19 @@ def _script(options: Namespace) -> tuple[Script, list[str]]:
 
 def _strength(options: Namespace) -> dict[str, Any]:
     """Returns lam or the share, as an argument of ``inject``."""
-    name = _chosen_strength(options)
-    if name is None:
-        return {"lam": DEFAULT_LAM}
-    if name == "observe":
+    if options.observe:
         return {"lam": 0.0}
-    return as_argument(name, getattr(options, name))
+    name = _given(options, STRENGTHS)
+    return {"lam": DEFAULT_LAM} if name is None else as_argument(name, getattr(options, name))
+
+
+def _term(options: Namespace, profile: Profile) -> dict[str, Any]:
+    """Returns what shapes the term, as arguments of ``inject``."""
+    return {
+        "norm": options.norm or "l2",
+        "reduction": options.reduction or PROFILES[profile].reduction,
+        "scale": options.scale or 1.0,
+    }
 
 
 def _consents(options: Namespace) -> set[str]:
@@ -236,24 +252,25 @@ def _check(options: Namespace, script: Script) -> int:
     return 0 if report.is_clear else 2
 
 
-def _profile(options: Namespace, script: Script, chosen: str | None) -> Any:
+def _profile(options: Namespace, script: Script) -> Any:
     if options.profile != "auto":
         return options.profile
     if script.profile is None:
         raise InputError(script.advice_on_profile)
     if script.profile != "dm":
         return script.profile
-    if chosen is not None:
-        raise InputError(f"{script.advice_on_features}, or leave `{chosen}` out")
+    given = _given(options, _CORRECTION)
+    if given is not None:
+        raise InputError(f"{script.advice_on_features}, or leave `{given}` out")
     return "none"
 
 
-def _announcement(options: Namespace, script: Script, profile: str) -> str:
+def _announcement(options: Namespace, script: Script, profile: Any) -> str:
     parts = [f"{script.path.name}: profile {profile}"]
     if profile in PROFILES:
-        reduction = options.reduction or PROFILES[profile].reduction
         ((name, value),) = _strength(options).items()
-        parts.append(f"{name} {value}, norm {options.norm}, {reduction}, scale {options.scale:g}")
+        term = "norm {norm}, {reduction}, scale {scale:g}".format(**_term(options, profile))
+        parts.append(f"{name} {value}, {term}")
     elif script.profile == "dm" and options.profile == "auto":
         parts.append(f"nothing is corrected: {script.advice_on_features}")
     else:

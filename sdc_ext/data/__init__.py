@@ -1,8 +1,8 @@
 """Loads real data: the bundled digits, torchvision's data sets, image folders, and your own."""
 
-from sdc_ext.data.load import CLASS_COUNTS as CLASS_COUNTS
+from sdc_ext.data.known import CLASS_COUNTS as CLASS_COUNTS
+from sdc_ext.data.known import STATISTICS as STATISTICS
 from sdc_ext.data.load import DATASETS as DATASETS
-from sdc_ext.data.load import STATISTICS as STATISTICS
 from sdc_ext.data.load import load_data as load_data
 from sdc_ext.data.load import register_dataset as register_dataset
 from sdc_ext.data.preprocessing import Preprocessing as Preprocessing

@@ -14,6 +14,7 @@ import torch
 from sdc_ext._registry import Registry
 from sdc_ext._values import Size, check_value, checked
 from sdc_ext.data.image_folder import read_tiny_imagenet
+from sdc_ext.data.known import KNOWN, STATISTICS
 from sdc_ext.data.pictures import Decoding
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split, check_data
@@ -21,40 +22,7 @@ from sdc_ext.data.sources import as_real_data, check_name, load_image_folder
 from sdc_ext.data.splits import stratified_split
 from sdc_ext.errors import InputError, check_choice
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-
-
-_CIFAR10: Statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-
-
-STATISTICS: dict[str, Statistics] = {
-    "mnist": ((0.1307,), (0.3081,)),
-    "fashionmnist": ((0.2861,), (0.3530,)),
-    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
-    "cifar10": _CIFAR10,
-    "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "tinyimagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-"""Channel means and standard deviations, as the original repositories hard-code them."""
-
-CLASS_COUNTS = {
-    "digits": 10,
-    "mnist": 10,
-    "fashionmnist": 10,
-    "svhn": 10,
-    "cifar10": 10,
-    "cifar100": 100,
-    "tinyimagenet": 200,
-}
-"""The numbers of classes of our data sets, which are known before these are loaded."""
-
-_TORCHVISION = {
-    "mnist": "MNIST",
-    "fashionmnist": "FashionMNIST",
-    "svhn": "SVHN",
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-}
+_TORCHVISION = [name for name in STATISTICS if name != "tinyimagenet"]
 
 _RESIZED = ("tinyimagenet", "imagefolder")
 
@@ -246,7 +214,7 @@ def _load_digits() -> RealData:
 def _load_torchvision(name: str, data_dir: Path, download: bool) -> RealData:
     from torchvision import datasets
 
-    cls: Callable[..., object] = getattr(datasets, _TORCHVISION[name])
+    cls: Callable[..., object] = getattr(datasets, KNOWN[name].title)
     splits = []
     source: object = None
     for which in ("train", "test"):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from sdc_ext._files import as_table, clear_lock, write_files
 from sdc_ext._options import YOUR_CHOICE
@@ -25,7 +24,7 @@ from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.evaluation.evaluator import evaluate
 from sdc_ext.networks.create import check_network
 from sdc_ext.sets.history import HISTORY
-from sdc_ext.sets.info import Evaluation, SetInfo
+from sdc_ext.sets.info import Evaluation, EvaluationRow, SetInfo, SettingRow
 from sdc_ext.sets.synthetic_set import META, RUN, Distilled, SyntheticSet
 from sdc_ext.workers.pool import SERIAL, Workers
 
@@ -207,7 +206,7 @@ class Engine:
             self._save(record, record.kept, calls)
 
     def synthetic_set(
-        self, distilled: Distilled, evaluations: Sequence[dict[str, Any]] = ()
+        self, distilled: Distilled, evaluations: Sequence[EvaluationRow] = ()
     ) -> SyntheticSet:
         """Returns distilled images as a set, with the settings and versions of this run.
 
@@ -216,7 +215,9 @@ class Engine:
             evaluations: The evaluations so far, which the set records.
         """
         data = self.task.data
-        settings = {name: asdict(setting) for name, setting in self.settings.origin.items()}
+        settings: dict[str, SettingRow] = {
+            name: {"value": s.value, "source": s.source} for name, s in self.settings.origin.items()
+        }
         settings["seed"] = {"value": self.seed, "source": YOUR_CHOICE}
         if self.task.experts is not None:
             settings["experts"] = {"value": self.task.experts.identity, "source": "their folder"}

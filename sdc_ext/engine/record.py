@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sdc_ext.adapters.base import State
 from sdc_ext.sdc_loss import SDCLoss
-from sdc_ext.sets.info import Evaluation
+from sdc_ext.sets.info import Evaluation, EvaluationRow
 from sdc_ext.sets.synthetic_set import Distilled
 
 
@@ -53,10 +53,10 @@ class Record:
 
     state: State
     loss_fn: SDCLoss
-    pick: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+    pick: Callable[[Sequence[EvaluationRow]], EvaluationRow]
     iteration: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[EvaluationRow] = field(default_factory=list)
     kept: Distilled | None = None
     proved: dict[str, Any] | None = None
     skipped: int = 0

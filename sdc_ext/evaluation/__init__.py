@@ -23,6 +23,7 @@ from sdc_ext.evaluation.paired import holm as holm
 from sdc_ext.evaluation.results import Result as Result
 from sdc_ext.evaluation.results import Results as Results
 from sdc_ext.evaluation.results import counted as counted
+from sdc_ext.evaluation.results import select_evaluation as select_evaluation
 from sdc_ext.evaluation.scores import Scored as Scored
 from sdc_ext.evaluation.scores import Scores as Scores
 from sdc_ext.evaluation.scores import measure_scores as measure_scores
@@ -68,6 +69,7 @@ __all__ = [
     "measure_scores",
     "random_effects",
     "score_samples",
+    "select_evaluation",
     "select_images",
     "selected_set",
     "spreads",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
+
+from sdc_ext._values import is_number, plain
 
 _MOST_CHARACTERS = 60
 
@@ -36,9 +38,8 @@ class Arm:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Arm:
-        """Makes an arm from settings by name; lists become tuples."""
-        plain = ((name, _plain(settings[name])) for name in sorted(settings))
-        return cls(tuple(plain))
+        """Makes an arm from settings by name, whose values become plain ones."""
+        return cls(tuple((name, plain(settings[name])) for name in sorted(settings)))
 
     @property
     def name(self) -> str:
@@ -67,7 +68,7 @@ class Arm:
     def is_lam(self) -> bool:
         """Whether a number for lam is the only setting."""
         value = self.values.get("lam", "")
-        return len(self.settings) == 1 and _is_number(value) and abs(value) < _LARGEST
+        return len(self.settings) == 1 and is_number(value) and abs(value) < _LARGEST
 
     @property
     def values(self) -> dict[str, Any]:
@@ -78,22 +79,11 @@ class Arm:
         return self.name
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(map(_plain, value))
-    is_foreign = _is_number(value) and not isinstance(value, int | float)  # e.g. NumPy's
-    return float(value) if is_foreign else value
-
-
 def _text(value: Any) -> str:
     """Returns a value as text, which only equal values of a setting have."""
     if isinstance(value, tuple):
         return " ".join(map(_text, value))
-    if not _is_number(value):
+    if not is_number(value):
         return str(value)
     if isinstance(value, Integral) or (float(value).is_integer() and abs(value) < 1e15):
         return str(int(value))

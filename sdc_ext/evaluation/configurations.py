@@ -162,6 +162,11 @@ class Training:
         return "; ".join([base, *words])
 
 
+def configuration_of(network: str, recipe: TrainingRecipe) -> tuple[str, str, str]:
+    """Returns what tells configurations apart: the network, the optimiser and the augmentation."""
+    return network, recipe.optimizer, recipe.augmentation
+
+
 def rate_of_real(info: SetInfo, optimizer: OptimizerName) -> float:
     """Returns the learning rate for real images where a set is evaluated with an optimiser.
 

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from sdc_ext._values import Count, Rate, checked
 from sdc_ext.augment.parse import check_augmentation
 from sdc_ext.data.real import RealData
-from sdc_ext.evaluation.configurations import TEACHER_EPOCHS, Training, rate_of_real
+from sdc_ext.evaluation.configurations import (
+    TEACHER_EPOCHS,
+    Training,
+    configuration_of,
+    rate_of_real,
+)
 from sdc_ext.evaluation.divergence import divergence
 from sdc_ext.evaluation.evaluator import (
     NetworkGroup,
@@ -126,8 +131,7 @@ def _named(of_real: Sequence[Job]) -> list[Job]:
     Args:
         of_real: The jobs, each under the name of the first set that it is the reference of.
     """
-    configurations = [(j.network, j.recipe.optimizer, j.recipe.augmentation) for j in of_real]
-    alone = len(set(configurations)) == len(of_real)
+    alone = len({configuration_of(j.network, j.recipe) for j in of_real}) == len(of_real)
     return [replace(j, name=_ALL if alone else f"{_ALL}, as for {j.name}") for j in of_real]
 
 
@@ -173,7 +177,7 @@ def evaluate_sets(
         seed: Seeds the networks; network k of every job starts from the same weights.
         accelerator: The device, processes and precision to run with; the networks of a job are
             divided among processes.
-        compile: Compile training and testing.
+        compile: Compile training and testing, also the training of teachers.
         workers: The workers that train networks side by side, also those of different jobs.
         stack: The number of networks of a job that are trained at once, with stacked parameters;
             each worker takes as many at a time.
@@ -191,7 +195,7 @@ def evaluate_sets(
         too_high = divergence(job.synthetic, job.network, job.recipe)
         if too_high is not None:
             say(f"{job.name}: {too_high}")
-    labels = _labels(jobs, seed, accelerator, say)
+    labels = _labels(jobs, seed, accelerator, compile, say)
     sets = [
         TrainedOn(j.synthetic.images, own, tested_only(j.data), j.recipe, j.network)
         for j, own in zip(jobs, labels, strict=True)
@@ -220,7 +224,11 @@ def evaluate_sets(
 
 
 def _labels(
-    jobs: Sequence[Job], seed: int, accelerator: Accelerator, say: Callable[[str], object]
+    jobs: Sequence[Job],
+    seed: int,
+    accelerator: Accelerator,
+    compile: bool,
+    say: Callable[[str], object],
 ) -> list[Tensor]:
     """Returns the labels of every job, after the training of the teachers that give them."""
     teachers: dict[tuple[object, ...], nn.Module] = {}
@@ -234,7 +242,7 @@ def _labels(
             say(f"training the teacher, {job.teacher.network}, on {_ALL}")
             network, recipe = job.teacher.network, job.teacher.recipe
             teachers[key] = train_teacher(
-                job.data, network, recipe, seed=seed, device=accelerator.device
+                job.data, network, recipe, seed=seed, accelerator=accelerator, compile=compile
             )
         found.append(soft_labels(teachers[key], job.synthetic.images))
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args, overload
 
 from sdc_ext.errors import check_choice
-from sdc_ext.sets.info import Evaluation
+from sdc_ext.sets.info import Evaluation, EvaluationRow
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
 
@@ -119,11 +120,11 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
     }
 
 
-def counted(evaluations: Sequence[Mapping[str, Any]], selects: Selects) -> Mapping[str, Any]:
+def select_evaluation(evaluations: Sequence[EvaluationRow], selects: Selects) -> EvaluationRow:
     """Returns the evaluation of a run that counts; of several equally good ones, the first.
 
     Args:
-        evaluations: At least one evaluation, in order, each with its mean accuracy as ``mean``.
+        evaluations: At least one evaluation, in order.
         selects: ``"last"``, or ``"best"`` for the highest mean accuracy.
 
     Raises:
@@ -132,4 +133,11 @@ def counted(evaluations: Sequence[Mapping[str, Any]], selects: Selects) -> Mappi
     check_choice("evaluation to select", selects, get_args(Selects))
     if selects == "last":
         return evaluations[-1]
-    return max(evaluations, key=lambda row: float(row["mean"]))
+    return max(evaluations, key=lambda row: row["mean"])
+
+
+def counted(evaluations: Sequence[EvaluationRow], selects: Selects) -> EvaluationRow:
+    """Returns the same as ``select_evaluation``, and warns that it is called this now."""
+    message = "`counted` goes away in the next version: call `select_evaluation`, which it became"
+    warnings.warn(message, FutureWarning, stacklevel=2)
+    return select_evaluation(evaluations, selects)

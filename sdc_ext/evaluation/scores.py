@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -158,7 +157,7 @@ def measure_scores(
     """
     network = network or synthetic.info.eval_network
     check_network(network, *data.network_shape)
-    trainings = _trainings(synthetic, data, network, full_epochs, seed, accelerator.device)
+    trainings = _trainings(synthetic, data, network, full_epochs, seed, accelerator)
     tested: dict[str, Evaluation] = {}
     for what, training in trainings.items():
         known = next((name for name in tested if trainings[name].is_same(training)), None)
@@ -202,7 +201,7 @@ def _trainings(
     network: str,
     full_epochs: int,
     seed: int,
-    device: torch.device,
+    accelerator: Accelerator,
 ) -> dict[str, _Training]:
     """Returns the trainings by their keys in ``Scored.accuracies``."""
     recipe, hard = synthetic.info.evaluation, synthetic.hard_labels
@@ -215,7 +214,7 @@ def _trainings(
     on_hard = own
     if synthetic.labels.ndim == 2:
         on_hard = _Training(synthetic.images, hard, usual)
-        labels = label_softly(images, data, network, full, seed=seed, device=device)
+        labels = label_softly(images, data, network, full, seed=seed, accelerator=accelerator)
     random = _Training(images, labels, usual)
     everything = _Training(data.normalize(data.train.images), data.train.labels, full)
     found = {"own": own, "hard": on_hard, "random": random, "full": everything}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sdc_ext._options import YOUR_CHOICE
@@ -241,7 +242,7 @@ def label_softly(
     recipe: TrainingRecipe,
     *,
     seed: int,
-    device: torch.device,
+    accelerator: Accelerator,
 ) -> Tensor:
     """Labels images with the probabilities of a teacher that is trained on all real images.
 
@@ -251,23 +252,31 @@ def label_softly(
         network: The architecture of the teacher.
         recipe: The recipe by which the teacher is trained.
         seed: Seeds the teacher.
-        device: The device on which it is trained.
+        accelerator: The device and the precision of its training.
 
     Returns:
         Probabilities (N, classes).
     """
-    return soft_labels(train_teacher(data, network, recipe, seed=seed, device=device), images)
+    teacher = train_teacher(data, network, recipe, seed=seed, accelerator=accelerator)
+    return soft_labels(teacher, images)
 
 
 def train_teacher(
-    data: RealData, network: str, recipe: TrainingRecipe, *, seed: int, device: torch.device
+    data: RealData,
+    network: str,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    compile: bool = False,
 ) -> nn.Module:
     """Returns a network that is trained on all real images; see ``label_softly``."""
+    device, batch_loss = accelerator.device, BatchLoss.of(accelerator, compile=compile)
     seed_torch(seed, "teacher")
     teacher = create_network(network, *data.network_shape).to(device)
     real = data.normalize(data.train.images).to(device)
     labels = data.train.labels.to(device)
-    train_from_scratch(teacher, real, labels, recipe, BatchLoss(), data.preprocessing)
+    train_from_scratch(teacher, real, labels, recipe, batch_loss, data.preprocessing)
     return teacher.eval()
 
 

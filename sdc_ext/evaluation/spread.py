@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sdc_ext.evaluation.configurations import configuration_of
 from sdc_ext.evaluation.results import Result
 from sdc_ext.sets.info import Evaluation
 
@@ -63,15 +64,12 @@ def configuration_names(results: Sequence[Result]) -> list[str]:
     Optimiser and augmentation are part of the names if a set was evaluated with several of them on
     one network.
     """
-    varies = [
-        name
-        for name in ("optimizer", "augmentation")
-        if any(len(found) > 1 for found in _by_set_and_network(results, name).values())
-    ]
-    return [
-        ", ".join([r.evaluation.network, *(str(getattr(r.recipe, name)) for name in varies)])
-        for r in results
-    ]
+    found = [configuration_of(r.evaluation.network, r.recipe) for r in results]
+    on_network: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for result, one in zip(results, found, strict=True):
+        on_network.setdefault((result.name, one[0]), []).append(one)
+    varies = [n for n in (1, 2) if any(len({o[n] for o in of}) > 1 for of in on_network.values())]
+    return [", ".join([one[0], *(one[n] for n in varies)]) for one in found]
 
 
 def spreads(results: Sequence[Result]) -> list[Spread]:
@@ -80,11 +78,3 @@ def spreads(results: Sequence[Result]) -> list[Spread]:
     for result, configuration in zip(results, configuration_names(results), strict=True):
         found.setdefault(result.name, {})[configuration] = result.evaluation
     return [Spread(name, of_set) for name, of_set in found.items() if len(of_set) > 1]
-
-
-def _by_set_and_network(results: Sequence[Result], part: str) -> dict[tuple[str, str], set[str]]:
-    found: dict[tuple[str, str], set[str]] = {}
-    for result in results:
-        key = result.name, result.evaluation.network
-        found.setdefault(key, set()).add(getattr(result.recipe, part))
-    return found

@@ -128,21 +128,21 @@ def of_one_network(captures: Sequence[Capture]) -> bool:
     return same and all(c.leaf for c in captures)
 
 
-def advice(*, one_network: bool, joint: bool, counted: bool = False) -> str:
+def advice(*, one_network: bool, joint: bool, steps_known: bool = False) -> str:
     """Says which profile fits a loop, by what an image step has shown.
 
     Args:
         one_network: Whether all gradients are by the same parameters; otherwise they are those of
             inner steps.
         joint: Whether a pass differentiates several of them together.
-        counted: Whether an earlier pass went through the same inner steps, so that their number
-            is known before they are corrected one by one.
+        steps_known: Whether an earlier pass went through the same inner steps, so that their
+            number is known before they are corrected one by one.
     """
     if one_network:
         return "use the profile 'gm'"
     if joint:
         return "use the profile 'tm'"
-    return "use the profile 'tesla'" if counted else NO_PROFILE
+    return "use the profile 'tesla'" if steps_known else NO_PROFILE
 
 
 def learnt_by(

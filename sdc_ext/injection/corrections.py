@@ -272,15 +272,15 @@ class BackwardCorrection(Correction):
         weights = capture.first
         before, self._alone = self._alone, None if weights is None else TensorWeakRef(weights)
         moved = before is not None and before() is not weights and not capture.of_module
-        counted = len(seen) > 1 or (weights is not None and weights in self._asked)
+        steps_known = len(seen) > 1 or (weights is not None and weights in self._asked)
         again = self._trajectories and before is not None
-        if not (again or (moved and counted) or (len(seen) > 1 and not self._fits(seen))):
+        if not (again or (moved and steps_known) or (len(seen) > 1 and not self._fits(seen))):
             return False
         one_network = of_one_network(seen) and not moved
         self._complain(
             "the script computes image gradients by hand, step by step, from 1 of "
             f"{number_of(len(seen), 'captured gradient')}: "
-            f"{advice(one_network=one_network, joint=False, counted=counted)}"
+            f"{advice(one_network=one_network, joint=False, steps_known=steps_known)}"
         )
         return True
 

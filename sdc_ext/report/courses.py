@@ -131,6 +131,6 @@ def _difficulty(run: Run) -> Curve:
 
 
 def _accuracy(run: Run) -> Curve:
-    names = ("iteration", "mean")
-    iterations, means = (np.array([row[name] for row in run.evaluations]) for name in names)
+    iterations = np.array([row["iteration"] for row in run.evaluations])
+    means = np.array([row["mean"] for row in run.evaluations])
     return 100 * iterations / len(run.history["difficulty"]), 100 * means

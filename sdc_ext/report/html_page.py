@@ -11,7 +11,7 @@ from typing import Any
 
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation.results import counted
+from sdc_ext.evaluation.results import select_evaluation
 from sdc_ext.evaluation.tracking import Drift
 from sdc_ext.report.courses import ACCURACY, GRADN, X_LABEL, courses
 from sdc_ext.report.kept_tables import ACCURACIES, Rows, comparisons, evaluations, percent
@@ -112,7 +112,7 @@ def _run_table(runs: Sequence[Run]) -> Rows:
         row += [str(info.correction), info.network]
         row.append(str(run.drift) if run.history else "")
         if info.accuracies:
-            row += [percent(counted(info.accuracies, name)) for name in ("last", "best")]
+            row += [percent(select_evaluation(info.accuracies, name)) for name in ("last", "best")]
             row.append(selects_of(info.method))
         rows.append(row + [""] * (len(head) - len(row)))
     return rows
@@ -187,10 +187,9 @@ def _measured_charts(runs: Sequence[Run], color: dict[Correction, int]) -> list[
 def _accuracy_lines(runs: Sequence[Run], color: dict[Correction, int]) -> list[Line]:
     lines = []
     for run in runs:
-        names = ("iteration", "mean", "std")
-        x, mean, std = ([row[name] for row in run.evaluations] for name in names)
-        percents = [100 * value for value in mean]
-        spread = [100 * value for value in std] if len(runs) <= 2 else None
+        x = [row["iteration"] for row in run.evaluations]
+        percents = [100 * row["mean"] for row in run.evaluations]
+        spread = [100 * row["std"] for row in run.evaluations] if len(runs) <= 2 else None
         lines.append(Line(x, percents, color[run.info.correction], spread))
     return lines
 
@@ -228,15 +227,15 @@ def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
     differing: Rows = [["setting", *(run.name for run in runs)]]
     shared: Rows = [["setting", "value", "source"]]
     for name in names:
-        found = [run.info.settings.get(name, {}) for run in runs]
-        values = [_shown(setting.get("value")) for setting in found]
+        found = [run.info.settings.get(name) for run in runs]
+        values = [_shown(run.info.value(name)) for run in runs]
         # Sets of other methods, and sets not made by a run, may lack a setting. That does not
         # count as a difference.
         if len({value for setting, value in zip(found, values, strict=True) if setting}) > 1:
             differing.append([name, *values])
         else:
             value, source = next((v, s["source"]) for v, s in zip(values, found, strict=True) if s)
-            shared.append([name, value, str(source)])
+            shared.append([name, value, source])
     return (differing if len(differing) > 1 else []), shared
 
 

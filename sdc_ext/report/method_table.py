@@ -22,8 +22,8 @@ def method_table(methods: Iterable[Method], dataset: str, ipc: int, classes: int
         ipc: The number of images per class.
         classes: The number of classes; None if it is unknown, and with it the cost.
     """
-    counted = "" if classes is None else f" ({classes} classes)"
-    title = f"methods, with their defaults for {dataset}{counted} at ipc {ipc}"
+    size = "" if classes is None else f" ({classes} classes)"
+    title = f"methods, with their defaults for {dataset}{size} at ipc {ipc}"
     columns = ("method", "matches", "start", "iterations", "lam", "images", "epochs of an expert")
     table = PlainTable(title, *columns)
     for method in methods:

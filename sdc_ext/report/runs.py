@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sdc_ext.evaluation.tracking import Drift, warm_up
-from sdc_ext.sets.info import SetInfo
+from sdc_ext.sets.info import EvaluationRow, SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
 # Method, data set, ipc, factor and network.
@@ -46,7 +46,7 @@ class Run:
         return Drift.of(self.history["difficulty"], self.skip)
 
     @property
-    def evaluations(self) -> list[dict[str, Any]]:
+    def evaluations(self) -> list[EvaluationRow]:
         """The evaluations of the images themselves, in order, and not of their moving average."""
         return [row for row in self.info.accuracies if row.get("of", "images") == "images"]
 

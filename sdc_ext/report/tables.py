@@ -13,7 +13,7 @@ from rich.table import Table
 from sdc_ext._console import PlainTable
 from sdc_ext._words import number_of
 from sdc_ext.evaluation.paired import points
-from sdc_ext.evaluation.results import Selects, counted
+from sdc_ext.evaluation.results import Selects, select_evaluation
 from sdc_ext.evaluation.spread import configuration_names
 from sdc_ext.evaluation.tracking import Action, Drift, warm_up
 from sdc_ext.sets.history import MEASURED
@@ -276,7 +276,7 @@ def summary(
     table.add_row("learning rate", f"{info.evaluation.lr:g}")
     if info.accuracies:
         for name in get_args(Selects):
-            e = counted(info.accuracies, name)
+            e = select_evaluation(info.accuracies, name)
             mark = " (counts)" if name == selects else ""
             of = " for the moving average" if e.get("of") == "ema" else ""
             value = f"{100 * e['mean']:.2f} ± {100 * e['std']:.2f} %"

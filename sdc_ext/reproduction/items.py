@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sdc_ext.adapters import get_method, resolve
+from sdc_ext.data.known import KNOWN, STATISTICS, ImageShape
 from sdc_ext.reproduction.published import published_cells
-
-ImageShape: TypeAlias = tuple[int, int, tuple[int, int]]
-"""The numbers of channels and classes, and the size of the images."""
 
 # The data sets of the paper: their numbers of training images, and the shape of the images.
 PAPER_DATA: Mapping[str, tuple[int, ImageShape]] = {
-    "mnist": (60_000, (1, 10, (28, 28))),
-    "fashionmnist": (60_000, (1, 10, (28, 28))),
-    "svhn": (73_257, (3, 10, (32, 32))),
-    "cifar10": (50_000, (3, 10, (32, 32))),
-    "cifar100": (50_000, (3, 100, (32, 32))),
-    "tinyimagenet": (100_000, (3, 200, (64, 64))),
+    name: (KNOWN[name].train, KNOWN[name].shape) for name in STATISTICS
 }
 
 

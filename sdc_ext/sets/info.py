@@ -32,8 +32,12 @@ UNKNOWN = "unknown"
 _Fraction: TypeAlias = Annotated[float, Number(0, 1)]
 
 
-class _EvaluationRow(TypedDict):
-    """What every entry of ``SetInfo.accuracies`` has; see ``Evaluation.row``."""
+class _Of(TypedDict, total=False):
+    of: str  # which sets of other projects do not say
+
+
+class EvaluationRow(_Of):
+    """An entry of ``SetInfo.accuracies``; see ``Evaluation.row``."""
 
     iteration: int
     network: str
@@ -42,10 +46,10 @@ class _EvaluationRow(TypedDict):
     accuracies: list[float]
 
 
-class _SettingRow(TypedDict):
-    """An entry of ``SetInfo.settings``."""
+class SettingRow(TypedDict):
+    """An entry of ``SetInfo.settings``: the plain value of a setting, and where it came from."""
 
-    value: Any
+    value: object
     source: str
 
 
@@ -111,7 +115,7 @@ class SetInfo:
         network: The network with which the set was distilled, or the networks of a pool, with
             commas between them.
         evaluation: The hyper-parameters for training on the set.
-        settings: Every setting of the run, as ``{"value": ..., "source": ...}``.
+        settings: Every setting of the run by name, as ``{"value": ..., "source": ...}``.
         accuracies: The evaluations so far, each with iteration, network and accuracies.
         whitening: The fingerprint of the real images to which the images' ZCA whitening was
             fitted; None if they are not whitened.
@@ -129,8 +133,8 @@ class SetInfo:
     ipc: int
     network: str
     evaluation: TrainingRecipe
-    settings: dict[str, Any] = field(default_factory=dict)
-    accuracies: tuple[dict[str, Any], ...] = ()
+    settings: dict[str, SettingRow] = field(default_factory=dict)
+    accuracies: tuple[EvaluationRow, ...] = ()
     whitening: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     tensors: str | None = field(default=None, compare=False)
@@ -178,7 +182,8 @@ class SetInfo:
 
     def value(self, name: str) -> Any:
         """Returns the value of a setting of the run; None if it has no such setting."""
-        return self.settings.get(name, {}).get("value")
+        row = self.settings.get(name)
+        return None if row is None else row["value"]
 
     def to_json(self) -> str:
         """Returns the text of ``meta.json``."""
@@ -230,7 +235,7 @@ class Evaluation:
         """The population standard deviation over the networks, as DC's script reports it."""
         return float(torch.tensor(self.accuracies, dtype=torch.float64).std(correction=0))
 
-    def row(self, iteration: int, what: str = "images") -> dict[str, Any]:
+    def row(self, iteration: int, what: str = "images") -> EvaluationRow:
         """Returns the evaluation's entry in ``meta.json``.
 
         Args:
@@ -274,12 +279,8 @@ def check_info(info: SetInfo, name: str, advice: str) -> None:
     Raises:
         InputError: If a value is of another type or out of range; the message names it.
     """
-    for setting, row in info.settings.items():
-        as_kind(row, _SettingRow, f"{name}, setting {setting},", advice)
     for setting, kind in _READ_AGAIN.items():
         as_kind(info.value(setting), kind, f"{name}, setting {setting},", advice)
-    for row in info.accuracies:
-        as_kind(row, _EvaluationRow, f"{name}, accuracies,", advice)
     try:
         str(info.correction)  # reads settings
         _check_ranges(info)

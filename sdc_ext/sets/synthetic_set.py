@@ -22,7 +22,7 @@ from torch import Tensor
 from sdc_ext._files import Writer, as_text, fingerprint, settle, write_files
 from sdc_ext._reading import regular_file
 from sdc_ext._words import number_of
-from sdc_ext.data.load import STATISTICS
+from sdc_ext.data.known import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError

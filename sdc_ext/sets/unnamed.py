@@ -42,7 +42,7 @@ def recognised_data(found: Found, load: Load, declared: Declared) -> RealData:
             continue
         if origin is not None:
             seen.append(f"{name}: {origin.evidence}")
-            if origin.conclusion == name and origin.certainty != "unknown":
+            if _is_of(origin, name):
                 fitting[name] = data, origin
     if len(fitting) == 1:
         name, (data, origin) = next(iter(fitting.items()))
@@ -62,10 +62,17 @@ def _origin(found: Found, data: RealData, declared: Declared) -> Conclusion | No
 
     What is declared wrongly makes images look like nothing.
     """
-    origin = study(found, data, Declared()).recognition.about(DATASET)
-    if origin is not None and origin.conclusion == data.name and origin.certainty != "unknown":
-        return origin
-    return study(found, data, declared).recognition.about(DATASET)
+    origin = None
+    # Nothing else that is declared changes what is seen.
+    for said in dict.fromkeys((Declared(), Declared(declared.zca, factor=declared.factor))):
+        origin = study(found, data, said).recognition.about(DATASET)
+        if origin is not None and _is_of(origin, data.name):
+            break
+    return origin
+
+
+def _is_of(origin: Conclusion, name: str) -> bool:
+    return origin.conclusion == name and origin.certainty != "unknown"
 
 
 def names_by_shape(found: Found) -> list[str]:

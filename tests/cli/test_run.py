@@ -398,6 +398,24 @@ def test_stopping_keeps_the_record(number: int, status: int, tmp_path: Path) -> 
             ["--profile", "none", "--share-ramp", "1", "2", "3", "--", STANDINS / "buffer.py"],
             "corrects and records nothing: leave --share-ramp out",
         ),
+        *(
+            (
+                ["--profile", "none", *option, "--", STANDINS / "buffer.py"],
+                f"--profile none corrects and records nothing: leave {option[0]} out$",
+            )
+            for option in (
+                ["--record", "new.csv"],
+                ["--norm", "l2"],
+                ["--reduction", "sum"],
+                ["--scale", "0.5"],
+                ["--no-strict"],
+                ["--observe"],
+            )
+        ),
+        (
+            ["--observe", "--scale", "0.5", "--", STANDINS / "gm/main.py"],
+            "--observe adds no term that --scale could shape: leave --scale out$",
+        ),
         (["--", STANDINS], "is a folder: pass the script in it"),
         (["--record", "taken.txt", "--", STANDINS / "gm/main.py"], "must end in .csv"),
         (["--record", "other.csv", "--", STANDINS / "gm/main.py"], "other.png exists"),
@@ -440,10 +458,10 @@ def test_matched_features_are_corrected_if_asked_for(tmp_path: Path) -> None:
     assert (done.returncode, list(tmp_path.glob("runs/*"))) == (0, [])
     assert "main.py (line 5) learns tensors" in done.stderr
     assert price in done.stderr and "pass --profile dm" in done.stderr
-    for strength in (["--lam", "0.1"], ["--share", "0.1"], ["--observe"]):
-        done = execute(tmp_path, *strength, "--", path)
+    for given in (["--lam", "0.1"], ["--share", "0.1"], ["--observe"], ["--record", "new.csv"]):
+        done = execute(tmp_path, *given, "--", path)
         assert done.returncode == 2
-        assert price in done.stderr and f"or leave {strength[0]} out" in done.stderr
+        assert price in done.stderr and f"or leave {given[0]} out" in done.stderr
     done = execute(tmp_path, "--share", "0.1", "--profile", "dm", "--", path)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "runs/main.csv").open() as file:

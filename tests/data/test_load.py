@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sdc_ext.data.load import STATISTICS, load_data
+from sdc_ext.data.known import CLASS_COUNTS, KNOWN, STATISTICS
+from sdc_ext.data.load import DATASETS, load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 
@@ -188,3 +189,9 @@ def test_failed_download_names_its_cause(tmp_path: Path, monkeypatch: pytest.Mon
 def test_image_size_is_for_folders_only() -> None:
     with pytest.raises(InputError, match="`image_size` resizes images of folders, not digits"):
         load_data("digits", image_size=(4, 4))
+
+
+def test_what_is_known_of_the_digits_is_so() -> None:
+    data, known = load_data("digits"), KNOWN["digits"]
+    assert (len(data.train), data.network_shape) == (known.train, known.shape)
+    assert set(CLASS_COUNTS) < set(DATASETS.names())

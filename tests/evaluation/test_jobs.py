@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,14 @@ from accelerate import Accelerator
 from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation import Results, evaluate_sets, evaluation_jobs, measure_scores, selected_set
+from sdc_ext.evaluation import (
+    Results,
+    evaluate_sets,
+    evaluation_jobs,
+    measure_scores,
+    selected_set,
+    selection,
+)
 from sdc_ext.evaluation.configurations import Training
 from sdc_ext.evaluation.selection import label_softly
 from sdc_ext.report.tables import cross_table
@@ -116,13 +124,30 @@ def test_teachers_label_the_images_in_place_of_the_set(data: RealData) -> None:
     taught = evaluate_sets(jobs, say=lines.append, **options)  # type: ignore[arg-type]
     assert lines == [f"training the teacher, {SMALL}, on all real images"]
     recipe = replace(RECIPE, lr=0.01, epochs=20)
-    images, device = made.images, torch.device("cpu")
-    labels = label_softly(images, data, SMALL, recipe, seed=0, device=device)
+    images, accelerator = made.images, Accelerator(cpu=True)
+    labels = label_softly(images, data, SMALL, recipe, seed=0, accelerator=accelerator)
     softened = replace(made.info.evaluation, temperature=2.0)
     (job,) = evaluation_jobs([("c", SyntheticSet(images, labels, made.info), data)])
     by_hand = evaluate_sets([replace(job, recipe=softened)], **options)  # type: ignore[arg-type]
     assert taught[0].evaluation == taught[1].evaluation == by_hand[0].evaluation
     assert taught[0].row()["teacher"] == SMALL and by_hand[0].row()["teacher"] == ""
+
+
+def test_teachers_are_trained_as_other_networks_are(
+    data: RealData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reached(Exception): ...
+
+    def stop(*given: Any) -> None:
+        batch_loss = vars(given[4])
+        raise Reached(batch_loss["_bf16"], batch_loss["_compile"])
+
+    monkeypatch.setattr(selection, "train_from_scratch", stop)
+    made, accelerator = select(data), Accelerator(cpu=True, mixed_precision="bf16")
+    jobs = evaluation_jobs([("a", made, data)], training=Training(teacher="mlp"))
+    with pytest.raises(Reached) as reached:
+        evaluate_sets(jobs, num_eval=1, compile=True, accelerator=accelerator)
+    assert reached.value.args == (True, True)
 
 
 def test_choices_for_probabilities_need_some(data: RealData) -> None:

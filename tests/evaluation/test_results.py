@@ -6,19 +6,21 @@ import pytest
 
 from sdc_ext.adapters import METHODS, selects_of
 from sdc_ext.errors import InputError
-from sdc_ext.evaluation.results import counted
+from sdc_ext.evaluation.results import counted, select_evaluation
 
 ROWS = [{"mean": 0.2}, {"mean": 0.7, "of": "first"}, {"mean": 0.7}, {"mean": 0.4}]
 
 
 def test_of_equally_good_evaluations_the_first_counts() -> None:
-    assert counted(ROWS, "best") is ROWS[1]
-    assert counted(ROWS, "last") is ROWS[-1]
+    assert select_evaluation(ROWS, "best") is ROWS[1]
+    assert select_evaluation(ROWS, "last") is ROWS[-1]
+    with pytest.warns(FutureWarning, match="call `select_evaluation`"):
+        assert counted(ROWS, "best") is ROWS[1]
 
 
 def test_anything_else_is_refused() -> None:
     with pytest.raises(InputError, match="'bets': did you mean 'best'"):
-        counted(ROWS, "bets")  # type: ignore[arg-type]
+        select_evaluation(ROWS, "bets")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", METHODS.names())

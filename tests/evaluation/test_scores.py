@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -105,8 +106,8 @@ def test_soft_labels_alone_gain_nothing(tmp_path: Path) -> None:
     chosen = random_like(class_labels(10, 5), data, seed=0)
     images = data.normalize(data.train.images[chosen])
     recipe = TrainingRecipe(20, lr=0.01)
-    device = torch.device("cpu")
-    labels = label_softly(images, data, "mlp", replace(recipe, epochs=3), seed=0, device=device)
+    few, accelerator = replace(recipe, epochs=3), Accelerator(cpu=True)
+    labels = label_softly(images, data, "mlp", few, seed=0, accelerator=accelerator)
     info = SetInfo("tesla", "digits", data.classes, data.mean, data.std, 5, "mlp", recipe)
     SyntheticSet(images, labels, info).save(tmp_path / "set")
     out = tmp_path / "scores.json"

@@ -11,7 +11,7 @@ import torch
 
 from sdc_ext.data.load import load_data
 from sdc_ext.errors import InputError
-from sdc_ext.sets.info import UNKNOWN, Correction, SetInfo
+from sdc_ext.sets.info import UNKNOWN, Correction, Evaluation, SetInfo
 from sdc_ext.training.recipe import TrainingRecipe
 
 
@@ -71,3 +71,18 @@ def test_data_say_what_a_set_does_not() -> None:
     assert (known.mean, known.std, known.whitening) == (data.mean, data.std, None)
     large = replace(data, train=replace(data.train, images=torch.zeros(1, 1, 64, 64)))
     assert SetInfo.of_data(large, torch.tensor([0]), recipe).network == "convnet:depth=4"
+
+
+def test_rows_of_settings_and_evaluations_are_read_into_their_types() -> None:
+    row = Evaluation("mlp", (0.5, 0.75)).row(3, "ema")
+    ours = replace(info(lam=0.5, lam_ramp=None, experts={"n": [1]}), accuracies=(row,))
+    assert SetInfo.from_json(ours.to_json()) == ours
+    for field, damaged in (
+        ("settings", {"lam": {"value": 0.5}}),
+        ("settings", {"lam": 0.5}),
+        ("accuracies", [{**row, "mean": "high"}]),
+        ("accuracies", [{"mean": 0.5}]),
+    ):
+        content = json.loads(ours.to_json()) | {field: damaged}
+        with pytest.raises(InputError, match=rf"meta.json is damaged \({field}\[.*\]"):
+            SetInfo.from_json(json.dumps(content))

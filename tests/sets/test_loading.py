@@ -11,7 +11,7 @@ import torch
 from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets import sources
+from sdc_ext.sets import sources, unnamed
 from sdc_ext.sets.export import FORMATS
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.loading import Opening, load_set, open_all, open_set, open_with_data
@@ -121,10 +121,20 @@ def test_files_that_do_not_name_their_data_are_recognised(tmp_path: Path) -> Non
     assert load.asked == [("digits", None)] and synthetic.info.dataset == data.name == "digits"
 
 
-def test_data_that_do_not_fit_are_not_taken(tmp_path: Path) -> None:
+def test_data_that_do_not_fit_are_studied_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     FORMATS["best"](make_set(), tmp_path)
     (tmp_path / "meta.json").unlink()
     torch.save(torch.arange(10).roll(1), tmp_path / "labels_best.pt")
     asked = r"pass `dataset` \(digits: a linear classifier of the real images gives 0 of 10 images"
+    studied = []
+    real = unnamed.study
+    monkeypatch.setattr(unnamed, "study", lambda *given: studied.append(given[2]) or real(*given))
     with pytest.raises(InputError, match=asked):
-        open_with_data(tmp_path, Loader())
+        open_with_data(tmp_path, Loader(), Opening(lr=0.1))
+    assert len(studied) == 1
+    # What is declared of the images may make them look like the data.
+    with pytest.raises(InputError, match="pass `dataset`"):
+        open_with_data(tmp_path, Loader(), Opening(zca=False))
+    assert [one.zca for one in studied[1:]] == [None, False]

@@ -9,7 +9,8 @@ import torch
 from originals import pixels_of
 from torch import Tensor
 
-from sdc_ext.data.load import STATISTICS, load_data
+from sdc_ext.data.known import STATISTICS
+from sdc_ext.data.load import load_data
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split
 from sdc_ext.sets.decoding import Decoder

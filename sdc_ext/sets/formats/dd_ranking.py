@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._files import as_tensors, write_whole
-from sdc_ext.data.load import STATISTICS
+from sdc_ext.data.known import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_normalised, check_tensors

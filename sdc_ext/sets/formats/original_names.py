@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import re
 
+from sdc_ext.data.known import KNOWN, STATISTICS
 from sdc_ext.errors import InputError
 from sdc_ext.networks.pool import pool_of
 from sdc_ext.sets.info import SetInfo
-
-_DATASET_NAMES = {
-    "mnist": "MNIST",
-    "fashionmnist": "FashionMNIST",
-    "svhn": "SVHN",
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "tinyimagenet": "TinyImageNet",
-}
 
 _NETWORK_NAMES = {
     "convnet": "ConvNet",
@@ -43,7 +35,7 @@ def original_name(info: SetInfo) -> str:
 
     DCC's script writes DC for DCC and DSA for DSAC.
     """
-    dataset = _DATASET_NAMES.get(info.dataset, info.dataset)
+    dataset = KNOWN[info.dataset].title if info.dataset in KNOWN else info.dataset
     method = {"dcc": "DC", "dsac": "DSA"}.get(info.method, info.method.upper())
     return f"res_{method}_{dataset}_{original_network(pool_of(info.network)[0])}_{info.ipc}ipc.pt"
 
@@ -51,7 +43,7 @@ def original_name(info: SetInfo) -> str:
 def our_dataset(name: str) -> str | None:
     """Returns our name of a data set, e.g. ``cifar10`` for CIFAR10; None if there is none."""
     wanted = {"tiny": "tinyimagenet", "fashion": "fashionmnist"}.get(name.lower(), name.lower())
-    return wanted if wanted in _DATASET_NAMES else None
+    return wanted if wanted in STATISTICS else None
 
 
 def our_network(model: str) -> str:

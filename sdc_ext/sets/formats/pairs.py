@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sdc_ext.data.load import STATISTICS
+from sdc_ext.data.known import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.errors import InputError
 from sdc_ext.sets.strangers import Found

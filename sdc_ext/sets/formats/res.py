@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from sdc_ext._files import as_tensors, write_whole
-from sdc_ext.data.load import CLASS_COUNTS, STATISTICS
+from sdc_ext.data.known import CLASS_COUNTS, STATISTICS
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_tensors
 from sdc_ext.sets.formats.original_names import original_network, our_network

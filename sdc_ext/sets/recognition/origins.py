@@ -10,23 +10,12 @@ from scipy.stats import binom
 from torch import Tensor
 
 from sdc_ext._words import number_of
-from sdc_ext.data.load import CLASS_COUNTS
+from sdc_ext.data.known import CLASS_COUNTS, KNOWN
 from sdc_ext.data.preprocessing import as_pixels
 from sdc_ext.data.real import RealData
 from sdc_ext.sets.recognition.conclusions import Certainty, Conclusion
 
 DATASET = "data set"
-
-# Shapes (C, H, W) of the data sets with a size of their own.
-_SHAPES = {
-    "digits": (1, 8, 8),
-    "mnist": (1, 28, 28),
-    "fashionmnist": (1, 28, 28),
-    "svhn": (3, 32, 32),
-    "cifar10": (3, 32, 32),
-    "cifar100": (3, 32, 32),
-    "tinyimagenet": (3, 64, 64),
-}
 
 _MOST_REAL = 5000
 _MOST_TESTED = 1000
@@ -51,7 +40,8 @@ def candidates(shape: tuple[int, ...], classes: int, *, exact: bool | None) -> l
         exact: Whether ``classes`` is the number of classes, rather than at most that many; None if
             nothing is known of it.
     """
-    names = [name for name, own in _SHAPES.items() if own == shape]
+    shapes = {name: (one.shape[0], *one.shape[2]) for name, one in KNOWN.items()}
+    names = [name for name, own in shapes.items() if own == shape]
     if exact is None:
         return names
     if exact:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sdc_ext.data.load import STATISTICS
+from sdc_ext.data.known import STATISTICS
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData
 from sdc_ext.sets.recognition.conclusions import Certainty, Conclusion
