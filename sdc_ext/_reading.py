@@ -1,20 +1,26 @@
-"""Opens files that others wrote: only what is a file, and nothing larger than it is."""
+"""Opens files that others wrote: each once, only what is a file, and nothing larger than it is."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from sdc_ext._text import visible
 from sdc_ext.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -30,6 +36,26 @@ _TYPES |= {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 
 # What the files of torch.save since torch 1.6 begin with.
 _ZIP = b"PK\x03\x04"
+
+
+def each_once(given: Iterable[T]) -> list[T]:
+    """Returns what was given, without the paths that lead where an earlier one does.
+
+    A line is logged about each path that is left out.
+    """
+    kept: list[T] = []
+    places: dict[str, object] = {}
+    for one in given:
+        if isinstance(one, str | Path):
+            place = os.path.realpath(str(one))
+            if place in places:
+                first = places[place]
+                also = "" if str(first) == str(one) else f" as {first}"
+                _LOG.warning("%s", visible(f"{one} is left out, since it was named before{also}"))
+                continue
+            places[place] = one
+        kept.append(one)
+    return kept
 
 
 def regular_file(path: Path) -> Path:

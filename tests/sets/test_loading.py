@@ -62,13 +62,16 @@ def test_data_that_only_testing_takes_are_loaded_for_testing(tmp_path: Path) -> 
     assert load.asked == [("digits", None)]
 
 
-def test_sets_share_their_data(tmp_path: Path) -> None:
+def test_sets_share_their_data_and_count_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("a", "b"):
         make_set().save(tmp_path / name)
     load = Loader()
     opened = list(open_all([tmp_path / "a", tmp_path / "b", tmp_path / "a"], load))
     assert [name for name, _, _ in opened] == ["a", "b"]
     assert load.asked == [("digits", None)]
+    assert caplog.messages == [f"{tmp_path / 'a'} is left out, since it was named before"]
 
 
 def test_images_of_folders_are_resized_as_the_set(tmp_path: Path) -> None:
