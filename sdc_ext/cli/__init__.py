@@ -222,7 +222,7 @@ def _of_system(error: OSError) -> str:
     except OSError:
         _discard_output()
         return f"cannot write to standard output: {reason}"
-    return f"cannot use a temporary file: {reason}"
+    return f"the system refuses to go on: {reason}"
 
 
 def _discard_output() -> None:

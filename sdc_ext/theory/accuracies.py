@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from sdc_ext._reading import each_once, regular_file
+from sdc_ext._reading import each_once, opened
 from sdc_ext._values import checked
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import REAL
@@ -153,7 +153,7 @@ def read_accuracies(paths: Sequence[str | Path]) -> list[Trained]:
 
 def _read(path: Path) -> Iterable[Trained]:
     try:
-        with regular_file(path).open(newline="", encoding="utf-8-sig") as file:
+        with opened(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             columns = reader.fieldnames or ()
             missing = [name for name in _COLUMNS if name not in columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -106,6 +107,16 @@ def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str]) -> 
         2,
         "sdc-ext: cannot write to standard output: No space left on device\n",
     )
+
+
+def test_errors_of_the_system_name_no_file_that_did_not_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def program() -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    assert run_program("x", program) == 2
+    assert capsys.readouterr().err == "x: the system refuses to go on: no more processes\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["methods"]])
