@@ -134,7 +134,7 @@ def load_data_of(
     if opening.dataset is None and dataset not in DATASETS:
         raise InputError(
             f"{name} was made from data called {dataset!r}, which have no loader: pass the folder "
-            "with their pictures as `dataset`, or the data themselves from Python"
+            "with their pictures as `data`, or the data themselves from Python"
         )
     size = opening.image_size
     if size is None and takes_image_size(dataset):

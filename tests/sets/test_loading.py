@@ -112,7 +112,7 @@ def test_set_of_unnamed_data_asks_for_them(tmp_path: Path) -> None:
 def test_files_that_do_not_name_their_data_need_them(tmp_path: Path) -> None:
     FORMATS["best"](make_set(), tmp_path)
     (tmp_path / "meta.json").unlink()
-    with pytest.raises(InputError, match="does not say what it was made from: pass `dataset`"):
+    with pytest.raises(InputError, match="does not say what it was made from: pass `data`"):
         load_set(tmp_path)
 
 
@@ -128,6 +128,6 @@ def test_data_that_do_not_fit_are_not_taken(tmp_path: Path) -> None:
     FORMATS["best"](make_set(), tmp_path)
     (tmp_path / "meta.json").unlink()
     torch.save(torch.arange(10).roll(1), tmp_path / "labels_best.pt")
-    asked = r"pass `dataset` \(digits: a linear classifier of the real images gives 0 of 10 images"
+    asked = r"pass `data` \(digits: a linear classifier of the real images gives 0 of 10 images"
     with pytest.raises(InputError, match=asked):
         open_with_data(tmp_path, Loader())

@@ -113,7 +113,9 @@ def test_what_is_open_is_asked_for(data: RealData, tmp_path: Path) -> None:
     torch.manual_seed(0)
     folder = save_mtt(data, tmp_path)
     torch.save(torch.randn(40, 1, 8, 8), folder / "images_best.pt")
-    with pytest.raises(InputError, match="does not show whether its images are ZCA-whitened"):
+    with pytest.raises(
+        InputError, match="images are ZCA-whitened .*: pass `zca=True` or `zca=False`"
+    ):
         load_set(folder, data, lr=0.01)
     for zca in (True, False):
         read = load_set(folder, data, lr=0.01, zca=zca)

@@ -162,7 +162,7 @@ def test_a_rate_serves_files_that_have_none(tmp_path: Path) -> None:
     digits = load_data("digits")
     folder = save_mtt(digits, tmp_path)
     options: dict[str, Any] = {"num_eval": 1, "epoch_eval_train": 2, "progress": False}
-    with pytest.raises(InputError, match="`lr_eval`"):
+    with pytest.raises(InputError, match="as `lr`"):
         evaluate_set(folder, digits, networks=NETWORK, **options)
     (result,) = evaluate_set(folder, digits, networks=NETWORK, lr=0.02, **options).results
     assert result.recipe.lr == 0.02
