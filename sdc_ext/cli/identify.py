@@ -24,8 +24,8 @@ def _identify(options: Namespace) -> None:
         options.set, loader(options, accelerator), opening(options), _named_data(options)
     )
     make_console(accelerator).print(found)
-    if found.identity.question:
-        raise InputError(found.identity.question)
+    if found.examination.question:
+        raise InputError(found.examination.question)
 
 
 def _named_data(options: Namespace) -> list[str]:

@@ -18,7 +18,7 @@ from sdc_ext._values import Factor, Rate, checked
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.report.shown import Shown
-from sdc_ext.sets.identification import Identity, identify
+from sdc_ext.sets.identification import Examination, identify
 from sdc_ext.sets.loading import Load, Opening
 from sdc_ext.verbs.session import make_accelerator, open_data
 
@@ -28,24 +28,24 @@ class Identified(Shown):
     """What a set is; it prints as a table of conclusions with their evidence.
 
     Attributes:
-        identity: The conclusions, and the set as it would be evaluated.
+        examination: The conclusions, and the set as it would be evaluated.
         opening: What the caller said about the set.
         data: The options by which a command line names the real data, if the caller did; None if
             Python alone has them.
     """
 
-    identity: Identity
+    examination: Examination
     opening: Opening
     data: Sequence[str] | None = ()
 
     def tables(self) -> Sequence[RenderableType]:
         """Returns the conclusions, the recipe of the training, and how to evaluate the set."""
         found = PlainTable(
-            str(self.identity.path), "property", "conclusion", "certainty", "evidence"
+            str(self.examination.path), "property", "conclusion", "certainty", "evidence"
         )
         for row in self.rows():
             found.add_row(*row.values())
-        synthetic = self.identity.synthetic
+        synthetic = self.examination.synthetic
         if synthetic is None:
             return (found,)
         recipe = PlainTable(f"training on it, {synthetic.info.network}", "setting", "value")
@@ -62,19 +62,19 @@ class Identified(Shown):
                 "certainty": one.certainty,
                 "evidence": one.evidence,
             }
-            for one in self.identity.recognition.conclusions
+            for one in self.examination.recognition.conclusions
         ]
 
     def command(self) -> str:
         """Returns the command, or the call in Python, that evaluates the set as it was opened."""
-        synthetic, said = self.identity.synthetic, self.opening
-        path = str(self.identity.path)
+        synthetic, said = self.examination.synthetic, self.opening
+        path = str(self.examination.path)
         if self.data is None:
             given = {"zca": said.zca, "lr": said.lr, "factor": said.factor}
             more = "".join(f", {k}={v}" for k, v in given.items() if v is not None)
             return f"evaluate_set(load_set({path!r}, load_data(data){more}), data)"
         words = ["sdc-ext", "evaluate", path, *self.data]
-        if synthetic is not None and not self.identity.named and said.dataset is None:
+        if synthetic is not None and not self.examination.named and said.dataset is None:
             words += ["--dataset", synthetic.info.dataset]
         if said.zca is not None:
             words.append("--zca" if said.zca else "--no-zca")
@@ -90,9 +90,9 @@ class Identified(Shown):
         Raises:
             InputError: If something is open, so that it is not known what the images look like.
         """
-        if self.identity.synthetic is None:
-            raise InputError(self.identity.question)
-        write_whole(Path(path), self.identity.synthetic.draw)
+        if self.examination.synthetic is None:
+            raise InputError(self.examination.question)
+        write_whole(Path(path), self.examination.synthetic.draw)
 
 
 @checked

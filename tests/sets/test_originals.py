@@ -29,7 +29,7 @@ from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets import SyntheticSet, load_set
-from sdc_ext.sets.identification import Identity
+from sdc_ext.sets.identification import Examination
 from sdc_ext.sets.loading import Opening, open_with_data
 from sdc_ext.sets.recognition.conclusions import Recognition
 from sdc_ext.verbs.identification import Identified
@@ -228,7 +228,7 @@ def test_identify_examines_sets_of_ours(data: RealData, tmp_path: Path) -> None:
     path = tmp_path / "grid.png"
     identify_set(tmp_path / "ours").draw(path)
     assert path.is_file() and isinstance(
-        identify_set(tmp_path / "ours").identity.synthetic, SyntheticSet
+        identify_set(tmp_path / "ours").examination.synthetic, SyntheticSet
     )
 
 
@@ -257,7 +257,7 @@ def test_what_is_no_set_is_not_examined(
     torch.save(images, tmp_path / "images_best.pt")
     torch.save(labels, tmp_path / "labels_best.pt")
     found = identify_set(tmp_path, "digits")
-    assert question in found.identity.question
+    assert question in found.examination.question
     assert [row["property"] for row in found.rows()] == ["format"]
     assert main(["evaluate", str(tmp_path), "--num-eval", "1"]) == 2
     assert question in capsys.readouterr().err
@@ -275,7 +275,7 @@ def test_what_a_description_states_needs_no_statistics(data: RealData, tmp_path:
 
 def test_the_command_repeats_what_was_said(tmp_path: Path) -> None:
     said = Opening(lr=0.0123456789, factor=2, dataset="pets", image_size=(8, 12))
-    nothing = Identity(tmp_path, Recognition(()), question="what is it?")
+    nothing = Examination(tmp_path, Recognition(()), question="what is it?")
     named = ("--dataset", "pets", "--data-dir", "a b")
     words = f"--dataset pets --data-dir 'a b' --lr-eval {said.lr} --factor 2 --image-size 8x12"
     assert Identified(nothing, said, named).command() == f"sdc-ext evaluate {tmp_path} {words}"
