@@ -9,6 +9,7 @@ is visible is therefore always complete and of one moment, and what killed progr
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -50,10 +51,11 @@ def write_whole(path: Path, write: Writer) -> None:
         write: Writes the content to the path that it is given, which has the same suffix.
 
     Raises:
-        OSError: If the file cannot be written; it names ``path``.
+        OSError: If the file cannot be written; it names ``path``, unless ``write`` fails at
+            another file.
     """
     temporary = path.with_name(f"{_own_name()}-{path.name}")
-    with _naming(path):
+    with naming(path):
         _prepare(path.parent)
         try:
             write(temporary)
@@ -75,7 +77,7 @@ def write_files(folder: Path, writers: Mapping[str, Writer]) -> None:
         OSError: If a file cannot be written; it names the folder.
     """
     staged = folder / _own_name()
-    with _naming(folder):
+    with naming(folder):
         _prepare(folder)
         try:
             staged.mkdir()
@@ -153,7 +155,7 @@ def clear_lock(folder: Path) -> None:
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Makes a hidden folder, which is removed at the end, or by the next program after a kill."""
     folder = parent / f"{_own_name()}-work"
-    with _naming(folder):
+    with naming(folder):
         _prepare(parent)
         folder.mkdir(exist_ok=True)
     try:
@@ -210,6 +212,21 @@ def check_place(path: Path) -> None:
         ) from None
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names the path in errors of the system that name nothing, or what is hidden beside it.
+
+    Errors that name another file keep its name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not _is_of(path, error.filename):
+            raise
+        number = error.errno if isinstance(error.errno, int) else errno.EIO
+        raise OSError(number, error.strerror or str(error), str(path)) from error
+
+
 def as_text(content: str) -> Writer:
     """Returns what writes a text."""
     return lambda path: path.write_text(content, encoding="utf-8")
@@ -254,15 +271,13 @@ def _own_name() -> str:
     return f".sdc-ext-{_HOST}-{os.getpid()}"
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Names the path in errors of the system, which only some of them do themselves."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error.errno, int):
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-        raise
+def _is_of(path: Path, named: Any) -> bool:
+    """Returns whether what an error names, if anything, is the path, above it, or hidden by us."""
+    if named is None:
+        return True
+    found = Path(str(named))
+    hidden = any(part.startswith(_own_name()) for part in found.parts)
+    return hidden or found in (path, *path.parents)
 
 
 def _prepare(folder: Path) -> None:

@@ -229,11 +229,17 @@ class OneOf(Kind):
 
 @dataclass(frozen=True)
 class Many(Kind):
-    """Sequences of one kind; a text has commas between its values, apart from those in brackets."""
+    """Sequences of one kind; a text has commas between its values, apart from those in brackets.
+
+    Attributes:
+        each: The kind of the values.
+        once: Whether a value that comes again is left out.
+    """
 
     placeholder = "NAMES"
 
     each: Kind
+    once: bool = False
 
     def __str__(self) -> str:
         return f"a sequence, each of which is {self.each}"
@@ -243,11 +249,13 @@ class Many(Kind):
         if isinstance(value, str) or not isinstance(value, Sequence):
             return None
         found = tuple(self.each.accept(one) for one in value)
-        return None if None in found else found
+        if None in found:
+            return None
+        return tuple(dict.fromkeys(found)) if self.once else found
 
     def parse(self, text: str) -> object:
         """See [`Kind`][sdc_ext._kinds.Kind]."""
-        return list(dict.fromkeys(self.each.parse(part.strip()) for part in _split(text)))
+        return [self.each.parse(part.strip()) for part in _split(text)]
 
     def refuse(self, name: str, value: object) -> InputError:
         """Names the first value of a sequence that is not allowed, if it is one."""

@@ -1,20 +1,28 @@
-"""Opens files that others wrote: only what is a file, and nothing larger than it is."""
+"""Opens files that others wrote: each once, only what is a file, and nothing larger than it is."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from sdc_ext._files import naming
+from sdc_ext._text import visible
 from sdc_ext.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -30,6 +38,26 @@ _TYPES |= {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 
 # What the files of torch.save since torch 1.6 begin with.
 _ZIP = b"PK\x03\x04"
+
+
+def each_once(given: Iterable[T]) -> list[T]:
+    """Returns what was given, without the paths that lead where an earlier one does.
+
+    A line is logged about each path that is left out.
+    """
+    kept: list[T] = []
+    places: dict[str, object] = {}
+    for one in given:
+        if isinstance(one, str | Path):
+            place = os.path.realpath(str(one))
+            if place in places:
+                first = places[place]
+                also = "" if str(first) == str(one) else f" as {first}"
+                _LOG.warning("%s", visible(f"{one} is left out, since it was named before{also}"))
+                continue
+            places[place] = one
+        kept.append(one)
+    return kept
 
 
 def regular_file(path: Path) -> Path:
@@ -52,6 +80,24 @@ def regular_file(path: Path) -> Path:
     raise InputError(f"{path} is {found}: put a file there, or name another one")
 
 
+@contextmanager
+def opened(path: Path, **how: Any) -> Iterator[IO[str]]:
+    """Opens a text to read it as ``Path.open`` does; all errors of the system name it.
+
+    Raises:
+        InputError: If it is not a file.
+        OSError: If there is nothing, or it cannot be read.
+    """
+    with naming(path), regular_file(path).open(**how) as file:
+        yield file
+
+
+def content_of(path: Path) -> bytes:
+    """Returns the bytes of a file; it raises what ``opened`` does."""
+    with naming(path):
+        return regular_file(path).read_bytes()
+
+
 def load_plain(
     path: Path, allowed: Sequence[Any] = (), *, mapped: bool = False, whole: bool = True
 ) -> Any:
@@ -71,16 +117,17 @@ def load_plain(
         InputError: If it is not a file.
         ValueError: If its content is damaged, or larger than the file.
         Exception: Of nearly any other type, from torch, if it is damaged or holds anything else.
-        OSError: If there is nothing, or it may not be accessed.
+        OSError: If there is nothing, or it cannot be read.
     """
     size = regular_file(path).stat().st_size
-    with path.open("rb") as file:
-        is_zip = file.read(len(_ZIP)) == _ZIP
-    if is_zip:
-        _check_archive(path, size, whole)
-    with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns about files that it then refuses
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    with naming(path):
+        with path.open("rb") as file:
+            is_zip = file.read(len(_ZIP)) == _ZIP
+        if is_zip:
+            _check_archive(path, size, whole)
+        with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about files that it then refuses
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     for tensor in _tensors(content):
         if not is_plain(tensor):
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sdc_ext._reading import regular_file
+from sdc_ext._reading import content_of
 from sdc_ext.errors import InputError
 
 _T = TypeVar("_T")
@@ -24,7 +24,7 @@ _AT_FIELD = re.compile(r"(?P<what>.*) - at `\$\.?(?P<field>.*)`")
 
 def read_json(path: Path, kind: type[_T], advice: str) -> _T:
     """Reads a JSON file; see ``from_json``."""
-    return from_json(regular_file(path).read_bytes(), kind, str(path), advice)
+    return from_json(content_of(path), kind, str(path), advice)
 
 
 def from_json(content: str | bytes, kind: type[_T], name: str, advice: str) -> _T:

@@ -79,8 +79,8 @@ Factor: TypeAlias = Annotated[int, Whole(1, LARGEST_FACTOR)]
 Size: TypeAlias = Annotated[int | tuple[int, int], Sides()]
 """The size of a picture in pixels, as (height, width) or as one number for both."""
 
-Names: TypeAlias = Annotated[Sequence[str], Many(Text())]
-"""One name or several; on the command line with commas between them."""
+Names: TypeAlias = Annotated[Sequence[str], Many(Text(), once=True)]
+"""One name or several, each of which counts once; on the command line with commas between them."""
 
 Temperature: TypeAlias = Annotated[float, Number(1e-3, 1e3)]
 """A temperature that softens probabilities."""

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from sdc_ext._files import (
     write_whole,
 )
 from sdc_ext.errors import InputError
+from sdc_ext.matching.trail import Trail
 
 
 def listed(folder: Path) -> list[str]:
@@ -220,6 +222,32 @@ def test_a_full_disk_names_the_path(tmp_path: Path, write: Writer) -> None:
         write_whole(tmp_path / "run" / "file.pt", write)
     assert caught.value.filename == str(tmp_path / "run" / "file.pt")
     assert listed(tmp_path / "run") == []
+
+
+def test_errors_name_the_file_that_failed(tmp_path: Path) -> None:
+    """That which is written, also where the system names nothing or what is hidden beside it."""
+    out, other = tmp_path / "out.txt", tmp_path / "other.txt"
+
+    def fail(path: Path) -> None:
+        raise OSError("encoder error -2")
+
+    writers: dict[Writer, Path] = {
+        lambda path: other.read_text(): other,
+        lambda path: (path / "inner").read_text(): out,
+        fail: out,
+    }
+    for write, named in writers.items():
+        with pytest.raises(OSError) as caught:
+            write_whole(out, write)
+        assert caught.value.filename == str(named)
+    assert caught.value.strerror == "encoder error -2" and listed(tmp_path) == []
+
+
+def test_a_full_disk_names_the_folder_of_temporary_files() -> None:
+    trail = Trail(torch.zeros(9000))
+    with limited_file_size(4096), pytest.raises(OSError) as caught:
+        trail.append(torch.zeros(9000), torch.zeros(9000))
+    assert caught.value.filename == tempfile.gettempdir()
 
 
 @contextmanager

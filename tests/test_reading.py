@@ -56,6 +56,14 @@ def test_every_reader_opens_files_only(name: str, kind: str, tmp_path: Path) -> 
         READERS[name](tmp_path / name)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="only Linux has such a file")
+@pytest.mark.parametrize("name", sorted({*READERS} - {"picture.png"}))  # which Pillow leaves open
+def test_every_reader_names_a_file_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("/proc/self/mem")  # a file whose first byte is an error
+    with pytest.raises((InputError, OSError), match=str(tmp_path / name)):
+        READERS[name](tmp_path / name)
+
+
 def test_sockets_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # paths of sockets are short
     with socket.socket(socket.AF_UNIX) as server:

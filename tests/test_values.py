@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -150,6 +151,12 @@ def test_a_decorated_function_keeps_its_own_errors() -> None:
         add(1, other=2)  # type: ignore[call-arg]
     with pytest.raises(InputError, match="`more` must be"):
         add(1, more=0)
+
+
+def test_names_count_once_and_other_values_as_often_as_they_come() -> None:
+    assert check_value("x", ["mlp", "convnet", "mlp"], Names) == ("mlp", "convnet")
+    assert check_value("x", ["mlp", "mlp"], Sequence[str]) == ("mlp", "mlp")
+    assert kind_of(Sequence[str]).read("x", "mlp,mlp") == ("mlp", "mlp")
 
 
 def test_annotations_without_a_kind_allow_everything() -> None:

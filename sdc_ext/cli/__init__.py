@@ -222,7 +222,7 @@ def _of_system(error: OSError) -> str:
     except OSError:
         _discard_output()
         return f"cannot write to standard output: {reason}"
-    return f"cannot use a temporary file: {reason}"
+    return f"the system refuses to go on: {reason}"
 
 
 def _discard_output() -> None:
@@ -264,10 +264,12 @@ def _with_flags(problem: str, flags: Mapping[str, str]) -> str:
     """Writes the arguments that a sentence names as the options that set them."""
 
     def as_flag(found: re.Match[str]) -> str:
-        flag = flags.get(found["name"])
+        name, value = found["name"], found["value"]
+        if value == "False" and f"no_{name}" in flags:
+            return flags[f"no_{name}"]
+        flag = flags.get(name)
         if flag is None:
             return found[0]
-        value = found["value"]
         return flag if value in (None, "True") else f"{flag} {value}"
 
     return re.sub(r"`(?P<name>[a-z_]+)(=(?P<value>[^`]*))?`", as_flag, problem)

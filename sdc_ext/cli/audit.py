@@ -6,7 +6,7 @@ import csv
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from sdc_ext._reading import regular_file
+from sdc_ext._reading import opened
 from sdc_ext.cli.folders import check_results, save_and_print
 from sdc_ext.cli.options import COUNT, NAMES, PLACE, TEXT, add_seed, add_workers
 from sdc_ext.cli.sets import SET_HELP, add_set_data, open_named_sets
@@ -74,7 +74,7 @@ def read_groups(path: Path) -> list[str]:
         InputError: If the file cannot be read, or a line is empty.
     """
     try:
-        with regular_file(path).open(encoding="utf-8", newline="") as file:
+        with opened(path, encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(

@@ -100,7 +100,7 @@ def _compare(options: Namespace) -> None:
     arms = None if options.arms is None else [written_arm(text, method) for text in options.arms]
     # All of this fails before the data are loaded.
     for arm in check_arms(options.seeds, lams=options.lams, shares=options.shares, arms=arms):
-        resolve(method, options.dataset, options.ipc, settings | arm.values)
+        resolve(method, options.data, options.ipc, settings | arm.values)
     check_start(method, options.out, options.experts)
     accelerator = make_accelerator(options.mixed_precision)
     compared = compare(

@@ -52,7 +52,7 @@ def _completion(options: Namespace) -> None:
             action.choices = names[str(action.metavar)]
         elif isinstance(action.type, Place):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-        elif action.dest == "dataset":
+        elif action.dest == "data":
             action.complete = _DATASET  # type: ignore[attr-defined]
     datasets = " ".join(DATASETS.names())
     preamble = _PREAMBLE.get(options.shell, "").replace("NAMES", datasets)

@@ -54,7 +54,7 @@ def _difficulty(options: Namespace) -> None:
     opened = open_named_sets(options, accelerator)
     data = None
     if not opened:
-        options.dataset = options.dataset or "digits"
+        options.data = options.data or "digits"
         data = load_chosen_data(options, accelerator)
     measured = difficulty_of(
         opened,

@@ -38,7 +38,7 @@ def _distill(options: Namespace) -> None:
     method = get_method(options.method)
     settings = chosen_settings(options)
     out = options.out or Path("runs") / f"{method.name}-{data_label(options)}-ipc{options.ipc}"
-    resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
+    resolve(method, options.data, options.ipc, settings)  # fails before the data are loaded
     check_start(method, out, options.experts)
     RunFolder(out, {}).check(resume=options.resume)
     accelerator = make_accelerator(options.mixed_precision, options.tracker, out)

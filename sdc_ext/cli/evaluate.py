@@ -65,7 +65,7 @@ def _evaluate(options: Namespace) -> None:
         open_named_sets(options, accelerator),
         networks=options.networks,
         epoch_eval_train=options.epoch_eval_train,
-        lr_eval=options.lr_eval,
+        lr_eval=options.lr,
         real_epochs=options.real_epochs,
         training=training,
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from argparse import ArgumentParser, Namespace
 
-from sdc_ext._console import PlainConsole
 from sdc_ext.cli.options import PLACE
 from sdc_ext.cli.sets import SET_HELP, add_set_data, loader, opening
 from sdc_ext.errors import InputError
-from sdc_ext.sets.identification import identify
-from sdc_ext.verbs.identification import Identified
-from sdc_ext.verbs.session import make_accelerator
+from sdc_ext.verbs.identification import identify_with
+from sdc_ext.verbs.session import make_accelerator, make_console
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -23,10 +20,17 @@ def add_options(parser: ArgumentParser) -> None:
 
 def _identify(options: Namespace) -> None:
     accelerator = make_accelerator()
-    said = opening(options)
-    load = functools.cache(loader(options, accelerator))
-    identity = identify(options.set, load, said)
-    if accelerator.is_main_process:
-        PlainConsole(soft_wrap=True).print(Identified(identity, said))
-    if identity.question:
-        raise InputError(identity.question)
+    found = identify_with(
+        options.set, loader(options, accelerator), opening(options), _named_data(options)
+    )
+    make_console(accelerator).print(found)
+    if found.examination.question:
+        raise InputError(found.examination.question)
+
+
+def _named_data(options: Namespace) -> list[str]:
+    """Returns the options that name the real data and how they are read, as far as given."""
+    given = {"--dataset": options.data, "--data-dir": options.data_dir}
+    if options.background != "white":
+        given["--background"] = options.background
+    return [str(word) for pair in given.items() if pair[1] is not None for word in pair]

@@ -19,6 +19,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset",
+        dest="data",
         type=TEXT,
         default="cifar10",
         help="data set of the defaults (default: cifar10)",
@@ -32,8 +33,8 @@ def add_options(parser: ArgumentParser) -> None:
 def _methods(options: Namespace) -> None:
     console = PlainConsole(soft_wrap=True)
     if options.method is None:
-        classes = CLASS_COUNTS.get(options.dataset)
-        console.print(method_table(known_methods(), options.dataset, options.ipc, classes))
+        classes = CLASS_COUNTS.get(options.data)
+        console.print(method_table(known_methods(), options.data, options.ipc, classes))
         console.print(
             "images: how many a run passes through networks, forward and back; training experts "
             "and evaluating are not counted"
@@ -43,5 +44,5 @@ def _methods(options: Namespace) -> None:
     method = get_method(options.method)
     console.print(f"{method.name} matches {method.matches or 'what its loop says'}")
     console.print(method.reference)
-    title = f"settings for {options.dataset} at ipc {options.ipc}"
-    console.print(settings_table(resolve(method, options.dataset, options.ipc, {}), title))
+    title = f"settings for {options.data} at ipc {options.ipc}"
+    console.print(settings_table(resolve(method, options.data, options.ipc, {}), title))

@@ -43,6 +43,7 @@ def add_data_source(group: Any, default: str | None, default_help: str) -> None:
     """Adds the options that name real data."""
     group.add_argument(
         "--dataset",
+        dest="data",  # as the verbs call it, for messages
         type=TEXT,
         default=default,
         metavar="DATA",
@@ -189,7 +190,7 @@ def take_folder(options: Namespace) -> None:
         InputError: If there is neither a data set nor a folder of this name, or ``--data-dir``
             names a folder, too.
     """
-    name = getattr(options, "dataset", None)
+    name = getattr(options, "data", None)
     if name is None:
         return
     from sdc_ext.data.load import DATASETS, check_source
@@ -198,8 +199,8 @@ def take_folder(options: Namespace) -> None:
     if name in DATASETS:
         return
     if getattr(options, "data_dir", None) is not None:
-        raise InputError(f"`dataset` {name} is a folder already: leave `data_dir` out")
-    options.dataset, options.data_dir = "imagefolder", Path(name)
+        raise InputError(f"`data` {name} is a folder already: leave `data_dir` out")
+    options.data, options.data_dir = "imagefolder", Path(name)
 
 
 def all_actions(parser: ArgumentParser) -> Iterator[Action]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
 
 from sdc_ext._console import PlainConsole, make_progress
 from sdc_ext._files import Writer, as_table, write_files
@@ -16,6 +20,8 @@ from sdc_ext.theory.perceptron_simulation import Simulator
 from sdc_ext.theory.perceptron_study import Setting, draw_study, study
 from sdc_ext.theory.tables import boundary_table, crossover_table
 from sdc_ext.workers import choose_workers
+
+_Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 def add_perceptron(commands: Any) -> None:
@@ -94,17 +100,11 @@ def _draw_curves(
         total = len(gammas) * (2 * len(shares) + 1)
         bar = progress.add_task("solving" + (" and simulating" if simulator else ""), total=total)
         found = study(setting, simulator, lambda: progress.advance(bar))
-    out = claim_folder(options.out, "perceptron")
-    files: dict[str, Writer] = {
-        "perceptron.csv": as_table(found.rows()),
-        "perceptron.png": lambda path: draw_study(found, path),
-    }
-    write_files(out, files)
     console.print(crossover_table(found.crossovers(), max(setting.alphas)))
     if simulator:
         within = f"3 s.e. + 0.5 / {options.dimensions} of the theory"
         console.print(f"{found.agreeing} of {len(found.dots)} simulations are within {within}")
-    console.print(f"perceptron.csv and perceptron.png in {out}")
+    _keep("perceptron", found.rows(), lambda path: draw_study(found, path), options.out, console)
 
 
 def _draw_map(options: Namespace, gammas: tuple[float, ...], simulator: Simulator | None) -> None:
@@ -123,14 +123,15 @@ def _draw_map(options: Namespace, gammas: tuple[float, ...], simulator: Simulato
             on_row=lambda: progress.advance(bar),
             say=console.print,
         )
-    out = claim_folder(options.out, "perceptron")
-    files: dict[str, Writer] = {
-        "map.csv": as_table(found.rows()),
-        "map.png": lambda path: draw_map(found, path),
-    }
-    write_files(out, files)
     console.print(boundary_table(found.boundary()))
     if simulator:
         within = f"3 s.e. + 1 / {options.dimensions} of the theory"
         console.print(f"{found.agreeing} of {len(found.dots)} simulated gains are within {within}")
-    console.print(f"map.csv and map.png in {out}")
+    _keep("map", found.rows(), lambda path: draw_map(found, path), options.out, console)
+
+
+def _keep(name: str, rows: _Rows, draw: Writer, out: Path | None, console: Console) -> None:
+    """Writes a table and a picture, once results are shown: a folder may be refused by now."""
+    folder = claim_folder(out, "perceptron")
+    write_files(folder, {f"{name}.csv": as_table(rows), f"{name}.png": draw})
+    console.print(f"{name}.csv and {name}.png in {folder}")

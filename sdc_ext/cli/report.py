@@ -6,10 +6,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sdc_ext._console import PlainConsole
-from sdc_ext._files import write_whole
+from sdc_ext._files import as_text, write_whole
+from sdc_ext._reading import each_once
 from sdc_ext.cli.options import PLACE, check_picture
 from sdc_ext.report.courses import draw_courses
-from sdc_ext.report.html_page import read_runs, unfinished_runs, write_report
+from sdc_ext.report.html_page import read_runs, report_page, unfinished_runs
 from sdc_ext.verbs.session import check_free_file
 
 
@@ -42,12 +43,13 @@ def _report(options: Namespace) -> None:
     if options.courses is not None:
         check_free_file(options.courses)
         check_picture(options.courses)
-    write_whole(options.out, lambda path: write_report(options.folders, path))
+    folders = each_once(options.folders)
+    runs = read_runs(folders)
+    write_whole(options.out, as_text(report_page(runs, folders)))
     if options.courses is not None:
-        runs = read_runs(options.folders)
         write_whole(options.courses, lambda path: draw_courses(runs, path))
     console = PlainConsole(soft_wrap=True)
-    unfinished = unfinished_runs(options.folders)
+    unfinished = unfinished_runs(folders)
     if unfinished:
         names = ", ".join(map(str, unfinished))
         console.print(f"left out, since they have not saved a set yet: {names}")

@@ -46,11 +46,11 @@ def add_options(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> None:
     accelerator = make_accelerator()
     data: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
-    if options.dataset is None and (options.image_size or options.background != "white"):
+    if options.data is None and (options.image_size or options.background != "white"):
         raise InputError(
-            "`image_size` and `background` are for data that stand in: name these by `dataset`"
+            "`image_size` and `background` are for data that stand in: name these by `data`"
         )
-    if options.dataset is not None:
+    if options.data is not None:
         data = {"data": load_chosen_data(options, accelerator)}
     reproduced = reproduce(
         options.item,

@@ -30,7 +30,10 @@ def add_set_data(parser: ArgumentParser, *, trained_on: bool = True) -> None:
     add_data(parser, None, "the set's own")
     if trained_on:
         parser.add_argument(
-            "--lr-eval", type=RATE, help="learning rate of the training (default: the set's own)"
+            "--lr-eval",
+            dest="lr",
+            type=RATE,
+            help="learning rate of the training (default: the set's own)",
         )
     parser.add_argument(
         "--zca",
@@ -84,9 +87,9 @@ def opening(options: Namespace) -> loading.Opening:
     """What a command line says about its sets."""
     return loading.Opening(
         options.zca,
-        getattr(options, "lr_eval", None),
+        getattr(options, "lr", None),
         options.factor,
-        trained_on=hasattr(options, "lr_eval"),
-        dataset=options.dataset,
+        trained_on=hasattr(options, "lr"),
+        dataset=options.data,
         image_size=options.image_size,
     )

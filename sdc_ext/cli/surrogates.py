@@ -47,7 +47,7 @@ def _surrogates(options: Namespace) -> None:
         open_named_sets(options, accelerator),
         num_eval=options.num_eval,
         epoch_eval_train=options.epoch_eval_train,
-        lr=options.lr_eval,
+        lr=options.lr,
         inner_steps=options.inner_steps,
         expert_epochs=options.expert_epochs,
         max_real=options.max_real,

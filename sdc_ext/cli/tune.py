@@ -60,7 +60,7 @@ def _tune(options: Namespace) -> None:
     method = get_method(options.method)
     lams, shares = (pair and tuple(pair) for pair in (options.lams, options.shares))
     settings = chosen_settings(options)
-    resolve(method, options.dataset, options.ipc, settings)  # fails before the data are loaded
+    resolve(method, options.data, options.ipc, settings)  # fails before the data are loaded
     check_start(method, options.out)
     accelerator = make_accelerator(options.mixed_precision)
     tuned = tune(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdc_ext._reading import regular_file
+from sdc_ext._reading import content_of
 from sdc_ext._words import number_of
 from sdc_ext.data.pictures import Decoding, changes_note, is_picture, stacked
 from sdc_ext.data.splits import stratified_split
@@ -147,7 +147,7 @@ def read_tiny_imagenet(folder: Path, decoding: Decoding) -> TwoParts:
 def _annotated(path: Path, classes: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Yields the names and labels of the pictures that an annotation file lists."""
     label = {name: number for number, name in enumerate(classes)}
-    for number, line in enumerate(regular_file(path).read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(content_of(path).decode(errors="replace").splitlines(), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in label:

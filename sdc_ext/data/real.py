@@ -109,7 +109,7 @@ class RealData:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """The key under which networks trained on two data sets are interchangeable."""
+        """Values that differ between these data and others, on which networks learn otherwise."""
         of_images = self.name, self.train.fingerprint, self.test.fingerprint, self.image_size
         return *of_images, self.mean, self.std, self.whitened_by
 

@@ -201,21 +201,22 @@ def _label(label: Any, i: int) -> int:
 
 
 def _as_stored(images: Tensor) -> Tensor:
-    """Returns images as they are stored: uint8 or float32."""
+    """Returns images as they are stored: uint8, or float32 and finite."""
     if images.dtype == torch.uint8:
         return images
     if not images.is_floating_point():
         raise InputError(
             f"images have the type {_name(images.dtype)}: pass uint8, or floats in [0, 1]"
         )
-    return images.float()
+    stored = images.float()
+    if not bool(stored.isfinite().all()):
+        raise InputError("images contain NaN or infinite values: pass pixels in [0, 1] or uint8")
+    return stored
 
 
 def _check_pixels(images: Tensor) -> None:
     if images.dtype == torch.uint8:
         return
-    if not bool(images.isfinite().all()):
-        raise InputError("images contain NaN or infinite values: pass pixels in [0, 1] or uint8")
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise InputError(

@@ -143,7 +143,7 @@ def _check_cost(pixels: Tensor) -> None:
         raise InputError(
             f"ZCA whitening of {number_of(count, 'image')} of {shape} needs about "
             f"{needed / 1e9:.0f} GB of memory, and {available / 1e9:.0f} GB are available: make "
-            "them smaller by `image_size`, or leave `zca` out"
+            "them smaller by `image_size`, or pass `zca=False`"
         )
     if seconds > _LONG_IN_SECONDS:
         _LOG.warning(

@@ -28,11 +28,11 @@ _LOGS = "logs"
 _EXPERTS = "experts"
 
 # Runs of earlier versions do not have both of these keys.
-DATA = ("fingerprint", "test_fingerprint")
+FINGERPRINTS = ("fingerprint", "test_fingerprint")
 
 
 def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> dict[str, Any]:
-    """Returns what must be equal for a run to be resumed, in the form that JSON restores."""
+    """Returns JSON values that differ between this run and others, which cannot continue it."""
     data, experts = task.data, task.experts
     identity = {
         "method": method.name,
@@ -50,7 +50,7 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         **{name: setting.value for name, setting in settings.origin.items()},
     }
     if data.name not in KNOWN:  # other data may have the same name
-        identity |= zip(DATA, (data.train.fingerprint, data.test.fingerprint), strict=True)
+        identity |= zip(FINGERPRINTS, (data.train.fingerprint, data.test.fingerprint), strict=True)
     return dict(json.loads(json.dumps(identity)))
 
 
@@ -122,7 +122,7 @@ class RunFolder:
         path = self.path / RUN
         earlier = read_json(path, dict[str, Any], "choose another `out`")
         for name, value in self.identity.items():
-            if name not in earlier and name not in DATA:
+            if name not in earlier and name not in FINGERPRINTS:
                 raise InputError(
                     f"{self.path} holds a run of another version of sdc-ext, which did not record "
                     f"{name}: choose another `out`"
@@ -130,7 +130,7 @@ class RunFolder:
             is_open = name == _EXPERTS and value is None
             if is_open or earlier.get(name, value) == value:
                 continue
-            if name in DATA:
+            if name in FINGERPRINTS:
                 raise InputError(
                     f"{self.path} holds a run on other data with the name "
                     f"{self.identity['dataset']!r}: pass those data, or choose another `out`"

@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sdc_ext._text import first_line
-from sdc_ext.engine.run_folder import DATA
+from sdc_ext.engine.run_folder import FINGERPRINTS
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.strength import lam_or_share
 from sdc_ext.workers.pool import SERIAL, Workers
@@ -37,7 +37,7 @@ Run = Callable[[Mapping[str, Any], Report], float]
 _TASK, _BASELINE, _DIVERGED = "task", "baseline", "diverged"
 
 # Studies of earlier versions may not have these keys.
-_LATER = (*DATA, "range", "ramp")
+_LATER = (*FINGERPRINTS, "range", "ramp")
 
 _ATTEMPTS = 6
 

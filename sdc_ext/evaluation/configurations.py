@@ -18,10 +18,10 @@ from sdc_ext.training.label_loss import LabelLossName
 from sdc_ext.training.protocols import ProtocolName, Subject, protocol
 from sdc_ext.training.recipe import OptimizerName, ScheduleName, TrainingRecipe
 
-Optimizers: TypeAlias = Annotated[Sequence[OptimizerName], Many(OneOf(("sgd", "adamw")))]
+Optimizers: TypeAlias = Annotated[Sequence[OptimizerName], Many(OneOf(("sgd", "adamw")), once=True)]
 """One optimiser or several; on the command line with commas between them."""
 
-Augmentations: TypeAlias = Annotated[Sequence[str], Many(Text())]
+Augmentations: TypeAlias = Annotated[Sequence[str], Many(Text(), once=True)]
 """One augmentation or several; on the command line with commas between them."""
 
 # Learning rates do not carry over from one optimiser to the other. Those of AdamW are torch's.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sdc_ext._files import naming
 from sdc_ext.networks.kept_gradients import KeptGradient
 
 
@@ -37,8 +39,9 @@ class Trail:
         if self._file is None:
             self._pairs.append((theta, g))
         else:
-            for tensor in (theta, g):
-                tensor.numpy().tofile(self._file)
+            with naming(Path(tempfile.gettempdir())):
+                for tensor in (theta, g):
+                    tensor.numpy().tofile(self._file)
 
     def read(self, n: int) -> tuple[Tensor, Tensor]:
         """Returns the parameters and the gradient of step n, (P,) each."""

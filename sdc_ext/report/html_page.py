@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sdc_ext._reading import each_once
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import select_evaluation
@@ -72,9 +73,21 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> None:
     Raises:
         InputError: If a folder holds none of these, or a file in it is damaged.
     """
-    given = [Path(folder) for folder in folders]
-    runs = read_runs(given)
-    Path(path).write_text(render("report", **_content(runs, given)), "utf-8")
+    given = each_once(map(Path, folders))
+    Path(path).write_text(report_page(read_runs(given), given), "utf-8")
+
+
+def report_page(runs: Sequence[Run], folders: Sequence[Path]) -> str:
+    """Returns the page that ``write_report`` writes.
+
+    Args:
+        runs: What ``read_runs`` found in the folders.
+        folders: The folders.
+
+    Raises:
+        InputError: If a file of an evaluation or a comparison is damaged.
+    """
+    return render("report", **_content(runs, folders))
 
 
 def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sdc_ext._files import settle
 from sdc_ext._kinds import Kind, Number, Whole
-from sdc_ext._reading import regular_file
+from sdc_ext._reading import opened
 from sdc_ext.errors import InputError
 
 HISTORY = "history.csv"
@@ -58,7 +58,7 @@ def read_history(folder: Path) -> dict[str, list[float]]:
     if not os.path.lexists(path):
         return {}
     try:
-        with regular_file(path).open(newline="", encoding="utf-8") as file:
+        with opened(path, newline="", encoding="utf-8") as file:
             names, rows = _table(csv.reader(file, strict=True))
     except InputError:
         raise

@@ -24,7 +24,7 @@ FORMAT = "format"
 
 
 @dataclass(frozen=True)
-class Identity:
+class Examination:
     """What is known of a set at a path.
 
     Attributes:
@@ -42,7 +42,7 @@ class Identity:
     named: bool = True
 
 
-def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
+def identify(path: str | Path, load: Load, opening: Opening) -> Examination:
     """Examines a set in any known format.
 
     Args:
@@ -60,7 +60,7 @@ def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
     try:
         source.found.check()
     except InputError as error:
-        return Identity(source.path, Recognition((kind,)), question=str(error))
+        return Examination(source.path, Recognition((kind,)), question=str(error))
     dataset = opening.dataset or source.dataset
     try:
         if dataset is None:
@@ -71,17 +71,17 @@ def identify(path: str | Path, load: Load, opening: Opening) -> Identity:
     except InputError as error:
         whose = "declared" if opening.dataset is not None else "named by the path"
         seen = (kind, *_without_data(source.found, dataset, whose))
-        return Identity(source.path, Recognition.of(seen), question=str(error))
+        return Examination(source.path, Recognition.of(seen), question=str(error))
     recognition = Recognition((kind, *known.recognition.conclusions))
     named = source.dataset is not None
     try:
         synthetic = source.read(data, opening)
     except InputError as error:
-        return Identity(source.path, recognition, question=str(error), named=named)
-    return Identity(source.path, recognition, synthetic, named=named)
+        return Examination(source.path, recognition, question=str(error), named=named)
+    return Examination(source.path, recognition, synthetic, named=named)
 
 
-def _of_described(source: Source, kind: Conclusion, load: Load, opening: Opening) -> Identity:
+def _of_described(source: Source, kind: Conclusion, load: Load, opening: Opening) -> Examination:
     """Examines a set that describes itself, or whose layout says all."""
     kept: list[RealData] = []
 
@@ -92,7 +92,7 @@ def _of_described(source: Source, kind: Conclusion, load: Load, opening: Opening
     try:
         synthetic, _ = open_with_data(source.path, load_once, opening)
     except InputError as error:
-        return Identity(source.path, Recognition((kind,)), question=str(error))
+        return Examination(source.path, Recognition((kind,)), question=str(error))
     info = synthetic.info
     images = synthetic.images if synthetic.stored is None else synthetic.stored
     labels = synthetic.labels[:: info.factor**2]
@@ -114,7 +114,7 @@ def _of_described(source: Source, kind: Conclusion, load: Load, opening: Opening
         DATASET: info.dataset,
     }
     conclusions = (_as_stated(one, stated) for one in known.recognition.conclusions)
-    return Identity(
+    return Examination(
         source.path, Recognition((kind, *conclusions)), synthetic, named=source.kind != "pictures"
     )
 

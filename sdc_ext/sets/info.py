@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdc_ext._kinds import Number
-from sdc_ext._reading import regular_file
+from sdc_ext._reading import content_of
 from sdc_ext._schemas import as_kind, from_json
 from sdc_ext._values import Count, CountOrZero, Factor, Rate, kind_of
 from sdc_ext.data.real import RealData
@@ -265,7 +265,7 @@ def read_info(path: Path, advice: str = "pass another copy of it") -> SetInfo:
     Raises:
         InputError: If it is damaged.
     """
-    return SetInfo.from_json(regular_file(path).read_bytes(), str(path), advice)
+    return SetInfo.from_json(content_of(path), str(path), advice)
 
 
 def check_info(info: SetInfo, name: str, advice: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdc_ext._reading import each_once
 from sdc_ext.data.load import DATASETS, takes_image_size
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
@@ -133,7 +134,7 @@ def load_data_of(
     if opening.dataset is None and dataset not in DATASETS:
         raise InputError(
             f"{name} was made from data called {dataset!r}, which have no loader: pass the folder "
-            "with their pictures as `dataset`, or the data themselves from Python"
+            "with their pictures as `data`, or the data themselves from Python"
         )
     size = opening.image_size
     if size is None and takes_image_size(dataset):
@@ -155,7 +156,7 @@ def open_all(
     Raises:
         InputError: If [`open_with_data`][sdc_ext.sets.open_with_data] raises it.
     """
-    once = [Path(path) for path in {os.path.realpath(path): path for path in paths}.values()]
+    once = [Path(path) for path in each_once(paths)]
     load = functools.cache(load)
     for name, path in zip(short_names(once), once, strict=True):
         yield name, *open_with_data(path, load, opening)

@@ -168,7 +168,7 @@ class Source:
         if declared.factor is not None and not (self.found and self.found.has_factor):
             raise InputError(f"{self.path} says its factor itself, or has none: leave `factor` out")
         if self.needs_data and data is None:
-            raise InputError(f"{self.path} does not say what it was made from: pass `dataset`")
+            raise InputError(f"{self.path} does not say what it was made from: pass `data`")
         if self.found is not None and data is not None:
             synthetic = study(self.found, data, declared).build()
             if self.kind == "best":

@@ -219,7 +219,7 @@ class Study:
             name = self.found.path.name.removeprefix("ema_").replace("images", "lr")
             raise InputError(
                 f"there is no {name} with the learning rate beside the images: pass the learnt "
-                "syn_lr as `lr_eval`, or 0.01 if none was learnt"
+                "syn_lr as `lr`, or 0.01 if none was learnt"
             )
         return self.found.rate
 
@@ -322,7 +322,7 @@ def _stored_as(found: Found, declared: Declared, study: PixelStudy) -> tuple[str
         return (
             NORMALISED,
             f"{found.path} does not show whether its images are ZCA-whitened ({seen.evidence}): "
-            "pass `zca`, or its opposite (zca=False, --no-zca)",
+            "pass `zca=True` or `zca=False`",
             [],
         )
     warnings = []

@@ -52,9 +52,7 @@ def recognised_data(found: Found, load: Load, declared: Declared) -> RealData:
     shape = "x".join(map(str, found.images.shape[1:]))
     labels = "" if found.labels is None else f" with {classes_of(found.labels)} classes"
     evidence = "; ".join(seen) if seen else f"no data set here has images of {shape}{labels}"
-    raise InputError(
-        f"{found.path} does not say what it was made from: pass `dataset` ({evidence})"
-    )
+    raise InputError(f"{found.path} does not say what it was made from: pass `data` ({evidence})")
 
 
 def _origin(found: Found, data: RealData, declared: Declared) -> Conclusion | None:

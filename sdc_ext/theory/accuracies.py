@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from sdc_ext._reading import regular_file
+from sdc_ext._reading import each_once, opened
 from sdc_ext._values import checked
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import REAL
@@ -149,13 +148,12 @@ def read_accuracies(paths: Sequence[str | Path]) -> list[Trained]:
         InputError: If ``paths`` is a single path, a file is no such table, or a value is not a
             number or is out of range.
     """
-    once = {os.path.realpath(path): Path(path) for path in paths}
-    return [row for path in once.values() for row in _read(path)]
+    return [row for path in each_once(paths) for row in _read(Path(path))]
 
 
 def _read(path: Path) -> Iterable[Trained]:
     try:
-        with regular_file(path).open(newline="", encoding="utf-8-sig") as file:
+        with opened(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             columns = reader.fieldnames or ()
             missing = [name for name in _COLUMNS if name not in columns]

@@ -18,8 +18,8 @@ from sdc_ext._values import Factor, Rate, checked
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.report.shown import Shown
-from sdc_ext.sets.identification import Identity, identify
-from sdc_ext.sets.loading import Opening
+from sdc_ext.sets.identification import Examination, identify
+from sdc_ext.sets.loading import Load, Opening
 from sdc_ext.verbs.session import make_accelerator, open_data
 
 
@@ -28,21 +28,24 @@ class Identified(Shown):
     """What a set is; it prints as a table of conclusions with their evidence.
 
     Attributes:
-        identity: The conclusions, and the set as it would be evaluated.
+        examination: The conclusions, and the set as it would be evaluated.
         opening: What the caller said about the set.
+        data: The options by which a command line names the real data, if the caller did; None if
+            Python alone has them.
     """
 
-    identity: Identity
+    examination: Examination
     opening: Opening
+    data: Sequence[str] | None = ()
 
     def tables(self) -> Sequence[RenderableType]:
         """Returns the conclusions, the recipe of the training, and how to evaluate the set."""
         found = PlainTable(
-            str(self.identity.path), "property", "conclusion", "certainty", "evidence"
+            str(self.examination.path), "property", "conclusion", "certainty", "evidence"
         )
         for row in self.rows():
             found.add_row(*row.values())
-        synthetic = self.identity.synthetic
+        synthetic = self.examination.synthetic
         if synthetic is None:
             return (found,)
         recipe = PlainTable(f"training on it, {synthetic.info.network}", "setting", "value")
@@ -59,18 +62,20 @@ class Identified(Shown):
                 "certainty": one.certainty,
                 "evidence": one.evidence,
             }
-            for one in self.identity.recognition.conclusions
+            for one in self.examination.recognition.conclusions
         ]
 
     def command(self) -> str:
-        """Returns the command that evaluates the set."""
-        synthetic, said = self.identity.synthetic, self.opening
-        words = ["sdc-ext", "evaluate", str(self.identity.path)]
-        dataset = said.dataset or ("" if synthetic is None else synthetic.info.dataset)
-        if said.dataset is not None or not self.identity.named:
-            words += ["--dataset", dataset]
-        if dataset not in ("", "digits") and not Path(dataset).is_dir():
-            words += ["--data-dir", "DATA"]
+        """Returns the command, or the call in Python, that evaluates the set as it was opened."""
+        synthetic, said = self.examination.synthetic, self.opening
+        path = str(self.examination.path)
+        if self.data is None:
+            given = {"zca": said.zca, "lr": said.lr, "factor": said.factor}
+            more = "".join(f", {k}={v}" for k, v in given.items() if v is not None)
+            return f"evaluate_set(load_set({path!r}, load_data(data){more}), data)"
+        words = ["sdc-ext", "evaluate", path, *self.data]
+        if synthetic is not None and not self.examination.named and said.dataset is None:
+            words += ["--dataset", synthetic.info.dataset]
         if said.zca is not None:
             words.append("--zca" if said.zca else "--no-zca")
         for option, value in (("--lr-eval", said.lr), ("--factor", said.factor)):
@@ -85,9 +90,9 @@ class Identified(Shown):
         Raises:
             InputError: If something is open, so that it is not known what the images look like.
         """
-        if self.identity.synthetic is None:
-            raise InputError(self.identity.question)
-        write_whole(Path(path), self.identity.synthetic.draw)
+        if self.examination.synthetic is None:
+            raise InputError(self.examination.question)
+        write_whole(Path(path), self.examination.synthetic.draw)
 
 
 @checked
@@ -122,9 +127,28 @@ def identify_set(
     accelerator = accelerator or make_accelerator()
     real = None if data is None else open_data(data, accelerator)
 
-    @functools.cache
     def load(name: str, size: tuple[int, int] | None) -> RealData:
         return open_data(name, accelerator, image_size=size) if real is None else real
 
     opening = Opening(zca, lr, factor, dataset=None if real is None else real.name)
-    return Identified(identify(path, load, opening), opening)
+    named: Sequence[str] | None = () if data is None else None
+    if isinstance(data, str | Path):
+        named = ("--dataset", str(data))
+    return identify_with(path, load, opening, named)
+
+
+def identify_with(
+    path: str | Path, load: Load, opening: Opening, data: Sequence[str] | None
+) -> Identified:
+    """Carries out [`identify_set`][sdc_ext.identify_set] once it is known how to load data.
+
+    Args:
+        path: The path of the set.
+        load: Loads real data; it is called once for each name and size.
+        opening: What the caller said about the set.
+        data: See [`Identified`][sdc_ext.verbs.Identified].
+
+    Raises:
+        InputError: If the path holds no set, or a file is damaged.
+    """
+    return Identified(identify(path, functools.cache(load), opening), opening, data)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from accelerate import Accelerator
 
+from sdc_ext._reading import each_once
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.networks.create import check_network
@@ -52,7 +53,7 @@ def open_sets(
     lr: float | None = None,
     trained_on: bool = True,
 ) -> list[OpenedSet]:
-    """Opens one set or several.
+    """Opens one set or several, each path once.
 
     Args:
         sets: A set, the path of a set, or several of them as a list or by name.
@@ -89,7 +90,7 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
     if isinstance(sets, Mapping):
         yield from sets.items()
         return
-    several = [sets] if isinstance(sets, SyntheticSet | OpenedSet | str | Path) else list(sets)
+    several = each_once([sets] if isinstance(sets, SyntheticSet | OpenedSet | str | Path) else sets)
     if not several:
         raise InputError("got no sets: pass a distilled set, the path of one, or several of either")
     paths = [Path(one) for one in several if isinstance(one, str | Path)]

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from rich.console import Console, RenderableType
 
 from sdc_ext._files import Writer, as_table, as_text, write_files, write_whole
-from sdc_ext._reading import regular_file
+from sdc_ext._reading import content_of
 from sdc_ext._schemas import as_kind
 from sdc_ext._values import CountOrZero, check_value, checked
 from sdc_ext.adapters import Method, get_method
@@ -155,7 +155,7 @@ def read_plan(plan: Plan | Mapping[str, Any] | str | Path) -> Plan:
 
 
 def _read_yaml(path: Path) -> Any:
-    text = regular_file(path).read_text(encoding="utf-8")
+    text = content_of(path).decode()
     try:
         if len(text) > _MOST_CHARACTERS:
             raise yaml.YAMLError("it is too long")

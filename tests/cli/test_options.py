@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import torch
 from helpers import PATIENCE
 
 import sdc_ext
-from sdc_ext.cli import main, run_program
+from sdc_ext.cli import _flags_of, _with_flags, build_parser, main, run_program
 
 CLI = [sys.executable, "-m", "sdc_ext.cli"]
 
@@ -106,6 +107,29 @@ def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str]) -> 
         2,
         "sdc-ext: cannot write to standard output: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("evaluate", "--dataset, --lr-eval, --zca, --zca or --no-zca"),
+        ("distill", "--dataset, `lr`, --zca, --zca or --no-zca"),
+        ("experts", "--dataset, `lr`, --zca, --zca or --no-zca"),
+    ],
+)
+def test_arguments_are_named_as_options(command: str, sentence: str) -> None:
+    flags = _flags_of(build_parser(command))
+    assert _with_flags("`data`, `lr`, `zca`, `zca=True` or `zca=False`", flags) == sentence
+
+
+def test_errors_of_the_system_name_no_file_that_did_not_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def program() -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    assert run_program("x", program) == 2
+    assert capsys.readouterr().err == "x: the system refuses to go on: no more processes\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["methods"]])

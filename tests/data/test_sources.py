@@ -227,6 +227,8 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ((IMAGES * 4 - 2, LABELS), {}, "images range from -2 to 2, so they look normalised already"),
     ((IMAGES * 255, LABELS), {}, r"pass pixels in \[0, 1\] or uint8"),
     ((IMAGES / 0 * 0, LABELS), {}, "images contain NaN"),
+    (Items([(torch.full((4, 4), torch.inf), 0)]), {}, "images contain NaN or infinite values"),
+    (Items([(Pillow.new("F", (4, 4), torch.inf), 0)]), {}, "cannot read image 0: it contains NaN"),
     (((IMAGES * 255).int(), LABELS), {}, "images have the type int32: pass uint8, or floats"),
     ((IMAGES.permute(0, 2, 3, 1), LABELS), {}, r"\(24, 20, 30, 1\): pass \(N, C, H, W\)"),
     ((IMAGES, LABELS.float()), {}, r"labels .* \(24,\) and type float32: pass one integer"),

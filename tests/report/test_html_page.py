@@ -152,6 +152,22 @@ def test_what_a_stranger_wrote_is_no_markup(tmp_path: Path, runs: Path) -> None:
     assert seen in described and text.count(seen) > 1 and "\x1b" not in text
 
 
+def test_folders_are_read_once_and_before_the_page_is_written(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    once, _ = report(tmp_path / "once.html", runs)
+    twice, _ = report(tmp_path / "twice.html", runs, runs)
+    assert once == twice
+    assert caplog.messages == [f"{runs} is left out, since it was named before"]
+    shutil.copytree(runs, tmp_path / "runs")
+    history = tmp_path / "runs" / "lam-0" / "seed-0" / "history.csv"
+    history.unlink()
+    history.symlink_to("/proc/self/mem")
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "new.html")]) == 2
+    assert capsys.readouterr().err == f"sdc-ext: cannot use {history}: Input/output error\n"
+
+
 def test_folder_without_sets_and_existing_page_are_refused(
     tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

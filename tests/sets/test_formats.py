@@ -167,7 +167,7 @@ def test_later_and_averaged_files_are_read_by_name(data: RealData) -> None:
     folder = save_as_the_originals_do(
         Path("run"), "500", ema_images=ours.images, ema_labels=ours.labels
     )
-    with pytest.raises(InputError, match=r"no lr_500\.pt with the learning rate.* as `lr_eval`"):
+    with pytest.raises(InputError, match=r"no lr_500\.pt with the learning rate.* as `lr`"):
         load_set(folder / "ema_images_500.pt", data)
     read = load_set(folder / "ema_images_500.pt", data, lr=0.02)
     assert torch.equal(read.labels, ours.labels)

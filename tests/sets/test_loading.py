@@ -62,13 +62,16 @@ def test_data_that_only_testing_takes_are_loaded_for_testing(tmp_path: Path) -> 
     assert load.asked == [("digits", None)]
 
 
-def test_sets_share_their_data(tmp_path: Path) -> None:
+def test_sets_share_their_data_and_count_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("a", "b"):
         make_set().save(tmp_path / name)
     load = Loader()
     opened = list(open_all([tmp_path / "a", tmp_path / "b", tmp_path / "a"], load))
     assert [name for name, _, _ in opened] == ["a", "b"]
     assert load.asked == [("digits", None)]
+    assert caplog.messages == [f"{tmp_path / 'a'} is left out, since it was named before"]
 
 
 def test_images_of_folders_are_resized_as_the_set(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_set_of_unnamed_data_asks_for_them(tmp_path: Path) -> None:
 def test_files_that_do_not_name_their_data_need_them(tmp_path: Path) -> None:
     FORMATS["best"](make_set(), tmp_path)
     (tmp_path / "meta.json").unlink()
-    with pytest.raises(InputError, match="does not say what it was made from: pass `dataset`"):
+    with pytest.raises(InputError, match="does not say what it was made from: pass `data`"):
         load_set(tmp_path)
 
 
@@ -127,7 +130,7 @@ def test_data_that_do_not_fit_are_studied_once(
     FORMATS["best"](make_set(), tmp_path)
     (tmp_path / "meta.json").unlink()
     torch.save(torch.arange(10).roll(1), tmp_path / "labels_best.pt")
-    asked = r"pass `dataset` \(digits: a linear classifier of the real images gives 0 of 10 images"
+    asked = r"pass `data` \(digits: a linear classifier of the real images gives 0 of 10 images"
     studied = []
     real = unnamed.study
     monkeypatch.setattr(unnamed, "study", lambda *given: studied.append(given[2]) or real(*given))
@@ -135,6 +138,6 @@ def test_data_that_do_not_fit_are_studied_once(
         open_with_data(tmp_path, Loader(), Opening(lr=0.1))
     assert len(studied) == 1
     # What is declared of the images may make them look like the data.
-    with pytest.raises(InputError, match="pass `dataset`"):
+    with pytest.raises(InputError, match="pass `data`"):
         open_with_data(tmp_path, Loader(), Opening(zca=False))
     assert [one.zca for one in studied[1:]] == [None, False]

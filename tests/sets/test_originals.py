@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +21,15 @@ from originals import (
     save_ncfm,
     save_released_hard,
 )
+from PIL import Image, ImageColor
 
-from sdc_ext import identify_set, select_set
+from sdc_ext import evaluate_set, identify_set, select_set
 from sdc_ext.cli import main
 from sdc_ext.data.load import load_data
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets import SyntheticSet, load_set
-from sdc_ext.sets.identification import Identity
+from sdc_ext.sets.identification import Examination
 from sdc_ext.sets.loading import Opening, open_with_data
 from sdc_ext.sets.recognition.conclusions import Recognition
 from sdc_ext.verbs.identification import Identified
@@ -113,7 +115,9 @@ def test_what_is_open_is_asked_for(data: RealData, tmp_path: Path) -> None:
     torch.manual_seed(0)
     folder = save_mtt(data, tmp_path)
     torch.save(torch.randn(40, 1, 8, 8), folder / "images_best.pt")
-    with pytest.raises(InputError, match="does not show whether its images are ZCA-whitened"):
+    with pytest.raises(
+        InputError, match=r"images are ZCA-whitened .*: pass `zca=True` or `zca=False`"
+    ):
         load_set(folder, data, lr=0.01)
     for zca in (True, False):
         read = load_set(folder, data, lr=0.01, zca=zca)
@@ -224,7 +228,7 @@ def test_identify_examines_sets_of_ours(data: RealData, tmp_path: Path) -> None:
     path = tmp_path / "grid.png"
     identify_set(tmp_path / "ours").draw(path)
     assert path.is_file() and isinstance(
-        identify_set(tmp_path / "ours").identity.synthetic, SyntheticSet
+        identify_set(tmp_path / "ours").examination.synthetic, SyntheticSet
     )
 
 
@@ -253,7 +257,7 @@ def test_what_is_no_set_is_not_examined(
     torch.save(images, tmp_path / "images_best.pt")
     torch.save(labels, tmp_path / "labels_best.pt")
     found = identify_set(tmp_path, "digits")
-    assert question in found.identity.question
+    assert question in found.examination.question
     assert [row["property"] for row in found.rows()] == ["format"]
     assert main(["evaluate", str(tmp_path), "--num-eval", "1"]) == 2
     assert question in capsys.readouterr().err
@@ -271,6 +275,39 @@ def test_what_a_description_states_needs_no_statistics(data: RealData, tmp_path:
 
 def test_the_command_repeats_what_was_said(tmp_path: Path) -> None:
     said = Opening(lr=0.0123456789, factor=2, dataset="pets", image_size=(8, 12))
-    nothing = Identity(tmp_path, Recognition(()), question="what is it?")
-    words = f"--dataset pets --data-dir DATA --lr-eval {said.lr} --factor 2 --image-size 8x12"
-    assert Identified(nothing, said).command() == f"sdc-ext evaluate {tmp_path} {words}"
+    nothing = Examination(tmp_path, Recognition(()), question="what is it?")
+    named = ("--dataset", "pets", "--data-dir", "a b")
+    words = f"--dataset pets --data-dir 'a b' --lr-eval {said.lr} --factor 2 --image-size 8x12"
+    assert Identified(nothing, said, named).command() == f"sdc-ext evaluate {tmp_path} {words}"
+
+
+def test_the_command_runs_as_it_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for label in ("black", "white"):
+        for k in range(4):
+            path = tmp_path / "my photos" / label / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGBA", (8, 8), (*ImageColor.getrgb(label), 255 - k)).save(path)
+    select_set("random", "my photos", out=tmp_path / "set", progress=False)
+    assert main(["identify", "set", "--dataset", "my photos", "--background", "red"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    command = said.partition("evaluate it: ")[2]
+    words = "--dataset imagefolder --data-dir 'my photos' --background red"
+    assert command == f"sdc-ext evaluate set {words}"
+    assert main([*shlex.split(command)[1:], *EVALUATION, "--out", "table"]) == 0
+
+
+def test_data_of_ones_own_are_named_by_a_call(data: RealData, tmp_path: Path) -> None:
+    own = replace(data, name="custom")
+    folder = save_idc(data, tmp_path, factor=2)
+    call = identify_set(folder, own, factor=2, lr=0.01).command()
+    assert call == (
+        f"evaluate_set(load_set({str(folder)!r}, load_data(data), lr=0.01, factor=2), data)"
+    )
+    quick = call.replace("), data)", "), data, networks='mlp', num_eval=1, epoch_eval_train=1)")
+    known = {"evaluate_set": evaluate_set, "load_set": load_set, "load_data": load_data}
+    (result,) = eval(quick, known | {"data": own}).results
+    assert result.recipe.lr == 0.01
+    assert identify_set(folder, "digits").command().endswith(f"{folder} --dataset digits")

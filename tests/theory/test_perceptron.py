@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.svm import LinearSVC
 
-from sdc_ext.cli import main
+from sdc_ext.cli import main, perceptron
 from sdc_ext.errors import InputError
 from sdc_ext.theory.perceptron import LEAST_SHARE, Selection, Student, crossover, solve
 from sdc_ext.theory.perceptron_map import Grid, draw_map, solve_map
@@ -235,6 +235,29 @@ def test_command_draws_lines_and_dots(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(dots) == 18 and {row["keep"] for row in dots} == {"easy", "hard", "all"}
     one = next(row for row in rows if row["keep"] == "hard" and float(row["alpha"]) == 1.0)
     assert float(one["error"]) == pytest.approx(0.321048, abs=1e-6)
+
+
+@pytest.mark.parametrize(("computed", "options"), [("study", []), ("solve_map", ["--map"])])
+def test_results_are_shown_even_if_another_command_has_taken_their_folder(
+    computed: str,
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    compute = getattr(perceptron, computed)
+
+    def compute_while_another_writes(*arguments: Any, **others: Any) -> Any:
+        (tmp_path / "others.txt").touch()
+        return compute(*arguments, **others)
+
+    monkeypatch.setattr(perceptron, computed, compute_while_another_writes)
+    small = ["--gamma", "0", "--f", "0.5", "0.6", "--trials", "0", "--out", str(tmp_path)]
+    assert main(["theory", "perceptron", *small, *options]) == 2
+    said = capsys.readouterr()
+    assert ("easy ones are better" if options else "2.52406") in said.out
+    assert said.err == f"sdc-ext: {tmp_path} exists: choose another --out\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["others.txt"]
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_rate_serves_files_that_have_none(tmp_path: Path) -> None:
     digits = load_data("digits")
     folder = save_mtt(digits, tmp_path)
     options: dict[str, Any] = {"num_eval": 1, "epoch_eval_train": 2, "progress": False}
-    with pytest.raises(InputError, match="`lr_eval`"):
+    with pytest.raises(InputError, match="as `lr`"):
         evaluate_set(folder, digits, networks=NETWORK, **options)
     (result,) = evaluate_set(folder, digits, networks=NETWORK, lr=0.02, **options).results
     assert result.recipe.lr == 0.02
@@ -185,6 +185,22 @@ def test_a_rate_counts_for_sets_that_are_given_as_values() -> None:
     chosen = sdc_ext.select_set("random", progress=False)
     (opened,) = open_sets(chosen, None, Accelerator(cpu=True), lr=0.5)
     assert (opened.synthetic.info.evaluation.lr, chosen.info.evaluation.lr) == (0.5, 0.01)
+
+
+def test_paths_count_once_and_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = sdc_ext.select_set("random", out=tmp_path / "a", progress=False)
+    given = ["a", chosen, tmp_path / "a", "a"]
+    opened = open_sets(given, "digits", Accelerator(cpu=True))
+    assert [one.name for one in opened] == ["a", "random 2"]
+    assert caplog.messages == [
+        f"{tmp_path / 'a'} is left out, since it was named before as a",
+        "a is left out, since it was named before",
+    ]
+    named = open_sets({"x": "a", "y": "a"}, "digits", Accelerator(cpu=True))
+    assert [one.name for one in named] == ["x", "y"]
 
 
 def test_what_there_is_too_much_or_nothing_of_is_refused() -> None:

@@ -67,7 +67,7 @@ def as_rate(path: Path) -> float:
     tensor = load_tensor(path)
     rate = kind_of(LearntRate).accept(float(tensor)) if tensor.numel() == 1 else None
     if rate is None:
-        raise InputError(f"{path} holds no learning rate above 0: pass one as `lr_eval`")
+        raise InputError(f"{path} holds no learning rate above 0: pass one as `lr`")
     return float(rate)
 
 
