@@ -133,8 +133,10 @@ def mean_gradient(
         gradient = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if total:
             torch._foreach_add_(total, gradient)
-        else:
-            total = list(gradient)
+        elif len(chunk) == len(images):
+            return gradient
+        else:  # of their own, since autograd may give two parameters the same tensor
+            total = [g.clone() for g in gradient]
     return tuple(total)
 
 

@@ -64,6 +64,26 @@ def test_mean_gradient_in_default_chunks_is_the_whole_batchs() -> None:
     assert_equal(ours, plain_gradient(network, images, labels))
 
 
+class Sums(nn.Module):
+    """Autograd gives two of its parameters one gradient, and the third one of repeated values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(192, CLASSES)
+        self.first, self.second = (nn.Parameter(torch.zeros(CLASSES)) for _ in range(2))
+        self.scale = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1)) * (1 + self.scale.sum()) + (self.first + self.second)
+
+
+def test_chunks_are_summed_where_parameters_share_a_gradient() -> None:
+    network = Sums().double()
+    images, labels = batch(9)
+    ours = mean_gradient(network, images, labels, chunk_size=2)
+    assert_equal(ours, plain_gradient(network, images, labels))
+
+
 def test_one_hot_labels_count_like_hard_ones() -> None:
     network = small_network()
     images, labels = batch(5)
