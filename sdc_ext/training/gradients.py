@@ -81,7 +81,8 @@ class BatchLoss:
                     self._compiled[what] = images.shape, torch.compile(function, dynamic=False)
                 shape, compiled = self._compiled[what]
                 if images.shape == shape:
-                    return compiled(dict(network.named_parameters()), images, labels)
+                    state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+                    return compiled(state, images, labels)
             return what(network(images), labels)
 
 
@@ -90,9 +91,9 @@ def _correct(output: Tensor, labels: Tensor) -> Tensor:
 
 
 def _functional(
-    what: _Sum, network: nn.Module, parameters: dict[str, Tensor], images: Tensor, labels: Tensor
+    what: _Sum, network: nn.Module, state: dict[str, Tensor], images: Tensor, labels: Tensor
 ) -> Tensor:
-    return what(functional_call(network, parameters, (images,)), labels)
+    return what(functional_call(network, state, (images,)), labels)
 
 
 PLAIN_LOSS = BatchLoss()

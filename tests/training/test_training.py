@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -265,6 +266,31 @@ def test_compiled_gradient_equals_the_plain_one() -> None:
         network.train()
         again = mean_gradient(network, images, labels, chunk_size=4, batch_loss=compiled)
         assert_equal(again, ours)
+
+
+class Projecting(nn.Module):
+    """Has random features, which are no parameters, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("projection", torch.randn(192, 8))
+        self.register_buffer("calls", torch.zeros(()))
+        self.linear = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.linear(x.flatten(1) @ self.projection)
+
+
+def test_compiled_code_uses_the_buffers_of_each_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled = BatchLoss(compile=True)
+    images, labels = batch(6)
+    for _ in range(2):
+        network = Projecting().double()
+        ours = mean_gradient(network, images, labels, chunk_size=6, batch_loss=compiled)
+        assert network.calls == 1
+        assert_equal(ours, plain_gradient(network, images, labels))
 
 
 @pytest.mark.slow
