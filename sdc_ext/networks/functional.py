@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
@@ -24,6 +23,7 @@ from sdc_ext.networks.kept_gradients import (
     Product,
     measure,
 )
+from sdc_ext.networks.trial import Trial
 
 _MOST_SHAPES = 4
 
@@ -61,16 +61,12 @@ class FunctionalNetwork:
     def is_random(self, images: Tensor) -> bool:
         """Returns whether two calls with the same images (B, C, H, W) differ, as under dropout.
 
-        It runs a copy of the network once, and sees whether that draws random numbers.
+        They also do if the network uses a buffer that each call changes. A copy of the network is
+        run to see that.
         """
         mode = self.network.training
         if mode not in self._random:
-            network, images = copy.deepcopy(self.network), images[:2].detach()
-            network, before = network.to(images.device), _random_states(images.device)
-            with torch.no_grad():
-                network(images)
-            after = _random_states(images.device)
-            self._random[mode] = not all(map(torch.equal, before, after))
+            self._random[mode] = Trial.of(self.network, images[:2].detach()).varies
         return self._random[mode]
 
     def initial_parameters(self) -> Tensor:
@@ -256,8 +252,3 @@ def _product(
 
 def _flat(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
-
-
-def _random_states(device: torch.device) -> list[Tensor]:
-    on_gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *on_gpu]

@@ -128,9 +128,22 @@ class Dropping(nn.Module):
         return F.dropout(x, 0.5, self.training)
 
 
-@pytest.mark.parametrize("dropout", [nn.Dropout(0.5), Dropping()])
-def test_dropout_is_refused_where_steps_are_computed_again(dropout: nn.Module) -> None:
-    network = nn.Sequential(nn.Flatten(), dropout, nn.Linear(16, CLASSES)).train()
+class Following(nn.Module):
+    """Changes a buffer at each call; whether it uses it is up to ``weight``."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("mean", torch.zeros(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = self.mean.lerp(x.detach().mean(0), 0.5)
+        return x - self.weight * self.mean
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), Dropping(), Following(1.0)])
+def test_what_varies_is_refused_where_steps_are_computed_again(layer: nn.Module) -> None:
+    network = nn.Sequential(nn.Flatten(), layer, nn.Linear(16, CLASSES)).train()
     student = FunctionalNetwork(network)
     images, labels = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
     batch = Minibatch(torch.arange(2), lambda x: x)
@@ -139,6 +152,14 @@ def test_dropout_is_refused_where_steps_are_computed_again(dropout: nn.Module) -
         unroll(*arguments)
     final, norms = unroll(*arguments, adjoint=Direct())
     assert final.shape == (student.num_parameters,) and norms.shape == (1,)
+
+
+@pytest.mark.parametrize("layer", [Following(0.0), nn.BatchNorm1d(16)])
+def test_buffers_that_are_not_used_are_allowed(layer: nn.Module) -> None:
+    network = nn.Sequential(nn.Flatten(), layer, nn.Linear(16, CLASSES)).train()
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    assert not FunctionalNetwork(network).is_random(torch.randn(2, 1, 4, 4))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
 
 
 @pytest.mark.parametrize("adjoint", ["exact", "recompute", Recompute])
