@@ -142,6 +142,20 @@ def test_sgd_expert_is_a_plain_training_loop() -> None:
     torch.testing.assert_close(trajectory[1], student.initial_parameters())
 
 
+def test_frozen_parameters_of_experts_stay() -> None:
+    data = real_data()
+    network = create_network(NETWORK, 1, 3, (6, 6)).train()
+    next(network.parameters()).requires_grad_(False)
+    frozen = next(network.parameters()).numel()
+    student = FunctionalNetwork(network)
+    images = data.normalize(data.train.images)
+    for recipe in (RECIPE, replace(RECIPE, optimizer="gsam")):
+        start = student.initial_parameters()
+        first, *_, last = train_expert(student, start, images, data.train.labels, recipe)
+        assert torch.equal(first[:frozen], last[:frozen])
+        assert not torch.equal(first[frozen:], last[frozen:])
+
+
 def test_an_experts_epoch_is_an_inner_loop_on_real_data() -> None:
     data = real_data()
     torch.manual_seed(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import FrozenInstanceError
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
 from unrolled import CLASSES, Problem, assert_close, in_shares
 
 from sdc_ext.augment.parse import parse_augmentation
@@ -119,6 +121,69 @@ def test_minibatches_of_the_whole_set() -> None:
     for batch_syn in (0, 9):
         for batch in draw_minibatches(4, batch_syn, 2, parse_augmentation("none"), (4, 4)):
             assert sorted(batch.rows.tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("adjoint", [Direct(), Recompute(2), Recompute(2, memory_budget=1e9)])
+def test_frozen_parameters_are_constants(
+    adjoint: Adjoint, compile: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, CLASSES))
+    network[1].weight.requires_grad_(False)
+    network.double()
+    images = torch.randn(3, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    labels, steps = torch.tensor([0, 1, 1]), 3
+
+    student = FunctionalNetwork(network, compile=compile)
+    batches = [Minibatch(torch.arange(3), lambda x: x)] * steps
+    lr = torch.tensor(0.1, dtype=torch.float64)
+    theta, norms = unroll(
+        *(student, student.initial_parameters(), images, labels, lr, batches), adjoint=adjoint
+    )
+    (found,) = torch.autograd.grad(theta.square().sum() + norms.sum(), images)
+
+    parts = dict(network.named_parameters())
+    total = torch.zeros(())
+    for _ in range(steps):
+        loss = F.cross_entropy(functional_call(network, parts, (images,)), labels)
+        trained = {name: part for name, part in parts.items() if part.requires_grad}
+        gradient = torch.autograd.grad(loss, list(trained.values()), create_graph=True)
+        total = total + torch.cat([g.flatten() for g in gradient]).norm()
+        moved = {n: p - lr * g for (n, p), g in zip(trained.items(), gradient, strict=True)}
+        parts = {name: moved.get(name, part) for name, part in parts.items()}
+    total = total + sum(part.square().sum() for part in parts.values())
+    torch.testing.assert_close(theta, torch.cat([part.flatten() for part in parts.values()]))
+    torch.testing.assert_close(found, torch.autograd.grad(total, images)[0])
+
+
+def test_parameters_that_are_stored_channels_last_are_one_vector() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten(), nn.Linear(4 * 9, CLASSES))
+    student = FunctionalNetwork(network.to(memory_format=torch.channels_last))
+    assert not network[0].weight.is_contiguous()
+    images = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(student(student.initial_parameters(), images), network(images))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_compiled_products_tell_hard_labels_from_soft_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES)).double()
+    plain, compiled = FunctionalNetwork(network), FunctionalNetwork(network, compile=True)
+    theta, images = plain.initial_parameters(), torch.randn(3, 1, 2, 2, dtype=torch.float64)
+    u, hard = torch.randn_like(theta), torch.tensor([0, 1, 1])
+    soft = torch.randn(3, CLASSES, dtype=torch.float64).softmax(-1)
+    for labels in (hard, soft, hard):
+        found, expected = (
+            student.gradient_product(theta, images, labels, u, hessian=True)
+            for student in (compiled, plain)
+        )
+        assert (found[1] is None) == (expected[1] is None) == (labels is hard)
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
 class Dropping(nn.Module):
