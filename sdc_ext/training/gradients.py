@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sdc_ext.errors import check_choice
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
 from sdc_ext.training.label_loss import PLAIN, LabelLoss
 
@@ -49,7 +50,12 @@ class BatchLoss:
 
     @classmethod
     def of(cls, accelerator: Accelerator, *, compile: bool = False) -> BatchLoss:
-        """Returns what computes losses in the precision of an Accelerator."""
+        """Returns what computes losses in the precision of an Accelerator.
+
+        Raises:
+            InputError: If that is neither ``"no"`` nor ``"bf16"``.
+        """
+        check_choice("mixed precision", accelerator.mixed_precision, ["no", "bf16"])
         return cls(bf16=accelerator.mixed_precision == "bf16", compile=compile)
 
     def with_label_loss(self, label_loss: LabelLoss) -> BatchLoss:

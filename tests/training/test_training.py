@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from torch.optim import SGD
 
 from sdc_ext.augment.base import NoAugmentation
 from sdc_ext.augment.siamese import SiameseAugmentation
+from sdc_ext.errors import InputError
 from sdc_ext.networks.chunks import default_chunk_size
 from sdc_ext.networks.create import create_network
 from sdc_ext.training.epochs import accuracy, train_epoch
@@ -317,3 +320,10 @@ def test_bfloat16_gradient_is_near_the_plain_one() -> None:
     assert half.dtype == torch.float32
     error = (half - plain).norm() / plain.norm()
     assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp8"])
+def test_other_precisions_are_refused(precision: str) -> None:
+    accelerator: Any = SimpleNamespace(mixed_precision=precision)
+    with pytest.raises(InputError, match=f"unknown mixed precision '{precision}'"):
+        BatchLoss.of(accelerator)
