@@ -35,7 +35,8 @@ class Task:
         experts: The expert trajectories, for methods that match trajectories.
 
     Raises:
-        InputError: If ``ipc`` is below 1, or a class has fewer training images than that.
+        InputError: If ``ipc`` is below 1, a class has fewer training images than that, or the
+            precision is neither ``"no"`` nor ``"bf16"``.
     """
 
     data: RealData
@@ -46,6 +47,7 @@ class Task:
     experts: Experts | None = None
 
     def __post_init__(self) -> None:
+        BatchLoss.of(self.accelerator)  # refuses other precisions before the work
         if self.ipc < 1:
             raise InputError(f"ipc must be at least 1, got {self.ipc}")
         for name, index in zip(self.data.classes, self.class_indices, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -268,7 +269,8 @@ class GradientMatching(Loop):
             if update == 0 and is_due(self, task, iteration):
                 of = network, state.images, batches, task, iteration
                 measured = batch_difficulty(*of, easy=easy, chosen=chosen is not None)
-            result = match(network, state, task, batches, loss_fn, easy, batch_loss)
+            with _drawing_apart(task):
+                result = match(network, state, task, batches, loss_fn, easy, batch_loss)
             result = result.settled(loss_fn)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient, member)
@@ -339,6 +341,16 @@ class GradientMatching(Loop):
                 augmentation=augmentation,
                 batch_loss=batch_loss,
             )
+
+
+def _drawing_apart(task: Task) -> AbstractContextManager[None]:
+    """Lets each of several processes draw as often as it will, and all of them go on alike.
+
+    Dropout draws for the classes of a process, of which there may be more or fewer.
+    """
+    device = task.accelerator.device
+    devices = [device] if device.type == "cuda" else []
+    return torch.random.fork_rng(devices, enabled=task.accelerator.num_processes > 1)
 
 
 def freeze_batch_norm(network: nn.Module, task: Task) -> None:

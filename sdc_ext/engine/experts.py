@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
@@ -58,8 +59,9 @@ def with_experts(
         workers: The workers that train experts side by side.
 
     Raises:
-        InputError: If a folder is given although the method matches no experts, or if the experts
-            were trained for another data set, network or whitening.
+        InputError: If a folder is given although the method matches no experts, if the experts
+            were trained for another data set, network or whitening, or if the network has random
+            buffers, which experts do not store.
     """
     if method.experts is None:
         if folder is None:
@@ -142,7 +144,8 @@ def train_store(
         workers: The workers that train experts side by side.
 
     Raises:
-        InputError: If the folder holds experts for another data set, network or recipe.
+        InputError: If the folder holds experts for another data set, network or recipe, or the
+            network has random buffers.
     """
     info = ExpertInfo.of(data, network, _model(data, network), asdict(recipe), seed)
     folder = folder or EXPERTS / _folder_name(data, network, recipe)
@@ -187,7 +190,17 @@ def export_store(store: ExpertStore, data: RealData, folder: Path) -> list[Path]
 
 
 def _model(data: RealData, network: str) -> nn.Module:
-    return create_network(network, *data.network_shape)
+    """Returns a network of which experts can be stored, since all that is random is parameters."""
+    model = create_network(network, *data.network_shape)
+    with torch.random.fork_rng(devices=[]):
+        buffers = dict(create_network(network, *data.network_shape).named_buffers())
+    for name, buffer in model.named_buffers():
+        if not torch.equal(buffer, buffers[name]):
+            raise InputError(
+                f"network {network!r} has a random buffer {name}, which experts do not store: "
+                "make it a parameter with requires_grad=False"
+            )
+    return model
 
 
 def _folder_name(data: RealData, network: str, recipe: ExpertRecipe) -> str:

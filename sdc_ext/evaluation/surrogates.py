@@ -19,7 +19,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
 
 from sdc_ext._seeds import seed_torch
 from sdc_ext.data.real import RealData
@@ -158,7 +157,7 @@ class Yardstick:
 
     def parameters(self, entry: int) -> Tensor:
         """Returns the parameters (P,) of the network at an entry of the trajectory."""
-        return parameters_to_vector(self.trajectory[entry].parameters()).detach()
+        return FunctionalNetwork(self.trajectory[entry]).initial_parameters()
 
 
 def measure_surrogates(

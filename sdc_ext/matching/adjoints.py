@@ -140,8 +140,9 @@ class StepByStep(Adjoint):
         """See [`Adjoint`][sdc_ext.matching.Adjoint]."""
         if loop.student.is_random(loop.images):
             raise InputError(
-                f"adjoint {type(self).__name__.lower()!r} recomputes each step, which dropout "
-                "would change: switch dropout off in the network, or use adjoint 'direct'"
+                f"adjoint {type(self).__name__.lower()!r} recomputes each step, which dropout, or "
+                "a buffer that each call changes, would alter: switch that off in the network, or "
+                "use adjoint 'direct'"
             )
         sweep = self._sweep(loop)
         final, norms = _Unroll.apply(sweep, loop.params, loop.images, loop.labels, loop.lr)
@@ -164,8 +165,8 @@ class Recompute(StepByStep):
 
     It processes a minibatch in chunks, so that memory depends neither on N nor on the size of the
     minibatch. The backward pass costs a second gradient and a Hessian-vector product per step.
-    Its results can be differentiated once. Networks with dropout are refused, since their steps
-    cannot be recomputed.
+    Its results can be differentiated once. Networks with dropout, or with a buffer that each call
+    uses and changes, are refused, since their steps cannot be recomputed.
 
     With a memory budget, as many steps as fit are kept and not recomputed, the last ones first. A
     step keeps the results of its convolutions and matrix products, from which the rest of its

@@ -43,8 +43,8 @@ def unroll(
         images, labels and lr.
 
     Raises:
-        InputError: If ``adjoint`` is not an adjoint, or the network uses dropout, whose steps
-            ``Recompute`` and ``Tesla`` cannot recompute.
+        InputError: If ``adjoint`` is not an adjoint, or the network uses dropout or a buffer that
+            each call changes, whose steps ``Recompute`` and ``Tesla`` cannot recompute.
 
     Reference: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories",
     Algorithm 1; Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant

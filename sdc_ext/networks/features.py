@@ -16,7 +16,8 @@ from sdc_ext.networks.chunks import forward_chunk_size
 def noted_features(network: nn.Module) -> Iterator[list[Tensor]]:
     """Records the features (B, D) of every call of the network, with their graphs.
 
-    It works with any network that ends in a linear layer, built-in or not.
+    It works with any network that ends in a linear layer, built-in or not. The last one is the one
+    that is called last, in whatever order the network holds them.
 
     Args:
         network: The network.
@@ -25,19 +26,29 @@ def noted_features(network: nn.Module) -> Iterator[list[Tensor]]:
         A context manager that yields the list to which the features are appended.
 
     Raises:
-        InputError: If the network has no linear layer.
+        InputError: If a call uses no linear layer.
     """
-    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-    if not linear:
-        raise InputError(
-            "the network has no linear layer to take features from: choose another network"
-        )
     noted: list[Tensor] = []
-    handle = linear[-1].register_forward_pre_hook(lambda _, given: noted.append(given[0]))
+    inputs: list[Tensor] = []  # of the linear layer that was called last
+
+    def note(*_: object) -> None:
+        if not inputs:
+            raise InputError(
+                "the network has no linear layer to take features from: choose another network"
+            )
+        noted.append(inputs.pop())
+
+    def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        inputs[:] = given[:1]
+
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    handles = [m.register_forward_pre_hook(keep) for m in linear]
+    handles.append(network.register_forward_hook(note))
     try:
         yield noted
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
@@ -13,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parameters_to_vector
 
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
 from sdc_ext.networks.kept_gradients import (
@@ -24,6 +22,7 @@ from sdc_ext.networks.kept_gradients import (
     Product,
     measure,
 )
+from sdc_ext.networks.trial import Trial
 
 _MOST_SHAPES = 4
 
@@ -31,7 +30,8 @@ _MOST_SHAPES = 4
 class FunctionalNetwork:
     """A network evaluated at any parameters theta (P,), in ``named_parameters()`` order.
 
-    Losses are sums over samples, so that a batch can be differentiated in parts.
+    Losses are sums over samples, so that a batch can be differentiated in parts. Parameters of the
+    network that require no gradient are part of theta, but constant: their derivatives are zero.
 
     Args:
         network: The architecture, in training or evaluation mode. Its own parameters serve only
@@ -50,6 +50,7 @@ class FunctionalNetwork:
         self.network = network
         self.num_parameters = sum(p.numel() for p in parameters.values())
         self._names = list(parameters)
+        self._frozen = {name for name, p in parameters.items() if not p.requires_grad}
         self._shapes = [p.shape for p in parameters.values()]
         self._sizes = [p.numel() for p in parameters.values()]
         self._compile = compile and not any(isinstance(m, _BatchNorm) for m in network.modules())
@@ -61,21 +62,18 @@ class FunctionalNetwork:
     def is_random(self, images: Tensor) -> bool:
         """Returns whether two calls with the same images (B, C, H, W) differ, as under dropout.
 
-        It runs a copy of the network once, and sees whether that draws random numbers.
+        They also do if the network uses a buffer that each call changes. A copy of the network is
+        run to see that.
         """
         mode = self.network.training
         if mode not in self._random:
-            network, images = copy.deepcopy(self.network), images[:2].detach()
-            network, before = network.to(images.device), _random_states(images.device)
-            with torch.no_grad():
-                network(images)
-            after = _random_states(images.device)
-            self._random[mode] = not all(map(torch.equal, before, after))
+            self._random[mode] = Trial.of(self.network, images[:2].detach()).varies
         return self._random[mode]
 
     def initial_parameters(self) -> Tensor:
         """Returns the network's own parameters (P,), detached."""
-        return parameters_to_vector(self.network.parameters()).detach()
+        # torch's parameters_to_vector takes no parameters that are stored channels last.
+        return _flat(tuple(p.detach() for p in self.network.parameters()))
 
     def __call__(self, theta: Tensor, images: Tensor) -> Tensor:
         """Returns the logits (B, classes) of images (B, C, H, W) at parameters ``theta`` (P,)."""
@@ -138,12 +136,18 @@ class FunctionalNetwork:
             The derivatives by images (B, C, H, W); by labels (None if they are int64); and by
             theta, which is the Hessian-vector product ``H u`` (None unless ``hessian``).
         """
-        if not self._may_compile(f"product {hessian}", images):
+        soft = labels.is_floating_point()
+        kind = f"product {hessian} {soft}"
+        if not self._may_compile(kind, images):
             return self._graph(theta, images, labels).product(u, hessian=hessian)
         theta, images, labels = theta.detach(), images.detach(), labels.detach()
-        found = self._compiled_product(theta, images, labels, u, hessian)
-        by_theta = found.pop() if hessian else None
-        return found[0], found[1] if labels.is_floating_point() else None, by_theta
+        compiled = self._compiled_for((kind, images.shape), _product(self._loss, soft, hessian))
+        # Forward derivatives round relative to the scale of theta, so u is scaled to match it.
+        length = torch.linalg.vector_norm(u)
+        scale = torch.linalg.vector_norm(theta) / length if length > 0 else torch.ones_like(length)
+        found = list(compiled(self._copies(theta), images, labels, self._copies(u * scale)))
+        by_theta = _flat(found.pop()) / scale if hessian else None
+        return found[0] / scale, found[1] / scale if soft else None, by_theta
 
     def kept_gradient(
         self, theta: Tensor, images: Tensor, labels: Tensor, *, whole: bool
@@ -194,18 +198,6 @@ class FunctionalNetwork:
             (g,) = torch.autograd.grad(self.loss(leaf, images, labels), leaf, create_graph=True)
         return GradientGraph(g, wanted)
 
-    def _compiled_product(
-        self, theta: Tensor, images: Tensor, labels: Tensor, u: Tensor, hessian: bool
-    ) -> list[Tensor]:
-        # Forward derivatives round relative to the scale of theta, so u is scaled to match it.
-        length = torch.linalg.vector_norm(u)
-        scale = torch.linalg.vector_norm(theta) / length if length > 0 else torch.ones_like(length)
-        product = _product(self._loss, labels.is_floating_point(), hessian)
-        compiled = self._compiled_for((f"product {hessian}", images.shape), product)
-        found = compiled(self._copies(theta), images, labels, self._copies(u * scale))
-        tensors = [*found[:-1], _flat(found[-1])] if hessian else list(found)
-        return [tensor / scale for tensor in tensors]
-
     def _parts(self, theta: Tensor) -> tuple[Tensor, ...]:
         parts = torch.split(theta, self._sizes)
         return tuple(part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
@@ -215,7 +207,10 @@ class FunctionalNetwork:
         return tuple(part.clone() for part in self._parts(theta))
 
     def _logits(self, parts: tuple[Tensor, ...], images: Tensor) -> Tensor:
-        parameters = dict(zip(self._names, parts, strict=True))
+        parameters = {
+            name: part.detach() if name in self._frozen else part
+            for name, part in zip(self._names, parts, strict=True)
+        }
         return cast(Tensor, functional_call(self.network, parameters, (images,)))
 
     def _loss(self, parts: tuple[Tensor, ...], images: Tensor, labels: Tensor) -> Tensor:
@@ -256,8 +251,3 @@ def _product(
 
 def _flat(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
-
-
-def _random_states(device: torch.device) -> list[Tensor]:
-    on_gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *on_gpu]

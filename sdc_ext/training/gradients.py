@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sdc_ext.errors import check_choice
 from sdc_ext.networks.chunks import default_chunk_size, split_batch, uses_batch_statistics
 from sdc_ext.training.label_loss import PLAIN, LabelLoss
 
@@ -49,7 +50,12 @@ class BatchLoss:
 
     @classmethod
     def of(cls, accelerator: Accelerator, *, compile: bool = False) -> BatchLoss:
-        """Returns what computes losses in the precision of an Accelerator."""
+        """Returns what computes losses in the precision of an Accelerator.
+
+        Raises:
+            InputError: If that is neither ``"no"`` nor ``"bf16"``.
+        """
+        check_choice("mixed precision", accelerator.mixed_precision, ["no", "bf16"])
         return cls(bf16=accelerator.mixed_precision == "bf16", compile=compile)
 
     def with_label_loss(self, label_loss: LabelLoss) -> BatchLoss:
@@ -81,7 +87,8 @@ class BatchLoss:
                     self._compiled[what] = images.shape, torch.compile(function, dynamic=False)
                 shape, compiled = self._compiled[what]
                 if images.shape == shape:
-                    return compiled(dict(network.named_parameters()), images, labels)
+                    state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+                    return compiled(state, images, labels)
             return what(network(images), labels)
 
 
@@ -90,9 +97,9 @@ def _correct(output: Tensor, labels: Tensor) -> Tensor:
 
 
 def _functional(
-    what: _Sum, network: nn.Module, parameters: dict[str, Tensor], images: Tensor, labels: Tensor
+    what: _Sum, network: nn.Module, state: dict[str, Tensor], images: Tensor, labels: Tensor
 ) -> Tensor:
-    return what(functional_call(network, parameters, (images,)), labels)
+    return what(functional_call(network, state, (images,)), labels)
 
 
 PLAIN_LOSS = BatchLoss()
@@ -133,8 +140,10 @@ def mean_gradient(
         gradient = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if total:
             torch._foreach_add_(total, gradient)
-        else:
-            total = list(gradient)
+        elif len(chunk) == len(images):
+            return gradient
+        else:  # of their own, since autograd may give two parameters the same tensor
+            total = [g.clone() for g in gradient]
     return tuple(total)
 
 

@@ -7,19 +7,19 @@ their work. The forward and backward pass of a stack take as many kernels as tho
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
-from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from sdc_ext._seeds import Draws
 from sdc_ext.augment.base import Augmentation, Normalisation
 from sdc_ext.augment.mix import Mix, parse_mix
 from sdc_ext.augment.parse import parse_augmentation
-from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.networks.trial import Trial
 from sdc_ext.training.label_loss import PLAIN, LabelLoss
 from sdc_ext.training.recipe import TrainingRecipe, follow_schedule, loss_and_labels
 
@@ -140,12 +140,15 @@ def obstacle(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
         image_shape: The shape (C, H, W) of an image.
     """
     pair = [copy.deepcopy(network).train() for _ in range(2)]
-    if any(isinstance(m, _NormBase) and m.track_running_stats for m in pair[0].modules()):
-        return "its norm keeps running statistics"
-    images, labels = torch.zeros(2, 2, *image_shape), torch.zeros(2, 2, dtype=torch.int64)
+    # Not zeros, which a running mean would not show.
+    images = torch.linspace(-1, 1, 4 * math.prod(image_shape)).view(2, 2, *image_shape)
+    labels = torch.zeros(2, 2, dtype=torch.int64)
     try:
-        if FunctionalNetwork(pair[0]).is_random(images[0]):
+        trial = Trial.of(pair[0], images[0])
+        if trial.draws:
             return "it has dropout"
+        if trial.changed:
+            return f"training changes its buffer {trial.changed[0]}"
         StackedGradient()(pair[0], *_stack(pair), images, labels)
     except (RuntimeError, TypeError, ValueError) as error:  # whatever vmap says of foreign code
         return " ".join(str(error).split())[:200].rstrip(".")

@@ -13,11 +13,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers import Golden, relative_error
+from rich.console import Console
 from torch import Tensor, nn
 
 from sdc_ext.adapters.loops.expert_labels import first_correct, mean_correct_logits
 from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.data.real import RealData, Split
+from sdc_ext.engine.experts import train_store
 from sdc_ext.errors import DivergenceError, InputError
 from sdc_ext.experts.gsam import gsam_direction
 from sdc_ext.experts.recipe import ExpertRecipe
@@ -28,6 +30,7 @@ from sdc_ext.matching.inner_loop import unroll
 from sdc_ext.matching.minibatches import whole_set
 from sdc_ext.networks.create import create_network
 from sdc_ext.networks.functional import FunctionalNetwork
+from sdc_ext.networks.registry import register_network
 
 GSAM_CASES = (
     "ftd_gsam_3x12_alpha0p3_adaptive",
@@ -63,6 +66,35 @@ def trained(folder: Path, num_experts: int = 2, recipe: ExpertRecipe = RECIPE) -
 
 def rows(store: ExpertStore, expert: int) -> list[Tensor]:
     return [store.parameters(expert, epoch) for epoch in range(store.epochs + 1)]
+
+
+class Projecting(nn.Module):
+    """Has random features in a buffer."""
+
+    def __init__(self, channels: int, classes: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("projection", torch.randn(channels * size[0] * size[1], 8))
+        self.register_buffer("scale", torch.ones(8))
+        self.linear = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1) @ self.projection * self.scale)
+
+
+def test_networks_with_random_buffers_have_no_experts(tmp_path: Path) -> None:
+    register_network("projecting", Projecting)
+    with pytest.raises(InputError, match="'projecting' has a random buffer projection, which"):
+        train_store(
+            real_data(),
+            "projecting",
+            RECIPE,
+            num_experts=1,
+            seed=0,
+            accelerator=Accelerator(cpu=True),
+            console=Console(quiet=True),
+            folder=tmp_path / "experts",
+        )
+    assert not list(tmp_path.iterdir())
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -108,6 +140,20 @@ def test_sgd_expert_is_a_plain_training_loop() -> None:
         optimizer.step()
     assert torch.equal(trajectory[0], start)
     torch.testing.assert_close(trajectory[1], student.initial_parameters())
+
+
+def test_frozen_parameters_of_experts_stay() -> None:
+    data = real_data()
+    network = create_network(NETWORK, 1, 3, (6, 6)).train()
+    next(network.parameters()).requires_grad_(False)
+    frozen = next(network.parameters()).numel()
+    student = FunctionalNetwork(network)
+    images = data.normalize(data.train.images)
+    for recipe in (RECIPE, replace(RECIPE, optimizer="gsam")):
+        start = student.initial_parameters()
+        first, *_, last = train_expert(student, start, images, data.train.labels, recipe)
+        assert torch.equal(first[:frozen], last[:frozen])
+        assert not torch.equal(first[frozen:], last[frozen:])
 
 
 def test_an_experts_epoch_is_an_inner_loop_on_real_data() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import FrozenInstanceError
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
 from unrolled import CLASSES, Problem, assert_close, in_shares
 
 from sdc_ext.augment.parse import parse_augmentation
@@ -121,6 +123,69 @@ def test_minibatches_of_the_whole_set() -> None:
             assert sorted(batch.rows.tolist()) == [0, 1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("adjoint", [Direct(), Recompute(2), Recompute(2, memory_budget=1e9)])
+def test_frozen_parameters_are_constants(
+    adjoint: Adjoint, compile: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, CLASSES))
+    network[1].weight.requires_grad_(False)
+    network.double()
+    images = torch.randn(3, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    labels, steps = torch.tensor([0, 1, 1]), 3
+
+    student = FunctionalNetwork(network, compile=compile)
+    batches = [Minibatch(torch.arange(3), lambda x: x)] * steps
+    lr = torch.tensor(0.1, dtype=torch.float64)
+    theta, norms = unroll(
+        *(student, student.initial_parameters(), images, labels, lr, batches), adjoint=adjoint
+    )
+    (found,) = torch.autograd.grad(theta.square().sum() + norms.sum(), images)
+
+    parts = dict(network.named_parameters())
+    total = torch.zeros(())
+    for _ in range(steps):
+        loss = F.cross_entropy(functional_call(network, parts, (images,)), labels)
+        trained = {name: part for name, part in parts.items() if part.requires_grad}
+        gradient = torch.autograd.grad(loss, list(trained.values()), create_graph=True)
+        total = total + torch.cat([g.flatten() for g in gradient]).norm()
+        moved = {n: p - lr * g for (n, p), g in zip(trained.items(), gradient, strict=True)}
+        parts = {name: moved.get(name, part) for name, part in parts.items()}
+    total = total + sum(part.square().sum() for part in parts.values())
+    torch.testing.assert_close(theta, torch.cat([part.flatten() for part in parts.values()]))
+    torch.testing.assert_close(found, torch.autograd.grad(total, images)[0])
+
+
+def test_parameters_that_are_stored_channels_last_are_one_vector() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten(), nn.Linear(4 * 9, CLASSES))
+    student = FunctionalNetwork(network.to(memory_format=torch.channels_last))
+    assert not network[0].weight.is_contiguous()
+    images = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(student(student.initial_parameters(), images), network(images))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_compiled_products_tell_hard_labels_from_soft_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES)).double()
+    plain, compiled = FunctionalNetwork(network), FunctionalNetwork(network, compile=True)
+    theta, images = plain.initial_parameters(), torch.randn(3, 1, 2, 2, dtype=torch.float64)
+    u, hard = torch.randn_like(theta), torch.tensor([0, 1, 1])
+    soft = torch.randn(3, CLASSES, dtype=torch.float64).softmax(-1)
+    for labels in (hard, soft, hard):
+        found, expected = (
+            student.gradient_product(theta, images, labels, u, hessian=True)
+            for student in (compiled, plain)
+        )
+        assert (found[1] is None) == (expected[1] is None) == (labels is hard)
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
 class Dropping(nn.Module):
     """Dropout that is no module of torch's."""
 
@@ -128,9 +193,22 @@ class Dropping(nn.Module):
         return F.dropout(x, 0.5, self.training)
 
 
-@pytest.mark.parametrize("dropout", [nn.Dropout(0.5), Dropping()])
-def test_dropout_is_refused_where_steps_are_computed_again(dropout: nn.Module) -> None:
-    network = nn.Sequential(nn.Flatten(), dropout, nn.Linear(16, CLASSES)).train()
+class Following(nn.Module):
+    """Changes a buffer at each call; whether it uses it is up to ``weight``."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("mean", torch.zeros(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = self.mean.lerp(x.detach().mean(0), 0.5)
+        return x - self.weight * self.mean
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), Dropping(), Following(1.0)])
+def test_what_varies_is_refused_where_steps_are_computed_again(layer: nn.Module) -> None:
+    network = nn.Sequential(nn.Flatten(), layer, nn.Linear(16, CLASSES)).train()
     student = FunctionalNetwork(network)
     images, labels = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
     batch = Minibatch(torch.arange(2), lambda x: x)
@@ -139,6 +217,14 @@ def test_dropout_is_refused_where_steps_are_computed_again(dropout: nn.Module) -
         unroll(*arguments)
     final, norms = unroll(*arguments, adjoint=Direct())
     assert final.shape == (student.num_parameters,) and norms.shape == (1,)
+
+
+@pytest.mark.parametrize("layer", [Following(0.0), nn.BatchNorm1d(16)])
+def test_buffers_that_are_not_used_are_allowed(layer: nn.Module) -> None:
+    network = nn.Sequential(nn.Flatten(), layer, nn.Linear(16, CLASSES)).train()
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    assert not FunctionalNetwork(network).is_random(torch.randn(2, 1, 4, 4))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
 
 
 @pytest.mark.parametrize("adjoint", ["exact", "recompute", Recompute])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from torch.optim import SGD
 
 from sdc_ext.augment.base import NoAugmentation
 from sdc_ext.augment.siamese import SiameseAugmentation
+from sdc_ext.errors import InputError
 from sdc_ext.networks.chunks import default_chunk_size
 from sdc_ext.networks.create import create_network
 from sdc_ext.training.epochs import accuracy, train_epoch
@@ -61,6 +65,26 @@ def test_mean_gradient_in_default_chunks_is_the_whole_batchs() -> None:
     images, labels = batch(9, side=96)
     assert default_chunk_size(images) < len(images)
     ours = mean_gradient(network, images, labels)
+    assert_equal(ours, plain_gradient(network, images, labels))
+
+
+class Sums(nn.Module):
+    """Autograd gives two of its parameters one gradient, and the third one of repeated values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(192, CLASSES)
+        self.first, self.second = (nn.Parameter(torch.zeros(CLASSES)) for _ in range(2))
+        self.scale = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1)) * (1 + self.scale.sum()) + (self.first + self.second)
+
+
+def test_chunks_are_summed_where_parameters_share_a_gradient() -> None:
+    network = Sums().double()
+    images, labels = batch(9)
+    ours = mean_gradient(network, images, labels, chunk_size=2)
     assert_equal(ours, plain_gradient(network, images, labels))
 
 
@@ -247,6 +271,31 @@ def test_compiled_gradient_equals_the_plain_one() -> None:
         assert_equal(again, ours)
 
 
+class Projecting(nn.Module):
+    """Has random features, which are no parameters, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("projection", torch.randn(192, 8))
+        self.register_buffer("calls", torch.zeros(()))
+        self.linear = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.linear(x.flatten(1) @ self.projection)
+
+
+def test_compiled_code_uses_the_buffers_of_each_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled = BatchLoss(compile=True)
+    images, labels = batch(6)
+    for _ in range(2):
+        network = Projecting().double()
+        ours = mean_gradient(network, images, labels, chunk_size=6, batch_loss=compiled)
+        assert network.calls == 1
+        assert_equal(ours, plain_gradient(network, images, labels))
+
+
 @pytest.mark.slow
 def test_compiled_network_stays_in_the_mode_that_it_is_in() -> None:
     """Dropout must not be left out once a network of the same code has been tested."""
@@ -271,3 +320,10 @@ def test_bfloat16_gradient_is_near_the_plain_one() -> None:
     assert half.dtype == torch.float32
     error = (half - plain).norm() / plain.norm()
     assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp8"])
+def test_other_precisions_are_refused(precision: str) -> None:
+    accelerator: Any = SimpleNamespace(mixed_precision=precision)
+    with pytest.raises(InputError, match=f"unknown mixed precision '{precision}'"):
+        BatchLoss.of(accelerator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from sdc_ext import with_sdc
+from sdc_ext.adapters.loops import gradient as module
 from sdc_ext.adapters.loops.gradient import (
     GradientMatching,
     match_all_classes,
@@ -21,10 +23,13 @@ from sdc_ext.adapters.loops.gradient import (
 )
 from sdc_ext.adapters.loops.states import ImageState
 from sdc_ext.adapters.loops.steps import ClassBatch, StepResult
+from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, Replay
 from sdc_ext.augment.parse import parse_augmentation
 from sdc_ext.augment.siamese import SiameseAugmentation
+from sdc_ext.data.load import load_data
 from sdc_ext.matching.distances import gradient_distance
+from sdc_ext.networks.registry import register_network
 from sdc_ext.sets.synthetic_set import class_labels
 from sdc_ext.training.gradients import BatchLoss
 
@@ -184,3 +189,39 @@ def test_outer_loop_equals_the_original(golden: Callable[[str], Golden]) -> None
         task.network.parameters(), case.group("final_param").values(), strict=True
     ):
         torch.testing.assert_close(ours.detach(), reference, rtol=1e-4, atol=1e-6)
+
+
+class ProcessTask(Task):
+    """The task of one of two processes, which adds nothing of the other."""
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+@pytest.mark.parametrize("contrast", [False, True])
+def test_processes_go_on_alike_under_dropout(
+    contrast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them has two classes and the other has one, so that dropout draws more often."""
+    digits = load_data("digits")
+    few = torch.nonzero(digits.train.labels < 3)[:90, 0]
+    data = load_data((digits.train.images[few], digits.train.labels[few]))
+    register_network("dropping", dropping)
+    monkeypatch.setattr(module, "broadcast", identity)
+    loop = GradientMatching(outer_loop=2, outer_warmup=0, contrast=contrast, measure_cost=0.0)
+
+    def drawn_after_a_step(index: int) -> float:
+        accelerator: Any = SimpleNamespace(
+            device=torch.device("cpu"), process_index=index, num_processes=2, mixed_precision="no"
+        )
+        task = ProcessTask(data, 1, "dropping", accelerator)
+        torch.manual_seed(0)
+        loop.step(loop.start(task), task, with_sdc(loop.matching_loss(), 0.0), 0)
+        return float(torch.rand(()))
+
+    assert drawn_after_a_step(0) == drawn_after_a_step(1)
+
+
+def dropping(channels: int, classes: int, size: tuple[int, int]) -> nn.Module:
+    pixels = channels * size[0] * size[1]
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(pixels, classes))
