@@ -6,7 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,12 @@ class ComparedPlan(Shown):
         comparisons: The comparisons by the name of their setting.
         out: The folder with one folder per comparison, ``plan.json``, ``plan.csv`` and
             ``forest.png``.
+        diverged: Why each setting that has no comparison was left out, by its name.
     """
 
     comparisons: Mapping[str, Comparison]
     out: Path
+    diverged: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def arms(self) -> list[ArmAcross]:
@@ -113,8 +115,20 @@ class ComparedPlan(Shown):
         return across_settings(self.comparisons)
 
     def tables(self) -> Sequence[RenderableType]:
-        """Returns the table of gains, and a sentence per arm."""
-        return (across_table(self.arms), *(across_sentence(arm) for arm in self.arms))
+        """Returns the table of gains, a sentence per arm, and what diverged."""
+        diverged = {
+            f"{name}: {arm}": why
+            for name, comparison in self.comparisons.items()
+            for arm, why in comparison.diverged.items()
+        }
+        return (
+            across_table(self.arms),
+            *(across_sentence(arm) for arm in self.arms),
+            *(
+                f"{what} diverged and is left out: {why}"
+                for what, why in {**diverged, **self.diverged}.items()
+            ),
+        )
 
     def draw(self, path: str | Path) -> None:
         """Draws the gains in all settings, and their summaries, into a file: a forest plot."""
@@ -125,6 +139,7 @@ class ComparedPlan(Shown):
         content = {
             "settings": {name: c.summary() for name, c in self.comparisons.items()},
             "arms": [arm.row() for arm in self.arms],
+            "diverged": self.diverged,
         }
         rows = [
             {"setting": name, **row} for name, c in self.comparisons.items() for row in c.rows()
@@ -209,9 +224,7 @@ def compare_plan(
     side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     settings = _prepared(read, folder, accelerator)
     with held(folder, accelerator):
-        compared = ComparedPlan(
-            _compared(settings, folder, side_by_side, accelerator, console), folder
-        )
+        compared = _compared(settings, folder, side_by_side, accelerator, console)
         if accelerator.is_main_process:
             compared.save()
         accelerator.wait_for_everyone()
@@ -224,8 +237,8 @@ def _compared(
     workers: Workers,
     accelerator: Accelerator,
     console: Console,
-) -> dict[str, Comparison]:
-    """Returns the comparisons by the names of their settings; those that diverge are left out."""
+) -> ComparedPlan:
+    """Carries out the comparisons by the names of their settings; some may diverge."""
     comparisons: dict[str, Comparison] = {}
     diverged: dict[str, DivergenceError] = {}
     for number, (name, one) in enumerate(settings.items(), 1):
@@ -239,7 +252,8 @@ def _compared(
         comparisons[name] = compared.comparison
     if not comparisons:
         raise next(iter(diverged.values()))
-    return comparisons
+    why = {name: str(error) for name, error in diverged.items()}
+    return ComparedPlan(comparisons, folder, why)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,15 @@ def test_comparisons_of_this_and_of_earlier_versions(tmp_path: Path, runs: Path)
         assert cell in page.cells
     _, compared = json.loads((runs / "comparison.json").read_text())
     assert compared["verdict"].startswith("lam 0.5: ") and compared["verdict"] in page.cells
+    diverged = tmp_path / "diverged"
+    shutil.copytree(runs, diverged)
+    rows = [
+        *json.loads((runs / "comparison.json").read_text()),
+        {"arm": "lam 9", "diverged": "nan"},
+    ]
+    (diverged / "comparison.json").write_text(json.dumps(rows))
+    _, page = report(tmp_path / "diverged.html", diverged)
+    assert "lam 9" in page.cells and "left out: nan" in page.cells
     earlier = tmp_path / "earlier"
     shutil.copytree(runs, earlier)
     base = {"lam": 0.0, "mean": 0.5, "std": 0.1, "n": 2}

@@ -143,9 +143,32 @@ def test_a_setting_that_diverges_is_left_out(
     }
     compared = compare_plan(plan, out=tmp_path)
     assert list(compared.comparisons) == ["dm-digits-ipc1"]
-    assert "diverged and is left out" in capsys.readouterr().out
+    ((name, why),) = compared.diverged.items()
+    assert name.startswith("dm-digits-ipc1-lr_img") and why.startswith("iteration 1: the loss is")
+    for said in (capsys.readouterr().out, str(compared)):
+        assert f"{name} diverged and is left out: iteration 1: " in said
+    assert json.loads((tmp_path / "plan.json").read_text())["diverged"] == compared.diverged
     with pytest.raises(sdc_ext.DivergenceError):
         compare_plan({**plan, "runs": plan["runs"][:1]}, out=tmp_path, progress=False)
+
+
+def test_an_arm_that_diverges_in_one_setting_is_named_there(tmp_path: Path) -> None:
+    plan = {
+        "arms": [{"lam": 0}, {"lam": 0.5}, {"lr_img": 1e30}],
+        "seeds": 2,
+        "settings": SETTINGS,
+        "runs": [{"method": "dm"}, {"method": "dm", "settings": {"on_divergence": "skip"}}],
+    }
+    compared = compare_plan(plan, out=tmp_path, progress=False)
+    first, second = compared.comparisons
+    assert [arm.diverged for arm in compared.arms] == [[], [first]]
+    assert list(compared.arms[1].gains) == [second]
+    said = " ".join(str(compared).split())
+    assert f"Left out, since the arm diverged: {first}." in said
+    assert f"{first}: lr_img 1e+30 diverged and is left out: iteration 1: the loss is nan" in said
+    written = json.loads((tmp_path / "plan.json").read_text())
+    assert [row["diverged"] for row in written["arms"]] == [[], [first]]
+    assert written["settings"][first][2]["diverged"].startswith("iteration 1: the loss is nan")
 
 
 @pytest.mark.parametrize(
