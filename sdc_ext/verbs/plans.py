@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -267,13 +266,6 @@ class _Setting:
     planned: PlannedRun
     plan: Plan
 
-    @property
-    def place(self) -> dict[str, Any]:
-        """Where the images come from and their size, which tell data of one name apart."""
-        given = self.planned.data_dir or self.planned.dataset
-        folder = os.path.normpath(given) if isinstance(given, str | Path) else None
-        return {"data_dir": folder, "image_size": self.data.image_size}
-
     def compare(
         self, out: Path, workers: Workers, accelerator: Accelerator, progress: bool
     ) -> Compared:
@@ -300,7 +292,7 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         raise InputError("a plan needs at least one run, got none: list the settings in runs")
     check_value("margin", plan.margin, Points)
     check_value("first_seed", plan.first_seed, CountOrZero)
-    named: dict[str, list[_Setting]] = defaultdict(list)
+    found: dict[str, _Setting] = {}
     loaded: dict[tuple[object, ...], RealData] = {}
     for planned in plan.runs:
         method = get_method(planned.method)
@@ -315,23 +307,14 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         if planned.settings:
             own = read_texts(planned.settings, method, "the settings")
             name += f"-{Arm.of(chosen_settings(own)).folder}"
-        named[name].append(setting)
-    found: dict[str, _Setting] = {}
-    for name, several in named.items():
-        for full, setting in zip(_told_apart(name, several), several, strict=True):
-            if full in found:
-                raise InputError(f"two runs of the plan are the same ({full}): leave one out")
-            found[full] = setting
+        # Other data of the same name; the first have it alone, so that more may follow them.
+        if name in found and found[name].data.identity != setting.data.identity:
+            identity = json.dumps(setting.data.identity).encode()
+            name += f"+{hashlib.sha256(identity).hexdigest()[:8]}"
+        if name in found:
+            raise InputError(f"two runs of the plan are the same ({name}): leave one out")
+        found[name] = setting
     return found
-
-
-def _told_apart(name: str, several: Sequence[_Setting]) -> Iterator[str]:
-    """Returns the names of settings that share one, with what of their places differs."""
-    places = [setting.place for setting in several]
-    differing = [key for key in places[0] if any(place[key] != places[0][key] for place in places)]
-    for place in places:
-        apart = Arm.of({key: place[key] for key in differing})
-        yield f"{name}-{apart.folder}" if differing else name
 
 
 def _load(planned: PlannedRun, accelerator: Accelerator) -> RealData:
