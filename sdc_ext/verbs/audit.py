@@ -46,13 +46,13 @@ class Audited(Shown):
 
     def tables(self) -> Sequence[RenderableType]:
         """Returns the table of conditions, that of groups, and how they were measured."""
-        first = next(iter(self.answers.values()))
-        images, networks = first.correct.shape[-1], len(first.correct)
+        networks = len(next(iter(self.answers.values())).correct)
+        counts = dict.fromkeys(str(found.correct.shape[-1]) for found in self.answers.values())
         return (
             audit_table(self.answers),
             group_table(self.answers),
-            f"{networks} networks per set, {images} test images; ± is half of a 95 % interval over "
-            "networks; attacks change a pixel by up to so many 255ths",
+            f"{networks} networks per set, {' or '.join(counts)} test images; ± is half of a 95 % "
+            "interval over networks; attacks change a pixel by up to so many 255ths",
         )
 
     def rows(self) -> list[dict[str, Any]]:
