@@ -215,8 +215,11 @@ class _Shadows:
 
     def confidences(self, k: int) -> list[float]:
         """Makes set k, and returns the confidence of its network in each audited image."""
-        made = self._set(k)
-        real, images, labels = made.adopt(self.data), made.images, made.labels
+        half = self._half(k)
+        made = self._set(k, half)
+        images, labels = made.images, made.labels
+        # A whitening is fitted to the half, since the set has seen no other image.
+        real = replace(self.data, preprocessing=made.adopt(half).preprocessing)
         if self.control == "planted":
             members = self.audited[self.halves[k, self.audited]]
             images = torch.cat([images, real.normalize(real.train.images[members])])
@@ -234,12 +237,14 @@ class _Shadows:
         of_each: list[float] = confidence(logits, real.train.labels[self.audited]).tolist()
         return of_each
 
-    def _set(self, k: int) -> SyntheticSet:
+    def _half(self, k: int) -> RealData:
         chosen = self.halves[k].clone()
         if self.control == "null":
             chosen[self.audited] = False
         split = self.data.train
-        half = replace(self.data, train=Split(split.images[chosen], split.labels[chosen]))
+        return replace(self.data, train=Split(split.images[chosen], split.labels[chosen]))
+
+    def _set(self, k: int, half: RealData) -> SyntheticSet:
         common: dict[str, Any] = {"ipc": self.ipc, "progress": False}
         common["seed"] = derived_seed(self.seed, "shadow", k)
         common["accelerator"] = self.accelerator
