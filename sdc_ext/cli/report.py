@@ -42,7 +42,7 @@ def _report(options: Namespace) -> None:
     if options.courses is not None:
         check_free_file(options.courses)
         check_picture(options.courses)
-    write_whole(options.out, lambda path: write_report(options.folders, path))
+    write_report(options.folders, options.out)
     if options.courses is not None:
         runs = read_runs(options.folders)
         write_whole(options.courses, lambda path: draw_courses(runs, path))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sdc_ext._files import as_text, write_whole
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.results import counted
@@ -74,7 +75,7 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> None:
     """
     given = [Path(folder) for folder in folders]
     runs = read_runs(given)
-    Path(path).write_text(render("report", **_content(runs, given)), "utf-8")
+    write_whole(Path(path), as_text(render("report", **_content(runs, given))))
 
 
 def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def audit_set(
         network: The network to train; by default the one that each set was evaluated with.
         num_eval: The number of networks to train per set.
         epoch_eval_train: The number of training epochs; by default that of the set's own recipe.
-        lr: The learning rate for sets that are read from files; by default the one they name.
+        lr: The learning rate for training on the sets; by default the one that each names.
         seed: Seeds the networks, which are those of [`evaluate_set`][sdc_ext.evaluate_set], and
             the noise, which is the same for all sets.
         out: A folder for the table and the picture; by default nothing is written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import re
@@ -159,6 +160,22 @@ def test_what_a_stranger_wrote_is_no_markup(tmp_path: Path, runs: Path) -> None:
     seen = r"&lt;script&gt;&#34;\x1b[2J"
     (described,) = re.findall('alt="([^"]*)"', text)
     assert seen in described and text.count(seen) > 1 and "\x1b" not in text
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, text: str, encoding: str) -> None:
+        with path.open("w", encoding=encoding) as file:
+            file.write(text[:9])
+        raise OSError(errno.ENOSPC, "no space left")
+
+    page = tmp_path / "report.html"
+    page.write_text("mine")
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_report([runs], page)
+    assert page.read_text() == "mine" and [*tmp_path.iterdir()] == [page]
 
 
 def test_folder_without_sets_and_existing_page_are_refused(
