@@ -148,14 +148,7 @@ def membership_of(
 
     Reference: Carlini et al., "Membership Inference Attacks From First Principles" (2022).
     """
-    allowed = _auditable()
-    if method in METHODS.names() and method not in allowed:
-        raise InputError(f"{method} matches experts, which saw all images: audit another one")
-    check_choice("method", method, allowed)
-    refuse(settings, "membership_of", experts="experts have seen all images")
-    if method in BASELINES:
-        verb = f"membership_of of {method}"
-        refuse(settings, verb, iterations="`iterations` are those of a method that distils")
+    _check_method(method, settings)
     check_free(out)
     accelerator = accelerator or make_accelerator()
     side_by_side = choose_workers(workers, launched=accelerator.num_processes)
@@ -193,6 +186,18 @@ def membership_of(
     if out is not None and accelerator.is_main_process:
         audit.save(out)
     return audit
+
+
+def _check_method(method: str, settings: Mapping[str, Any]) -> None:
+    """Raises InputError if a method cannot be audited, or has no such settings."""
+    allowed = _auditable()
+    if method in METHODS.names() and method not in allowed:
+        raise InputError(f"{method} matches experts, which saw all images: audit another one")
+    check_choice("method", method, allowed)
+    refuse(settings, "membership_of", experts="experts have seen all images")
+    if method in BASELINES:
+        verb = f"membership_of of {method}"
+        refuse(settings, verb, iterations="`iterations` are those of a method that distils")
 
 
 def _auditable() -> list[str]:
