@@ -44,25 +44,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.epilog = _EPILOG
     _add_strength(parser.add_mutually_exclusive_group())
-    parser.add_argument(
-        "--norm", choices=get_args(Norm), help="norm that is penalised (default: l2)"
-    )
-    parser.add_argument(
-        "--profile",
-        choices=["auto", *PROFILES, "none"],
-        default="auto",
-        help="kind of loop (default: auto, which reads the source)",
-    )
-    parser.add_argument(
-        "--reduction",
-        choices=["sum", "mean"],
-        help="how the norms of an image step are reduced (default: sum for gm, else mean)",
-    )
-    parser.add_argument(
-        "--scale",
-        type=RATE,
-        help="factor of the term; 0.5 for TESLA's script (default: 1)",
-    )
+    _add_correction(parser)
     parser.add_argument(
         "--seed", type=SEED, metavar="N", help="seed for all random numbers and the clock"
     )
@@ -130,6 +112,29 @@ def _add_strength(group: Any) -> None:
         )
     group.add_argument(
         "--observe", action="store_true", help="record the difficulty (GraDN) without correcting"
+    )
+
+
+def _add_correction(parser: ArgumentParser) -> None:
+    """Adds the options that say what is corrected, and how."""
+    parser.add_argument(
+        "--norm", choices=get_args(Norm), help="norm that is penalised (default: l2)"
+    )
+    parser.add_argument(
+        "--profile",
+        choices=["auto", *PROFILES, "none"],
+        default="auto",
+        help="kind of loop (default: auto, which reads the source)",
+    )
+    parser.add_argument(
+        "--reduction",
+        choices=["sum", "mean"],
+        help="how the norms of an image step are reduced (default: sum for gm, else mean)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=RATE,
+        help="factor of the term; 0.5 for TESLA's script (default: 1)",
     )
 
 

@@ -56,5 +56,7 @@ def _surrogates(options: Namespace) -> None:
         accelerator=accelerator,
         **chosen_settings(options),
     )
-    files = "surrogates.csv and surrogates.png"
+    files = (
+        f"surrogates.csv{', correlations.csv' if measured.correlations else ''} and surrogates.png"
+    )
     save_and_print(measured, files, accelerator, options.out, "surrogates", options.sets)

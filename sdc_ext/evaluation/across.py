@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sdc_ext.evaluation.arms import Arm
@@ -23,6 +23,7 @@ class ArmAcross:
             that vary.
         p: The p-value of no mean gain, adjusted for the number of arms by Holm's method; 1 without
             a summary.
+        diverged: The settings in which the arm diverged, so that they have no gain.
     """
 
     arm: Arm
@@ -30,6 +31,7 @@ class ArmAcross:
     gains: Mapping[str, Gain]
     summary: RandomEffects | None
     p: float = 1.0
+    diverged: Sequence[str] = ()
 
     @property
     def left_out(self) -> list[str]:
@@ -44,6 +46,7 @@ class ArmAcross:
             "settings": self.arm.values,
             "base": self.base.name,
             "left_out": self.left_out,
+            "diverged": self.diverged,
         }
         if s is not None:
             row |= {"n": s.n, "mean": s.mean, "interval": s.interval, "p": s.p, "p_holm": self.p}
@@ -55,14 +58,21 @@ def across_settings(comparisons: Mapping[str, Comparison]) -> list[ArmAcross]:
     """Summarises the gains of each arm over comparisons of the same arms.
 
     Args:
-        comparisons: The comparisons by the name of their setting. An arm may be missing from some.
+        comparisons: The comparisons by the name of their setting. An arm may be missing from some,
+            but not from all.
     """
     gains: dict[Arm, dict[str, Gain]] = {}
     for name, comparison in comparisons.items():
         for gain in comparison.gains:
             gains.setdefault(gain.arm, {})[name] = gain
+    diverged = {
+        arm: [name for name, comparison in comparisons.items() if arm in comparison.diverged]
+        for arm in gains
+    }
     found = [
-        ArmAcross(arm, next(iter(of_arm.values())).base, of_arm, _summary(of_arm))
+        ArmAcross(
+            arm, next(iter(of_arm.values())).base, of_arm, _summary(of_arm), diverged=diverged[arm]
+        )
         for arm, of_arm in gains.items()
     ]
     adjusted = iter(holm([one.summary.p for one in found if one.summary is not None]))

@@ -52,6 +52,7 @@ class Closeness:
         value: The discrepancy of the set.
         random: The discrepancies of random real images, one per draw; each draw has as many
             images per class as the set.
+        is_pooled: Whether it covers all classes together; a class may have that name, too.
     """
 
     space: str
@@ -61,11 +62,7 @@ class Closeness:
     synthetic: int
     value: float
     random: tuple[float, ...]
-
-    @property
-    def is_pooled(self) -> bool:
-        """Whether it covers all classes together."""
-        return self.images == POOLED
+    is_pooled: bool = False
 
     @property
     def random_mean(self) -> float:
@@ -172,11 +169,13 @@ def compare_with_real(
     """
     check_sizes(draws, max_real)
     rows = []
-    for name, reference, sets in _groups(synthetic, data, draws, seed, max_real):
+    groups = _groups(synthetic, data, draws, seed, max_real)
+    for k, (name, reference, sets) in enumerate(groups):
         for space, of_space in maps.items():
             for measure, values in _mean_values(of_space, measures, reference, sets).items():
                 sizes = len(reference), sets.shape[1]
-                rows.append(Closeness(space, measure, name, *sizes, values[0], (*values[1:],)))
+                found = values[0], tuple(values[1:])
+                rows.append(Closeness(space, measure, name, *sizes, *found, is_pooled=k == 0))
         on_group()
     return rows
 
@@ -194,7 +193,10 @@ def check_sizes(draws: int, max_real: int) -> None:
 def _groups(
     synthetic: SyntheticSet, data: RealData, draws: int, seed: int, max_real: int
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yields name, real images (n, C, H, W) and sets (1 + draws, m, C, H, W), the set first."""
+    """Yields name, real images (n, C, H, W) and sets (1 + draws, m, C, H, W), the set first.
+
+    All classes together come first.
+    """
     labels, order = synthetic.hard_labels.sort(stable=True)  # draws are sorted by class, too
     images = synthetic.images[order]
     chosen = torch.stack([random_like(labels, data, seed, k + 1) for k in range(draws)])

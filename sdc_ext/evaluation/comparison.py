@@ -158,10 +158,12 @@ class Comparison:
         cells: One cell per arm and seed.
         margin: The smallest difference in accuracy that matters, in (0, 1]: arms that differ by
             less are equivalent, and seeds are counted that find it.
+        diverged: Why each arm that has no cells was left out: what its run that diverged said.
     """
 
     cells: tuple[Cell, ...]
     margin: float = GAIN
+    diverged: Mapping[Arm, str] = field(default_factory=dict)
 
     @property
     def arms(self) -> list[Arm]:
@@ -224,21 +226,23 @@ class Comparison:
         """Returns one row per arm, as content for JSON.
 
         Each row has the settings and the accuracy; all but the first also have the paired
-        difference.
+        difference. The rows of arms that diverged follow, and say so instead.
         """
         gains = {gain.arm: gain.row() for gain in self.gains}
         accuracies = {arm: self.accuracies(arm) for arm in self.arms}
-        return [
-            {
-                "arm": arm.name,
-                "settings": arm.values,
-                "folder": arm.folder,
+        of_arm: dict[Arm, dict[str, object]] = {
+            arm: {
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values, ddof=1)),
                 "n": len(values),
                 **gains.get(arm, {}),
             }
             for arm, values in accuracies.items()
+        }
+        of_arm |= {arm: {"diverged": why} for arm, why in self.diverged.items()}
+        return [
+            {"arm": arm.name, "settings": arm.values, "folder": arm.folder, **row}
+            for arm, row in of_arm.items()
         ]
 
 

@@ -49,8 +49,10 @@ def across_table(arms: Sequence[ArmAcross]) -> Table:
 
 def across_sentence(one: ArmAcross) -> str:
     """Returns what the summary of an arm says beside its row: how much settings differ."""
-    left_out = f" Left out, since all differences are equal: {', '.join(one.left_out)}."
-    ending = left_out if one.left_out else ""
+    left_out = {"all differences are equal": one.left_out, "the arm diverged": one.diverged}
+    ending = "".join(
+        f" Left out, since {why}: {', '.join(names)}." for why, names in left_out.items() if names
+    )
     s = one.summary
     if s is None:
         return f"{one.arm}: fewer than two settings to summarise.{ending}"

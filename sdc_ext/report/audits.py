@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,15 +32,18 @@ def audit_table(sets: Mapping[str, Answers]) -> Table:
 
 
 def group_table(sets: Mapping[str, Answers]) -> Table:
-    """Returns a table of the accuracies on clean images by group and set."""
+    """Returns a table of the accuracies on clean images by group and set.
+
+    Sets of different data share the rows of groups with the same name and size.
+    """
     table = PlainTable("accuracy in % on clean test images", "group", "images", *sets)
-    first = next(iter(sets.values()))
-    sizes = {name: int((first.groups == g).sum()) for g, name in enumerate(first.names)}
-    found = {name: answers.accuracies_by_group(CLEAN) for name, answers in sets.items()}
-    for group, size in sizes.items():
-        if size:
-            cells = (percent_of_mean(of[group]) if group in of else "" for of in found.values())
-            table.add_row(group, str(size), *cells)
+    rows: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    for name, found in sets.items():
+        for group, mean in found.accuracies_by_group(CLEAN).items():
+            size = int((found.groups == found.names.index(group)).sum())
+            rows[group, size][name] = percent_of_mean(mean)
+    for (group, size), cells in rows.items():
+        table.add_row(group, str(size), *(cells.get(name, "") for name in sets))
     return table
 
 

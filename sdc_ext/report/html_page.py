@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sdc_ext._files import as_text, write_whole
 from sdc_ext._reading import each_once
 from sdc_ext.adapters import selects_of
 from sdc_ext.errors import InputError
@@ -74,7 +75,7 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> None:
         InputError: If a folder holds none of these, or a file in it is damaged.
     """
     given = each_once(map(Path, folders))
-    Path(path).write_text(report_page(read_runs(given), given), "utf-8")
+    write_whole(Path(path), as_text(report_page(read_runs(given), given)))
 
 
 def report_page(runs: Sequence[Run], folders: Sequence[Path]) -> str:

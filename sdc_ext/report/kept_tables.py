@@ -41,6 +41,12 @@ class _OfLam(TypedDict):
     lam: float
 
 
+class _DivergedRow(TypedDict):
+    """An entry of ``comparison.json`` for an arm that was left out, and why."""
+
+    diverged: str
+
+
 class _ComparedRow(TypedDict):
     """An entry of ``comparison.json``, as for the first arm."""
 
@@ -87,14 +93,19 @@ def comparisons(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _kind_of_compared(row: Mapping[str, Any]) -> list[Any]:
-    numbers: type[_ComparedRow] = _ComparedRow
-    if "difference" in row:
+    numbers: type[_ComparedRow | _DivergedRow] = _ComparedRow
+    if "diverged" in row:
+        numbers = _DivergedRow
+    elif "difference" in row:
         numbers = _TestedRow if "verdict" in row else _GainRow
     return [_OfArm if "arm" in row else _OfLam, numbers]
 
 
 def _compared(row: Mapping[str, Any]) -> list[str]:
-    cells = [row["arm"] if "arm" in row else f"lam {row['lam']:g}", percent(row), str(row["n"])]
+    name = row["arm"] if "arm" in row else f"lam {row['lam']:g}"
+    if "diverged" in row:
+        return [name, f"left out: {row['diverged']}"]
+    cells = [name, percent(row), str(row["n"])]
     if "difference" in row:
         cells += [
             f"{100 * row['difference']:+.2f}",

@@ -93,7 +93,8 @@ def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
     """Returns a table of discrepancies as ratios to those of random real images.
 
     It has the pooled ratio, the standard deviation of this ratio for random images, and the mean
-    ratio over classes.
+    ratio over classes. A class whose random images are all its real images has none; it then says
+    how many have one.
     """
     columns = ("space", "measure", "set", "pooled", "random, sd", "by class")
     table = PlainTable("discrepancy, random real images = 1", *columns)
@@ -104,8 +105,12 @@ def closeness_table(sets: Mapping[str, Sequence[Closeness]]) -> Table:
     for (space, measure), by_set in cells.items():
         for name, rows in by_set.items():
             (pooled,) = (row for row in rows if row.is_pooled)
-            mean = statistics.fmean(row.ratio for row in rows if not row.is_pooled)
-            values = f"{pooled.ratio:.3g}", f"{pooled.noise:.2g}", f"{mean:.3g}"
+            of_classes = [row.ratio for row in rows if not row.is_pooled]
+            known = [ratio for ratio in of_classes if not math.isnan(ratio)]
+            by_class = f"{statistics.fmean(known):.3g}" if known else "-"
+            if len(known) < len(of_classes):
+                by_class += f" ({len(known)} of {len(of_classes)} classes)"
+            values = f"{pooled.ratio:.3g}", f"{pooled.noise:.2g}", by_class
             table.add_row(space, measure, name, *values)
         table.add_section()
     return table

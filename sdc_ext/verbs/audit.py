@@ -46,13 +46,13 @@ class Audited(Shown):
 
     def tables(self) -> Sequence[RenderableType]:
         """Returns the table of conditions, that of groups, and how they were measured."""
-        first = next(iter(self.answers.values()))
-        images, networks = first.correct.shape[-1], len(first.correct)
+        networks = len(next(iter(self.answers.values())).correct)
+        counts = dict.fromkeys(str(found.correct.shape[-1]) for found in self.answers.values())
         return (
             audit_table(self.answers),
             group_table(self.answers),
-            f"{networks} networks per set, {images} test images; ± is half of a 95 % interval over "
-            "networks; attacks change a pixel by up to so many 255ths",
+            f"{networks} networks per set, {' or '.join(counts)} test images; ± is half of a 95 % "
+            "interval over networks; attacks change a pixel by up to so many 255ths",
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def audit_set(
         network: The network to train; by default the one that each set was evaluated with.
         num_eval: The number of networks to train per set.
         epoch_eval_train: The number of training epochs; by default that of the set's own recipe.
-        lr: The learning rate for sets that are read from files; by default the one they name.
+        lr: The learning rate for training on the sets; by default the one that each names.
         seed: Seeds the networks, which are those of [`evaluate_set`][sdc_ext.evaluate_set], and
             the noise, which is the same for all sets.
         out: A folder for the table and the picture; by default nothing is written.

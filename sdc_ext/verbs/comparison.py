@@ -69,11 +69,13 @@ class Compared(Shown):
 
     def tables(self) -> Sequence[RenderableType]:
         """Returns the tables of GraDN's drift, accuracies and gains, and a sentence per arm."""
+        diverged = self.comparison.diverged.items()
         return (
             tracking_table(self.histories(), self.warm_ups),
             accuracy_table(self.comparison),
             gain_table(self.comparison),
             *(gain.verdict for gain in self.comparison.gains),
+            *(f"{arm} diverged and is left out: {why}" for arm, why in diverged),
         )
 
     def histories(self) -> dict[str, list[dict[str, list[float]]]]:
@@ -270,11 +272,11 @@ def _compared(
     base, *others = dict.fromkeys(arm for arm, _ in runs)
     if base in diverged or all(arm in diverged for arm in others):
         raise next(iter(diverged.values()))
-    for arm in diverged:
-        console.print(f"{arm} diverged and is left out")
     left = [key for key in runs if key[0] not in diverged]
     warm_ups = {arm.name: warm_ups[arm.name] for arm, _ in left}
-    return Compared(Comparison(tuple(cells[key] for key in left), margin), folder, warm_ups)
+    why = {arm: str(error) for arm, error in diverged.items()}
+    comparison = Comparison(tuple(cells[key] for key in left), margin, why)
+    return Compared(comparison, folder, warm_ups)
 
 
 def _distilled(

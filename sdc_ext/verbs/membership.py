@@ -148,14 +148,7 @@ def membership_of(
 
     Reference: Carlini et al., "Membership Inference Attacks From First Principles" (2022).
     """
-    allowed = _auditable()
-    if method in METHODS.names() and method not in allowed:
-        raise InputError(f"{method} matches experts, which saw all images: audit another one")
-    check_choice("method", method, allowed)
-    refuse(settings, "membership_of", experts="experts have seen all images")
-    if method in BASELINES:
-        verb = f"membership_of of {method}"
-        refuse(settings, verb, iterations="`iterations` are those of a method that distils")
+    _check_method(method, settings)
     check_free(out)
     accelerator = accelerator or make_accelerator()
     side_by_side = choose_workers(workers, launched=accelerator.num_processes)
@@ -195,6 +188,18 @@ def membership_of(
     return audit
 
 
+def _check_method(method: str, settings: Mapping[str, Any]) -> None:
+    """Raises InputError if a method cannot be audited, or has no such settings."""
+    allowed = _auditable()
+    if method in METHODS.names() and method not in allowed:
+        raise InputError(f"{method} matches experts, which saw all images: audit another one")
+    check_choice("method", method, allowed)
+    refuse(settings, "membership_of", experts="experts have seen all images")
+    if method in BASELINES:
+        verb = f"membership_of of {method}"
+        refuse(settings, verb, iterations="`iterations` are those of a method that distils")
+
+
 def _auditable() -> list[str]:
     """Returns the methods that see no image outside of their half, and the baselines."""
     return [*(m.name for m in known_methods() if m.experts is None), *BASELINES]
@@ -215,8 +220,11 @@ class _Shadows:
 
     def confidences(self, k: int) -> list[float]:
         """Makes set k, and returns the confidence of its network in each audited image."""
-        made = self._set(k)
-        real, images, labels = made.adopt(self.data), made.images, made.labels
+        half = self._half(k)
+        made = self._set(k, half)
+        images, labels = made.images, made.labels
+        # A whitening is fitted to the half, since the set has seen no other image.
+        real = replace(self.data, preprocessing=made.adopt(half).preprocessing)
         if self.control == "planted":
             members = self.audited[self.halves[k, self.audited]]
             images = torch.cat([images, real.normalize(real.train.images[members])])
@@ -234,12 +242,14 @@ class _Shadows:
         of_each: list[float] = confidence(logits, real.train.labels[self.audited]).tolist()
         return of_each
 
-    def _set(self, k: int) -> SyntheticSet:
+    def _half(self, k: int) -> RealData:
         chosen = self.halves[k].clone()
         if self.control == "null":
             chosen[self.audited] = False
         split = self.data.train
-        half = replace(self.data, train=Split(split.images[chosen], split.labels[chosen]))
+        return replace(self.data, train=Split(split.images[chosen], split.labels[chosen]))
+
+    def _set(self, k: int, half: RealData) -> SyntheticSet:
         common: dict[str, Any] = {"ipc": self.ipc, "progress": False}
         common["seed"] = derived_seed(self.seed, "shadow", k)
         common["accelerator"] = self.accelerator

@@ -80,19 +80,18 @@ def open_sets(
                 f"data, e.g. data=load_data({dataset!r}, FOLDER)"
             ) from None
 
-    return [
-        one if isinstance(one, OpenedSet) else _open(name, one, real, load, opening)
-        for name, one in _named(sets)
-    ]
+    return [_open(name, one, real, load, opening) for name, one in _named(sets)]
 
 
 def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
+    if isinstance(sets, SyntheticSet | OpenedSet | str | Path):
+        sets = [sets]
+    if not sets:
+        raise InputError("got no sets: pass a distilled set, the path of one, or several of either")
     if isinstance(sets, Mapping):
         yield from sets.items()
         return
-    several = each_once([sets] if isinstance(sets, SyntheticSet | OpenedSet | str | Path) else sets)
-    if not several:
-        raise InputError("got no sets: pass a distilled set, the path of one, or several of either")
+    several = each_once(sets)
     paths = [Path(one) for one in several if isinstance(one, str | Path)]
     names = iter(short_names(paths) if paths else ())
     for k, one in enumerate(several):
@@ -103,18 +102,25 @@ def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
             yield (one.name if isinstance(one, OpenedSet) else next(names)), one
 
 
-def _open(
-    name: str, one: SyntheticSet | str | Path, real: RealData | None, load: Load, opening: Opening
-) -> OpenedSet:
+def _open(name: str, one: OneSet, real: RealData | None, load: Load, opening: Opening) -> OpenedSet:
+    if isinstance(one, OpenedSet):
+        return OpenedSet(name, _at_rate(one.synthetic, opening.lr), one.data)
     if real is None and not isinstance(one, SyntheticSet):
         return OpenedSet(name, *open_with_data(one, load, opening))
-    if not isinstance(one, SyntheticSet):
+    if isinstance(one, SyntheticSet):
+        one = _at_rate(one, opening.lr)
+    else:
         one = Source.of(Path(one)).read(real, opening)
-    elif opening.lr is not None:
-        recipe = replace(one.info.evaluation, lr=opening.lr)
-        one = replace(one, info=replace(one.info, evaluation=recipe))
     data = load_data_of(one, name, load) if real is None else real
     return OpenedSet(name, one, one.adopt(data))
+
+
+def _at_rate(synthetic: SyntheticSet, lr: float | None) -> SyntheticSet:
+    """Returns the set with another learning rate for training on it, or as it is."""
+    if lr is None:
+        return synthetic
+    recipe = replace(synthetic.info.evaluation, lr=lr)
+    return replace(synthetic, info=replace(synthetic.info, evaluation=recipe))
 
 
 def check_same_data(opened: Sequence[OpenedSet]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,10 +101,12 @@ class ComparedPlan(Shown):
         comparisons: The comparisons by the name of their setting.
         out: The folder with one folder per comparison, ``plan.json``, ``plan.csv`` and
             ``forest.png``.
+        diverged: Why each setting that has no comparison was left out, by its name.
     """
 
     comparisons: Mapping[str, Comparison]
     out: Path
+    diverged: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def arms(self) -> list[ArmAcross]:
@@ -113,8 +114,20 @@ class ComparedPlan(Shown):
         return across_settings(self.comparisons)
 
     def tables(self) -> Sequence[RenderableType]:
-        """Returns the table of gains, and a sentence per arm."""
-        return (across_table(self.arms), *(across_sentence(arm) for arm in self.arms))
+        """Returns the table of gains, a sentence per arm, and what diverged."""
+        diverged = {
+            f"{name}: {arm}": why
+            for name, comparison in self.comparisons.items()
+            for arm, why in comparison.diverged.items()
+        }
+        return (
+            across_table(self.arms),
+            *(across_sentence(arm) for arm in self.arms),
+            *(
+                f"{what} diverged and is left out: {why}"
+                for what, why in {**diverged, **self.diverged}.items()
+            ),
+        )
 
     def draw(self, path: str | Path) -> None:
         """Draws the gains in all settings, and their summaries, into a file: a forest plot."""
@@ -125,6 +138,7 @@ class ComparedPlan(Shown):
         content = {
             "settings": {name: c.summary() for name, c in self.comparisons.items()},
             "arms": [arm.row() for arm in self.arms],
+            "diverged": self.diverged,
         }
         rows = [
             {"setting": name, **row} for name, c in self.comparisons.items() for row in c.rows()
@@ -209,9 +223,7 @@ def compare_plan(
     side_by_side = choose_workers(workers, launched=accelerator.num_processes)
     settings = _prepared(read, folder, accelerator)
     with held(folder, accelerator):
-        compared = ComparedPlan(
-            _compared(settings, folder, side_by_side, accelerator, console), folder
-        )
+        compared = _compared(settings, folder, side_by_side, accelerator, console)
         if accelerator.is_main_process:
             compared.save()
         accelerator.wait_for_everyone()
@@ -224,8 +236,8 @@ def _compared(
     workers: Workers,
     accelerator: Accelerator,
     console: Console,
-) -> dict[str, Comparison]:
-    """Returns the comparisons by the names of their settings; those that diverge are left out."""
+) -> ComparedPlan:
+    """Carries out the comparisons by the names of their settings; some may diverge."""
     comparisons: dict[str, Comparison] = {}
     diverged: dict[str, DivergenceError] = {}
     for number, (name, one) in enumerate(settings.items(), 1):
@@ -239,7 +251,8 @@ def _compared(
         comparisons[name] = compared.comparison
     if not comparisons:
         raise next(iter(diverged.values()))
-    return comparisons
+    why = {name: str(error) for name, error in diverged.items()}
+    return ComparedPlan(comparisons, folder, why)
 
 
 @dataclass(frozen=True)
@@ -252,13 +265,6 @@ class _Setting:
     shared: Mapping[str, Any]
     planned: PlannedRun
     plan: Plan
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """Where the images come from and their size, which tell data of one name apart."""
-        given = self.planned.data_dir or self.planned.dataset
-        folder = os.path.normpath(given) if isinstance(given, str | Path) else None
-        return {"data_dir": folder, "image_size": self.data.image_size}
 
     def compare(
         self, out: Path, workers: Workers, accelerator: Accelerator, progress: bool
@@ -286,7 +292,7 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         raise InputError("a plan needs at least one run, got none: list the settings in runs")
     check_value("margin", plan.margin, Points)
     check_value("first_seed", plan.first_seed, CountOrZero)
-    named: dict[str, list[_Setting]] = defaultdict(list)
+    found: dict[str, _Setting] = {}
     loaded: dict[tuple[object, ...], RealData] = {}
     for planned in plan.runs:
         method = get_method(planned.method)
@@ -301,23 +307,14 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         if planned.settings:
             own = read_texts(planned.settings, method, "the settings")
             name += f"-{Arm.of(chosen_settings(own)).folder}"
-        named[name].append(setting)
-    found: dict[str, _Setting] = {}
-    for name, several in named.items():
-        for full, setting in zip(_told_apart(name, several), several, strict=True):
-            if full in found:
-                raise InputError(f"two runs of the plan are the same ({full}): leave one out")
-            found[full] = setting
+        # Other data of the same name; the first have it alone, so that more may follow them.
+        if name in found and found[name].data.identity != setting.data.identity:
+            identity = json.dumps(setting.data.identity).encode()
+            name += f"+{hashlib.sha256(identity).hexdigest()[:8]}"
+        if name in found:
+            raise InputError(f"two runs of the plan are the same ({name}): leave one out")
+        found[name] = setting
     return found
-
-
-def _told_apart(name: str, several: Sequence[_Setting]) -> Iterator[str]:
-    """Returns the names of settings that share one, with what of their places differs."""
-    places = [setting.place for setting in several]
-    differing = [key for key in places[0] if any(place[key] != places[0][key] for place in places)]
-    for place in places:
-        apart = Arm.of({key: place[key] for key in differing})
-        yield f"{name}-{apart.folder}" if differing else name
 
 
 def _load(planned: PlannedRun, accelerator: Accelerator) -> RealData:

@@ -40,6 +40,15 @@ from sdc_ext.workers import choose_workers
 # The range of lam by default.
 _LAMS = (1e-4, 0.1)
 
+# Settings that the search chooses, and what to pass instead.
+_INSTEAD = {
+    "eval_every": "the search chooses it",
+    "lam": "pass `lams`",
+    "share": "pass `shares`",
+    "lam_ramp": "pass `ramp=True`",
+    "share_ramp": "pass `shares` and `ramp=True`",
+}
+
 
 @dataclass(frozen=True, repr=False)
 class Tuned(Shown):
@@ -142,14 +151,7 @@ def tune(
             holds another study, also one of another range, or [`distill`][sdc_ext.distill] would
             raise it.
     """
-    chosen_here = "the search chooses it"
-    strengths = {
-        "lam": "pass `lams`",
-        "share": "pass `shares`",
-        "lam_ramp": "pass `ramp=True`",
-        "share_ramp": "pass `shares` and `ramp=True`",
-    }
-    refuse(settings, "tune", eval_every=chosen_here, **strengths)
+    refuse(settings, "tune", **_INSTEAD)
     space = _space(lams, shares, ramp)
     chosen = get_method(method)
     check_start(chosen, out)
@@ -180,16 +182,20 @@ def tune(
         engine = replace(engine, task=task)
 
     def say(trial: FrozenTrial) -> None:
-        (row,) = rows([trial], iterations)
-        accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} % "
-        console.print(
-            f"trial {row['trial']}: {row['schedule']}, {accuracy}after "
-            f"{number_of(row['iterations'], 'iteration')} ({row['state']})"
-        )
+        console.print(*map(_line, rows([trial], iterations)))
 
     runs = _Runs(engine, held_out.name, images, shared)
     tuning.search(runs, trials, say, side_by_side, console.print)
     return _keep(Tuned(rows(tuning.finished(), iterations), tuning.baseline, folder))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """Returns what is said of a trial when it ends."""
+    accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} % "
+    return (
+        f"trial {row['trial']}: {row['schedule']}, {accuracy}after "
+        f"{number_of(row['iterations'], 'iteration')} ({row['state']})"
+    )
 
 
 def _space(

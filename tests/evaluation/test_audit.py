@@ -20,7 +20,9 @@ from sdc_ext.errors import InputError
 from sdc_ext.evaluation.attacks import ATTACKS, pgd
 from sdc_ext.evaluation.audit import Answers
 from sdc_ext.evaluation.intervals import MeanInterval
+from sdc_ext.report.audits import group_table
 from sdc_ext.sets import SyntheticSet
+from sdc_ext.verbs.audit import Audited
 
 UNIT = Preprocessing((0.0,), (1.0,))
 QUICK = {"network": "convnet:depth=1:width=8", "num_eval": 2, "epoch_eval_train": 30}
@@ -81,6 +83,25 @@ def test_groups_have_their_own_accuracies() -> None:
     assert answers.gap("clean") == 0.75
     assert answers.accuracy("clean").mean == 0.625
     assert MeanInterval.of([0.4, 0.6]).half_width == pytest.approx(12.7062 * 0.1, rel=1e-4)
+
+
+def test_sets_of_different_data_have_all_groups_in_one_table() -> None:
+    def answers(groups: list[int], names: tuple[str, ...]) -> Answers:
+        correct = torch.tensor([[[group == 0 for group in groups]]])
+        return Answers(("clean",), correct, torch.tensor(groups), names)
+
+    sets = {
+        "a": answers([0, 0, 1], ("cat", "dog")),
+        "b": answers([0, 1, 2, 2, 2], ("owl", "dog", "cat")),
+    }
+    rows = zip(*(map(str, column.cells) for column in group_table(sets).columns), strict=True)
+    assert list(rows) == [
+        ("cat", "2", "100.00", ""),
+        ("dog", "1", "0.00", "0.00"),
+        ("owl", "1", "", "100.00"),
+        ("cat", "3", "", "0.00"),
+    ]
+    assert "3 or 5 test images" in str(Audited(sets, dict.fromkeys(sets, "mlp"), 0))
 
 
 def test_the_command_reads_groups_and_writes_a_table(

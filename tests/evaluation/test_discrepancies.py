@@ -36,6 +36,7 @@ from sdc_ext.evaluation.discrepancies import (
 from sdc_ext.evaluation.selection import random_like
 from sdc_ext.matching import discrepancies
 from sdc_ext.matching.discrepancies import BANDWIDTHS, median_distance
+from sdc_ext.report.tables import closeness_table
 from sdc_ext.sets.info import SetInfo
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.probe import Probe
@@ -229,6 +230,15 @@ def test_ratio_is_of_means() -> None:
     row = Closeness("pixels", "energy", POOLED, 9, 2, 3.0, (1.0, 2.0, 3.0))
     assert (row.ratio, row.random_std, row.noise) == (1.5, 1.0, 0.5)
     assert math.isnan(replace(row, random=(0.0, 0.0)).ratio)
+
+
+def test_classes_without_a_ratio_are_counted_in_the_table() -> None:
+    def row(images: str, *random: float) -> Closeness:
+        return Closeness("pixels", "energy", images, 9, 2, 3.0, random, images == POOLED)
+
+    rows = [row(POOLED, 1.0, 2.0), row("0", 1.0, 1.0), row("1", 0.0, 0.0), row("2", 1.0, 2.0)]
+    *_, by_class = closeness_table({"all": rows, "none": [rows[0], rows[2]]}).columns
+    assert [*map(str, by_class.cells)] == ["2.5 (2 of 3 classes)", "- (0 of 1 classes)"]
 
 
 @pytest.mark.parametrize(("draws", "max_real"), [(1, 5), (2, 0)])

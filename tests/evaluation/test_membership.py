@@ -12,10 +12,12 @@ import pytest
 import torch
 from scipy import stats
 
-from sdc_ext import membership_of
+from sdc_ext import load_data, membership_of
 from sdc_ext.adapters import METHODS
 from sdc_ext.cli import main
+from sdc_ext.data.preprocessing import Preprocessing
 from sdc_ext.errors import DivergenceError, InputError
+from sdc_ext.evaluation.evaluator import TrainedOn, trained_network
 from sdc_ext.evaluation.membership import (
     Attack,
     Attacks,
@@ -23,6 +25,7 @@ from sdc_ext.evaluation.membership import (
     draw_halves,
     likelihood_ratios,
 )
+from sdc_ext.verbs import membership
 from sdc_ext.verbs.membership import _auditable
 
 QUICK: dict[str, Any] = {
@@ -143,6 +146,26 @@ def test_workers_find_what_one_process_does_for_a_distilled_set() -> None:
         membership_of("dm", workers=who, **quick) for who in (1, ThreadPoolExecutor(1))
     )
     assert alone.rows() == together.rows()
+
+
+def test_whitened_sets_are_attacked_under_the_whitening_of_their_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whitened_by = []
+
+    def trained(how: TrainedOn, *rest: Any) -> torch.nn.Module:
+        whitened_by.append(how.data.whitened_by)
+        return trained_network(how, *rest)
+
+    monkeypatch.setattr(membership, "trained_network", trained)
+    quick = QUICK | {"shadows": 6, "images": 20, "epoch_eval_train": 2, "num_eval": 1}
+    quick |= {"iterations": 1, "batch_real": 4, "zca": True}
+    found = membership_of("dm", **quick)
+    assert 0 <= found.attacks.auc.mean <= 1
+    train = load_data("digits").train
+    halves = draw_halves(train.labels, 6, seed=0)
+    expected = [Preprocessing.of_whitening(train.images[half]).whitened_by for half in halves]
+    assert whitened_by == expected and len({*expected}) == 6
 
 
 def test_the_command_prints_the_area(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import re
@@ -96,6 +97,15 @@ def test_comparisons_of_this_and_of_earlier_versions(tmp_path: Path, runs: Path)
         assert cell in page.cells
     _, compared = json.loads((runs / "comparison.json").read_text())
     assert compared["verdict"].startswith("lam 0.5: ") and compared["verdict"] in page.cells
+    diverged = tmp_path / "diverged"
+    shutil.copytree(runs, diverged)
+    rows = [
+        *json.loads((runs / "comparison.json").read_text()),
+        {"arm": "lam 9", "diverged": "nan"},
+    ]
+    (diverged / "comparison.json").write_text(json.dumps(rows))
+    _, page = report(tmp_path / "diverged.html", diverged)
+    assert "lam 9" in page.cells and "left out: nan" in page.cells
     earlier = tmp_path / "earlier"
     shutil.copytree(runs, earlier)
     base = {"lam": 0.0, "mean": 0.5, "std": 0.1, "n": 2}
@@ -166,6 +176,22 @@ def test_folders_are_read_once_and_before_the_page_is_written(
     capsys.readouterr()
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "new.html")]) == 2
     assert capsys.readouterr().err == f"sdc-ext: cannot use {history}: Input/output error\n"
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, text: str, encoding: str) -> None:
+        with path.open("w", encoding=encoding) as file:
+            file.write(text[:9])
+        raise OSError(errno.ENOSPC, "no space left")
+
+    page = tmp_path / "report.html"
+    page.write_text("mine")
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_report([runs], page)
+    assert page.read_text() == "mine" and [*tmp_path.iterdir()] == [page]
 
 
 def test_folder_without_sets_and_existing_page_are_refused(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sdc_ext import InputError, load_data, select_set
+from sdc_ext.report.tables import closeness_table
 from sdc_ext.verbs.difficulty import difficulty_of
 from sdc_ext.verbs.discrepancy import Measurement, discrepancy_of
 
@@ -47,6 +48,27 @@ def test_discrepancies_print_and_are_kept(tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "discrepancies.csv").read_text().splitlines()) == 12
     found.draw(tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 1000
+
+
+def test_a_class_may_be_called_pooled() -> None:
+    digits = load_data("digits")
+    classes = ["pooled", *map(str, range(1, 10))]
+    parts = [(part.images, part.labels) for part in (digits.train, digits.test)]
+    data = load_data(parts[0], test=parts[1], name="odd", classes=classes)
+    how = Measurement(["mmd-linear"], ["pixels"], draws=2)
+    found, usual = (
+        discrepancy_of(
+            {"a": select_set("random", of, progress=False)}, of, measurement=how, **SMALL
+        )
+        for of in (data, digits)
+    )
+    assert [row.is_pooled for row in found.closeness["a"]] == [True, *[False] * 10]
+    ratios = [[row["ratio"] for row in one.rows()] for one in (found, usual)]
+    assert ratios[0] == ratios[1]
+    cells = [[*map(str, column.cells)] for column in closeness_table(found.closeness).columns]
+    assert cells == [
+        [*map(str, column.cells)] for column in closeness_table(usual.closeness).columns
+    ]
 
 
 @pytest.mark.parametrize(

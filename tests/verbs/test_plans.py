@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,34 +82,44 @@ def test_a_plan_in_python_takes_data_of_ones_own(tmp_path: Path) -> None:
     assert (tmp_path / "mine.png").is_file()
 
 
-def test_data_of_one_name_are_told_apart_by_folder_and_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_data_of_one_name_are_told_apart_and_may_be_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("one/pets", "two/pets"):
+    for folder, grey in (("one/pets", 10), ("two/pets", 20)):
         for name in ("cat", "dog"):
             Path(folder, name).mkdir(parents=True)
             for k in range(4):
-                grey = Image.effect_noise((8, 8), 10 + k)
-                grey.save(Path(folder, name, f"{k}.png"))
+                Image.effect_noise((8, 8), grey + k).save(Path(folder, name, f"{k}.png"))
     pets: list[dict[str, Any]] = [
         {"method": "dm", "dataset": "imagefolder", "data_dir": "one/pets", "image_size": 16},
         {"method": "dm", "dataset": "two/pets", "image_size": 16},
         {"method": "dm", "dataset": "one/pets", "image_size": 20},
     ]
     plan = {"arms": [{"lam": 0}, {"lam": 0.5}], "seeds": 2, "settings": SETTINGS}
-    one, two = (
-        list(compare_plan({**plan, "runs": runs}, out=out, progress=False).comparisons)
-        for runs, out in ((pets[:1], "alone"), (pets, "together"))
-    )
-    assert one == ["dm-imagefolder-pets-ipc1"]
-    assert [name.partition("+")[0] for name in two] == [
-        f"{one[0]}-data_dir-{folder}-pets,image_size-{size}-{size}"
-        for folder, size in (("one", 16), ("two", 16), ("one", 20))
-    ]
+    (first,) = compare_plan({**plan, "runs": pets[:1]}, out="out", progress=False).comparisons
+    assert first == "dm-imagefolder-pets-ipc1"
+    whole = [{**run, "dataset": str(Path(run["dataset"]).absolute())} for run in pets[1:]]
+    for runs, kept in (([pets[0], *pets[1:]], 1), ([pets[0], *whole], 3)):
+        compared = compare_plan({**plan, "runs": runs}, out="out")
+        assert capsys.readouterr().out.count("4 runs of 4 are kept") == kept
+        one, *others = compared.comparisons
+        assert one == first and len({*others}) == 2
+        assert all(re.fullmatch(rf"{first}\+[0-9a-f]{{8}}", name) for name in others)
     same = {**pets[1], "dataset": "./two/pets", "image_size": (16, 16)}
     with pytest.raises(InputError, match=r"two runs of the plan are the same \(dm-imagefolder"):
         compare_plan({**plan, "runs": [pets[1], same]}, progress=False)
+
+
+def test_data_in_memory_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = []
+    for _ in range(2):
+        images, labels = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
+        data = sdc_ext.load_data((images, labels), test=(images, labels), name="mine")
+        runs.append(PlannedRun(method="dm", dataset=data))
+    plan = Plan(arms=[{"lam": 0}, {"lam": 0.5}], runs=runs, seeds=2, settings=SETTINGS)
+    first, second = compare_plan(plan, out=tmp_path, progress=False).comparisons
+    assert first == "dm-mine-ipc1" and second.startswith("dm-mine-ipc1+")
 
 
 @pytest.mark.parametrize(
@@ -143,9 +154,32 @@ def test_a_setting_that_diverges_is_left_out(
     }
     compared = compare_plan(plan, out=tmp_path)
     assert list(compared.comparisons) == ["dm-digits-ipc1"]
-    assert "diverged and is left out" in capsys.readouterr().out
+    ((name, why),) = compared.diverged.items()
+    assert name.startswith("dm-digits-ipc1-lr_img") and why.startswith("iteration 1: the loss is")
+    for said in (capsys.readouterr().out, str(compared)):
+        assert f"{name} diverged and is left out: iteration 1: " in said
+    assert json.loads((tmp_path / "plan.json").read_text())["diverged"] == compared.diverged
     with pytest.raises(sdc_ext.DivergenceError):
         compare_plan({**plan, "runs": plan["runs"][:1]}, out=tmp_path, progress=False)
+
+
+def test_an_arm_that_diverges_in_one_setting_is_named_there(tmp_path: Path) -> None:
+    plan = {
+        "arms": [{"lam": 0}, {"lam": 0.5}, {"lr_img": 1e30}],
+        "seeds": 2,
+        "settings": SETTINGS,
+        "runs": [{"method": "dm"}, {"method": "dm", "settings": {"on_divergence": "skip"}}],
+    }
+    compared = compare_plan(plan, out=tmp_path, progress=False)
+    first, second = compared.comparisons
+    assert [arm.diverged for arm in compared.arms] == [[], [first]]
+    assert list(compared.arms[1].gains) == [second]
+    said = " ".join(str(compared).split())
+    assert f"Left out, since the arm diverged: {first}." in said
+    assert f"{first}: lr_img 1e+30 diverged and is left out: iteration 1: the loss is nan" in said
+    written = json.loads((tmp_path / "plan.json").read_text())
+    assert [row["diverged"] for row in written["arms"]] == [[], [first]]
+    assert written["settings"][first][2]["diverged"].startswith("iteration 1: the loss is nan")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,6 +69,11 @@ def test_a_run_that_diverges_is_left_out(executor: Any, data: RealData) -> None:
         "dc", data, arms=arms, seeds=2, workers=executor, progress=False, **SMALL
     )
     assert [arm.name for arm in compared.comparison.arms] == ["lam 0", "lam 0.002"]
+    ((arm, why),) = compared.comparison.diverged.items()
+    assert arm.name == "lam 0, lr_img 1e+30" and why.startswith("iteration ")
+    assert f"{arm} diverged and is left out: {why}"[:60] in str(compared)
+    row = json.loads((compared.out / "comparison.json").read_text())[2]
+    assert (row["arm"], row["diverged"]) == (arm.name, why)
 
 
 def test_networks_of_an_evaluation(executor: Any, data: RealData) -> None:

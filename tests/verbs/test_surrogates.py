@@ -10,6 +10,7 @@ import pytest
 
 from sdc_ext import InputError, load_data, select_set, surrogates_of
 from sdc_ext.cli import main
+from sdc_ext.cli import surrogates as cli
 
 SMALL: dict[str, Any] = {
     **{"network": "convnet:depth=1:width=4", "train_epochs": 4, "num_eval": 1},
@@ -24,7 +25,9 @@ def sets(number: int, ipc: int = 1) -> dict[str, Any]:
     }
 
 
-def test_six_sets_are_ranked(tmp_path: Path) -> None:
+def test_six_sets_are_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = surrogates_of({**sets(6), **sets(2, ipc=2)}, out=tmp_path / "out", **SMALL)
     printed = str(found)
     assert "rank correlation with the error" in printed
@@ -36,6 +39,13 @@ def test_six_sets_are_ranked(tmp_path: Path) -> None:
     with (tmp_path / "out" / "correlations.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 14
     assert (tmp_path / "out" / "surrogates.png").stat().st_size > 1000
+    monkeypatch.setattr(cli, "surrogates_of", lambda *_, **__: found)
+    select_set("random", out=tmp_path / "one", progress=False)
+    out = tmp_path / "again"
+    assert main(["surrogates", str(tmp_path / "one"), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"surrogates.csv, correlations.csv and surrogates.png in {out}" in said
+    assert len([*out.iterdir()]) == 3
 
 
 def test_fewer_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +56,9 @@ def test_fewer_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         if name != "progress":
             arguments += [f"--{name.replace('_', '-')}", str(value)]
     assert main(["surrogates", *arguments]) == 0
-    assert "rank correlations need at least 6 sets, got 2" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "rank correlations need at least 6 sets, got 2" in said
+    assert f"surrogates.csv and surrogates.png in {tmp_path / 'out'}" in said
     assert not (tmp_path / "out" / "correlations.csv").exists()
 
 

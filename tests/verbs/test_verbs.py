@@ -185,6 +185,9 @@ def test_a_rate_counts_for_sets_that_are_given_as_values() -> None:
     chosen = sdc_ext.select_set("random", progress=False)
     (opened,) = open_sets(chosen, None, Accelerator(cpu=True), lr=0.5)
     assert (opened.synthetic.info.evaluation.lr, chosen.info.evaluation.lr) == (0.5, 0.01)
+    (again,) = open_sets({"mine": opened}, None, Accelerator(cpu=True), lr=0.25)
+    assert (again.name, again.synthetic.info.evaluation.lr) == ("mine", 0.25)
+    assert open_sets(opened, None, Accelerator(cpu=True)) == [opened]
 
 
 def test_paths_count_once_and_a_line_says_so(
@@ -347,6 +350,8 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
         (lambda: distill("dc", lam="0.1"), "`lam` must be 0, or a number"),
         (lambda: distill("dc", callbacks=[Callback], progress=False), "must be an instance"),
         (lambda: evaluate_set([]), "got no sets"),
+        (lambda: sdc_ext.audit_set({}, "digits"), "got no sets"),
+        (lambda: sdc_ext.discrepancy_of({}, "digits"), "got no sets"),
     ],
 )
 def test_what_a_verb_does_not_take_is_refused(
