@@ -134,6 +134,16 @@ def test_an_accelerator_of_ones_own_is_used(tmp_path: Path) -> None:
     assert '"bf16"' in (tmp_path / "set" / "run.json").read_text()
 
 
+def test_precisions_that_are_not_used_are_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerator = Accelerator(cpu=True)
+    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")  # which CPUs do not have
+    with pytest.raises(InputError, match="unknown mixed precision 'fp16'"):
+        distill("dc", out=tmp_path / "set", accelerator=accelerator, progress=False, **TINY)
+    assert not (tmp_path / "set").exists()
+
+
 def test_progress_is_off_or_on(tmp_path: Path) -> None:
     with capture() as shown:
         distill("dc", out=tmp_path / "quiet", progress=False, **TINY)
