@@ -28,7 +28,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_pixels, check_tensors, problem_of_classes
 from sdc_ext.sets.decoding import Decoder
-from sdc_ext.sets.info import UNKNOWN, SetInfo, read_info
+from sdc_ext.sets.info import SetInfo, read_info
 
 TENSORS = "synthetic.safetensors"
 
@@ -141,11 +141,11 @@ class SyntheticSet:
         """The class of each image (N,).
 
         For learnt labels it is the class that an image started in; for soft labels in other
-        projects' files it is the most probable one.
+        projects' files, which have no settings, it is the most probable one.
         """
         if self.labels.ndim == 1:
             return self.labels
-        if self.info.method == UNKNOWN:
+        if not self.info.settings:
             return self.labels.argmax(1)
         return class_labels(len(self.info.classes), len(self.labels) // len(self.info.classes))
 
