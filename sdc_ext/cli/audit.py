@@ -74,7 +74,7 @@ def read_groups(path: Path) -> list[str]:
         InputError: If the file cannot be read, or a line is empty.
     """
     try:
-        with regular_file(path).open(encoding="utf-8", newline="") as file:
+        with regular_file(path).open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
