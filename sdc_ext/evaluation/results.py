@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args, overload
 
-from sdc_ext.errors import check_choice
+from sdc_ext.errors import InputError, check_choice
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.recipe import TrainingRecipe
@@ -117,6 +117,21 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
         "distilled_seed": info.value("seed"),
         "whitening": "none" if info.whitening is None else "zca",
     }
+
+
+def check_names(sets: Iterable[str], of_real: Collection[str]) -> None:
+    """Refuses sets that are called what tables call real images.
+
+    Args:
+        sets: The names of the sets.
+        of_real: The names of real images in the same table.
+
+    Raises:
+        InputError: If a set has one of these names.
+    """
+    for name in sets:
+        if name in of_real:
+            raise InputError(f"{name!r} stands for real images here: give the set another name")
 
 
 def counted(evaluations: Sequence[Mapping[str, Any]], selects: Selects) -> Mapping[str, Any]:
