@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args, overload
 
+from sdc_ext._options import YOUR_CHOICE
 from sdc_ext.errors import InputError, check_choice
 from sdc_ext.sets.info import Evaluation
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.recipe import TrainingRecipe
 
 # The evaluation of a run that counts.
@@ -16,6 +18,9 @@ Selects: TypeAlias = Literal["last", "best"]
 
 # The method that tables name for networks trained on all real images.
 REAL = "real"
+
+# Settings of a run that columns of their own name.
+_WITH_COLUMNS = {*STRENGTHS, "tau", "tau_quantile", "network", "seed", "factor", "zca"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,11 @@ class Results(Sequence[Result]):
 def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
     """Returns what a set is and how it was made, as columns of a table."""
     info = synthetic.info
+    chosen = (
+        f"{name}={setting['value']}"
+        for name, setting in info.settings.items()
+        if setting["source"] == YOUR_CHOICE and name not in _WITH_COLUMNS
+    )
     return {
         "method": info.method,
         "dataset": info.dataset,
@@ -115,6 +125,8 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
         "correction": str(info.correction),
         "distilled_with": info.network,
         "distilled_seed": info.value("seed"),
+        "distilled_settings": "; ".join(chosen),
+        "factor": info.factor,
         "whitening": "none" if info.whitening is None else "zca",
     }
 
