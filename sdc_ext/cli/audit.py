@@ -74,7 +74,7 @@ def read_groups(path: Path) -> list[str]:
         InputError: If the file cannot be read, or a line is empty.
     """
     try:
-        with opened(path, encoding="utf-8", newline="") as file:
+        with opened(path, encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(

@@ -17,7 +17,6 @@ from sdc_ext._schemas import read_json
 from sdc_ext.adapters.base import Method
 from sdc_ext.adapters.settings import Settings
 from sdc_ext.adapters.task import Task
-from sdc_ext.data.known import KNOWN
 from sdc_ext.errors import InputError
 from sdc_ext.sets.synthetic_set import RUN
 
@@ -48,9 +47,9 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         "whitening": data.whitened_by,
         _EXPERTS: None if experts is None else experts.identity,
         **{name: setting.value for name, setting in settings.origin.items()},
+        # Other data may have the same name.
+        **dict(zip(FINGERPRINTS, (data.train.fingerprint, data.test.fingerprint), strict=True)),
     }
-    if data.name not in KNOWN:  # other data may have the same name
-        identity |= zip(FINGERPRINTS, (data.train.fingerprint, data.test.fingerprint), strict=True)
     return dict(json.loads(json.dumps(identity)))
 
 

@@ -162,7 +162,8 @@ def groups_of(groups: Sequence[object] | None, labels: Tensor, classes: Sequence
         classes: The names of the classes.
 
     Raises:
-        InputError: If the number of labels is not that of the test images, or all are the same.
+        InputError: If the number of labels is not that of the test images, or a label is empty,
+            or all are the same.
     """
     if groups is None:
         return Groups(labels, tuple(classes))
@@ -170,6 +171,10 @@ def groups_of(groups: Sequence[object] | None, labels: Tensor, classes: Sequence
     if len(given) != len(labels):
         raise InputError(
             f"`groups` has {len(given)} labels for {len(labels)} test images: pass one for each"
+        )
+    if "" in given:  # which stands for all groups together in tables
+        raise InputError(
+            f"test image {given.index('')} is in a group without a name: name each group"
         )
     names = sorted(set(given))
     if len(names) < 2:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.arms import Arm
-from sdc_ext.evaluation.paired import PairedDifference, holm
+from sdc_ext.evaluation.paired import PairedDifference, bounded, holm
 from sdc_ext.evaluation.results import set_columns
 from sdc_ext.sets.synthetic_set import SyntheticSet
 
@@ -126,13 +126,12 @@ class Gain:
     def row(self) -> dict[str, object]:
         """Returns the statistics as content for JSON, where an unbounded interval is None."""
         d = self.difference
-        bounded = np.isfinite(d.anytime_interval).all()
         return {
             "difference": d.mean,
             "differences": d.differences,
-            "t_interval": d.t_interval,
+            "t_interval": bounded(d.t_interval),
             "bootstrap_interval": d.bootstrap_interval,
-            "anytime_interval": d.anytime_interval if bounded else None,
+            "anytime_interval": bounded(d.anytime_interval),
             "wins": d.wins,
             "losses": d.losses,
             "sign_test": d.sign_test,

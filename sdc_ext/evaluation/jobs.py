@@ -25,7 +25,7 @@ from sdc_ext.evaluation.evaluator import (
     network_groups,
     tested_only,
 )
-from sdc_ext.evaluation.results import REAL, Result, Results
+from sdc_ext.evaluation.results import REAL, Result, Results, check_names
 from sdc_ext.evaluation.selection import soft_labels, train_teacher
 from sdc_ext.networks.create import check_network
 from sdc_ext.sets.info import Evaluation, SetInfo
@@ -103,7 +103,8 @@ def evaluation_jobs(
 
     Raises:
         InputError: If a network or an augmentation is unknown or does not fit the images, a
-            number is not above 0, or a choice applies to soft labels and no set has any.
+            number is not above 0, a choice applies to soft labels and no set has any, or a set is
+            called what real images are.
     """
     jobs: list[Job] = []
     real: dict[tuple[object, ...], SyntheticSet] = {}
@@ -122,7 +123,9 @@ def evaluation_jobs(
                     of_real.setdefault((*data.identity, network, usual), job)
     training.check_labels([job.synthetic for job in jobs])
     _check_augmentations(jobs)
-    return [*jobs, *_named(list(of_real.values()))]
+    references = _named(list(of_real.values()))
+    check_names([job.name for job in jobs], {job.name for job in references})
+    return [*jobs, *references]
 
 
 def _named(of_real: Sequence[Job]) -> list[Job]:

@@ -1,8 +1,8 @@
 """Paired statistics of runs that share everything but one setting: intervals and tests.
 
 All differences are fractions, or whatever unit the results have. Where all differences of a
-comparison are equal, their spread is unknown, so no test claims anything: p-values are 1, and no
-number of seeds is known to be enough.
+comparison are equal, their spread is unknown, so nothing is claimed: intervals are unbounded,
+p-values are 1, and no number of seeds is known to be enough.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from sdc_ext.evaluation.intervals import (
     t_half_width,
     t_quantile,
 )
+
+_UNBOUNDED: Interval = (-math.inf, math.inf)
 
 _POWER = 0.8
 
@@ -96,6 +98,8 @@ class PairedDifference:
     @property
     def t_interval(self) -> Interval:
         """The 95 % confidence interval of the mean by Student's t."""
+        if not self.varies:
+            return _UNBOUNDED
         half = t_half_width(self.differences)
         return self.mean - half, self.mean + half
 
@@ -151,11 +155,11 @@ class PairedDifference:
         distribution of variance 1. Ville's inequality bounds its supremum.
         """
         if not self.varies:
-            return -math.inf, math.inf
+            return _UNBOUNDED
         spread = 1 + self.n * _PRIOR_VARIANCE
         bound = (spread**0.5 / (1 - CONFIDENCE)) ** (2 / self.n)
         if bound >= spread:
-            return -math.inf, math.inf
+            return _UNBOUNDED
         t = ((self.n - 1) * (bound - 1) / (1 - bound / spread)) ** 0.5
         return self.mean - t * self.error, self.mean + t * self.error
 
@@ -266,9 +270,14 @@ def _agree(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=_ROUNDING)
 
 
-def points(interval: Sequence[float]) -> str:
-    """Returns an interval of fractions as text, in percentage points."""
-    if not all(math.isfinite(bound) for bound in interval):
+def bounded(interval: Interval) -> Interval | None:
+    """Returns an interval as content for JSON, which has no infinity: None if it is unbounded."""
+    return interval if all(map(math.isfinite, interval)) else None
+
+
+def points(interval: Interval | None) -> str:
+    """Returns an interval of fractions as text, in percentage points; None is unbounded."""
+    if interval is None or bounded(interval) is None:
         return "unbounded"
     return " to ".join(map(signed, interval))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args, overload
 
-from sdc_ext.errors import check_choice
+from sdc_ext._options import YOUR_CHOICE
+from sdc_ext.errors import InputError, check_choice
 from sdc_ext.sets.info import Evaluation, EvaluationRow
 from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.strength import STRENGTHS
 from sdc_ext.training.recipe import TrainingRecipe
 
 # The evaluation of a run that counts.
@@ -17,6 +19,9 @@ Selects: TypeAlias = Literal["last", "best"]
 
 # The method that tables name for networks trained on all real images.
 REAL = "real"
+
+# Settings of a run that columns of their own name.
+_WITH_COLUMNS = {*STRENGTHS, "tau", "tau_quantile", "network", "seed", "factor", "zca"}
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,11 @@ class Results(Sequence[Result]):
 def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
     """Returns what a set is and how it was made, as columns of a table."""
     info = synthetic.info
+    chosen = (
+        f"{name}={setting['value']}"
+        for name, setting in info.settings.items()
+        if setting["source"] == YOUR_CHOICE and name not in _WITH_COLUMNS
+    )
     return {
         "method": info.method,
         "dataset": info.dataset,
@@ -116,8 +126,25 @@ def set_columns(synthetic: SyntheticSet) -> dict[str, Any]:
         "correction": str(info.correction),
         "distilled_with": info.network,
         "distilled_seed": info.value("seed"),
+        "distilled_settings": "; ".join(chosen),
+        "factor": info.factor,
         "whitening": "none" if info.whitening is None else "zca",
     }
+
+
+def check_names(sets: Iterable[str], of_real: Collection[str]) -> None:
+    """Refuses sets that are called what tables call real images.
+
+    Args:
+        sets: The names of the sets.
+        of_real: The names of real images in the same table.
+
+    Raises:
+        InputError: If a set has one of these names.
+    """
+    for name in sets:
+        if name in of_real:
+            raise InputError(f"{name!r} stands for real images here: give the set another name")
 
 
 def select_evaluation(evaluations: Sequence[EvaluationRow], selects: Selects) -> EvaluationRow:

@@ -142,7 +142,7 @@ class Project:
             path = waiting.pop().resolve()
             if path in self.sources:
                 continue
-            text = path.read_text(encoding="utf-8", errors="replace")
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
             source = self.sources[path] = Source(path, text)
             added += path_additions(source)
             for found in imports(source):

@@ -21,10 +21,10 @@ from sdc_ext._figures import as_written, save_figure
 from sdc_ext._words import number_of
 from sdc_ext.errors import InputError
 from sdc_ext.evaluation.tracking import Drift, running_mean
+from sdc_ext.report.runs import RunArm, by_arm
 
 if TYPE_CHECKING:
     from sdc_ext.report.runs import Run
-    from sdc_ext.sets.info import Correction
 
 # Horizontal and vertical positions.
 Curve: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -32,39 +32,38 @@ Curve: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 X_LABEL = "part of the run, %"
 GRADN, ACCURACY = "GraDN, over that of the run's first tenth", "test accuracy %"
 
-# The first correction of a method has solid lines, its second one dashed lines, and so on.
+# The first arm of a method has solid lines, its second one dashed lines, and so on.
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
 class Course:
-    """The runs of one method with one correction.
+    """The runs of one arm of a method.
 
     Attributes:
         method: The name of the method.
-        correction: The correction.
-        dash: The place of the correction among those of the method.
+        arm: The correction, and what else tells the runs from others of the method.
+        dash: The place of the arm among those of the method.
         difficulty: For each run, GraDN relative to its first tenth, as running means.
         accuracy: For each run, the test accuracy in percent.
     """
 
     method: str
-    correction: Correction
+    arm: RunArm
     dash: int
     difficulty: Sequence[Curve]
     accuracy: Sequence[Curve]
 
 
 def courses(runs: Sequence[Run]) -> list[Course]:
-    """Returns the courses of all runs that have a history, by method and correction."""
+    """Returns the courses of all runs that have a history, by method and arm."""
     logged = [run for run in runs if run.history]
     found = []
     for method in dict.fromkeys(run.info.method for run in logged):
-        of_method = [run for run in logged if run.info.method == method]
-        for dash, correction in enumerate(dict.fromkeys(r.info.correction for r in of_method)):
-            chosen = [run for run in of_method if run.info.correction == correction]
+        arms = by_arm([run for run in logged if run.info.method == method])
+        for dash, (arm, chosen) in enumerate(arms.items()):
             curves = [_difficulty(run) for run in chosen], [_accuracy(run) for run in chosen]
-            found.append(Course(method, correction, dash, *curves))
+            found.append(Course(method, arm, dash, *curves))
     return found
 
 
@@ -77,7 +76,7 @@ def mean_of(curves: Sequence[Curve]) -> Curve | None:
 
 
 def draw_courses(runs: Sequence[Run], path: Path) -> None:
-    """Draws GraDN and accuracy over the run: one colour per method, one dash per correction.
+    """Draws GraDN and accuracy over the run: one colour per method, one dash per arm.
 
     Thick lines are means over runs of equal length, and thin ones are single runs.
 
@@ -103,7 +102,7 @@ def draw_courses(runs: Sequence[Run], path: Path) -> None:
         _draw(left, course.difficulty, color, dashes)
         _draw(right, course.accuracy, color, dashes, "o")
         count = number_of(len(course.difficulty), "run")
-        label = as_written(f"{course.method}, {course.correction} ({count})")
+        label = as_written(f"{course.method}, {course.arm} ({count})")
         marks.append(Line2D([], [], color=color, linestyle=dashes, label=label))
     left.axhline(1, color="0.3", linewidth=0.8)
     for axis, title in ((left, GRADN), (right, ACCURACY)):

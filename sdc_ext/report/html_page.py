@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ from sdc_ext.evaluation.tracking import Drift
 from sdc_ext.report.courses import ACCURACY, GRADN, X_LABEL, courses
 from sdc_ext.report.kept_tables import ACCURACIES, Rows, comparisons, evaluations, percent
 from sdc_ext.report.pages import render
-from sdc_ext.report.runs import Kind, Run
+from sdc_ext.report.runs import Kind, Run, RunArm, by_arm, shown
 from sdc_ext.report.svg_charts import COLORS, Line, line_chart
 from sdc_ext.sets.history import MEASURED, read_history
-from sdc_ext.sets.info import Correction
 from sdc_ext.sets.loading import short_names
 from sdc_ext.sets.synthetic_set import META, RUN, SyntheticSet
 
@@ -92,18 +92,22 @@ def report_page(runs: Sequence[Run], folders: Sequence[Path]) -> str:
 
 
 def _content(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
-    kinds = list(dict.fromkeys(run.kind for run in runs))
-    groups = [_group([run for run in runs if run.kind == kind and run.history]) for kind in kinds]
+    kinds: defaultdict[Kind, list[Run]] = defaultdict(list)
+    for run in runs:
+        kinds[run.kind].append(run)
+    groups = [_group([run for run in of_kind if run.history]) for of_kind in kinds.values()]
     groups.insert(0, _methods(runs))
-    shown = _pictured(runs)
-    left_out = len(runs) - len(shown)
+    # The first run of each arm, up to the limit of the page.
+    first = [run for of_kind in kinds.values() for run, *_ in by_arm(of_kind).values()]
+    pictured = first[:_MOST_PICTURES]
+    left_out = len(runs) - len(pictured)
     differing, shared = _settings(runs)
     return {
         "title": "; ".join(dict.fromkeys(_title(kind) for kind in kinds)) or "evaluations",
         "runs": _run_table(runs),
         "groups": [group for group in groups if group is not None],
         "tables": [*comparisons(folders), *evaluations([run.folder for run in runs], folders)],
-        "pictures": [_picture(run) for run in shown],
+        "pictures": [_picture(run) for run in pictured],
         "left_out": f"Not shown: {left_out} more." if left_out else "",
         "differing": differing,
         "shared": shared,
@@ -133,33 +137,34 @@ def _run_table(runs: Sequence[Run]) -> Rows:
 
 
 def _group(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Draws runs that differ only in the correction and the seed, one colour per correction."""
+    """Draws runs of one kind, one colour per arm."""
     if not runs:
         return None
-    color = {c: k for k, c in enumerate(dict.fromkeys(run.info.correction for run in runs))}
+    arms = by_arm(runs)
+    colored = [(k, run) for k, of_arm in enumerate(arms.values()) for run in of_arm]
 
     def lines(column: str) -> list[Line]:
         drawn = []
-        for run in (run for run in runs if column in run.history):
+        for color, run in ((k, run) for k, run in colored if column in run.history):
             skip = run.skip if column == "difficulty" else 0
             x, y = run.history["iteration"][skip:], run.history[column][skip:]
-            drawn.append(Line(x, y, color[run.info.correction]))
+            drawn.append(Line(x, y, color))
         return [line for line in drawn if not all(map(math.isnan, line.y))]
 
-    accuracies = _accuracy_lines(runs, color)
+    accuracies = _accuracy_lines(colored)
     charts = []
     if any(len(line.x) > 1 for line in accuracies):
         charts.append(line_chart("test accuracy %", accuracies, "iteration"))
     for column, title in (("difficulty", "GraDN (difficulty)"), ("matching", "matching loss")):
         if lines(column):
             charts.append(line_chart(title, lines(column), "iteration", smooth=True))
-    charts += _measured_charts(runs, color)
-    legend = [(str(name), COLORS[k % len(COLORS)]) for name, k in color.items()]
-    return {"title": _title(runs[0].kind), "legend": legend, "charts": charts, "said": _drift(runs)}
+    charts += _measured_charts(colored)
+    legend = [(str(arm), COLORS[k % len(COLORS)]) for k, arm in enumerate(arms)]
+    return {"title": _title(runs[0].kind), "legend": legend, "charts": charts, "said": _drift(arms)}
 
 
 def _methods(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Draws runs of several methods together, one colour per method and correction (Figure 1)."""
+    """Draws runs of several methods together, one colour per method and arm (Figure 1)."""
     found = courses(runs)
     if len({course.method for course in found}) < 2:
         return None
@@ -176,53 +181,47 @@ def _methods(runs: Sequence[Run]) -> dict[str, Any] | None:
         for title, name in ((GRADN, "difficulty"), (ACCURACY, "accuracy"))
     ]
     legend = [
-        (f"{course.method}, {course.correction}", COLORS[k % len(COLORS)])
+        (f"{course.method}, {course.arm}", COLORS[k % len(COLORS)])
         for k, course in enumerate(found)
     ]
     return {"title": "Methods", "legend": legend, "charts": charts, "said": ""}
 
 
-def _measured_charts(runs: Sequence[Run], color: dict[Correction, int]) -> list[str]:
+def _measured_charts(colored: Sequence[tuple[int, Run]]) -> list[str]:
     """Draws GraDN of the real and of the synthetic images, where runs have measured it."""
     charts = []
     for kind, images in MEASURED.items():
         lines: list[Line] = []
-        for run in runs:
+        for color, run in colored:
             values = run.history.get(f"{kind}_gradn", [])
             known = [k for k, value in enumerate(values) if not math.isnan(value)]
             if known:
                 x = [run.history["iteration"][k] for k in known]
-                lines.append(Line(x, [values[k] for k in known], color[run.info.correction]))
+                lines.append(Line(x, [values[k] for k in known], color))
         if lines:
             charts.append(line_chart(f"GraDN of {images}", lines, "iteration"))
     return charts
 
 
-def _accuracy_lines(runs: Sequence[Run], color: dict[Correction, int]) -> list[Line]:
+def _accuracy_lines(colored: Sequence[tuple[int, Run]]) -> list[Line]:
     lines = []
-    for run in runs:
+    for color, run in colored:
         x = [row["iteration"] for row in run.evaluations]
         percents = [100 * row["mean"] for row in run.evaluations]
-        spread = [100 * row["std"] for row in run.evaluations] if len(runs) <= 2 else None
-        lines.append(Line(x, percents, color[run.info.correction], spread))
+        spread = [100 * row["std"] for row in run.evaluations] if len(colored) <= 2 else None
+        lines.append(Line(x, percents, color, spread))
     return lines
 
 
-def _drift(runs: Sequence[Run]) -> str:
-    """Returns a sentence on the mean GraDN of the first and last tenth, by correction."""
+def _drift(arms: Mapping[RunArm, Sequence[Run]]) -> str:
+    """Returns a sentence on the mean GraDN of the first and last tenth, by arm."""
     parts = []
-    for correction in dict.fromkeys(run.info.correction for run in runs):
-        drift = Drift.mean([run.drift for run in runs if run.info.correction == correction])
-        parts.append(f"{drift.first:.3g} to {drift.last:.3g} with {correction}")
-    after = ", after the warm-up" if any(run.skip for run in runs) else ""
+    for arm, runs in arms.items():
+        drift = Drift.mean([run.drift for run in runs])
+        parts.append(f"{drift.first:.3g} to {drift.last:.3g} with {arm}")
+    after = ", after the warm-up" if any(r.skip for runs in arms.values() for r in runs) else ""
     said = "; ".join(parts)
     return f"Mean GraDN from the first to the last tenth of the iterations{after}: {said}."
-
-
-def _pictured(runs: Sequence[Run]) -> list[Run]:
-    """Returns the first run of each kind and correction, up to the limit of the page."""
-    first = {(run.kind, run.info.correction): run for run in reversed(runs)}
-    return [run for run in runs if run in first.values()][:_MOST_PICTURES]
 
 
 def _picture(run: Run) -> dict[str, str]:
@@ -242,7 +241,7 @@ def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
     shared: Rows = [["setting", "value", "source"]]
     for name in names:
         found = [run.info.settings.get(name) for run in runs]
-        values = [_shown(run.info.value(name)) for run in runs]
+        values = [shown(run.info.value(name)) for run in runs]
         # Sets of other methods, and sets not made by a run, may lack a setting. That does not
         # count as a difference.
         if len({value for setting, value in zip(found, values, strict=True) if setting}) > 1:
@@ -251,7 +250,3 @@ def _settings(runs: Sequence[Run]) -> tuple[Rows, Rows]:
             value, source = next((v, s["source"]) for v, s in zip(values, found, strict=True) if s)
             shared.append([name, value, source])
     return (differing if len(differing) > 1 else []), shared
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

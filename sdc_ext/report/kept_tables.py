@@ -59,7 +59,7 @@ class _GainRow(_ComparedRow):
     """An entry of ``comparison.json`` for another arm than the first."""
 
     difference: float
-    t_interval: tuple[float, float]
+    t_interval: tuple[float, float] | None
     bootstrap_interval: tuple[float, float]
     wins: int
     losses: int
@@ -115,12 +115,12 @@ def _compared(row: Mapping[str, Any]) -> list[str]:
             f"{row['sign_test']:.3f}",
         ]
     if "difference" in row and "verdict" in row:
-        interval, left = row["anytime_interval"], row["seeds_left"]
+        left = row["seeds_left"]
         cells += [
             f"{row['t_test_holm']:.3f}",
             f"{row.get('equivalence_test_holm', row['equivalence_test']):.3f}"
             f" (±{100 * row['margin']:g})",
-            "unbounded" if interval is None else points(interval),
+            points(row["anytime_interval"]),
             "-" if left is None else str(left),
             row["verdict"],
         ]

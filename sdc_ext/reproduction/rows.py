@@ -97,8 +97,9 @@ class Row:
             "share": None if math.isnan(self.share) else self.share,
         }
         if self.gain is not None:
-            low, high = self.gain.t_interval
-            found |= {"gain": 100 * self.gain.mean, "low": 100 * low, "high": 100 * high}
+            found["gain"] = 100 * self.gain.mean
+            if self.gain.varies:
+                found["low"], found["high"] = (100 * bound for bound in self.gain.t_interval)
         return found
 
 

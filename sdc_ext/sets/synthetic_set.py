@@ -28,7 +28,7 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.checks import check_pixels, check_tensors, problem_of_classes
 from sdc_ext.sets.decoding import Decoder
-from sdc_ext.sets.info import UNKNOWN, SetInfo, read_info
+from sdc_ext.sets.info import SetInfo, read_info
 
 TENSORS = "synthetic.safetensors"
 
@@ -141,11 +141,11 @@ class SyntheticSet:
         """The class of each image (N,).
 
         For learnt labels it is the class that an image started in; for soft labels in other
-        projects' files it is the most probable one.
+        projects' files, which have no settings, it is the most probable one.
         """
         if self.labels.ndim == 1:
             return self.labels
-        if self.info.method == UNKNOWN:
+        if not self.info.settings:
             return self.labels.argmax(1)
         return class_labels(len(self.info.classes), len(self.labels) // len(self.info.classes))
 
@@ -254,9 +254,11 @@ class SyntheticSet:
                 f"the distilled set has images of {ours[0]} and {ours[1]} classes, {data.name} has "
                 f"{theirs[0]} and {theirs[1]}: evaluate on the data set it was made from"
             )
-        # The original repositories' files do not name the classes. They belong to the public data
-        # sets, which have statistics here.
-        if data.name not in STATISTICS and self.info.classes != data.classes:
+        # The original repositories' files number the classes. They belong to the public data sets,
+        # which have statistics here.
+        numbered = tuple(map(str, range(len(data.classes))))
+        says_nothing = data.name in STATISTICS and numbered in (self.info.classes, data.classes)
+        if self.info.classes != data.classes and not says_nothing:
             raise InputError(
                 f"{_difference(self.info.classes, data)}: evaluate on the data set it was made from"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -61,6 +61,10 @@ class Trained:
         distilled_with: The network or the pool with which the set was distilled; empty if the
             table does not have it.
         distilled_seed: The seed with which it was distilled; empty if the table does not have it.
+        distilled_settings: The other settings that were chosen for it, with semicolons between
+            them; None if the table does not have them.
+        factor: The number of parts per side of its stored images as text.
+        lr: The learning rate in training as text; empty if the table does not have it.
     """
 
     dataset: str
@@ -75,6 +79,14 @@ class Trained:
     others: tuple[str, ...] = ()
     distilled_with: str = ""
     distilled_seed: str = ""
+    distilled_settings: str | None = None
+    factor: str = "1"
+    lr: str = ""
+
+    @property
+    def family(self) -> Family:
+        """The family of the set, as far as its network and its settings do not matter."""
+        return Family(self.dataset, self.method, self.correction, factor=self.factor)
 
     @property
     def training(self) -> str:
@@ -93,19 +105,25 @@ class Family:
         correction: The weight of the correction as text, as tables have it.
         network: The network or the pool with which the sets were distilled, where a table has
             several; empty otherwise.
+        factor: The number of parts per side of stored images as text.
+        settings: Those of the other chosen settings in which sets of one size differ.
     """
 
     dataset: str
     method: str
     correction: str
     network: str = ""
+    factor: str = "1"
+    settings: str = ""
 
     def __str__(self) -> str:
-        words = f"{self.method} on {self.dataset}, {self.correction}"
+        factor = "" if self.factor == "1" else f"factor {self.factor}"
+        words = [f"{self.method} on {self.dataset}", self.correction, factor, self.settings]
         first, *others = self.network.split(",")
         if others:
             first = f"a pool of {len(others) + 1} networks"
-        return f"{words}, distilled with {first}" if first else words
+        words.append(f"distilled with {first}" if first else "")
+        return ", ".join(filter(None, words))
 
 
 @dataclass(frozen=True)
@@ -179,6 +197,8 @@ def _row(row: Mapping[str, str], where: str) -> Trained:
     if row.get("temperature"):  # whole numbers of Python and of spreadsheets have no ".0"
         number = _number(row["temperature"], f"{where}: temperature")
         row = {**row, "temperature": str(number)}
+    if row.get("lr"):
+        row = {**row, "lr": str(_number(row["lr"], f"{where}: lr"))}
     images = _number(row["images"], f"{where}: images")
     accuracy = _number(row["accuracy"], f"{where}: accuracy")
     if not (1 <= images <= 10**9 and images.is_integer()):
@@ -205,6 +225,9 @@ def _row(row: Mapping[str, str], where: str) -> Trained:
         ),
         distilled_with=row.get("distilled_with", ""),
         distilled_seed=row.get("distilled_seed", ""),
+        distilled_settings=row.get("distilled_settings"),
+        factor=row.get("factor") or "1",
+        lr=row.get("lr", ""),
     )
 
 
@@ -225,8 +248,8 @@ def collect(rows: Sequence[Trained]) -> list[Series]:
         The series, in the order in which they first appear.
 
     Raises:
-        InputError: If no row is of a distilled set, or a network was trained on all real images
-            for different numbers of epochs.
+        InputError: If no row is of a distilled set, or a network was trained on a set at several
+            learning rates, or on all real images for different numbers of epochs.
     """
     groups: dict[tuple[Family, str, str], list[Trained]] = defaultdict(list)
     for family, row in _by_family([row for row in rows if row.method != REAL]):
@@ -258,14 +281,26 @@ def shared_sets(series: Sequence[Series], *, fewest: int) -> dict[int, list[str]
 
 
 def _by_family(rows: Sequence[Trained]) -> Iterator[tuple[Family, Trained]]:
-    """Yields rows with their families, which name the network only where it tells two apart."""
-    networks: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    """Yields rows with their families, which name what tells two apart.
+
+    Settings often follow from the size, as the number of iterations may. So only those name a
+    family in which sets of one size differ.
+    """
+    networks: dict[Family, set[str]] = defaultdict(set)
+    alike: dict[tuple[Family, str, int], list[frozenset[str]]] = defaultdict(list)
     for row in rows:
-        networks[row.dataset, row.method, row.correction].add(row.distilled_with)
+        networks[row.family].add(row.distilled_with)
+        if row.distilled_settings is not None:
+            settings = frozenset(row.distilled_settings.split("; "))
+            alike[row.family, row.distilled_with, row.images].append(settings)
+    differing: dict[Family, set[str]] = defaultdict(set)
+    for (family, _, _), of_size in alike.items():
+        differing[family] |= frozenset.union(*of_size) - frozenset.intersection(*of_size)
     for row in rows:
-        kind = row.dataset, row.method, row.correction
-        network = row.distilled_with if len(networks[kind]) > 1 else ""
-        yield Family(*kind, network), row
+        network = row.distilled_with if len(networks[row.family]) > 1 else ""
+        chosen = (row.distilled_settings or "").split("; ")
+        named = ", ".join(setting for setting in chosen if setting in differing[row.family])
+        yield replace(row.family, network=network, settings=named), row
 
 
 def _replicates(group: Sequence[Trained]) -> dict[tuple[int, str], str]:
@@ -283,6 +318,7 @@ def _series(
 ) -> Series:
     cells: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     names = _replicates(group)
+    _check_rates(group)
     for row in group:
         cells[row.images][names[row.images, row.replicate]].append(row.accuracy)
     full = _reference(group[0], rows)
@@ -299,6 +335,18 @@ def _series(
     quantity: Quantity = "gap" if full else "error"
     error = max(spread, LEAST_ERROR) if full else 0.0
     return Series(family, configuration, quantity, values, error, halves)
+
+
+def _check_rates(group: Sequence[Trained]) -> None:
+    """Raises InputError if a set was trained on at several learning rates, which do not average."""
+    rates: dict[tuple[int, str], str] = {}
+    for row in group:
+        first = rates.setdefault((row.images, row.replicate), row.lr) if row.lr else ""
+        if row.lr != first:
+            raise InputError(
+                f"{row.network} was trained on {row.replicate} at the learning rates {first} and "
+                f"{row.lr}: pass the table with only one of them"
+            )
 
 
 def _halves(best: float, accuracies: Sequence[float]) -> tuple[float, float]:

@@ -8,10 +8,11 @@ from rich.table import Table
 
 from sdc_ext._console import PlainTable
 from sdc_ext.evaluation.intervals import Interval
+from sdc_ext.evaluation.paired import bounded
 from sdc_ext.theory.coverage import MODE, Coverage
 from sdc_ext.theory.required import Required
 from sdc_ext.theory.scaling import FLOOR_SIZES, Scaling
-from sdc_ext.theory.side_by_side import SideBySide
+from sdc_ext.theory.side_by_side import Difference, SideBySide
 
 # Smaller numbers are zero up to rounding.
 _LEAST = 1e-7
@@ -127,12 +128,14 @@ def side_by_side_tables(result: SideBySide) -> tuple[Table, Table]:
             for of, bounds in zip(result.required, result.intervals, strict=True)
         )
         both.add_row(str(count), *worst, needed)
-        cells = (
-            f"{one.mean:+.3f}\n" + " to ".join(f"{bound:+.3f}" for bound in one.interval)
-            for one in row
-        )
-        differences.add_row(str(count), *cells)
+        differences.add_row(str(count), *map(_difference, row))
     return both, differences
+
+
+def _difference(one: Difference) -> str:
+    known = bounded(one.interval) is not None
+    interval = " to ".join(f"{bound:+.3f}" for bound in one.interval) if known else "unbounded"
+    return f"{one.mean:+.3f}\n{interval}"
 
 
 def _bounds(interval: Interval, sizes: Sequence[int]) -> str:

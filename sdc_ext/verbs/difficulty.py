@@ -20,6 +20,7 @@ from sdc_ext.adapters.methods import get_method
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import check_choice
 from sdc_ext.evaluation.difficulty import MEASURES, Difficulty, measure_difficulty, real_samples
+from sdc_ext.evaluation.results import check_names
 from sdc_ext.networks.create import check_network
 from sdc_ext.report.difficulty_figures import (
     MOST_PANELS,
@@ -204,8 +205,8 @@ def difficulty_of(
         of means and rank correlations.
 
     Raises:
-        InputError: If a set cannot be read or belongs to other data than the first, a number is
-            not above 0, or an epoch is outside of the training.
+        InputError: If a set cannot be read, belongs to other data than the first or is called what
+            the real images are, a number is not above 0, or an epoch is outside of the training.
 
     Reference: SDC paper, Definitions 1 and 2.
     """
@@ -215,6 +216,7 @@ def difficulty_of(
     opened, real = _of_one_data(sets, data, accelerator)
     trained = _probe(opened, real, probe)
     samples = {f"real {split}": real_samples(real, split, per_class, seed)}
+    check_names([one.name for one in opened], samples)
     samples |= {one.name: (one.synthetic.images, one.synthetic.labels) for one in opened}
     with make_progress(console) as bar:
         total = num_networks * trained.train_epochs

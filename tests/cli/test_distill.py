@@ -296,10 +296,12 @@ def test_evaluate_tables_sets_and_networks(
     assert results[2]["correction"] == "lam 1"
     table = Path("runs/evaluation/accuracies.csv").read_text().splitlines()
     assert table[0] == (
-        "set,method,dataset,ipc,images,correction,distilled_with,distilled_seed,whitening,network,"
-        "epochs,lr,augmentation,optimizer,schedule,mix,label_loss,temperature,teacher,seed,index,accuracy"
+        "set,method,dataset,ipc,images,correction,distilled_with,distilled_seed,"
+        "distilled_settings,factor,whitening,network,epochs,lr,augmentation,optimizer,schedule,mix,"
+        "label_loss,temperature,teacher,seed,index,accuracy"
     )
-    made = "0,dc,digits,1,10,lam 0.002,convnet:width=8:depth=1,0,none,mlp"
+    chosen = "inner_loop=2; batch_real=8; iterations=3; num_eval=1; epoch_eval_train=2"
+    made = f"0,dc,digits,1,10,lam 0.002,convnet:width=8:depth=1,0,{chosen},1,none,mlp"
     recipe = "2,0.01,none,sgd,step,none,cross_entropy,1.0,"
     first = results[0]["accuracies"][0]
     assert table[1] == f"{made},{recipe},0,0,{first}"

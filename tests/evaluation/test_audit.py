@@ -110,7 +110,8 @@ def test_the_command_reads_groups_and_writes_a_table(
     random_set.save(tmp_path / "set")
     number = len(load_data("digits").test)
     groups = tmp_path / "groups.csv"
-    groups.write_text("".join(f"{'even' if k % 2 else 'odd'}\n" for k in range(number)))
+    lines = "".join(f"{'even' if k % 2 else 'odd'}\n" for k in range(number))
+    groups.write_text(lines, "utf-8-sig")  # as spreadsheets write it
     options = ["--network", str(QUICK["network"]), "--num-eval", "2", "--epoch-eval-train", "2"]
     command = ["audit", str(tmp_path / "set"), *options, "--groups", str(groups)]
     assert main([*command, "--conditions", "contrast:5,fgsm:8"]) == 0
@@ -153,6 +154,7 @@ def test_whitened_sets_are_attacked_in_pixels(monkeypatch: pytest.MonkeyPatch) -
         ({"conditions": ["fog:1"]}, "unknown corruption 'fog'"),
         ({"conditions": ["none"]}, "always measured, as `clean`"),
         ({"groups": ["a"]}, "1 labels for 450 test images"),
+        ({"groups": ["a", "", *"b" * 448]}, "test image 1 is in a group without a name"),
         ({"groups": ["a"] * 450}, "all test images are in the group 'a'"),
         ({"network": "nothing"}, "nothing"),
     ],

@@ -113,6 +113,8 @@ def test_everything_is_content_for_json() -> None:
     assert rows[1]["anytime_interval"] is None  # three seeds have no bounded one
     assert rows[1]["seeds_left"] == rows[1]["seeds_needed"] - 3
     assert rows[1]["margin"] == 0.005
+    rows = json.loads(json.dumps(compared([0.01, 0.01]).summary(), allow_nan=False))
+    assert rows[1]["t_interval"] is None  # the spread is unknown
 
 
 def test_the_table_fits_into_a_hundred_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,6 +115,13 @@ def test_real_images_of_several_kinds_are_told_apart(data: RealData) -> None:
     assert {job.name for job in alone[2:]} == {"all real images"}
 
 
+def test_sets_are_not_called_what_real_images_are(data: RealData) -> None:
+    sets = [("all real images", select(data), data)]
+    assert [job.name for job in evaluation_jobs(sets)] == ["all real images"]
+    with pytest.raises(InputError, match="'all real images' stands for real images here: give"):
+        evaluation_jobs(sets, real_epochs=1)
+
+
 def test_teachers_label_the_images_in_place_of_the_set(data: RealData) -> None:
     made = select(data)
     lines: list[str] = []

@@ -122,6 +122,7 @@ def test_equal_differences_claim_nothing() -> None:
     paired = PairedDifference.of([0.3, 0.4, 0.5], [0.1, 0.2, 0.3])  # equal but for rounding
     assert paired.std > 0 and not paired.varies
     assert paired.t_test == paired.equivalence_test(0.5) == 1
+    assert paired.t_interval == paired.anytime_interval == (-math.inf, math.inf)
     assert paired.seeds_needed(0.005) is None is paired.seeds_left(0.005)
 
 
@@ -154,7 +155,7 @@ def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p_values: lis
 
 
 def test_unbounded_intervals_as_text() -> None:
-    assert points((-math.inf, math.inf)) == "unbounded"
+    assert points((-math.inf, math.inf)) == points(None) == "unbounded"
     assert points((-0.01, 0.0123)) == "-1.00 to +1.23"
 
 

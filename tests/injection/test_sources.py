@@ -35,6 +35,12 @@ def test_a_project_is_followed_but_not_its_libraries(tmp_path: Path) -> None:
     assert project.elsewhere == []
 
 
+def test_a_byte_order_mark_is_no_part_of_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text("import torch\n", "utf-8-sig")
+    assert [found.name for _, found in Project.read(script).foreign] == ["torch"]
+
+
 @pytest.mark.parametrize(
     "addition",
     [

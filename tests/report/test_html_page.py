@@ -189,7 +189,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     page = tmp_path / "report.html"
     page.write_text("mine")
     monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(OSError, match="(?i)no space left"):
+    with pytest.raises(OSError, match=r"(?i)no space left"):
         write_report([runs], page)
     assert page.read_text() == "mine" and [*tmp_path.iterdir()] == [page]
 

@@ -295,7 +295,7 @@ def test_numbered_and_grey_folders_are_read(data: RealData) -> None:
 def test_soft_labels_for_dd_ranking_are_logits(data: RealData) -> None:
     info = replace(make_set(data).info, dataset="cifar10", mean=(0.5,) * 3, std=(0.2,) * 3)
     labels = torch.tensor([[1.0] + [0.0] * 9, [0.3] * 2 + [0.05] * 8])
-    synthetic = SyntheticSet(torch.randn(2, 3, 8, 8), labels, replace(info, method="unknown"))
+    synthetic = SyntheticSet(torch.randn(2, 3, 8, 8), labels, replace(info, settings={}))
     FORMATS["dd-ranking"](synthetic, Path("set.pt"))
     theirs = torch.load("set.pt", weights_only=True)["soft_labels"]
     torch.testing.assert_close(theirs.softmax(1), labels)

@@ -19,6 +19,7 @@ from originals import (
     save_idc,
     save_mtt,
     save_ncfm,
+    save_released,
     save_released_hard,
 )
 from PIL import Image, ImageColor
@@ -67,6 +68,16 @@ def test_released_sets_are_read_without_a_flag(
     if factor == 1:
         torch.testing.assert_close(synthetic.pixels(), pixels, atol=1e-4, rtol=0)
     assert synthetic.labels.ndim == (2 if zca else 1)
+
+
+def test_soft_labels_that_are_not_sorted_say_the_classes(data: RealData, tmp_path: Path) -> None:
+    folder = save_released(data, tmp_path)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))[:39]
+    for name in ("images.pt", "labels.pt"):
+        torch.save(torch.load(folder / name, weights_only=True)[order], folder / name)
+    synthetic = load_set(folder, data)
+    assert synthetic.info.method == "datm"
+    assert synthetic.hard_labels.equal(pixels_of(data, 4)[1][order])
 
 
 def test_files_of_dc_name_their_data(data: RealData, tmp_path: Path) -> None:

@@ -112,21 +112,33 @@ def test_data_that_do_not_fit_are_refused() -> None:
         wide.adopt(load_data("digits"))
 
 
+@pytest.mark.parametrize("name", ["custom", "mnist"])
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ("bca", "the distilled set and custom have the same classes in another order"),
-        ("abd", "class 'c' is only in one of the distilled set and custom: evaluate on"),
+        ("bca", "the distilled set and {} have the same classes in another order"),
+        ("abd", "class 'c' is only in one of the distilled set and {}: evaluate on"),
     ],
 )
-def test_data_of_others_have_the_sets_classes(classes: str, message: str) -> None:
+def test_data_of_others_have_the_sets_classes(classes: str, message: str, name: str) -> None:
     images, labels = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
-    data = as_real_data((images, labels), classes=list("abc"))
+    data = as_real_data((images, labels), name=name, classes=list("abc"))
     info = SetInfo.of_data(data, labels, TrainingRecipe(epochs=1))
     synthetic = SyntheticSet.of(images, labels, info, data)
     assert synthetic.adopt(data) == data
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message.format(name)):
         synthetic.adopt(replace(data, classes=tuple(classes)))
+
+
+def test_numbered_classes_of_public_data_fit_their_names() -> None:
+    """The original repositories' files number the classes."""
+    images, labels = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
+    named = as_real_data((images, labels), name="mnist", classes=list("abc"))
+    info = SetInfo.of_data(named, labels, TrainingRecipe(epochs=1))
+    numbered = SyntheticSet.of(images, labels, replace(info, classes=("0", "1", "2")), named)
+    assert numbered.adopt(named) == named
+    with pytest.raises(InputError, match="class '0' is only in one of"):
+        numbered.adopt(replace(named, name="custom"))
 
 
 def test_originals_file_round_trip(tmp_path: Path) -> None:

@@ -53,6 +53,43 @@ def test_real_images_make_gaps_of_their_network(tmp_path: Path) -> None:
         collect([row for row in read_accuracies([tmp_path / "a.csv"]) if row.method == "real"])
 
 
+def test_sets_with_other_factors_and_settings_are_no_replicates(tmp_path: Path) -> None:
+    kinds = [
+        ("1", "iterations=9; norm=l2"),
+        ("1", "iterations=9; norm=l2_squared"),
+        ("2", "iterations=9; norm=l2"),
+    ]
+    rows = [
+        evaluated(set=f"{k}-{seed}", factor=factor, distilled_settings=settings, accuracy=k / 10)
+        for k, (factor, settings) in enumerate(kinds)
+        for seed in range(2)
+    ]
+    # Settings that follow from the size are no reason for a family of its own.
+    larger = "iterations=5; norm=l2"
+    rows.append(evaluated(set="l", images=50, factor="1", distilled_settings=larger, accuracy=0.7))
+    series = collect(read_accuracies([write(tmp_path / "a.csv", rows)]))
+    assert {str(one.family): {n: [*v] for n, v in one.values.items()} for one in series} == {
+        "dc on digits, lam 0, norm=l2": {10: ["0-0", "0-1"], 50: ["l"]},
+        "dc on digits, lam 0, norm=l2_squared": {10: ["1-0", "1-1"]},
+        "dc on digits, lam 0, factor 2": {10: ["2-0", "2-1"]},
+    }
+    # Tables of earlier versions have no such columns.
+    old = write(tmp_path / "b.csv", [evaluated(set="old")])
+    new = write(tmp_path / "c.csv", rows[:2])
+    (both,) = collect(read_accuracies([old, new]))
+    assert [*both.values[10]] == ["0-0", "0-1", "old"]
+
+
+def test_several_learning_rates_on_one_set_are_refused(tmp_path: Path) -> None:
+    rows = [evaluated(lr=lr, index=k) for k, lr in enumerate(("0.1", 0.10, ""))]
+    rows.append(evaluated(set="b", lr=0.2))  # a learning rate may belong to its set
+    path = write(tmp_path / "a.csv", rows)
+    assert len(collect(read_accuracies([path]))) == 1
+    write(path, [*rows, evaluated(lr=0.2)])
+    with pytest.raises(InputError, match=r"on a at the learning rates 0\.1 and"):
+        collect(read_accuracies([path]))
+
+
 def test_augmentations_are_configurations(tmp_path: Path) -> None:
     rows = [evaluated(), evaluated(augmentation="flip"), evaluated(network="mlp")]
     series = collect(read_accuracies([write(tmp_path / "a.csv", rows)]))

@@ -39,6 +39,12 @@ def test_difficulty_needs_no_set() -> None:
         difficulty_of(split="tset", **SMALL)
 
 
+def test_sets_do_not_replace_real_images() -> None:
+    chosen = select_set("random", progress=False)
+    with pytest.raises(InputError, match="'real test' stands for real images here: give the set"):
+        difficulty_of({"real test": chosen}, **SMALL)
+
+
 def test_discrepancies_print_and_are_kept(tmp_path: Path) -> None:
     chosen = select_set("random", progress=False)
     how = Measurement(["mmd-linear"], ["pixels"], draws=2)

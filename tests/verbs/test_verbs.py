@@ -387,20 +387,22 @@ def test_two_networks_of_one_name_are_refused() -> None:
         distill("dc", network=make(), eval_network=make(), progress=False)
 
 
-def test_a_run_of_other_data_of_the_same_name_is_not_continued(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["custom", "digits", "mnist"])
+def test_a_run_of_other_data_of_the_same_name_is_not_continued(tmp_path: Path, name: str) -> None:
     images, labels = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
     one, other = (
-        sdc_ext.load_data((images, y), test=(images, y)) for y in (labels, labels.flip(0))
+        sdc_ext.load_data((images, y), test=(images, y), name=name)
+        for y in (labels, labels.flip(0))
     )
     options: dict[str, Any] = {"out": tmp_path / "set", "progress": False, **TINY}
     first = distill("dc", one, **options)
     again = distill("dc", one, resume=True, **options)
     assert torch.equal(first.images, again.images)
-    with pytest.raises(InputError, match="other data with the name 'custom'"):
+    with pytest.raises(InputError, match=f"other data with the name '{name}'"):
         distill("dc", other, resume=True, **options)
     compared: dict[str, Any] = {"lams": (0, 0.5), "seeds": 2, "out": tmp_path / "c", **TINY}
     compare("dc", one, progress=False, **compared)
-    with pytest.raises(InputError, match="other data with the name 'custom'"):
+    with pytest.raises(InputError, match=f"other data with the name '{name}'"):
         compare("dc", other, progress=False, **compared)
 
 
@@ -419,6 +421,16 @@ def test_runs_tested_on_other_images_are_not_continued(tmp_path: Path) -> None:
         del identity["test_fingerprint"]
         path.write_text(json.dumps(identity))
     assert len(compare("dc", one, seeds=3, **options).comparison.arms) == 2
+
+
+def test_a_run_on_digits_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"out": tmp_path / "set", "progress": False, **TINY}
+    first = distill("dc", **options)
+    path = tmp_path / "set" / "run.json"
+    identity = json.loads(path.read_text())
+    del identity["fingerprint"], identity["test_fingerprint"]  # as earlier versions wrote it
+    path.write_text(json.dumps(identity))
+    assert torch.equal(first.images, distill("dc", resume=True, **options).images)
 
 
 def test_results_of_earlier_are_not_overwritten(tmp_path: Path) -> None:
