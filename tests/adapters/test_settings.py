@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from sdc_ext.adapters.loops.gradient import GradientMatching
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
 from sdc_ext.adapters.settings import Settings, resolve
 from sdc_ext.errors import InputError
+from sdc_ext.strength import STRENGTHS
 
 FACTS: dict[str, Any] = json.loads((GOLDEN / "facts.json").read_text())
 
@@ -78,6 +79,36 @@ def test_lam_is_the_papers(method: str, dataset: str, ipc: int, lam: float) -> N
 def test_lam_elsewhere_is_the_papers_default() -> None:
     setting = settle("dcc", "mnist").origin["lam"]
     assert (setting.value, setting.source) == (0.002, "SDC paper, Section 4.3")
+
+
+@pytest.mark.parametrize("choices", [{"share": 0.3}, {"lam_ramp": (0.02, 0.08, 10)}])
+@pytest.mark.parametrize(
+    ("overrides", "strength", "weight"),
+    [
+        ({"lam": 0.5}, "lam", 0.5),
+        ({"lam": 0.0}, "lam", 0.0),
+        ({"share": 0.1}, "share", 0.1),
+        ({"lam_ramp": (0.1, 0.2, 3)}, "lam_ramp", (0.1, 0.2, 3)),
+        ({"share_ramp": (0.1, 0.2, 3)}, "share_ramp", (0.1, 0.2, 3)),
+        ({"tau": 5.0}, "lam", 0.0),
+        ({"tau": 5.0, "share": 0.1}, "share", 0.1),
+    ],
+)
+def test_a_strength_replaces_the_methods_own(
+    choices: dict[str, Any], overrides: dict[str, Any], strength: str, weight: Any
+) -> None:
+    method = replace(get_method("dsa"), name="mine", choices=choices)
+    settings = resolve(method, "cifar10", 1, overrides)
+    assert settings.run.strength == strength
+    assert getattr(settings.run, strength) == weight
+    assert value(settings, strength) == weight
+    kept = [name for name in STRENGTHS[1:] if value(settings, name) is not None]
+    assert kept == [name for name in STRENGTHS[1:] if name == strength]
+
+
+def test_a_methods_own_strength_stays_where_none_is_chosen() -> None:
+    method = replace(get_method("dsa"), name="mine", choices={"share": 0.3})
+    assert resolve(method, "cifar10", 1, {}).run.strength == "share"
 
 
 @pytest.mark.parametrize(
