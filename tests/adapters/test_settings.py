@@ -241,6 +241,26 @@ def test_small_images_of_ones_own_have_the_settings_of_the_digits(method: str) -
     assert of("imagefolder", 16)["network"] == of("cifar10", 8)["network"] == "convnet"
 
 
+@pytest.mark.parametrize(
+    ("method", "name", "without", "used"),
+    [
+        ("mtt", "chunk_size", {"adjoint": "direct"}, {}),
+        ("mtt", "memory_budget", {"adjoint": "direct"}, {}),
+        ("dc", "inner_loop", {}, {"outer_loop": 2}),
+        ("dc", "batch_train", {}, {"outer_loop": 2}),
+        ("dc", "outer_warmup", {}, {"contrast": True}),
+        ("dc", "inner_warmup", {}, {"contrast": True}),
+        ("dcc", "inner_warmup", {"outer_warmup": 0}, {"outer_warmup": 1}),
+    ],
+)
+def test_what_has_no_effect_is_refused(
+    method: str, name: str, without: dict[str, Any], used: dict[str, Any]
+) -> None:
+    assert value(settle(method, **{name: 7}, **used), name) == 7
+    with pytest.raises(InputError, match=f"`{name}` has no effect with these settings of {method}"):
+        settle(method, **{name: 7}, **without)
+
+
 def test_flat_experts_have_the_papers_balance_coefficient() -> None:
     experts = get_method("ftd").experts
     assert experts is not None
