@@ -147,6 +147,11 @@ class Loop(ABC):
         """The names of the settings that have no effect, given the others."""
         return set()
 
+    @property
+    def compiles(self) -> bool:
+        """Whether anything that the loop computes can be compiled, given the settings."""
+        return True
+
     def images_per_iteration(self, classes: int, ipc: int) -> int | None:
         """How many images, real and synthetic, an outer iteration takes through networks.
 

@@ -98,14 +98,17 @@ def resolve(
         f.name: Setting(f.default, f.metadata["source"] or method.source)
         for f in (*fields(method.loop), *fields(RunSettings))
     }
-    origin |= {name: Setting(value, method.source) for name, value in method.choices.items()}
-    origin |= {name: Setting(*rule) for name, rule in method.rules(dataset, ipc).items()}
-    if dataset not in CLASS_COUNTS:
-        origin |= _suited(method, images, image_size)
-    origin |= {name: Setting(value, YOUR_CHOICE) for name, value in overrides.items()}
-    for name, setting in method.loop.derived(origin, overrides).items():
-        if name not in overrides:
-            origin[name] = setting
+    layers = [
+        {name: Setting(value, method.source) for name, value in method.choices.items()},
+        {name: Setting(*rule) for name, rule in method.rules(dataset, ipc).items()},
+        {} if dataset in CLASS_COUNTS else _suited(method, images, image_size),
+        {name: Setting(value, YOUR_CHOICE) for name, value in overrides.items()},
+    ]
+    for layer in layers:
+        _replace(origin, layer)
+    fixed = {*overrides, *(STRENGTHS if strengths else ())}
+    derived = method.loop.derived(origin, overrides).items()
+    _replace(origin, {name: setting for name, setting in derived if name not in fixed})
 
     values = {name: setting.value for name, setting in origin.items()}
     run = RunSettings(**{name: values[name] for name in run_names})
@@ -118,6 +121,16 @@ def resolve(
     used = {f.name: getattr(part, f.name) for part in (run, loop) for f in fields(part)}
     recorded = {n: replace(s, value=plain(used.get(n, s.value))) for n, s in origin.items()}
     return Settings(loop, run, recorded)
+
+
+def _replace(origin: dict[str, Setting], values: Mapping[str, Setting]) -> None:
+    """Replaces settings; a strength replaces whatever gave the strength before."""
+    given = [values[name] for name in STRENGTHS if name in values]
+    if any(setting.value is not None for setting in given):
+        for name in ("lam_ramp", "share", "share_ramp"):
+            if origin[name].value is not None:
+                origin[name] = Setting(None, given[0].source)
+    origin |= values
 
 
 def _suited(

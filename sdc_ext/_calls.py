@@ -170,6 +170,16 @@ def check_images(images: Sequence[Tensor], *, needed: bool) -> None:
         raise ValueError(Family.GENERATED.advise(problem))
 
 
+def no_second_pass(error: RuntimeError) -> str:
+    """Returns why no share can be measured of a loss that can be differentiated only once."""
+    reason = str(error).partition("\n")[0]
+    return Family.GENERATED.advise(
+        f"no share can be measured, because the loss cannot be differentiated twice ({reason})",
+        "pass lam= instead, or use functions that allow it, such as checkpoint(..., "
+        "use_reentrant=False)",
+    )
+
+
 def _family_of(observed: int, first: object) -> Family:
     """Returns the family of a call, by the number observed before it and its first argument."""
     if observed > 1:

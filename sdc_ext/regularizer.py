@@ -39,7 +39,7 @@ def gradient_norm(gradients: Gradients) -> Tensor:
         TypeError: If an entry is neither a tensor nor None.
         ValueError: If there is no tensor among them.
     """
-    tensors = _tensors(gradients)
+    tensors = tensors_of(gradients)
     if not tensors:
         raise ValueError(
             Family.BY_CLASS.advise("no gradients to penalise, because the collection is empty")
@@ -125,15 +125,16 @@ def list_of_norms(norms: Iterable[Tensor]) -> list[Tensor]:
 
 def shapes_of(gradients: Gradients) -> set[torch.Size]:
     """Returns the shapes of gradients, which are those of the parameters."""
-    return {gradient.shape for gradient in _tensors(gradients)}
+    return {gradient.shape for gradient in tensors_of(gradients)}
 
 
 def nodes_that_made(gradients: Gradients) -> set[Node]:
     """Returns the nodes of the graph that made gradients; none if they have no graph."""
-    return {node for gradient in _tensors(gradients) if (node := gradient.grad_fn) is not None}
+    return {node for gradient in tensors_of(gradients) if (node := gradient.grad_fn) is not None}
 
 
-def _tensors(gradients: Gradients) -> list[Tensor]:
+def tensors_of(gradients: Gradients) -> list[Tensor]:
+    """Returns the tensors among gradients; raises TypeError if something else is among them."""
     if isinstance(gradients, Tensor):
         return [gradients]
     values = gradients.values() if isinstance(gradients, Mapping) else gradients

@@ -15,7 +15,14 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from sdc_ext._calls import Misuse, check_images, check_scalar, find_gradients, used_by
+from sdc_ext._calls import (
+    Misuse,
+    check_images,
+    check_scalar,
+    find_gradients,
+    no_second_pass,
+    used_by,
+)
 from sdc_ext._families import Family
 from sdc_ext._graphs import Node
 from sdc_ext.errors import check_choice
@@ -28,6 +35,7 @@ from sdc_ext.regularizer import (
     sdc_penalty,
     shapes_of,
     stacked,
+    tensors_of,
 )
 from sdc_ext.strength import Pull, Schedule, Strength, find_images
 
@@ -83,7 +91,7 @@ class SDCLoss:
         strength: Strength,
         grads: int | str | None,
         norm: Norm,
-        images: Tensor | Sequence[Tensor] | None,
+        images: Tensor | Iterable[Tensor] | None,
     ) -> None:
         functools.update_wrapper(self, loss_fn, updated=())
         self._iteration = self._corrected_at = 0
@@ -93,7 +101,7 @@ class SDCLoss:
         self._loss_fn = loss_fn
         self._grads = grads
         self._norm = norm
-        self._images = images
+        self._images = list(images) if isinstance(images, Iterator) else images
         self._observed: list[tuple[Tensor, set[Node]]] = []  # norms, and what made the gradients
         self._shapes: set[torch.Size] = set()
         self._observed_at = 0
@@ -167,8 +175,9 @@ class SDCLoss:
         ``torch.autograd.grad(..., create_graph=True)``. Those that the loss does not depend on are
         left out, and so is, with a warning, what was observed before ``iteration`` was set anew.
         """
-        self._note([gradient_norm(gradients)], nodes_that_made(gradients))
-        self._shapes |= shapes_of(gradients)
+        tensors = tensors_of(gradients)  # once, since they may come from an iterator
+        self._note([gradient_norm(tensors)], nodes_that_made(tensors))
+        self._shapes |= shapes_of(tensors)
 
     def observe_norms(self, norms: Iterable[Tensor]) -> None:
         """As ``observe``, for a loop that already has the norms (scalars with their graphs)."""
@@ -208,20 +217,30 @@ class SDCLoss:
     def _measured(self, found: Corrected, term: Tensor) -> Tensor:
         """Returns the corrected loss, after a measure if one is due in this call."""
         images = self._images_of(term) if self.measures else []
-        if not images:
+        gradients = self._measure(found, images) if images else None
+        if gradients is None:
             self._strength.count()
             return found.loss
         held = self.lam
-        gradients = self.differentiate(found, images, retain_graph=True)
         self.settle(gradients, images=len(images))
         if self.follows_share and math.isnan(self.cosine):
             self._misuse.warn_of_no_share()
         return reweighted(found.loss, term, held, self.lam)
 
+    def _measure(self, found: Corrected, images: Sequence[Tensor]) -> ImageGradients | None:
+        """Differentiates the loss before the loop does; returns None where that is impossible."""
+        # The graph is kept for the loop, which takes memory and which some functions do not allow.
+        try:
+            return self.differentiate(found, images, retain_graph=True)
+        except RuntimeError as error:
+            if self.follows_share:
+                raise ValueError(no_second_pass(error)) from error
+            return None
+
     def _images_of(self, term: Tensor) -> list[Tensor]:
         given = self._images
-        # A gradient has the shape of its weight, which images have by chance only.
-        found = find_images(term, shapes=self._shapes) if given is None else given
+        # A gradient has the shape of its weight.
+        found = find_images(term, self._shapes) if given is None else given
         images = [found] if isinstance(found, Tensor) else list(found)
         check_images(images, needed=self.follows_share)
         return images
@@ -338,7 +357,7 @@ def with_sdc(
     lam: float | Schedule | None = None,
     *,
     share: float | Schedule | None = None,
-    images: Tensor | Sequence[Tensor] | None = None,
+    images: Tensor | Iterable[Tensor] | None = None,
     grads: int | str | None = None,
     norm: Norm = "l2",
 ) -> SDCLoss:
@@ -360,7 +379,8 @@ def with_sdc(
             gradients, which are measured in the first call and in one of 17 from then on.
         images: The images that are learnt, by which the two are differentiated. By default they
             are found in the graph of the gradients: its leaf tensors of at least three dimensions
-            that are no parameters of a module or, if there are none, those of two.
+            that are no weights or, if there are none, those of two. Parameters of a module are
+            weights, and where these are plain tensors, whatever has the shape of one of them.
         grads: The argument of ``loss_fn`` that holds the synthetic gradients, by position or
             name. By default observed gradients are used if there are any, and otherwise the
             first argument, which must then be a list, tuple or dict of tensors.

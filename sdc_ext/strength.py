@@ -8,7 +8,7 @@ norm of the term's image gradient over that of the matching loss's. This file ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, TypeAlias
@@ -277,9 +277,7 @@ def _at(value: float | Schedule, iteration: int) -> float:
     return value(iteration) if callable(value) else value
 
 
-def find_images(
-    loss: Tensor, weights: Sequence[Tensor] = (), shapes: Container[torch.Size] = ()
-) -> list[Tensor]:
+def find_images(loss: Tensor, shapes: Iterable[torch.Size] = ()) -> list[Tensor]:
     """Returns the images that a loss is to change, as far as its graph shows them.
 
     They are the leaf tensors of at least three dimensions that are no parameters of a module; if
@@ -287,14 +285,16 @@ def find_images(
 
     Args:
         loss: A scalar with its graph.
-        weights: Tensors that are known to be a network's weights, whatever their type.
-        shapes: Shapes of a network's weights, where the weights themselves are not known.
+        shapes: Shapes of a network's weights. They count where no parameter of a module has them,
+            so that the weights are plain tensors, too.
     """
-    known = {id(weight) for weight in weights}
+    found = list(leaves_of([loss]))
+    parameters = [leaf for leaf in found if isinstance(leaf, torch.nn.Parameter)]
+    of_plain_weights = set(shapes) - {parameter.shape for parameter in parameters}
     leaves = [
         leaf
-        for leaf in leaves_of([loss])
-        if not (isinstance(leaf, torch.nn.Parameter) or id(leaf) in known or leaf.shape in shapes)
+        for leaf in found
+        if not isinstance(leaf, torch.nn.Parameter) and leaf.shape not in of_plain_weights
     ]
     images = [leaf for leaf in leaves if leaf.ndim > 2]
     return images or [leaf for leaf in leaves if leaf.ndim == 2]

@@ -12,6 +12,7 @@ import torch
 from helpers import ROOT
 from losses import LAM, computed, leaf, match_loss, param_loss, real, synthetic, two
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from sdc_ext import with_sdc
 from sdc_ext._families import PAGE, Family
@@ -40,6 +41,12 @@ def never_used() -> None:
 def without_share() -> None:
     image = torch.ones(1, 1, 2, requires_grad=True)
     with_sdc(match_loss, share=0.1, images=image)(synthetic(), real())
+
+
+def differentiated_once() -> None:
+    codes = torch.ones(1, 1, 2, requires_grad=True)
+    images = checkpoint(torch.tanh, codes, use_reentrant=True)
+    with_sdc(lambda gw: gw[0].sum(), share=0.1)([images.square().sum()])
 
 
 def returning(value: Any) -> Callable[[], object]:
@@ -144,6 +151,11 @@ MET: dict[str, tuple[Callable[[], object], Family, str]] = {
         Family.GENERATED,
         "no share can be measured, because the gradient by the images of the matching loss or of "
         "the correction is zero or not finite",
+    ),
+    "a single pass": (
+        differentiated_once,
+        Family.GENERATED,
+        "no share can be measured, because the loss cannot be differentiated twice (",
     ),
     "flat, no graph": (
         lambda: with_sdc(lambda *_: leaf(1.0)[0], LAM, grads=0)(detached()[0]),

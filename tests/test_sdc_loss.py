@@ -186,6 +186,15 @@ def test_observed_gradients_count_if_the_loss_depends_on_them() -> None:
     torch.testing.assert_close(total, matching + LAM * torch.stack(norms[:2]).mean())
 
 
+def test_observed_gradients_may_come_from_an_iterator() -> None:
+    weight = torch.ones(2, requires_grad=True)
+    match_loss = with_sdc(lambda value: value.sum(), lam=1.0)
+    used = 2 * weight
+    match_loss.observe(iter([used]))
+    match_loss.observe(iter([9 * weight]))  # on which the loss does not depend
+    assert match_loss(used).item() == pytest.approx(4 + 8**0.5)
+
+
 def test_observed_gradients_that_no_loss_depends_on_all_count() -> None:
     wrapped = with_sdc(two, LAM)
     for gradient in (leaf(3.0, 4.0), leaf(0.0, 1.0)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sdc_ext import LogRamp, gradient_norm, with_sdc
 from sdc_ext.strength import RECORDED_EVERY, REFRESHED_EVERY, Pull, find_images
@@ -206,6 +207,65 @@ def test_weights_that_are_plain_tensors_are_not_taken_for_images() -> None:
     expected = 0.1 * float(matching.norm() / term.norm())
     assert passed.lam == pytest.approx(expected, rel=1e-4)
     assert observed.lam == pytest.approx(expected, rel=1e-4)
+
+
+def checkpointed(decoder: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda codes: checkpoint(decoder, codes, use_reentrant=True)
+
+
+def compiled(decoder: nn.Module) -> Callable[[Tensor], Tensor]:
+    return torch.compile(decoder, backend="aot_eager")
+
+
+@pytest.mark.parametrize("once", [checkpointed, compiled])
+def test_a_loss_that_is_differentiated_once_only_is_corrected_without_a_measure(once: Any) -> None:
+    torch.manual_seed(0)
+    layers = nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 12)
+    network, decoder = nn.Linear(12, 3), nn.Sequential(*layers)
+    weights, real = [*network.parameters()], [torch.ones(3, 12), torch.ones(3)]
+    codes = torch.randn(5, 4, requires_grad=True)
+
+    def descended(match_loss: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
+        loss = F.cross_entropy(network(decode(codes)), torch.arange(5) % 3)
+        gradients = torch.autograd.grad(loss, weights, create_graph=True)
+        return descend(match_loss(gradients, real), codes)
+
+    decode = once(decoder)
+    descended(distance, decode)  # a compiled function is made for the first backward pass
+    match_loss = with_sdc(distance, lam=0.3)
+    for _ in range(2):
+        expected = descended(lambda gw, real: distance(gw, real) + 0.3 * gradient_norm(gw), decoder)
+        torch.testing.assert_close(descended(match_loss, decode), expected)
+    assert match_loss.updates == 2 and math.isnan(match_loss.share)
+    with pytest.raises(ValueError, match=r"cannot be differentiated twice .*: pass lam= instead"):
+        descended(with_sdc(distance, share=0.1), decode)
+
+
+def test_images_may_come_from_an_iterator() -> None:
+    torch.manual_seed(0)
+    network, decoder = nn.Linear(12, 3), nn.Linear(4, 12)
+    weights, real = [*network.parameters()], [torch.ones(3, 12), torch.ones(3)]
+    losses = [
+        with_sdc(distance, share=0.1, images=images)
+        for images in (decoder.parameters(), [*decoder.parameters()])
+    ]
+    for _ in range(REFRESHED_EVERY + 1):
+        loss = F.cross_entropy(network(decoder(torch.randn(5, 4))), torch.arange(5) % 3)
+        gradients = torch.autograd.grad(loss, weights, create_graph=True)
+        found, expected = (match_loss(gradients, real) for match_loss in losses)
+        assert torch.equal(found, expected)
+    assert losses[0].state_dict() == losses[1].state_dict()
+
+
+def test_features_of_the_shape_of_a_parameter_are_images() -> None:
+    probe = nn.Linear(64, 10)
+    features = torch.randn(10, 64, requires_grad=True)
+    loss = F.cross_entropy(probe(features), torch.arange(10))
+    gradients = torch.autograd.grad(loss, [*probe.parameters()], create_graph=True)
+    real = [torch.zeros_like(gradient) for gradient in gradients]
+    found, given = (with_sdc(distance, share=0.1, images=i) for i in (None, features))
+    assert torch.equal(found(gradients, real), given(gradients, real))
+    assert found.lam == given.lam > 0
 
 
 def test_measures_go_on_where_they_were_saved() -> None:

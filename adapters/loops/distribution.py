@@ -203,6 +203,11 @@ class DistributionMatching(Loop):
         """The setting of clustering, if the real images are random."""
         return {"refresh_every"} if self.sampling == "random" else set()
 
+    @property
+    def compiles(self) -> bool:
+        """False: features and the gradient of the synthetic images are computed uncompiled."""
+        return False
+
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop]; clusterings, without gradients, are not counted."""
         return classes * (self.batch_real + ipc * self.decoder.parts)

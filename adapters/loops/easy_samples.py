@@ -30,6 +30,7 @@ class EasySamples:
             [`score_samples`][sdc_ext.evaluation.score_samples].
         seen: The number of samples that it has been given so far.
         chosen: The number of samples that it has chosen so far.
+        matched: The positions that were last matched of each class's batch, by its index.
 
     Reference: SDC paper, Eq. 9 and 10.
     """
@@ -39,6 +40,7 @@ class EasySamples:
     chunk_size: int | None = None
     seen: int = field(default=0, init=False)
     chosen: int = field(default=0, init=False)
+    matched: dict[int, Tensor] = field(default_factory=dict, init=False)
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Returns the positions of the easy samples in a batch.

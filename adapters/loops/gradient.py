@@ -211,11 +211,15 @@ class GradientMatching(Loop):
 
     @property
     def unused(self) -> set[str]:
-        """Thresholds that are not set, and settings of the warm-up or clustering without these."""
+        """Thresholds that are not set, and settings of parts that the loop does not have."""
         without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
         if self.sampling == "random":
             without.add("refresh_every")
-        return without if self.contrast else {*without, "outer_warmup", "inner_warmup"}
+        if self.outer_loop == 1:  # the network is trained between updates only
+            without |= {"inner_loop", "batch_train"}
+        if not self.contrast:
+            without.add("outer_warmup")
+        return without if self.contrast and self.outer_warmup else {*without, "inner_warmup"}
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop].
@@ -266,11 +270,11 @@ class GradientMatching(Loop):
             warm = iteration < self.outer_warmup and update < self.inner_warmup
             match = self._match_all_classes if self.contrast and not warm else self._match_by_class
             batches = draw_batches(task, augmentation, self.batch_real, state.decoder, chosen)
+            with _drawing_apart(task):
+                result = match(network, state, task, batches, loss_fn, easy, batch_loss)
             if update == 0 and is_due(self, task, iteration):
                 of = network, state.images, batches, task, iteration
                 measured = batch_difficulty(*of, easy=easy, chosen=chosen is not None)
-            with _drawing_apart(task):
-                result = match(network, state, task, batches, loss_fn, easy, batch_loss)
             result = result.settled(loss_fn)
             logs.append(result.log(self.lr_img))
             state.update(result.image_gradient, member)
@@ -375,6 +379,6 @@ def _real_gradient(
     images = batch.replay(batch.real())
     labels = torch.full((len(images),), batch.label, device=images.device)
     if easy is not None:
-        index = easy(network, images, labels)
+        index = easy.matched[batch.label] = easy(network, images, labels)
         images, labels = images[index], labels[index]
     return mean_gradient(network, images, labels, batch_loss=batch_loss)

@@ -83,13 +83,13 @@ def batch_difficulty(
         batches: The batches of all classes, which are divided among processes.
         task: The task with the real data.
         iteration: The index of the outer iteration, which seeds the images to compare with.
-        easy: Chooses the real images of each batch that are matched, if not all are.
+        easy: Has chosen the real images of each batch that are matched, if not all are.
         chosen: Whether the batches are chosen, rather than random images of their classes.
 
     Returns:
-        GraDN and the loss as means over ``real``, the matched images among the first of each
-        batch; over ``syn``, the synthetic ones; and if the real ones are chosen, over ``drawn``,
-        random ones of the same classes. Nothing for a network that uses batch statistics, under
+        GraDN and the loss as means over ``real``, the first images of each batch that are matched;
+        over ``syn``, the synthetic ones; and if the real ones are chosen, over ``drawn``, random
+        ones of the same classes. Nothing for a network that uses batch statistics, under
         which a sample has no gradient of its own.
     """
     if uses_batch_statistics(network):
@@ -97,13 +97,15 @@ def batch_difficulty(
     network = copy.deepcopy(network).eval()
     sums = torch.zeros(len(MEASURED), 3, device=images.device)
     for batch in own_batches(task, batches):
-        real = _score(network, batch.replay(batch.real()[:_PER_CLASS]), batch.label)
-        drawn = real
+        whole = batch.real()
+        matched = others = whole[:_PER_CLASS]
+        if easy is not None:
+            matched = whole[easy.matched[batch.label][:_PER_CLASS]]
         if chosen:
             others = batch.corrupted(task.real_images(_random_images(task, batch.label, iteration)))
+        drawn = real = _score(network, batch.replay(matched), batch.label)
+        if others is not matched:
             drawn = _score(network, batch.replay(others), batch.label)
-        if easy is not None:
-            real = real[easy.within(real[:, 1])]
         seen = batch.seen(images[batch.rows].detach())[:_PER_CLASS]
         synthetic = _score(network, seen, batch.label)
         sums += torch.stack([rows.sum(0) for rows in (real, drawn, synthetic)]).to(sums)

@@ -201,8 +201,13 @@ class TrajectoryMatching(Loop):
     def unused(self) -> set[str]:
         """The settings of labels, start epochs and adjoints that are not in use."""
         unused = set() if self.labels == "learned" else {"lr_y", "momentum_y"}
-        unused |= {"memory_budget"} if self.adjoint == "direct" else set()
+        unused |= {"memory_budget", "chunk_size"} if self.adjoint == "direct" else set()
         return unused if self.expansion_end_epoch else unused | {"current_max_start_epoch"}
+
+    @property
+    def compiles(self) -> bool:
+        """False for the graph of all steps: no compiled gradient can be differentiated again."""
+        return self.adjoint != "direct"
 
     @property
     def epochs_needed(self) -> int:

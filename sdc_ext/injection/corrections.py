@@ -230,6 +230,7 @@ class BackwardCorrection(Correction):
         super().__init__(term, complain, steps, roles)
         self._trajectories = trajectories
         self._live: list[Capture] = []
+        self._are_late = False  # whether the next gradient means that no loss comes for these
         # Those that were used by a pass that asked for gradients by some tensors only.
         self._partly_used: list[Capture] = []
         self._alone: TensorWeakRef | None = None  # the weights of a gradient used alone before
@@ -298,16 +299,26 @@ class BackwardCorrection(Correction):
         depend on some inner steps only.
         """
         if self._open is not None:
-            self._live = []
-        if not self._live:
+            self._release()
+        if self._are_late or not self._live:
             return None
         return f"no backward pass has used any of {len(self._live)}: {NO_PROFILE}"
 
     def drop(self) -> None:
         """Forgets the gradients that wait for a backward pass."""
         self._live, self._partly_used = [], []
+        self._are_late = False
+
+    def _release(self) -> None:
+        """Lets go of waiting gradients with the next one that comes.
+
+        Until then, losses of further classes may use them, each with an image step of its own.
+        """
+        self._are_late = True
 
     def _note(self, capture: Capture) -> None:
+        if self._are_late:
+            self.drop()
         self._live.append(capture)
         if len(self._live) > _MOST_LIVE:
             self._complain(
@@ -349,12 +360,12 @@ class BackwardCorrection(Correction):
         # A loop may ask for the gradients by labels and by images one after the other.
         steps = bool(updated or (asked.inputs is not None and self._roles.updated(asked.roots)))
         if not steps:  # only an optimiser's step would say that no other loss uses the rest
-            self.drop()
+            self._release()
         step = self._open
         if step is None:
             self._check_profile(captures)
             step = self._begin_step(updated, captures[0].first)
-        self._roles.note_learnt([*learnt, *updated])
+        self._roles.note_learnt(learnt)
         of = len(captures)
         self._measure(step, asked, captures, of)
         self._note_measure(step)

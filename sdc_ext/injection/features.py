@@ -52,14 +52,18 @@ class FeatureCorrection(BackwardCorrection):
         self._calls.watch(patches)
 
     def left_over(self) -> str | None:
-        """Forgets what no loss has used, such as calls for a metric, and gradients for networks."""
-        self.drop()
+        """Lets go of what no loss has used: calls for a metric, and gradients for networks."""
+        self._release()
         return None
 
     def drop(self) -> None:
         """Forgets all calls."""
         super().drop()
         self._calls.drop()
+
+    def _release(self) -> None:
+        super()._release()
+        self._calls.release()
 
     def _fits(self, captures: Sequence[Capture]) -> bool:
         return True  # they are computed here

@@ -84,6 +84,7 @@ class ForwardCalls:
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
         self._waiting: list[Call] = []
+        self._are_late = False
         self._inside = threading.local()
 
     def watch(self, patches: Patches) -> None:
@@ -120,7 +121,11 @@ class ForwardCalls:
 
     def drop(self) -> None:
         """Forgets all calls."""
-        self._waiting = []
+        self._waiting, self._are_late = [], False
+
+    def release(self) -> None:
+        """Forgets all calls with the next one, until when further losses may use them."""
+        self._are_late = True
 
     def _watch_call(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -145,6 +150,8 @@ class ForwardCalls:
             return
         frame = sys._getframe(1)
         networks = _networks_around(module, frame)
+        if self._are_late:
+            self.drop()
         # A loop that calls the layers one by one begins with the images.
         numbers = _numbers([batch])
         if any(c.networks[-1] is networks[-1] and c.leads_to(numbers) for c in self._waiting):

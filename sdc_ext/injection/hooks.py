@@ -1,8 +1,9 @@
 """Corrects unmodified loops by hooks on the functions with which they call autograd.
 
 While an injection is active, the functions by which ``torch.autograd`` and ``torch.func`` compute
-gradients, ``GradScaler.scale``, ``Optimizer.__init__`` and ``Optimizer.zero_grad`` are replaced by
-versions that observe each call and pass it on; leaving the ``with`` block restores them.
+gradients, ``GradScaler.scale``, ``Optimizer.add_param_group`` and ``Optimizer.zero_grad`` are
+replaced by versions that observe each call and pass it on; leaving the ``with`` block restores
+them.
 Gradients are captured where the loop asks for them with ``create_graph=True``. The loss itself
 is never changed: the term is one more root of the same backward pass, so what the loop logs or
 compares stays its own loss.
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, TypeAlias, get_args
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from torch.optim import Optimizer
 from torch.optim.optimizer import (
@@ -145,7 +146,6 @@ class Injection:
         self._roles = Roles()
         self._may_have_learnt = False
         self._told: WeakSet[Optimizer] = WeakSet()
-        self._steps_before: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
         if profile != "auto":
             self._correct_as(profile)
 
@@ -161,7 +161,7 @@ class Injection:
         self._interception.install(self._patches)
         if self._correction is not None:
             self._correction.watch(self._patches)
-        self._patches.wrap(Optimizer, "__init__", self._watch_making)
+        self._patches.wrap(Optimizer, "add_param_group", self._watch_groups)
         self._patches.wrap(Optimizer, "zero_grad", self._watch_clearing)
         self._patches.wrap(SDCLoss, "_corrected", self._watch_with_sdc)
         self._patches.add(register_optimizer_step_pre_hook(self._before_step).remove)
@@ -181,13 +181,13 @@ class Injection:
         if not self.record.steps and (error is None or stopped_well):
             self._complain_of_nothing()
 
-    def _watch_making(self, original: Callable[..., None]) -> Callable[..., None]:
+    def _watch_groups(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
-        def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
-            original(optimizer, *args, **kwargs)
+        def add_param_group(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)  # a new optimiser calls it for each of its groups
             self._register(optimizer)
 
-        return init
+        return add_param_group
 
     def _watch_clearing(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
@@ -213,13 +213,12 @@ class Injection:
     def _register(self, optimizer: Optimizer) -> None:
         self._roles.register(optimizer)
         self._may_have_learnt |= bool(images_of(optimizer))
-        self._steps_before[optimizer] = len(self.record.steps)
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         if self._correction is None or not self._correction.active:
             return
         # Gradients may have flowed on by hand, as those of images do to latent codes.
-        follows = self._is_corrected(optimizer)
+        follows = self._roles.is_corrected(optimizer)
         follows = follows and self._roles.may_update_learnt(optimizer, rates=True)
         if not (follows or self._roles.updates_learnt(optimizer)):
             return
@@ -234,8 +233,8 @@ class Injection:
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         self._may_have_learnt = True
-        corrected, correction = self._is_corrected(optimizer), self._correction
-        self._steps_before[optimizer] = len(self.record.steps)
+        corrected, correction = self._roles.is_corrected(optimizer), self._correction
+        self._roles.note_step(optimizer)
         if not self._roles.updates_learnt(optimizer):
             if self._roles.may_update_learnt(optimizer):
                 self._after_other_step(optimizer, corrected)
@@ -250,7 +249,7 @@ class Injection:
                 "captured gradients are left over at an image step, with the profile "
                 f"{self.record.profile!r}: {wrong}"
             )
-        elif not corrected:
+        elif not corrected and _has_gradient(optimizer):
             self._complain(
                 f"{_described(optimizer)} were updated without a correction, since "
                 f"{self._missing()}, or switch strict off if some steps need no correction"
@@ -267,10 +266,6 @@ class Injection:
                 f"sdc-ext: {_described(optimizer)} were updated without a correction: if they "
                 "are learnt, no gradient with create_graph=True has led to them so far\n"
             )
-
-    def _is_corrected(self, optimizer: Optimizer) -> bool:
-        """Returns whether a loss has been corrected since the optimiser's last step."""
-        return self._steps_before.get(optimizer, 0) < len(self.record.steps)
 
     def _find_correction(self, frame: FrameType | None) -> Correction | None:
         """Returns the correction; with the profile auto, first chooses it by the calling file."""
@@ -331,6 +326,11 @@ def _described(optimizer: Optimizer) -> str:
     if images_of(optimizer):
         return f"images of shape {shapes[0]}"
     return f"an optimiser's tensors, {len(shapes)} with the first of shape {shapes[0]},"
+
+
+def _has_gradient(optimizer: Optimizer) -> bool:
+    """Returns whether an optimiser has something to update its tensors by."""
+    return any(t.grad is not None and bool(t.grad.any()) for t in tensors_of(optimizer))
 
 
 def _files_around(frame: FrameType) -> list[str]:

@@ -29,15 +29,18 @@ class Roles:
         self._weights: Any = WeakIdKeyDictionary()
         self._learnt: Any = WeakIdKeyDictionary()  # what got a term
         self._holders: Any = WeakIdKeyDictionary()  # weak references to optimisers, by tensor
+        self._optimizers: WeakSet[Optimizer] = WeakSet()
+        self._corrected: WeakSet[Optimizer] = WeakSet()  # those with a term since their last step
         self._networks: WeakSet[Optimizer] = WeakSet()
         self._has_learnt = False
         self._late: WeakSet[Optimizer] = WeakSet()  # made after something was learnt
 
     def register(self, optimizer: Optimizer) -> None:
-        """Notes which tensors an optimiser updates."""
+        """Notes which tensors an optimiser updates; it is called again if it gets further ones."""
         updated = tensors_of(optimizer)
-        if self._has_learnt:
+        if self._has_learnt and optimizer not in self._optimizers:
             self._late.add(optimizer)
+        self._optimizers.add(optimizer)
         for tensor in updated:
             self._holders[tensor] = weakref.ref(optimizer)
         if any(tensor in self._weights for tensor in updated):
@@ -60,10 +63,27 @@ class Roles:
                 self._networks.add(holder)
 
     def note_learnt(self, tensors: Sequence[Tensor]) -> None:
-        """Notes tensors that a corrected loss flows to."""
+        """Notes tensors that a corrected loss flows to, and by what they are updated."""
         self._has_learnt = True
-        for tensor in tensors:
+        for tensor in [*tensors, *self.updated(tensors)]:
             self._learnt[tensor] = True
+        holders = [self.holder(leaf) for leaf in _leaves(tensors)]
+        # From a tensor without an optimiser, a gradient may flow on by hand, to any.
+        self._corrected.update(
+            optimizer
+            for optimizer in self._optimizers
+            if optimizer in holders or None in holders or not self.updates_learnt(optimizer)
+        )
+
+    def is_corrected(self, optimizer: Optimizer) -> bool:
+        """Returns whether a term may have gone to an optimiser's tensors since its last step."""
+        # A copied optimiser has shown nothing of what it updates.
+        unknown = self._has_learnt and optimizer not in self._optimizers
+        return unknown or optimizer in self._corrected
+
+    def note_step(self, optimizer: Optimizer) -> None:
+        """Notes that an optimiser has made a step."""
+        self._corrected.discard(optimizer)
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Returns whether a tensor is known as a network's weight."""
@@ -115,8 +135,7 @@ class Roles:
 
     def updated(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Returns those of the tensors, or of the leaves they are made from, that are updated."""
-        leaves = [*(t for t in tensors if t.is_leaf), *leaves_of(tensors)]
-        return [t for t in leaves if self.holder(t) is not None and not self.is_weight(t)]
+        return [t for t in _leaves(tensors) if self.holder(t) is not None and not self.is_weight(t)]
 
     def images(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Returns those of the learnt tensors that the share is measured by.
@@ -173,6 +192,10 @@ class By(Enum):
         if several and (flat or differ or any(isinstance(tensor, Parameter) for tensor in by)):
             return cls.WEIGHTS
         return cls.LEAVES if all(tensor.is_leaf for tensor in by) else cls.OTHERS
+
+
+def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [*(t for t in tensors if t.is_leaf), *leaves_of(tensors)]
 
 
 def tensors_of(optimizer: Optimizer) -> list[Tensor]:

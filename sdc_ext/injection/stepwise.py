@@ -93,6 +93,7 @@ class StepwiseCorrection(Correction):
         if any(c.served for c in new):
             for capture in new:
                 capture.served += learnt
+            self._roles.note_learnt(learnt)
             return self._term.at(self._lam, [c.norm for c in new], self._of)
         return self._correct(new, waiting, learnt, asked)
 
@@ -223,7 +224,7 @@ class StepwiseCorrection(Correction):
         if self._open is None and updated:
             self._open = step
             self._before = [(TensorWeakRef(t), _weak(t.grad)) for t in updated]
-        self._roles.note_learnt([*learnt, *updated])
+        self._roles.note_learnt(learnt)
         self._step, self._lam = step, step.lam
         return step
 

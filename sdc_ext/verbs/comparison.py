@@ -35,6 +35,7 @@ from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.strength import STRENGTHS
 from sdc_ext.verbs.arms import check_arms
 from sdc_ext.verbs.session import (
+    check_compile,
     check_start,
     chosen_settings,
     make_accelerator,
@@ -176,6 +177,7 @@ def compare(
     shared = chosen_settings(settings)
     loaded = open_data(data, accelerator)
     by_arm = {arm: resolve_for(chosen, loaded, ipc, shared | arm.values) for arm in chosen_arms}
+    check_compile(compile, chosen, *by_arm.values())
     folder = Path(out) if out else Path("runs") / f"compare-{chosen.name}-{loaded.label}-ipc{ipc}"
     tasks = _Tasks(chosen, loaded, ipc, accelerator, compile, console, experts, side_by_side)
     console.print(str(loaded))

@@ -141,6 +141,14 @@ def resolve_for(method: Method, data: RealData, ipc: int, settings: Mapping[str,
     )
 
 
+def check_compile(compile: bool, method: Method, *settings: Settings) -> None:
+    """Raises InputError if compiling is asked for and has no effect with any of the settings."""
+    if compile and not any(one.loop.compiles for one in settings):
+        raise InputError(
+            f"`compile` has no effect with these settings of {method.name}: leave it out"
+        )
+
+
 def set_up(
     method: Method,
     data: Any,
@@ -152,6 +160,7 @@ def set_up(
     """Returns the settings of a run and its task, still without experts."""
     loaded = open_data(data, accelerator)
     resolved = resolve_for(method, loaded, ipc, settings)
+    check_compile(compile, method, resolved)
     loaded = prepare_data(loaded, resolved.run, accelerator)
     return resolved, Task(loaded, ipc, resolved.run.network, accelerator, compile)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from sdc_ext.adapters.loops.gradient import GradientMatching
 from sdc_ext.adapters.loops.trajectory import TrajectoryMatching
 from sdc_ext.adapters.settings import Settings, resolve
 from sdc_ext.errors import InputError
+from sdc_ext.strength import STRENGTHS
 
 FACTS: dict[str, Any] = json.loads((GOLDEN / "facts.json").read_text())
 
@@ -78,6 +79,36 @@ def test_lam_is_the_papers(method: str, dataset: str, ipc: int, lam: float) -> N
 def test_lam_elsewhere_is_the_papers_default() -> None:
     setting = settle("dcc", "mnist").origin["lam"]
     assert (setting.value, setting.source) == (0.002, "SDC paper, Section 4.3")
+
+
+@pytest.mark.parametrize("choices", [{"share": 0.3}, {"lam_ramp": (0.02, 0.08, 10)}])
+@pytest.mark.parametrize(
+    ("overrides", "strength", "weight"),
+    [
+        ({"lam": 0.5}, "lam", 0.5),
+        ({"lam": 0.0}, "lam", 0.0),
+        ({"share": 0.1}, "share", 0.1),
+        ({"lam_ramp": (0.1, 0.2, 3)}, "lam_ramp", (0.1, 0.2, 3)),
+        ({"share_ramp": (0.1, 0.2, 3)}, "share_ramp", (0.1, 0.2, 3)),
+        ({"tau": 5.0}, "lam", 0.0),
+        ({"tau": 5.0, "share": 0.1}, "share", 0.1),
+    ],
+)
+def test_a_strength_replaces_the_methods_own(
+    choices: dict[str, Any], overrides: dict[str, Any], strength: str, weight: Any
+) -> None:
+    method = replace(get_method("dsa"), name="mine", choices=choices)
+    settings = resolve(method, "cifar10", 1, overrides)
+    assert settings.run.strength == strength
+    assert getattr(settings.run, strength) == weight
+    assert value(settings, strength) == weight
+    kept = [name for name in STRENGTHS[1:] if value(settings, name) is not None]
+    assert kept == [name for name in STRENGTHS[1:] if name == strength]
+
+
+def test_a_methods_own_strength_stays_where_none_is_chosen() -> None:
+    method = replace(get_method("dsa"), name="mine", choices={"share": 0.3})
+    assert resolve(method, "cifar10", 1, {}).run.strength == "share"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +239,26 @@ def test_small_images_of_ones_own_have_the_settings_of_the_digits(method: str) -
 
     assert of("imagefolder", 8) == of("custom", 15) == of("digits", 8)
     assert of("imagefolder", 16)["network"] == of("cifar10", 8)["network"] == "convnet"
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "without", "used"),
+    [
+        ("mtt", "chunk_size", {"adjoint": "direct"}, {}),
+        ("mtt", "memory_budget", {"adjoint": "direct"}, {}),
+        ("dc", "inner_loop", {}, {"outer_loop": 2}),
+        ("dc", "batch_train", {}, {"outer_loop": 2}),
+        ("dc", "outer_warmup", {}, {"contrast": True}),
+        ("dc", "inner_warmup", {}, {"contrast": True}),
+        ("dcc", "inner_warmup", {"outer_warmup": 0}, {"outer_warmup": 1}),
+    ],
+)
+def test_what_has_no_effect_is_refused(
+    method: str, name: str, without: dict[str, Any], used: dict[str, Any]
+) -> None:
+    assert value(settle(method, **{name: 7}, **used), name) == 7
+    with pytest.raises(InputError, match=f"`{name}` has no effect with these settings of {method}"):
+        settle(method, **{name: 7}, **without)
 
 
 def test_flat_experts_have_the_papers_balance_coefficient() -> None:

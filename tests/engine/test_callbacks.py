@@ -18,7 +18,7 @@ from sdc_ext.engine.progress import ShowProgress
 from sdc_ext.sets import Evaluation, SyntheticSet
 
 TINY: dict[str, Any] = {
-    **{"network": "convnet:width=8:depth=1", "batch_real": 8, "inner_loop": 1},
+    **{"network": "convnet:width=8:depth=1", "batch_real": 8},
     **{"num_eval": 1, "epoch_eval_train": 2, "progress": False},
 }
 

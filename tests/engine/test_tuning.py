@@ -20,7 +20,7 @@ from sdc_ext.errors import DivergenceError, InputError
 
 TINY = [
     *("dc", "--network", "convnet:width=8:depth=1", "--batch-real", "8", "--iterations", "3"),
-    *("--inner-loop", "2", "--num-eval", "1", "--epoch-eval-train", "2"),
+    *("--num-eval", "1", "--epoch-eval-train", "2"),
 ]
 TASK = {"method": "dc", "ipc": 1}
 

@@ -472,3 +472,28 @@ def test_a_loop_that_calls_no_network_says_so() -> None:
         inject(LAM, profile="dm"),
     ):
         torch.rand(3, requires_grad=True).sum().backward()
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_classes_that_are_differentiated_one_by_one_are_all_corrected(held: bool) -> None:
+    images = torch.randn(6, 1, 6, 6, requires_grad=True)
+    net, labels = Net(), LABELS
+    parameters = [*net.parameters()]
+    losses, norms = [], []
+    for c, features in enumerate(by_class(net, images)):
+        losses.append((features.mean(0) - 0.1).square().sum())
+        rows = slice(2 * c, 2 * c + 2)
+        loss = F.cross_entropy(net(augmented(images[rows])), labels[rows])
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+        norms.append(torch.cat([g.flatten() for g in gradients]).norm())
+    total = torch.stack(losses).sum() + LAM * torch.stack(norms).sum()
+    (expected,) = torch.autograd.grad(total, images)
+    with inject(LAM, profile="dm"):
+        optimizers = [torch.optim.SGD([images], lr=0.0)] if held else []
+        features = [net.embed(augmented(1 * images[2 * c : 2 * c + 2])) for c in range(3)]
+        losses = [(f.mean(0) - 0.1).square().sum() for f in features]
+        for loss in losses:
+            loss.backward()
+            for optimizer in optimizers:  # it ends an image step, and changes nothing
+                optimizer.step()
+    torch.testing.assert_close(images.grad, expected)

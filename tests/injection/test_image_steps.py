@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sdc_ext import LogRamp, inject, with_sdc
+from sdc_ext.errors import InjectionError
 
 pytestmark = pytest.mark.usefixtures("doubles")
 
@@ -126,3 +128,63 @@ def test_a_share_asked_for_is_that_of_the_passes_so_far() -> None:
     _, whole, _ = corrected("summed", share=0.1)
     assert first.share * whole.lam == pytest.approx(0.1 * first.lam)
     assert second.lam == pytest.approx(whole.lam)
+
+
+def optimizers_of(images: list[Tensor], held: str) -> list[torch.optim.Optimizer]:
+    """The optimisers of three images, one for each of them, or for all, or none."""
+    if held == "by hand":
+        return []
+    if held == "one by one":
+        return [torch.optim.SGD([image], lr=0.1) for image in images]
+    first = torch.optim.SGD([torch.zeros((), requires_grad=True)], lr=0.1)
+    if held == "in a copy":
+        first = copy.deepcopy(first)
+        first.param_groups[0]["params"] = images
+    else:
+        first.add_param_group({"params": images})
+    return [first]
+
+
+@pytest.mark.parametrize("held", ["by hand", "in a copy", "in a further group", "one by one"])
+def test_every_class_is_corrected_whatever_updates_it(held: str) -> None:
+    images = [image[None].detach().requires_grad_() for image in new_images()]
+    batch = torch.cat(images)
+    loss, gradients = zip(*[of_class(new_network(), batch, c) for c in range(3)], strict=True)
+    norms = torch.stack([torch.cat([g.flatten() for g in gs]).norm() for gs in gradients])
+    expected = torch.autograd.grad(torch.stack(loss).sum() + 0.3 * norms.sum(), images)
+    with inject(0.3, profile="gm"):
+        optimizers, net = optimizers_of(images, held), new_network()
+        losses = [of_class(net, torch.cat(images), c)[0] for c in range(3)]
+        found = []
+        for c, loss in enumerate(losses):
+            loss.backward()
+            found.append(images[c].grad.clone())
+            if len(optimizers) == 3:
+                optimizers[c].step()
+        if len(optimizers) == 1:
+            optimizers[0].step()
+    torch.testing.assert_close(found, [*expected])
+
+
+def test_gradients_that_no_loss_used_are_forgotten_with_the_next_image_step() -> None:
+    images, net = new_images(), new_network()
+    with inject(0.3, profile="gm") as record:
+        for _ in range(2):
+            losses = [of_class(net, images, c)[0] for c in range(3)]
+            losses[0].backward()
+        losses[1].backward()
+        of_class(net, images, 0)[0].backward()
+        losses[2].backward()  # too late
+    assert [row.captured for row in record.steps] == [1, 1, 1, 1]
+
+
+def test_a_term_for_other_images_does_not_count() -> None:
+    images, others = new_images(), new_images()
+    with inject(0.3, profile="gm"):
+        optimizers = [torch.optim.SGD([tensor], lr=0.1) for tensor in (images, others)]
+        class_by_class(images, "summed")
+        optimizers[1].step()  # which has no gradient to make a step by
+        others.grad = torch.ones_like(others)
+        with pytest.raises(InjectionError, match="were updated without a correction"):
+            optimizers[1].step()
+        optimizers[0].step()

@@ -28,10 +28,10 @@ arms: [{lam: 0}, {lam: 1e-1}, {lam: 2, norm: l2_squared}]
 settings: {network: "convnet:width=8:depth=1", batch_real: 8, iterations: 2, num_eval: 1,
            epoch_eval_train: 2}
 runs:
-  - {method: dc, settings: {inner_loop: 1}}
+  - {method: dc, settings: {outer_loop: 1}}
   - {method: dm, ipc: 2}
 """
-NAMES = ["dc-digits-ipc1-inner_loop-1", "dm-digits-ipc2"]
+NAMES = ["dc-digits-ipc1-outer_loop-1", "dm-digits-ipc2"]
 
 
 def test_a_plan_is_made_in_folders_of_its_own_and_goes_on(
@@ -199,7 +199,7 @@ def test_an_arm_that_diverges_in_one_setting_is_named_there(tmp_path: Path) -> N
         (PLAN.replace("{method: dm, ipc: 2}", "{method: dm, ipc: 0}"), "`ipc` must be"),
         (PLAN + "  - {method: dm, ipc: 2}", r"two runs of the plan are the same \(dm-digits-ipc2"),
         (
-            PLAN.replace("inner_loop: 1", "lr_img: 1e-3")
+            PLAN.replace("outer_loop: 1", "lr_img: 1e-3")
             + "  - {method: dc, settings: {lr_img: 0.001}}",
             r"two runs of the plan are the same \(dc-digits-ipc1-lr_img-0.001\)",
         ),

@@ -39,7 +39,7 @@ from sdc_ext.verbs.opening import open_sets
 
 NETWORK = "convnet:width=8:depth=1"
 TINY: dict[str, Any] = {
-    **{"network": NETWORK, "batch_real": 8, "inner_loop": 1, "iterations": 2},
+    **{"network": NETWORK, "batch_real": 8, "iterations": 2},
     **{"num_eval": 1, "epoch_eval_train": 2},
 }
 
@@ -73,8 +73,6 @@ def flat(in_chans: int, num_classes: int, img_size: tuple[int, int]) -> nn.Modul
 def test_data_and_a_network_of_ones_own(method: str, tmp_path: Path) -> None:
     data = sdc_ext.load_data(Bars(60, 0), test=Bars(30, 1), name="bars")
     out, settings = tmp_path / "set", {**TINY, "network": flat, "progress": False}
-    if method == "dm":
-        del settings["inner_loop"]
     synthetic = distill(method, data, out=out, **settings)
     assert synthetic.images.shape == (3, 1, 20, 30)
     assert (synthetic.info.dataset, synthetic.info.network) == ("bars", "flat")
@@ -370,6 +368,24 @@ def test_what_a_verb_does_not_take_is_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verb", "method", "settings"),
+    [
+        (distill, "dm", {}),
+        (distill, "mtt", {"adjoint": "direct"}),
+        (compare, "dm", {"lams": (0, 0.5)}),
+        (compare, "mtt", {"lams": (0, 0.5), "adjoint": "direct"}),
+        (sdc_ext.tune, "dm", {}),
+    ],
+)
+def test_compiling_is_refused_where_nothing_is_compiled(
+    verb: Any, method: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"`compile` has no effect with .* settings of {method}"):
+        verb(method, compile=True, iterations=1, out=tmp_path / "out", progress=False, **settings)
     assert not list(tmp_path.iterdir())
 
 

@@ -26,7 +26,7 @@ from sdc_ext.training.gradients import BatchLoss
 
 TINY = [
     *("--network", "convnet:width=8:depth=1", "--batch-real", "8", "--iterations", "3"),
-    *("--inner-loop", "1", "--num-eval", "1", "--epoch-eval-train", "2"),
+    *("--num-eval", "1", "--epoch-eval-train", "2"),
 ]
 
 

@@ -63,10 +63,14 @@ def test_a_run_with_measures_has_the_bits_of_one_without(
     assert known and all(value > 0 for value in known)
 
 
-def test_measures_are_means_over_the_first_images_of_each_class(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantile", [None, 0.25])
+def test_measures_are_means_over_the_first_matched_images_of_each_class(
+    tmp_path: Path, quantile: float | None
+) -> None:
     # The batch is large enough that a measure is due in the first iteration.
     settings = TINY | {"iterations": 1, "batch_real": 96, "measure_cost": 1.0, "init": "real"}
-    distill("dc", out=tmp_path / "set", **settings)
+    easy = {} if quantile is None else {"tau_quantile": quantile}
+    distill("dc", out=tmp_path / "set", **settings, **easy)
     row = {name: values[0] for name, values in read_history(tmp_path / "set").items()}
     # The same draws as in the run: its network, and the real images of each class in turn.
     data = load_data("digits")
@@ -74,9 +78,11 @@ def test_measures_are_means_over_the_first_images_of_each_class(tmp_path: Path) 
     network = create_network("convnet:width=4:depth=1", *data.network_shape)
     rows = []
     for label, index in enumerate(data.indices_by_class()):
-        drawn = index[torch.randperm(len(index))[:96]][:8]
-        images = data.normalize(data.train.images[drawn])
-        rows.append(score_samples(network, images, torch.full((8,), label)))
+        images = data.normalize(data.train.images[index[torch.randperm(len(index))[:96]]])
+        if quantile is not None:
+            norms = score_samples(network, images, torch.full((96,), label)).gradn
+            images = images[norms <= torch.quantile(norms, quantile)]
+        rows.append(score_samples(network, images[:8], torch.full((8,), label)))
     assert row["real_gradn"] == pytest.approx(float(torch.cat([r.gradn for r in rows]).mean()))
     assert row["real_loss"] == pytest.approx(float(torch.cat([r.loss for r in rows]).mean()))
     assert row["syn_gradn"] > 0
