@@ -184,10 +184,13 @@ def augmentation(args: Any) -> str:
 
 def gradient_settings(args: Any) -> dict[str, Any]:
     """Settings of the loops that train networks between updates of the images."""
-    names = ("lr_net", "batch_train", "dis_metric")
-    # The originals set the epochs by the augmentation, whatever the flag says.
-    epochs = None if args.epoch_eval_train == 300 else args.epoch_eval_train
-    return {**{name: getattr(args, name) for name in names}, "epoch_eval_train": epochs}
+    settings = {name: getattr(args, name) for name in ("lr_net", "dis_metric")}
+    # The originals set the epochs by the augmentation, and train no networks at ipc 1; where a flag
+    # has its default, the method decides.
+    for name in ("epoch_eval_train", "batch_train"):
+        value = getattr(args, name)
+        settings[name] = None if value == GRADIENT[name] else value
+    return settings
 
 
 def distill_runs(args: Any, methods: Mapping[str, str], **settings: Any) -> None:

@@ -299,7 +299,9 @@ def test_evaluate_tables_sets_and_networks(
         "distilled_settings,factor,whitening,network,epochs,lr,augmentation,optimizer,schedule,mix,"
         "label_loss,temperature,teacher,seed,index,accuracy"
     )
-    chosen = "inner_loop=2; batch_real=8; iterations=3; num_eval=1; epoch_eval_train=2"
+    chosen = (
+        "outer_loop=2; inner_loop=2; batch_real=8; iterations=3; num_eval=1; epoch_eval_train=2"
+    )
     made = f"0,dc,digits,1,10,lam 0.002,convnet:width=8:depth=1,0,{chosen},1,none,mlp"
     recipe = "2,0.01,none,sgd,step,none,cross_entropy,1.0,"
     first = results[0]["accuracies"][0]

@@ -109,6 +109,7 @@ def test_soft_labels_alone_gain_nothing(tmp_path: Path) -> None:
     few, accelerator = replace(recipe, epochs=3), Accelerator(cpu=True)
     labels = label_softly(images, data, "mlp", few, seed=0, accelerator=accelerator)
     info = SetInfo("tesla", "digits", data.classes, data.mean, data.std, 5, "mlp", recipe)
+    info = replace(info, settings={"labels": {"value": "teacher", "source": "TESLA"}})  # of ours
     SyntheticSet(images, labels, info).save(tmp_path / "set")
     out = tmp_path / "scores.json"
     options = ["--num-eval", "2", "--full-epochs", "3", "--out", str(out)]

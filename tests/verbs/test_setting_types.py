@@ -40,7 +40,7 @@ class AnyKind(GradientMatching):
 def test_settings_of_all_types_are_written_and_resumed(tmp_path: Path) -> None:
     sdc_ext.register_method(Method("any-kind", "none: a test", AnyKind))
     options = [*("--network", "mlp", "--batch-real", "2", "--iterations", "1", "--num-eval", "1")]
-    options += ["--epoch-eval-train", "1", "--inner-loop", "1", "--outer-loop", "1"]
+    options += ["--epoch-eval-train", "1", "--inner-loop", "1", "--outer-loop", "2"]
     options += ["--place", "a/b", "--no-place", "c", "--places", "d,e", "--words", "f,g"]
     options += ["--size", "3x4", "--slope", "0.1", "0.2", "5", "--pair", "2", "h", "--way", "down"]
     options += ["--mirrored", "--part", "0.5", "--many", "6", "--called", "i"]
