@@ -68,10 +68,10 @@ def _audit(options: Namespace) -> None:
 
 
 def read_groups(path: Path) -> list[str]:
-    """Returns the first column of a file of comma-separated values, without a heading.
+    """Returns the lines of a text file, which may be one column of comma-separated values.
 
     Raises:
-        InputError: If the file cannot be read, or a line is empty.
+        InputError: If the file cannot be read, or a line is empty or has several columns.
     """
     try:
         with opened(path, encoding="utf-8-sig", newline="") as file:
@@ -83,4 +83,8 @@ def read_groups(path: Path) -> list[str]:
     for number, line in enumerate(lines, 1):
         if not line or not line[0].strip():
             raise InputError(f"line {number} of {path} names no group: write one group per line")
+        if len(line) > 1:
+            raise InputError(
+                f"line {number} of {path} has {len(line)} columns: keep the one with the groups"
+            )
     return [line[0].strip() for line in lines]

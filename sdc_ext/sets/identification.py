@@ -17,7 +17,7 @@ from sdc_ext.sets.recognition.origins import DATASET
 from sdc_ext.sets.recognition.pixels import PIXELS, study_pixels
 from sdc_ext.sets.sources import Source
 from sdc_ext.sets.strangers import Declared, Found, study
-from sdc_ext.sets.synthetic_set import SyntheticSet
+from sdc_ext.sets.synthetic_set import META, SyntheticSet
 from sdc_ext.sets.unnamed import names_by_shape, recognised_data
 
 FORMAT = "format"
@@ -92,6 +92,8 @@ def _of_described(source: Source, kind: Conclusion, load: Load, opening: Opening
     try:
         synthetic, _ = open_with_data(source.path, load_once, opening)
     except InputError as error:
+        if source.kind == "set" and not (source.path / META).is_file():
+            raise  # it holds no set, of which nothing could be concluded
         return Examination(source.path, Recognition((kind,)), question=str(error))
     info = synthetic.info
     images = synthetic.images if synthetic.stored is None else synthetic.stored

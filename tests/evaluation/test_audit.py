@@ -123,6 +123,9 @@ def test_the_command_reads_groups_and_writes_a_table(
     groups.write_text("odd\n\n")
     assert main([*command, "--out", str(tmp_path / "other")]) == 2
     assert "names no group" in capsys.readouterr().err
+    groups.write_text("0,odd\n1,even\n")
+    assert main([*command, "--out", str(tmp_path / "other")]) == 2
+    assert "line 1 of" in (said := capsys.readouterr().err) and "has 2 columns: keep" in said
 
 
 def test_whitened_sets_are_attacked_in_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,6 +231,14 @@ def test_identify_asks_after_the_evidence(
     assert "--lr-eval 0.02" in capsys.readouterr().out
 
 
+def test_identify_concludes_nothing_where_no_set_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["identify", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"sdc-ext: {tmp_path} is not a distilled set")
+
+
 def test_identify_examines_sets_of_ours(data: RealData, tmp_path: Path) -> None:
     load_set(save_idc(data, tmp_path), data).save(tmp_path / "ours")
     found = {row["property"]: row["conclusion"] for row in identify_set(tmp_path / "ours").rows()}
