@@ -80,7 +80,8 @@ def add_distillation(parser: ArgumentParser, without: Collection[str] = ()) -> A
         for name in names:
             add(group, name)
         if title == COMPUTING:
-            add_computing(group, "real gradients and of networks' training")
+            compiling = add_computing(group, "real gradients and networks' training")
+            applies[compiling] = [method.name for method in methods if method.loop().compiles]
     _fit_help(parser, applies)
     return first
 

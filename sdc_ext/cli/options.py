@@ -72,17 +72,18 @@ def add_data_reading(group: Any) -> None:
     )
 
 
-def add_computing(group: Any, what: str) -> None:
-    """Adds the options for how ``what`` is computed."""
+def add_computing(group: Any, what: str) -> Action:
+    """Adds the options for how ``what`` is computed, and returns the one that compiles it."""
     group.add_argument(
         "--mixed-precision",
         choices=("no", "bf16"),
         default="no",
         help=f"precision of {what} (default: no, float32)",
     )
-    group.add_argument(
-        "--compile", action="store_true", help="compile the same parts (needs a C++ compiler)"
+    compiling: Action = group.add_argument(
+        "--compile", action="store_true", help=f"compile {what} (needs a C++ compiler)"
     )
+    return compiling
 
 
 def add_workers(parser: ArgumentParser, what: str) -> None:
