@@ -22,7 +22,7 @@ from sdc_ext.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -40,12 +40,12 @@ _TYPES |= {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 _ZIP = b"PK\x03\x04"
 
 
-def each_once(given: Iterable[T]) -> list[T]:
+def each_once(given: Iterable[_T]) -> list[_T]:
     """Returns what was given, without the paths that lead where an earlier one does.
 
     A line is logged about each path that is left out.
     """
-    kept: list[T] = []
+    kept: list[_T] = []
     places: dict[str, object] = {}
     for one in given:
         if isinstance(one, str | Path):

@@ -86,12 +86,12 @@ def open_sets(
 def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
     if isinstance(sets, SyntheticSet | OpenedSet | str | Path):
         sets = [sets]
-    if not sets:
+    several = sets if isinstance(sets, Mapping) else each_once(sets)
+    if not several:
         raise InputError("got no sets: pass a distilled set, the path of one, or several of either")
-    if isinstance(sets, Mapping):
-        yield from sets.items()
+    if isinstance(several, Mapping):
+        yield from several.items()
         return
-    several = each_once(sets)
     paths = [Path(one) for one in several if isinstance(one, str | Path)]
     names = iter(short_names(paths) if paths else ())
     for k, one in enumerate(several):

@@ -358,6 +358,7 @@ def test_scores_print_and_save(tmp_path: Path) -> None:
         (lambda: distill("dc", lam="0.1"), "`lam` must be 0, or a number"),
         (lambda: distill("dc", callbacks=[Callback], progress=False), "must be an instance"),
         (lambda: evaluate_set([]), "got no sets"),
+        (lambda: evaluate_set(iter([])), "got no sets"),
         (lambda: sdc_ext.audit_set({}, "digits"), "got no sets"),
         (lambda: sdc_ext.discrepancy_of({}, "digits"), "got no sets"),
     ],
