@@ -31,6 +31,7 @@ from sdc_ext.injection.measures import BackwardPass, Measure
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.record import Step
 from sdc_ext.injection.term import Term
+from sdc_ext.injection.waiting import Waiting
 
 # The last resort against a loop that never calls backward. Loops that do keep one gradient per
 # class (200 for Tiny ImageNet) or one per inner step (about 100).
@@ -229,8 +230,7 @@ class BackwardCorrection(Correction):
     ) -> None:
         super().__init__(term, complain, steps, roles)
         self._trajectories = trajectories
-        self._live: list[Capture] = []
-        self._are_late = False  # whether the next gradient means that no loss comes for these
+        self._live: Waiting[Capture] = Waiting()
         # Those that were used by a pass that asked for gradients by some tensors only.
         self._partly_used: list[Capture] = []
         self._alone: TensorWeakRef | None = None  # the weights of a gradient used alone before
@@ -300,24 +300,21 @@ class BackwardCorrection(Correction):
         """
         if self._open is not None:
             self._release()
-        if self._are_late or not self._live:
+        if self._live.are_late or not self._live:
             return None
         return f"no backward pass has used any of {len(self._live)}: {NO_PROFILE}"
 
     def drop(self) -> None:
         """Forgets the gradients that wait for a backward pass."""
-        self._live, self._partly_used = [], []
-        self._are_late = False
+        self._live.drop()
+        self._partly_used = []
 
     def _release(self) -> None:
-        """Lets go of waiting gradients with the next one that comes.
-
-        Until then, losses of further classes may use them, each with an image step of its own.
-        """
-        self._are_late = True
+        """Lets go of waiting gradients with the next one that comes."""
+        self._live.release()
 
     def _note(self, capture: Capture) -> None:
-        if self._are_late:
+        if self._live.are_late:
             self.drop()
         self._live.append(capture)
         if len(self._live) > _MOST_LIVE:
@@ -335,7 +332,7 @@ class BackwardCorrection(Correction):
         used = [c.used_by(asked.roots) for c, f in zip(self._live, flags, strict=True) if f]
         if not used:
             return [], []
-        self._live = [c for c, is_used in zip(self._live, flags, strict=True) if not is_used]
+        self._live[:] = [c for c, is_used in zip(self._live, flags, strict=True) if not is_used]
         # What does not count is such as the penalty on the gradient by a batch.
         return learnt_by(self._roles, used, asked.inputs)
 

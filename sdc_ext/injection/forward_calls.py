@@ -21,6 +21,7 @@ from sdc_ext._graphs import leaves_of, nodes_of
 from sdc_ext.injection.labels import labels_in_sight
 from sdc_ext.injection.learnt import By, Roles
 from sdc_ext.injection.patches import Patches
+from sdc_ext.injection.waiting import Waiting
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +84,7 @@ class ForwardCalls:
 
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
-        self._waiting: list[Call] = []
-        self._are_late = False
+        self._waiting: Waiting[Call] = Waiting()
         self._inside = threading.local()
 
     def watch(self, patches: Patches) -> None:
@@ -116,16 +116,16 @@ class ForwardCalls:
             for call in self._waiting
             if (inputs is None or call.is_made_from(inputs)) and call.leads_to(numbers)
         ]
-        self._waiting = [call for call in self._waiting if call not in used]
+        self._waiting[:] = [call for call in self._waiting if call not in used]
         return used
 
     def drop(self) -> None:
         """Forgets all calls."""
-        self._waiting, self._are_late = [], False
+        self._waiting.drop()
 
     def release(self) -> None:
         """Forgets all calls with the next one, until when further losses may use them."""
-        self._are_late = True
+        self._waiting.release()
 
     def _watch_call(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -150,7 +150,7 @@ class ForwardCalls:
             return
         frame = sys._getframe(1)
         networks = _networks_around(module, frame)
-        if self._are_late:
+        if self._waiting.are_late:
             self.drop()
         # A loop that calls the layers one by one begins with the images.
         numbers = _numbers([batch])
