@@ -37,7 +37,7 @@ from sdc_ext.regularizer import (
     stacked,
     tensors_of,
 )
-from sdc_ext.strength import Pull, Schedule, Strength, find_images
+from sdc_ext.strength import Pull, Schedule, Strength, find_images, reweighted
 
 
 @dataclass(frozen=True)
@@ -338,18 +338,6 @@ class SDCLoss:
         self._strength.load_state_dict(state)
         # Earlier versions did not save it, but where calls are counted, each is an update.
         self._iteration = self._corrected_at = int(state.get("iteration", state["updates"]))
-
-
-def reweighted(value: Tensor, term: Tensor, held: float, lam: float) -> Tensor:
-    """Returns what was computed with one lam as it is with another, e.g. a loss or a gradient.
-
-    Args:
-        value: What was computed; it is returned unchanged if the two lam are equal.
-        term: The same of the term at lam 1.
-        held: The lam with which it was computed.
-        lam: The lam to use instead.
-    """
-    return value if lam == held else value + (lam - held) * term
 
 
 def with_sdc(

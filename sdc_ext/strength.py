@@ -277,6 +277,18 @@ def _at(value: float | Schedule, iteration: int) -> float:
     return value(iteration) if callable(value) else value
 
 
+def reweighted(value: Tensor, term: Tensor, held: float, lam: float) -> Tensor:
+    """Returns what was computed with one lam as it is with another, e.g. a loss or a gradient.
+
+    Args:
+        value: What was computed; it is returned unchanged if the two lam are equal.
+        term: The same of the term at lam 1.
+        held: The lam with which it was computed.
+        lam: The lam to use instead.
+    """
+    return value if lam == held else value + (lam - held) * term
+
+
 def find_images(loss: Tensor, shapes: Iterable[torch.Size] = ()) -> list[Tensor]:
     """Returns the images that a loss is to change, as far as its graph shows them.
 

@@ -14,8 +14,9 @@ from sdc_ext._options import MATCHING, option
 from sdc_ext.adapters.task import Task
 from sdc_ext.augment.base import Augmentation, NoAugmentation, Replay
 from sdc_ext.errors import DivergenceError
-from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss, reweighted
+from sdc_ext.sdc_loss import Corrected, ImageGradients, SDCLoss
 from sdc_ext.sets.decoding import AS_STORED, Decoder
+from sdc_ext.strength import reweighted
 
 AS_THEY_ARE = NoAugmentation()
 
