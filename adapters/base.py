@@ -143,9 +143,9 @@ class Loop(ABC):
         return 0
 
     @property
-    def unused(self) -> set[str]:
-        """The names of the settings that have no effect, given the others."""
-        return set()
+    def unused(self) -> dict[str, str]:
+        """The settings that have no effect, given the others, and which of these is the reason."""
+        return {}
 
     @property
     def compiles(self) -> bool:

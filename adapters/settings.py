@@ -114,10 +114,12 @@ def resolve(
     run = RunSettings(**{name: values[name] for name in run_names})
     # Loops of others need not check their fields themselves.
     loop = method.loop(**check_values(method.loop, {name: values[name] for name in loop_names}))
-    for name in sorted(loop.unused & set(overrides)):
-        raise InputError(
-            f"`{name}` has no effect with these settings of {method.name}: leave it out"
-        )
+    for name, reason in sorted(loop.unused.items()):
+        if name in overrides:
+            raise InputError(
+                f"`{name}` has no effect with these settings of {method.name} ({reason}): leave it "
+                "out"
+            )
     used = {f.name: getattr(part, f.name) for part in (run, loop) for f in fields(part)}
     recorded = {n: replace(s, value=plain(used.get(n, s.value))) for n, s in origin.items()}
     return Settings(loop, run, recorded)

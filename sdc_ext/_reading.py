@@ -8,7 +8,7 @@ import os
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -40,16 +40,20 @@ _TYPES |= {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 _ZIP = b"PK\x03\x04"
 
 
-def each_once(given: Iterable[_T]) -> list[_T]:
+def each_once(given: Iterable[_T], file_of: Callable[[Path], Path] = Path) -> list[_T]:
     """Returns what was given, without the paths that lead where an earlier one does.
 
     A line is logged about each path that is left out.
+
+    Args:
+        given: Paths, among other things.
+        file_of: Returns what a path stands for, which may be a file in the folder that it names.
     """
     kept: list[_T] = []
     places: dict[str, object] = {}
     for one in given:
         if isinstance(one, str | Path):
-            place = os.path.realpath(str(one))
+            place = os.path.realpath(file_of(Path(one)))
             if place in places:
                 first = places[place]
                 also = "" if str(first) == str(one) else f" as {first}"

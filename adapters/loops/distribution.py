@@ -199,9 +199,9 @@ class DistributionMatching(Loop):
         self.matching_loss()
 
     @property
-    def unused(self) -> set[str]:
+    def unused(self) -> dict[str, str]:
         """The setting of clustering, if the real images are random."""
-        return {"refresh_every"} if self.sampling == "random" else set()
+        return {"refresh_every": "`sampling` is random"} if self.sampling == "random" else {}
 
     @property
     def compiles(self) -> bool:

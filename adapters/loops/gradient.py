@@ -210,16 +210,19 @@ class GradientMatching(Loop):
         return derived
 
     @property
-    def unused(self) -> set[str]:
+    def unused(self) -> dict[str, str]:
         """Thresholds that are not set, and settings of parts that the loop does not have."""
-        without = {name for name in ("tau", "tau_quantile") if getattr(self, name) is None}
+        thresholds = ("tau", "tau_quantile")
+        unused = {name: "it is None" for name in thresholds if getattr(self, name) is None}
         if self.sampling == "random":
-            without.add("refresh_every")
+            unused["refresh_every"] = "`sampling` is random"
         if self.outer_loop == 1:  # the network is trained between updates only
-            without |= {"inner_loop", "batch_train"}
+            unused |= dict.fromkeys(("inner_loop", "batch_train"), "`outer_loop` is 1")
         if not self.contrast:
-            without.add("outer_warmup")
-        return without if self.contrast and self.outer_warmup else {*without, "inner_warmup"}
+            unused |= dict.fromkeys(("outer_warmup", "inner_warmup"), "`contrast` is False")
+        elif not self.outer_warmup:
+            unused["inner_warmup"] = "`outer_warmup` is 0"
+        return unused
 
     def images_per_iteration(self, classes: int, ipc: int) -> int:
         """See [`Loop`][sdc_ext.adapters.Loop].

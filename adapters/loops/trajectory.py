@@ -198,11 +198,16 @@ class TrajectoryMatching(Loop):
         return True
 
     @property
-    def unused(self) -> set[str]:
+    def unused(self) -> dict[str, str]:
         """The settings of labels, start epochs and adjoints that are not in use."""
-        unused = set() if self.labels == "learned" else {"lr_y", "momentum_y"}
-        unused |= {"memory_budget", "chunk_size"} if self.adjoint == "direct" else set()
-        return unused if self.expansion_end_epoch else unused | {"current_max_start_epoch"}
+        unused: dict[str, str] = {}
+        if self.labels != "learned":
+            unused |= dict.fromkeys(("lr_y", "momentum_y"), f"`labels` is {self.labels}")
+        if self.adjoint == "direct":
+            unused |= dict.fromkeys(("memory_budget", "chunk_size"), "`adjoint` is direct")
+        if not self.expansion_end_epoch:
+            unused["current_max_start_epoch"] = "`expansion_end_epoch` is 0"
+        return unused
 
     @property
     def compiles(self) -> bool:

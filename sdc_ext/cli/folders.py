@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,7 @@ from typing import Protocol
 from accelerate import Accelerator
 
 from sdc_ext._files import claim
-from sdc_ext.sets.loading import format_of
+from sdc_ext.sets.sources import file_of, format_of
 from sdc_ext.verbs.session import check_folder, check_free, make_console
 
 
@@ -55,7 +56,7 @@ def check_results(out: Path | None, sets: Sequence[Path] = ()) -> None:
     check_free(out)
     parent, _ = _default("", sets)
     # What is no set is refused when it is opened.
-    if out is None and (parent.is_dir() or len(sets) != 1):
+    if out is None and (parent.is_dir() or _only(sets) is None):
         check_folder(parent, "out")
 
 
@@ -85,7 +86,13 @@ def claim_folder(out: Path | None, name: str, sets: Sequence[Path] = ()) -> Path
 
 def _default(name: str, sets: Sequence[Path]) -> tuple[Path, str]:
     """Returns where ``claim_folder`` makes a folder by default, and the name that it has there."""
-    if len(sets) != 1:
+    one = _only(sets)
+    if one is None:
         return Path("runs"), name
-    (one,) = sets
     return (one, name) if format_of(one) == "set" else (one.parent, f"{name}-{one.resolve().stem}")
+
+
+def _only(sets: Sequence[Path]) -> Path | None:
+    """Returns the first path if all lead to the same set."""
+    different = {os.path.realpath(file_of(one)) for one in sets} if len(sets) > 1 else sets
+    return sets[0] if len(different) == 1 else None

@@ -37,6 +37,8 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         "method": method.name,
         "dataset": data.name,
         "images": data.train.images.shape,
+        # Other data may have the same name; what follows is said of them only after this.
+        **dict(zip(FINGERPRINTS, (data.train.fingerprint, data.test.fingerprint), strict=True)),
         "mean": data.mean,
         "std": data.std,
         "classes": data.classes,
@@ -47,8 +49,6 @@ def run_identity(method: Method, settings: Settings, task: Task, seed: int) -> d
         "whitening": data.whitened_by,
         _EXPERTS: None if experts is None else experts.identity,
         **{name: setting.value for name, setting in settings.origin.items()},
-        # Other data may have the same name.
-        **dict(zip(FINGERPRINTS, (data.train.fingerprint, data.test.fingerprint), strict=True)),
     }
     return dict(json.loads(json.dumps(identity)))
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def settings_table(settings: Settings, title: str = "settings") -> Table:
     """Returns a table of the settings that have an effect on a run, each with its source."""
     table = PlainTable(title, "setting", "value", "source")
-    unused = settings.loop.unused | {*STRENGTHS} - {settings.run.strength}
+    unused = {*settings.loop.unused, *STRENGTHS} - {settings.run.strength}
     for name, setting in settings.origin.items():
         if name not in unused:
             table.add_row(name, str(setting.value), setting.source)

@@ -12,7 +12,7 @@ from sdc_ext._reading import each_once
 from sdc_ext.data.load import DATASETS, takes_image_size
 from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
-from sdc_ext.sets.sources import Source, format_of
+from sdc_ext.sets.sources import Source, file_of
 from sdc_ext.sets.strangers import Declared
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.sets.unnamed import Load, recognised_data
@@ -20,7 +20,6 @@ from sdc_ext.sets.unnamed import Load, recognised_data
 __all__ = [
     "Load",
     "Opening",
-    "format_of",
     "load_data_of",
     "load_set",
     "open_all",
@@ -156,7 +155,7 @@ def open_all(
     Raises:
         InputError: If [`open_with_data`][sdc_ext.sets.open_with_data] raises it.
     """
-    once = [Path(path) for path in each_once(paths)]
+    once = [Path(path) for path in each_once(paths, file_of)]
     load = functools.cache(load)
     for name, path in zip(short_names(once), once, strict=True):
         yield name, *open_with_data(path, load, opening)

@@ -19,7 +19,7 @@ from sdc_ext.sets.formats.dd_ranking import read_dd_ranking
 from sdc_ext.sets.formats.original_names import our_dataset
 from sdc_ext.sets.formats.pairs import is_pair, is_pair_file, pair_file, parse_pair
 from sdc_ext.sets.formats.pictures import read_picture_folder
-from sdc_ext.sets.formats.released import IMAGES, read_released
+from sdc_ext.sets.formats.released import IMAGES, read_released, released_file
 from sdc_ext.sets.formats.res import parse_res
 from sdc_ext.sets.formats.tensors import load_tensors
 from sdc_ext.sets.info import SetInfo, read_info
@@ -65,6 +65,15 @@ def _is_picture_folder(path: Path) -> bool:
     return bool(folders) and all(any(map(is_picture, folder.iterdir())) for folder in folders)
 
 
+def file_of(path: Path) -> Path:
+    """Returns the file with the images of the set at a path, or the path if it has many.
+
+    Raises:
+        InputError: If there is nothing, or its ``meta.json`` is damaged.
+    """
+    return Source.of(path).file
+
+
 @dataclass(frozen=True)
 class Source:
     """What lies at a path: its kind, and the ``meta.json`` beside files of MTT and its successors.
@@ -87,7 +96,7 @@ class Source:
         if not os.path.lexists(path):
             raise InputError(f"there is no file or folder {path}")
         kind = format_of(path)
-        within = {"best": find_best, "pair": pair_file}.get(kind)
+        within = {"best": find_best, "pair": pair_file, "released": released_file}.get(kind)
         file = path if within is None else within(path) or path
         meta = file.parent / META
         beside = None
@@ -107,7 +116,7 @@ class Source:
             InputError: If a file is missing, damaged, or holds something else.
         """
         if self.kind == "released":
-            return read_released(self.path)
+            return read_released(self.file)
         if self.kind == "best":
             return read_best(self.file) if self.beside is None else None
         if self.kind in ("pair", "file") and is_pair(self._content):

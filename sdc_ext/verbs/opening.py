@@ -21,7 +21,7 @@ from sdc_ext.sets.loading import (
     open_with_data,
     short_names,
 )
-from sdc_ext.sets.sources import Source
+from sdc_ext.sets.sources import Source, file_of
 from sdc_ext.sets.synthetic_set import SyntheticSet
 from sdc_ext.training.probe import Probe
 from sdc_ext.verbs.session import make_probe, open_data
@@ -86,7 +86,7 @@ def open_sets(
 def _named(sets: Sets) -> Iterator[tuple[str, OneSet]]:
     if isinstance(sets, SyntheticSet | OpenedSet | str | Path):
         sets = [sets]
-    several = sets if isinstance(sets, Mapping) else each_once(sets)
+    several = sets if isinstance(sets, Mapping) else each_once(sets, file_of)
     if not several:
         raise InputError("got no sets: pass a distilled set, the path of one, or several of either")
     if isinstance(several, Mapping):

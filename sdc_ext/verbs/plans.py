@@ -266,6 +266,14 @@ class _Setting:
     planned: PlannedRun
     plan: Plan
 
+    @property
+    def name(self) -> str:
+        name = f"{self.method.name}-{self.data.label}-ipc{self.planned.ipc}"
+        if self.planned.settings:
+            own = read_texts(self.planned.settings, self.method, "the settings")
+            name += f"-{Arm.of(chosen_settings(own)).folder}"
+        return name
+
     def compare(
         self, out: Path, workers: Workers, accelerator: Accelerator, progress: bool
     ) -> Compared:
@@ -294,19 +302,19 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
     check_value("first_seed", plan.first_seed, CountOrZero)
     found: dict[str, _Setting] = {}
     loaded: dict[tuple[object, ...], RealData] = {}
-    for planned in plan.runs:
-        method = get_method(planned.method)
-        check_start(method, out, planned.experts)
+    for number, planned in enumerate(plan.runs, 1):
         # Data in Python may have no equality; the plan keeps them, so that no other has their id.
         source = planned.dataset if isinstance(planned.dataset, str) else id(planned.dataset)
         key = source, planned.data_dir, planned.image_size, planned.download
-        if key not in loaded:
-            loaded[key] = _load(planned, accelerator)
-        setting = _checked(plan, planned, method, loaded[key])
-        name = f"{method.name}-{loaded[key].label}-ipc{planned.ipc}"
-        if planned.settings:
-            own = read_texts(planned.settings, method, "the settings")
-            name += f"-{Arm.of(chosen_settings(own)).folder}"
+        try:
+            method = get_method(planned.method)
+            check_start(method, out, planned.experts)
+            if key not in loaded:
+                loaded[key] = _load(planned, accelerator)
+            setting = _checked(plan, planned, method, loaded[key])
+        except InputError as error:
+            raise InputError(f"run {number} of the plan ({planned.method}): {error}") from None
+        name = setting.name
         # Other data of the same name; the first have it alone, so that more may follow them.
         if name in found and found[name].data.identity != setting.data.identity:
             identity = json.dumps(setting.data.identity).encode()

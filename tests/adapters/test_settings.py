@@ -242,22 +242,24 @@ def test_small_images_of_ones_own_have_the_settings_of_the_digits(method: str) -
 
 
 @pytest.mark.parametrize(
-    ("method", "name", "without", "used"),
+    ("method", "name", "without", "used", "reason"),
     [
-        ("mtt", "chunk_size", {"adjoint": "direct"}, {}),
-        ("mtt", "memory_budget", {"adjoint": "direct"}, {}),
-        ("dc", "inner_loop", {}, {"outer_loop": 2}),
-        ("dc", "batch_train", {}, {"outer_loop": 2}),
-        ("dc", "outer_warmup", {}, {"contrast": True}),
-        ("dc", "inner_warmup", {}, {"contrast": True}),
-        ("dcc", "inner_warmup", {"outer_warmup": 0}, {"outer_warmup": 1}),
+        ("mtt", "chunk_size", {"adjoint": "direct"}, {}, "`adjoint` is direct"),
+        ("mtt", "memory_budget", {"adjoint": "direct"}, {}, "`adjoint` is direct"),
+        ("mtt", "lr_y", {}, {"labels": "learned"}, "`labels` is hard"),
+        ("dm", "refresh_every", {}, {"sampling": "representative"}, "`sampling` is random"),
+        ("dc", "inner_loop", {}, {"outer_loop": 2}, "`outer_loop` is 1"),
+        ("dc", "batch_train", {}, {"outer_loop": 2}, "`outer_loop` is 1"),
+        ("dc", "outer_warmup", {}, {"contrast": True}, "`contrast` is False"),
+        ("dc", "inner_warmup", {}, {"contrast": True}, "`contrast` is False"),
+        ("dcc", "inner_warmup", {"outer_warmup": 0}, {"outer_warmup": 1}, "`outer_warmup` is 0"),
     ],
 )
-def test_what_has_no_effect_is_refused(
-    method: str, name: str, without: dict[str, Any], used: dict[str, Any]
+def test_what_has_no_effect_is_refused_with_the_reason(
+    method: str, name: str, without: dict[str, Any], used: dict[str, Any], reason: str
 ) -> None:
     assert value(settle(method, **{name: 7}, **used), name) == 7
-    with pytest.raises(InputError, match=f"`{name}` has no effect with these settings of {method}"):
+    with pytest.raises(InputError, match=f"`{name}` has no effect with .*{method} .{reason}.: "):
         settle(method, **{name: 7}, **without)
 
 

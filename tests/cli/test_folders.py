@@ -8,7 +8,7 @@ import pytest
 from accelerate import Accelerator
 
 from sdc_ext.cli import main
-from sdc_ext.cli.folders import save_and_print
+from sdc_ext.cli.folders import claim_folder, save_and_print
 
 SMALL = ["--num-networks", "1", "--train-epochs", "1", "--network", "mlp", "--per-class", "1"]
 
@@ -73,3 +73,10 @@ def test_no_folder_is_where_a_file_is_wanted(
     flag = [] if command[-1] == "--courses" else ["--out"]
     assert main([*command, *flag, str(place)]) == 2
     assert capsys.readouterr().err == f"sdc-ext: {place} exists: choose another --out\n"
+
+
+def test_one_set_named_twice_keeps_its_results_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "run" / "images_best.pt"
+    file.parent.mkdir()
+    file.touch()
+    assert claim_folder(None, "found", [file.parent, file]) == tmp_path / "found-run"

@@ -21,7 +21,8 @@ from sdc_ext.data.real import RealData
 from sdc_ext.errors import InputError
 from sdc_ext.sets.export import FORMATS
 from sdc_ext.sets.info import SetInfo
-from sdc_ext.sets.loading import format_of, load_set
+from sdc_ext.sets.loading import load_set
+from sdc_ext.sets.sources import format_of
 from sdc_ext.sets.synthetic_set import SyntheticSet, class_labels
 from sdc_ext.training.recipe import TrainingRecipe
 from sdc_ext.verbs import select_set

@@ -74,6 +74,21 @@ def test_sets_share_their_data_and_count_once(
     assert caplog.messages == [f"{tmp_path / 'a'} is left out, since it was named before"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "file"), [("best", "images_best.pt"), ("dd-ranking", "images.pt")]
+)
+def test_a_folder_and_the_file_in_it_are_one_set(kind: str, file: str, tmp_path: Path) -> None:
+    make_set().save(tmp_path / "other")
+    if kind == "best":
+        FORMATS["best"](make_set(), tmp_path / "a")
+    else:
+        (tmp_path / "a").mkdir()
+        torch.save(make_set().images, tmp_path / "a" / file)
+    paths = [tmp_path / "a", tmp_path / "other", tmp_path / "a" / file]
+    opened = list(open_all(paths, Loader(), Opening(lr=0.01, dataset="digits")))
+    assert [name for name, _, _ in opened] == ["a", "other"]
+
+
 def test_images_of_folders_are_resized_as_the_set(tmp_path: Path) -> None:
     make_set("imagefolder").save(tmp_path)
     load = Loader()

@@ -127,11 +127,13 @@ def test_data_in_memory_of_one_name_are_told_apart(tmp_path: Path) -> None:
     [
         ({"image_size": 0}, "`image_size` must be"),
         ({"data_dir": ""}, "digits are bundled and take no `data_dir`|`data_dir` must be"),
+        ({"settings": {"refresh_every": 2}}, "`refresh_every` has no effect"),
     ],
 )
 def test_no_value_of_a_run_is_dropped(run: dict[str, Any], message: str, tmp_path: Path) -> None:
-    plan = {"arms": [{"lam": 0}, {"lam": 0.5}], "runs": [{"method": "dm", **run}]}
-    with pytest.raises(InputError, match=message):
+    runs = [{"method": "dm"}, {"method": "dm", **run}]
+    plan = {"arms": [{"lam": 0}, {"lam": 0.5}], "runs": runs}
+    with pytest.raises(InputError, match=rf"^run 2 of the plan \(dm\): .*({message})"):
         compare_plan(plan, out=tmp_path, progress=False)
 
 

@@ -408,8 +408,8 @@ def test_two_networks_of_one_name_are_refused() -> None:
 def test_a_run_of_other_data_of_the_same_name_is_not_continued(tmp_path: Path, name: str) -> None:
     images, labels = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
     one, other = (
-        sdc_ext.load_data((images, y), test=(images, y), name=name)
-        for y in (labels, labels.flip(0))
+        sdc_ext.load_data((x, y), test=(x, y), name=name)
+        for x, y in ((images, labels), (images / 2, labels.flip(0)))
     )
     options: dict[str, Any] = {"out": tmp_path / "set", "progress": False, **TINY}
     first = distill("dc", one, **options)

@@ -23,17 +23,21 @@ IMAGES = "images.pt"
 _METHODS = ("dc", "dsa", "dm", "mtt", "datm", "datadam", "tesla", "ftd")
 
 
+def released_file(path: Path) -> Path:
+    """Returns the file with the images at a path that names it or its folder."""
+    return path / IMAGES if path.is_dir() else path
+
+
 def read_released(path: Path) -> Found:
     """Reads ``images.pt`` and what lies beside it.
 
     Args:
-        path: The file with the images, or its folder.
+        path: The file with the images.
 
     Raises:
         InputError: If a file holds no single tensor.
     """
-    images_path = path / IMAGES if path.is_dir() else path
-    folder = images_path.parent
+    folder = path.parent
     method = next((p.lower() for p in folder.parts[-3:] if p.lower() in _METHODS), "unknown")
     lr = as_rate(folder / "lr.pt") if (folder / "lr.pt").is_file() else None
     labels: Tensor | None = None
@@ -43,10 +47,10 @@ def read_released(path: Path) -> Found:
         raise InputError(f"{folder / 'labels.pt'} holds no labels: pass another copy of it")
 
     return Found(
-        images_path,
+        path,
         layout="DD-Ranking",
         method=method,
-        images=load_tensor(images_path),
+        images=load_tensor(path),
         labels=labels,
         recipe=partial(protocol, "ddranking"),
         rate=0.01,
