@@ -129,7 +129,7 @@ def _add_correction(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--reduction",
         choices=["sum", "mean"],
-        help="how the norms of an image step are reduced (default: sum for gm, else mean)",
+        help="how the norms of an image step are reduced (default: sum for gm and dm, else mean)",
     )
     parser.add_argument(
         "--scale",
