@@ -210,6 +210,8 @@ class SDCLoss:
                 self._misuse.check_no_parameters(gradients)
         found = self._corrected(lambda loss: used_by(loss, seen) or norms, *args, **kwargs)
         self.matching, self.difficulty = found.matching, found.difficulty
+        if not found.loss.requires_grad and any(norm.requires_grad for norm, _ in seen):
+            self._observed = seen  # a call for logging uses nothing up
         if self.needs_graph and found.loss.requires_grad and found.term is None:
             self._misuse.warn_of_no_graph(len(seen), args, kwargs)
         return found.loss if found.term is None else self._measured(found, found.term)

@@ -195,6 +195,18 @@ def test_observed_gradients_may_come_from_an_iterator() -> None:
     assert match_loss(used).item() == pytest.approx(4 + 8**0.5)
 
 
+def test_a_call_for_logging_uses_no_observed_gradients_up() -> None:
+    student, target = leaf(1.0, 2.0), torch.zeros(2).double()
+    wrapped = with_sdc(param_loss, LAM)
+    for gradient in (leaf(3.0, 4.0), leaf(6.0, 8.0)):
+        wrapped.observe([gradient])
+        with torch.no_grad():
+            wrapped(student, target)
+    assert wrapped(student, target).item() == pytest.approx(5 + LAM * (5 + 10) / 2)
+    wrapped.observe([leaf(0.0, 1.0)])  # those before are used up now
+    assert wrapped(student, target).item() == pytest.approx(5 + LAM * 1)
+
+
 def test_observed_gradients_that_no_loss_depends_on_all_count() -> None:
     wrapped = with_sdc(two, LAM)
     for gradient in (leaf(3.0, 4.0), leaf(0.0, 1.0)):

@@ -55,7 +55,7 @@ class Arm:
         folder if these are equal.
         """
         if self.is_lam:
-            return f"lam-{self.values['lam']:g}"
+            return f"lam-{self.values['lam'] + 0.0:g}"  # -0 is 0
         exact = ",".join(f"{name}-{_text(value)}" for name, value in self.settings) or _NOTHING
         if _SAFE.fullmatch(exact):
             return exact

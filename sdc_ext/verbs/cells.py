@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -99,25 +99,31 @@ class CellRuns:
         """The paper's settings of the cell."""
         return resolve(self.method, self.cell.dataset, self.cell.ipc, {})
 
-    @cached_property
-    def base(self) -> dict[str, Any]:
-        """The settings that do not depend on the budget, where they are not the defaults."""
+    def chosen(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the settings to choose for a run with some of them changed.
+
+        Data in the shape of the paper's have its settings, as far as they have an effect with the
+        changes.
+        """
         chosen: dict[str, Any] = {}
         if self.data.name != self.cell.dataset and self._is_like_paper:
+            loop = self.original.loop
+            loop = replace(loop, **{n: v for n, v in changes.items() if hasattr(loop, n)})
             rules = self.method.rules(self.cell.dataset, self.cell.ipc)
-            chosen = {name: value for name, (value, _) in rules.items() if name != "lam"}
+            without = {"lam", *loop.unused}
+            chosen = {name: value for name, (value, _) in rules.items() if name not in without}
         network = resolve_for(self.method, self.data, self.cell.ipc, chosen).run.network
         narrow = f"{network}:width={self.width}"
-        return chosen | {"network": narrow, "num_eval": _NETWORKS}
+        return {**chosen, "network": narrow, "num_eval": _NETWORKS, **changes}
 
     @cached_property
     def settings(self) -> Settings:
         """The settings of a run that no budget shortens."""
-        return resolve_for(self.method, self.data, self.cell.ipc, self.base)
+        return self.shortened({})
 
-    def shortened(self, settings: Mapping[str, Any]) -> Settings:
+    def shortened(self, changes: Mapping[str, Any]) -> Settings:
         """Returns the settings of a run with some of them changed."""
-        return resolve_for(self.method, self.data, self.cell.ipc, self.base | dict(settings))
+        return resolve_for(self.method, self.data, self.cell.ipc, self.chosen(changes))
 
     def further(self, plan: CellPlan) -> dict[str, str]:
         """Returns what differs beside the settings, each as ``ours (the paper's)``."""
@@ -211,7 +217,7 @@ class CellRuns:
             workers=self.workers,
             accelerator=self.accelerator,
             progress=self.progress,
-            **self.base | plan.changed,
+            **self.chosen(plan.changed),
         )
         self.accelerator.wait_for_everyone()  # the main process has written the histories
         found = {arm: compared.histories()[arm.name] for arm in compared.comparison.arms}

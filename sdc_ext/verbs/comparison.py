@@ -256,6 +256,7 @@ def _compared(
     if cells:
         are = "is" if len(cells) == 1 else "are"
         console.print(f"{number_of(len(cells), 'run')} of {len(runs)} {are} kept")
+    base, *others = dict.fromkeys(arm for arm, _ in runs)
     diverged: dict[Arm, DivergenceError] = {}
     numbers = {key: number for number, key in enumerate(runs, 1)}
     missing = {key: run for key, run in runs.items() if key not in cells}
@@ -267,12 +268,13 @@ def _compared(
         if isinstance(made, DivergenceError):
             diverged.setdefault(arm, made)
             console.print(f"{done}: {made}")
+            if arm == base:
+                raise made
         else:
             console.print(f"{done}: {100 * note(key, made).accuracy:.2f} %")
 
     workers.map(_distilled, missing, keys, on_done=report, say=console.print)
-    base, *others = dict.fromkeys(arm for arm, _ in runs)
-    if base in diverged or all(arm in diverged for arm in others):
+    if all(arm in diverged for arm in others):
         raise next(iter(diverged.values()))
     left = [key for key in runs if key[0] not in diverged]
     warm_ups = {arm.name: warm_ups[arm.name] for arm, _ in left}

@@ -168,6 +168,16 @@ def read_plan(plan: Plan | Mapping[str, Any] | str | Path) -> Plan:
         raise InputError(f"{path} is not a text in UTF-8: {_ADVICE}") from None
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses names that are given twice, of which YAML would drop the first."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value]
+        for name in (name for name in names if names.count(name) > 1):
+            raise yaml.YAMLError(f"{name} is given twice")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> Any:
     text = content_of(path).decode()
     try:
@@ -176,7 +186,7 @@ def _read_yaml(path: Path) -> Any:
         # References may stand for exponentially long content.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise yaml.YAMLError("it has a reference, *NAME")
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise InputError(
@@ -263,16 +273,21 @@ class _Setting:
     data: RealData
     arms: Sequence[Mapping[str, Any]]
     shared: Mapping[str, Any]
+    own: Mapping[str, Any]
     planned: PlannedRun
     plan: Plan
 
     @property
     def name(self) -> str:
+        """The name of its folder, which other data or experts of the same names may share."""
         name = f"{self.method.name}-{self.data.label}-ipc{self.planned.ipc}"
-        if self.planned.settings:
-            own = read_texts(self.planned.settings, self.method, "the settings")
-            name += f"-{Arm.of(chosen_settings(own)).folder}"
-        return name
+        return f"{name}-{Arm.of(chosen_settings(self.own)).folder}" if self.own else name
+
+    @property
+    def sources(self) -> tuple[object, ...]:
+        """The data and the experts."""
+        experts = self.planned.experts
+        return (*self.data.identity, *([] if experts is None else [experts]))
 
     def compare(
         self, out: Path, workers: Workers, accelerator: Accelerator, progress: bool
@@ -315,10 +330,10 @@ def _prepared(plan: Plan, out: Path, accelerator: Accelerator) -> dict[str, _Set
         except InputError as error:
             raise InputError(f"run {number} of the plan ({planned.method}): {error}") from None
         name = setting.name
-        # Other data of the same name; the first have it alone, so that more may follow them.
-        if name in found and found[name].data.identity != setting.data.identity:
-            identity = json.dumps(setting.data.identity).encode()
-            name += f"+{hashlib.sha256(identity).hexdigest()[:8]}"
+        # The first of a name has it alone, so that more may follow.
+        if name in found and found[name].sources != setting.sources:
+            sources = json.dumps(setting.sources).encode()
+            name += f"+{hashlib.sha256(sources).hexdigest()[:8]}"
         if name in found:
             raise InputError(f"two runs of the plan are the same ({name}): leave one out")
         found[name] = setting
@@ -338,11 +353,12 @@ def _load(planned: PlannedRun, accelerator: Accelerator) -> RealData:
 def _checked(plan: Plan, planned: PlannedRun, method: Method, data: RealData) -> _Setting:
     """Returns a comparison whose arms and settings fit its method."""
     arms = [read_texts(arm, method, "an arm") for arm in plan.arms]
-    shared = read_texts({**plan.settings, **planned.settings}, method, "the settings")
+    own = read_texts(planned.settings, method, "the settings")
+    shared = {**read_texts(plan.settings, method, "the settings"), **own}
     where = "put it into the arms"
     strengths = dict.fromkeys(STRENGTHS, where)
     refuse(shared, "a plan", seed="set seeds", ipc="set it in a run", **strengths)
     chosen = chosen_settings(shared)
     for arm in check_arms(plan.seeds, arms=arms):
         resolve_for(method, data, planned.ipc, chosen | arm.values)
-    return _Setting(method, data, arms, shared, planned, plan)
+    return _Setting(method, data, arms, shared, own, planned, plan)

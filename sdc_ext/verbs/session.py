@@ -93,9 +93,11 @@ def open_data(source: Any, accelerator: Accelerator, **options: Any) -> RealData
         **options: Further arguments for ``load_data``.
 
     Raises:
-        InputError: If the data cannot be loaded.
+        InputError: If the data cannot be loaded, or are loaded already and an option is given.
     """
     if isinstance(source, RealData):
+        for name in (name for name, value in options.items() if value not in (None, False)):
+            raise InputError(f"these data are loaded already: pass `{name}` to load_data instead")
         return source
     with accelerator.local_main_process_first():  # one process downloads, the others find it
         return load_data(source, **options)

@@ -64,7 +64,7 @@ def measure_pace(
     """
     folder, watch = cell.out / "trial" / cell.cell.folder, Watch(clock, seconds)
     cell.clear(folder)
-    trial = {**cell.base, **shortened, "iterations": _TIMED, "eval_every": _TIMED}
+    trial = {**shortened, "iterations": _TIMED, "eval_every": _TIMED}
     trial |= {"num_eval": 1, "epoch_eval_train": 1}
     several = steps_of(cell.settings) > 1
     if several:
@@ -80,7 +80,7 @@ def measure_pace(
             accelerator=cell.accelerator,
             progress=False,
             callbacks=[watch],
-            **trial,
+            **cell.chosen(trial),
         )
     except DivergenceError:
         cell.clear(folder.parent)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def choose_workers(workers: Any = 1, *, launched: int = 1) -> Workers:
         InputError: If it is none of these, a package is not installed, no scheduler answers, or
             the program was started in several processes.
     """
-    if isinstance(workers, int):
-        check_value("workers", workers, Processes)
+    if isinstance(workers, Integral):
+        workers = check_value("workers", workers, Processes)
     if workers == 1 or isinstance(workers, Serial):
         return SERIAL
     if launched > 1:
@@ -140,6 +141,11 @@ class GivenPool(Pool):
         """See ``Pool``."""
         try:
             return _submitted(self._executor, function, *arguments)
+        except BrokenExecutor as error:
+            raise InputError(
+                f"the executor has lost a worker ({error}), perhaps for lack of memory, and takes "
+                "no more work: pass a new one, with fewer workers"
+            ) from error
         except RuntimeError as error:
             raise InputError(
                 f"the executor takes no work ({error}): pass one that is open"

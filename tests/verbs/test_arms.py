@@ -53,6 +53,11 @@ def test_the_default_arms_are_those_of_lam() -> None:
     assert [arm.name for arm in check_arms(2, lams=[0, 1])] == ["lam 0", "lam 1"]
 
 
+def test_a_negative_zero_is_zero() -> None:
+    with pytest.raises(InputError, match="two arms are the same"):
+        check_arms(2, lams=[0, -0.0])
+
+
 def test_a_share_of_zero_is_lam_zero() -> None:
     soft, plain = {"share": 0.0, "norm": "l2"}, {"share": 0}
     assert [arm.name for arm in check_arms(2, arms=[soft, plain])] == [

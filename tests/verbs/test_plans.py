@@ -122,9 +122,23 @@ def test_data_in_memory_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert first == "dm-mine-ipc1" and second.startswith("dm-mine-ipc1+")
 
 
+def test_runs_with_other_experts_are_told_apart(tmp_path: Path) -> None:
+    tiny = {"network": "convnet:width=4:depth=1"}
+    for seed, name in enumerate(("one", "two")):
+        folder = tmp_path / name
+        sdc_ext.train_experts("mtt", num_experts=1, train_epochs=2, seed=seed, out=folder, **tiny)
+    runs = [{"method": "mtt", "experts": str(tmp_path / name)} for name in ("one", "two")]
+    settings = {**tiny, "iterations": 1, "num_eval": 1, "epoch_eval_train": 1}
+    settings |= {"syn_steps": 1, "expert_epochs": 1, "max_start_epoch": 1}
+    plan = {"arms": [{"lam": 0}, {"lam": 0.5}], "runs": runs, "seeds": 2, "settings": settings}
+    first, second = compare_plan(plan, out=tmp_path / "plan", progress=False).comparisons
+    assert first == "mtt-digits-ipc1" and second.startswith("mtt-digits-ipc1+")
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [
+        ({"dataset": sdc_ext.load_data("digits"), "image_size": 4}, "loaded already: .*image_size"),
         ({"image_size": 0}, "`image_size` must be"),
         ({"data_dir": ""}, "digits are bundled and take no `data_dir`|`data_dir` must be"),
         ({"settings": {"refresh_every": 2}}, "`refresh_every` has no effect"),
@@ -163,6 +177,7 @@ def test_a_setting_that_diverges_is_left_out(
     assert json.loads((tmp_path / "plan.json").read_text())["diverged"] == compared.diverged
     with pytest.raises(sdc_ext.DivergenceError):
         compare_plan({**plan, "runs": plan["runs"][:1]}, out=tmp_path, progress=False)
+    assert [path.name for path in (tmp_path / name).glob("*/seed-*")] == ["seed-0"]  # then it ended
 
 
 def test_an_arm_that_diverges_in_one_setting_is_named_there(tmp_path: Path) -> None:
@@ -207,6 +222,8 @@ def test_an_arm_that_diverges_in_one_setting_is_named_there(tmp_path: Path) -> N
         ),
         (PLAN.replace("iterations: 2", "lam: 2"), "a plan takes no lam: put it into the arms"),
         (PLAN.replace("method: dm", "method: dm, dataset: nowhere"), "nowhere"),
+        (PLAN + "runs: []", "runs is given twice"),
+        (PLAN.replace("lam: 1e-1", "lam: 1, lam: 2"), "lam is given twice"),
         ("[", "is not YAML"),
         ("a: &x [1]\nb: *x", "reference"),
         ("[" * 5000, "is not YAML|nested too deeply"),

@@ -292,6 +292,19 @@ def test_data_in_the_papers_shape_have_the_papers_settings(tmp_path: Path) -> No
     assert further == {"training images": "photos, 30 (cifar10, 50000)"}
 
 
+@pytest.mark.parametrize("dataset", PAPER_DATA)
+def test_settings_of_the_paper_without_effect_are_left_out(dataset: str, tmp_path: Path) -> None:
+    _, (channels, classes, size) = PAPER_DATA[dataset]
+    pixels = torch.rand(4 * classes, channels, *size)
+    data = load_data((pixels, torch.arange(classes).repeat(4)), name="photos")
+    one_step = {"outer_loop": 1}
+    for item in ITEMS.values():
+        for cell in (cell for cell in item.cells if cell.dataset == dataset):
+            one = cells.CellRuns(item, cell, data, tmp_path, 8, Accelerator(cpu=True))
+            changes = one_step if hasattr(one.settings.loop, "outer_loop") else {}
+            assert not set(one.chosen(changes)) & set(one.shortened(changes).loop.unused)
+
+
 def test_the_papers_data_are_found_or_named(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sdc_ext.errors import InputError
@@ -34,6 +35,7 @@ def test_what_is_no_worker_is_refused(given: object, message: str, tmp_path: Pat
 
 def test_one_process_is_this_one_and_workers_stay_as_they_are() -> None:
     assert choose_workers(1) is SERIAL and choose_workers(SERIAL, launched=4) is SERIAL
+    assert choose_workers(np.int64(1)) is SERIAL
     two = choose_workers(2)
     assert choose_workers(two) is two
     for given in (2, two):

@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,14 @@ def test_what_an_executor_refuses_is_no_lost_worker() -> None:
     with ThreadPoolExecutor(1) as executor:
         executor.shutdown()
         with pytest.raises(InputError, match=r"takes no work .*after shutdown.*: pass one"):
+            choose_workers(executor).map(scaled, 2, [1])
+
+
+def test_an_executor_that_has_broken_down_is_said_to_have() -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        with suppress(BrokenExecutor):
+            executor.submit(os._exit, 1).result()
+        with pytest.raises(InputError, match=r"has lost a worker .*: pass a new one"):
             choose_workers(executor).map(scaled, 2, [1])
 
 
