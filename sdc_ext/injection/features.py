@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import TensorWeakRef
 
 from sdc_ext._words import number_of
+from sdc_ext.injection.backward import BackwardCorrection
 from sdc_ext.injection.captures import Capture, advice, of_one_network
-from sdc_ext.injection.corrections import BackwardCorrection
 from sdc_ext.injection.forward_calls import Call, ForwardCalls
 from sdc_ext.injection.labels import traced
 from sdc_ext.injection.learnt import By, Roles
