@@ -11,7 +11,7 @@ from torch.utils.weak import TensorWeakRef, WeakIdKeyDictionary
 from sdc_ext._graphs import depends_on
 from sdc_ext._words import number_of
 from sdc_ext.injection.captures import NO_PROFILE, Capture, advice, learnt_by, of_one_network
-from sdc_ext.injection.corrections import Correction
+from sdc_ext.injection.corrections import Correction, ImageStep
 from sdc_ext.injection.learnt import Roles
 from sdc_ext.injection.measures import BackwardPass
 from sdc_ext.injection.record import Step
@@ -38,10 +38,10 @@ class BackwardCorrection(Correction):
         super().__init__(term, complain, steps, roles)
         self._trajectories = trajectories
         self._live: Waiting[Capture] = Waiting()
-        # Those that were used by a pass that asked for gradients by some tensors only.
-        self._partly_used: list[Capture] = []
+        self._partial: ImageStep | None = None  # that of a pass by some tensors only
         self._alone: TensorWeakRef | None = None  # the weights of a gradient used alone before
-        self._asked: Any = WeakIdKeyDictionary()  # weights of gradients without a graph
+        # Weights of gradients without a graph, each with what was used alone before it.
+        self._asked: Any = WeakIdKeyDictionary()
         self._network: TensorWeakRef | None = None
 
     def begin(self) -> None:
@@ -54,7 +54,7 @@ class BackwardCorrection(Correction):
         super().end_step()
         self._alone = None
         self._asked.clear()
-        self._partly_used = []
+        self._partial = None
 
     def plain_gradient(self, asked: BackwardPass, inputs: Sequence[Tensor]) -> Tensor | None:
         """Corrects a loss that is differentiated by ``torch.autograd.grad`` like a backward pass.
@@ -62,12 +62,11 @@ class BackwardCorrection(Correction):
         A loss that depends on one of several inner steps is one of TESLA's steps, which is
         reported as the wrong profile.
         """
+        self._asked[inputs[0]] = self._alone
         if all(map(self._roles.is_weight, inputs)):  # such as the gradients of real images
-            self._asked[inputs[0]] = True
             return None
         used, learnt = self._used_by(asked)
         if not used:
-            self._asked[inputs[0]] = True
             return self._again(asked)
         if len(used) == 1 and self._are_steps_by_hand(used[0]):
             self.drop()
@@ -80,8 +79,11 @@ class BackwardCorrection(Correction):
         weights = capture.first
         before, self._alone = self._alone, None if weights is None else TensorWeakRef(weights)
         moved = before is not None and before() is not weights and not capture.of_module
-        steps_known = len(seen) > 1 or (weights is not None and weights in self._asked)
-        again = self._trajectories and before is not None
+        # A first pass goes through all steps before an image gradient is taken by one of them.
+        known = weights is not None and self._asked.get(weights, before) is not before
+        steps_known = len(seen) > 1 or known
+        # Without an optimiser, every pass is an image step, which may have one inner step.
+        again = self._trajectories and before is not None and self._open is not None
         if not (again or (moved and steps_known) or (len(seen) > 1 and not self._fits(seen))):
             return False
         one_network = of_one_network(seen) and not moved
@@ -114,7 +116,7 @@ class BackwardCorrection(Correction):
     def drop(self) -> None:
         """Forgets the gradients that wait for a backward pass."""
         self._live.drop()
-        self._partly_used = []
+        self._partial = None
 
     def _release(self) -> None:
         """Lets go of waiting gradients with the next one that comes."""
@@ -145,17 +147,18 @@ class BackwardCorrection(Correction):
 
     def _again(self, asked: BackwardPass) -> Tensor | None:
         """Returns the term of gradients already used, for tensors that have not got it yet."""
-        step, waiting = self._open, self._partly_used
-        if step is None or asked.inputs is None or not waiting:
+        step = self._partial
+        if step is None or asked.inputs is None:
             return None
-        if any(t is s for c in waiting for s in c.served for t in asked.inputs):
+        used = step.captures
+        if any(t is s for c in used for s in c.served for t in asked.inputs):
             return None
-        if not all(depends_on(asked.roots, [c.nodes for c in waiting])):
+        if not all(depends_on(asked.roots, [c.nodes for c in used])):
             return None
-        for capture in waiting:
+        for capture in used:
             capture.served += asked.inputs
         self._roles.note_learnt(asked.inputs)
-        return self._term.at(step.lam, [c.norm for c in waiting], len(waiting))
+        return self._term.at(step.lam, [c.norm for c in used], len(used))
 
     def _correct(
         self, captures: Sequence[Capture], learnt: Sequence[Tensor], asked: BackwardPass
@@ -179,10 +182,10 @@ class BackwardCorrection(Correction):
         self._record(step, norms, asked.value)
         if steps:
             self._open = step
-            if asked.inputs is not None:
-                self._partly_used = list(captures)
-                for capture in captures:
-                    capture.served += asked.inputs
+        if asked.inputs is not None:
+            self._partial, step.captures = step, captures
+            for capture in captures:
+                capture.served += asked.inputs
         return self._term.at(step.lam, norms, of)
 
     def _count_iteration(self, network: Tensor | None) -> None:

@@ -35,6 +35,7 @@ class ImageStep:
         norms: The norms of the captured gradients so far.
         matching: The sum of the losses so far.
         passes: The number of passes so far.
+        captures: What the last pass used that asked for gradients by some tensors only.
     """
 
     lam: float
@@ -43,6 +44,7 @@ class ImageStep:
     norms: list[Tensor] = field(default_factory=list)
     matching: float = 0.0
     passes: int = 0
+    captures: Sequence[Capture] = ()
 
 
 class Correction(ABC):
