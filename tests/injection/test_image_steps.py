@@ -188,3 +188,37 @@ def test_a_term_for_other_images_does_not_count() -> None:
         with pytest.raises(InjectionError, match="were updated without a correction"):
             optimizers[1].step()
         optimizers[0].step()
+
+
+@pytest.mark.parametrize("other", ["before", "inside"])
+def test_any_of_several_optimizers_of_the_images_makes_the_step(other: str) -> None:
+    expected, _, _ = corrected("summed", lam=0.3)
+    images = new_images()
+    optimizers = [torch.optim.SGD([images], lr=0.1) for _ in range(1 + (other == "before"))]
+    with inject(0.3, profile="gm") as record:
+        optimizers += [torch.optim.Adam([images])] * (other == "inside")
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+            class_by_class(images, "summed")
+            if len(record.steps) == 1:
+                torch.testing.assert_close(images.grad, expected)
+            optimizer.step()
+    assert record.columns()["captured"] == [3, 3]
+
+
+def test_small_networks_with_kernels_are_no_images() -> None:
+    images, updated = new_images(), []
+    optimizer = torch.optim.SGD([images], lr=0.1)
+    with inject(0.3, profile="gm") as record:
+        net = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.Flatten(), nn.Linear(8, 3))
+        of_network = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            of_class(net, images, 0)[0].backward()
+            optimizer.step()
+            of_network.zero_grad()
+            cross_entropy(net(images.detach()), LABELS).backward()
+            of_network.step()
+            updated += record.learnt
+    assert [tensor.shape for tensor in updated] == [images.shape] * 2
+    assert len(record.steps) == 2
