@@ -196,7 +196,8 @@ def test_any_of_several_optimizers_of_the_images_makes_the_step(other: str) -> N
     images = new_images()
     optimizers = [torch.optim.SGD([images], lr=0.1) for _ in range(1 + (other == "before"))]
     with inject(0.3, profile="gm") as record:
-        optimizers += [torch.optim.Adam([images])] * (other == "inside")
+        if other == "inside":
+            optimizers.append(torch.optim.Adam([images]))
         for optimizer in optimizers:
             optimizer.zero_grad()
             class_by_class(images, "summed")
