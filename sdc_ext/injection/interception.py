@@ -20,7 +20,7 @@ from torch import Tensor
 from torch._functorch import eager_transforms
 from torch.utils._pytree import tree_leaves
 
-from sdc_ext._graphs import are_wrapped, nodes_of
+from sdc_ext._graphs import Node, are_wrapped, nodes_of
 from sdc_ext.errors import InjectionError
 from sdc_ext.injection.corrections import Correction
 from sdc_ext.injection.measures import BackwardPass
@@ -137,9 +137,9 @@ class Interception:
             kept = outputs if isinstance(outputs, (Tensor, list, tuple)) else tuple(outputs)
             scaled = original(scaler, kept)
             for tensor, result in zip(_tensors(kept), _tensors(scaled), strict=True):
-                if result.grad_fn is not None:
-                    factor = original(scaler, torch.ones_like(tensor.detach()))
-                    result.grad_fn.metadata[_SCALE] = factor
+                node: Node = result.grad_fn
+                if node is not None:
+                    node.metadata[_SCALE] = original(scaler, torch.ones_like(tensor.detach()))
                     self._scales = True
             return scaled
 

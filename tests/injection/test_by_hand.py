@@ -94,3 +94,38 @@ def test_tensors_asked_for_one_after_the_other_are_corrected_once(learnt: str) -
         found = gradients(0.0)
     torch.testing.assert_close(found, expected)
     assert record.columns()["captured"] == [1]
+
+
+@pytest.mark.parametrize("changed", ["divided", "cleared"])
+@pytest.mark.filterwarnings("ignore:Using backward")
+def test_gradients_may_be_changed_in_place(changed: str) -> None:
+    def gradient(lam: float) -> Tensor:
+        x, net = new_images(), torch.nn.Sequential(torch.nn.Linear(16, 5), torch.nn.Linear(5, 3))
+        parameters = [*net.parameters()]
+        with torch.no_grad():
+            for k, parameter in enumerate(parameters):
+                parameter.copy_(torch.linspace(-1, k + 1, parameter.numel()).view_as(parameter))
+        loss = cross_entropy(net(x), LABELS)
+        if changed == "cleared":
+            loss.backward(create_graph=True)
+            ours = [p.grad.clone() for p in parameters]
+            net.zero_grad(set_to_none=False)
+            x.grad = None
+        else:
+            ours = [*torch.autograd.grad(loss, parameters, create_graph=True)]
+        difficulty = norm([g.clone() for g in ours])
+        if changed == "divided":
+            for g in ours:
+                g.div_(7)
+        matching = torch.stack([(g - 0.1).square().sum() for g in ours]).sum()
+        (matching + lam * difficulty).backward()
+        return x.grad
+
+    expected = gradient(LAM)
+    with inject(LAM, profile="gm") as record:
+        found = gradient(0.0)
+    torch.testing.assert_close(found, expected)
+    with inject(0.0, profile="gm") as observed:
+        gradient(0.0)
+    difficulties = [r.columns()["difficulty"] for r in (record, observed)]
+    assert difficulties[0] == pytest.approx(difficulties[1])
