@@ -7,6 +7,7 @@ not know how these calls were intercepted.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from sdc_ext.injection.measures import BackwardPass, Measure
 from sdc_ext.injection.patches import Patches
 from sdc_ext.injection.record import Step
 from sdc_ext.injection.term import Term
+
+# Loops update images up to 100 times with a network (IDC).
+_MOST_AT_FIRST = 200
 
 
 @dataclass
@@ -71,6 +75,7 @@ class Correction(ABC):
         self._steps = steps
         self._roles = roles
         self._iteration = -1
+        self._at_first = 0  # the number of the latest image steps, as far as all are iteration 0
         self._open: ImageStep | None = None
 
     @property
@@ -157,6 +162,13 @@ class Correction(ABC):
         if self._roles.are_new(learnt):
             self.begin()
         self._count_iteration(network)
+        self._at_first = 0 if self._iteration else self._at_first + 1
+        if self._at_first == _MOST_AT_FIRST and self._strength.is_scheduled:
+            sys.stderr.write(
+                f"sdc-ext: {_MOST_AT_FIRST} image steps were iteration 0 of the schedule of lam or "
+                "the share: it goes on with a new network for the profile gm and with every image "
+                "step for others, and begins again when new images get an optimiser\n"
+            )
         self._strength.set_lam(self._iteration)
         measure = Measure() if self._strength.measures else None
         return ImageStep(self._strength.lam, measure, self._strength.state_dict())

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from sdc_ext import LogRamp, inject, with_sdc
 from sdc_ext.errors import InjectionError
+from sdc_ext.injection import corrections
 
 pytestmark = pytest.mark.usefixtures("doubles")
 
@@ -104,6 +105,37 @@ def test_schedules_count_image_steps_and_not_passes() -> None:
     assert record.columns()["iteration"] == [0, 1, 2]
     assert record.columns()["captured"] == [3, 3, 3]
     assert record.columns()["lam"] == pytest.approx([0.1, 0.2, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("new", "lam", "told"),
+    [
+        ("networks", LogRamp(0.1, 0.4, 2), 0),
+        ("images", LogRamp(0.1, 0.4, 2), 1),
+        ("networks and images", LogRamp(0.1, 0.4, 2), 1),
+        ("nothing", LogRamp(0.1, 0.4, 2), 1),
+        ("nothing", 0.1, 0),
+    ],
+)
+def test_a_schedule_that_does_not_go_on_is_told_once(
+    new: str, lam: Any, told: int, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr(corrections, "_MOST_AT_FIRST", 3)
+    images, net = new_images(), new_network()
+    with inject(lam, profile="gm") as record:
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        for _ in range(8):
+            if "images" in new:
+                images = images.detach().clone().requires_grad_()
+                optimizer = torch.optim.SGD([images], lr=0.1)
+            if "networks" in new:
+                net = new_network()
+            optimizer.zero_grad()
+            of_class(net, images, 0)[0].backward()
+            optimizer.step()
+    goes_on = new == "networks"
+    assert record.columns()["iteration"] == (list(range(8)) if goes_on else [0] * 8)
+    assert capsys.readouterr().err.count("3 image steps were iteration 0") == told
 
 
 def test_cleared_gradients_end_an_image_step() -> None:
