@@ -42,15 +42,15 @@ class Roles:
             self._late.add(optimizer)
         self._optimizers.add(optimizer)
         for tensor in updated:
-            self._holders[tensor] = weakref.ref(optimizer)
+            known = [ref for ref in self._holders.get(tensor, ()) if ref() is not None]
+            self._holders[tensor] = [*known, weakref.ref(optimizer)]
         if any(tensor in self._weights for tensor in updated):
             self._networks.add(optimizer)
 
     def holder(self, tensor: Tensor) -> Optimizer | None:
-        """Returns the optimiser that updates a tensor; None if none is known."""
-        reference = self._holders.get(tensor)
-        found: Optimizer | None = None if reference is None else reference()
-        return found
+        """Returns the newest optimiser that updates a tensor; None if none is known."""
+        references = reversed(self._holders.get(tensor, ()))
+        return next((found for ref in references if (found := ref()) is not None), None)
 
     def note_weights(self, by: Sequence[Tensor]) -> None:
         """Notes a network's weights, by which a loss was differentiated."""
