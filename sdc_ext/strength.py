@@ -218,6 +218,11 @@ class Strength:
         return callable(given) or given > 0
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether lam or the share depends on the iteration."""
+        return callable(self._lam if self._share is None else self._share)
+
+    @property
     def follows_share(self) -> bool:
         """Whether lam follows from a share."""
         return self._share is not None

@@ -32,6 +32,7 @@ class Capture:
         used_only: Whether these are the gradients of all leaves, as ``backward`` leaves them, of
             which only those count that a loss uses.
         served: The tensors by which the term of this gradient has been asked for.
+        made_by: The node of the graph that made each gradient.
     """
 
     gradients: list[Tensor]
@@ -42,9 +43,16 @@ class Capture:
     graph: bool
     used_only: bool = False
     served: list[Tensor] = field(default_factory=list)
+    made_by: list[Node] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # At once, since a loop may change its gradients in place.
+        # At once, since a loop may change its gradients in place. Those of later inner steps are
+        # not copied: they are many, and the steps go on with them.
+        self.made_by = self.made_by or [g.grad_fn for g in self.gradients]
+        self._kept = self.gradients
+        if self.used_only or (self.graph and self.leaf):
+            with torch.enable_grad():
+                self._kept = [g.clone() for g in self.gradients]
         if not self.used_only:
             _ = self.norm
 
@@ -52,7 +60,7 @@ class Capture:
     def norm(self) -> Tensor:
         """The L2 norm of the loss's own gradient, a scalar."""
         with torch.set_grad_enabled(self.graph):
-            norm = gradient_norm(self.gradients)
+            norm = gradient_norm(self._kept)
             return norm if self.factor is None else norm / self.factor
 
     @property
@@ -68,8 +76,8 @@ class Capture:
 
     @property
     def nodes(self) -> set[Node]:
-        """The nodes of the graph that made the gradients."""
-        return {g.grad_fn for g in self.gradients}
+        """The nodes of the graph that made the gradients, also as they are after changes."""
+        return {*self.made_by, *(g.grad_fn for g in self.gradients)} - {None}
 
     @property
     def of_module(self) -> bool:
@@ -80,12 +88,18 @@ class Capture:
         """Returns the part of the gradient that counts for a loss which depends on it."""
         if not self.used_only:
             return self
-        flags = depends_on(roots, [{g.grad_fn} for g in self.gradients])
+        flags = depends_on(roots, [{node} for node in self.made_by])
         used = [k for k, flag in enumerate(flags) if flag]
-        gradients, by = [self.gradients[k] for k in used], [self.by[k] for k in used]
+        gradients, by = [self._kept[k] for k in used], [self.by[k] for k in used]
         weights = [weight for ref in by if (weight := ref()) is not None]
-        role = By.of(weights, roots)
-        return replace(self, gradients=gradients, by=by, role=role, used_only=False)
+        return replace(
+            self,
+            gradients=gradients,
+            by=by,
+            role=By.of(weights, roots),
+            used_only=False,
+            made_by=[self.made_by[k] for k in used],
+        )
 
     def is_by_any(self, tensors: Sequence[Tensor]) -> bool:
         """Returns whether the loss was differentiated by one of these very tensors."""

@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import TensorWeakRef
 
 from sdc_ext._words import number_of
+from sdc_ext.injection.backward import BackwardCorrection
 from sdc_ext.injection.captures import Capture, advice, of_one_network
-from sdc_ext.injection.corrections import BackwardCorrection
 from sdc_ext.injection.forward_calls import Call, ForwardCalls
 from sdc_ext.injection.labels import traced
 from sdc_ext.injection.learnt import By, Roles
@@ -104,19 +104,21 @@ class FeatureCorrection(BackwardCorrection):
             raise _UnknownDifficulty(f"its images are made from {made}, where one has labels")
         if not call.has_its_weights:
             raise _UnknownDifficulty("the network was called with weights that are not its own")
-        if len(call.labels) != 1:
-            held = "integer tensors have" if call.labels else "integer tensor has"
+        candidates = _plausible(call)
+        if len(candidates) != 1:
+            held = "integer tensors have" if candidates else "integer tensor has"
             raise _UnknownDifficulty(
-                f"{len(call.labels) or 'no'} {held} the labels of the {images}, where the network "
+                f"{len(candidates) or 'no'} {held} the labels of the {images}, where the network "
                 "is called"
             )
-        (source,), (known,) = call.sources, call.labels
+        (source,), (known,) = call.sources, candidates
         labels = traced(call.batch, source, known)
         if labels is None:
             raise _UnknownDifficulty("its images are made from several classes, or from none")
         shape = len(labels), int(known.max()) + 1
         for network in call.networks:
             if _classifies(network, call, shape):
+                self._calls.note_labels(source, known)
                 return network, (call, labels, shape)
         raise _UnknownDifficulty(
             f"{type(call.networks[-1]).__name__} does not return one output with one number for "
@@ -157,6 +159,22 @@ class FeatureCorrection(BackwardCorrection):
 
 class _UnknownDifficulty(Exception):
     """Says why the difficulty of a synthetic batch is unknown."""
+
+
+def _plausible(call: Call) -> list[Tensor]:
+    """Returns what may be the labels of a call, without the orders of its images.
+
+    An order has no repetitions, whereas labels do, unless there is one image per class.
+    """
+    if len(call.labels) < 2:
+        return call.labels
+
+    def is_plausible(vector: Tensor) -> bool:
+        shape = len(call.batch), int(vector.max()) + 1
+        repeats = len(set(vector.tolist())) < len(vector)
+        return repeats or any(_classifies(network, call, shape) for network in call.networks)
+
+    return [*filter(is_plausible, call.labels)] or call.labels
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _forward_unimplemented
+from torch.utils.weak import WeakIdKeyDictionary
 
 from sdc_ext._graphs import leaves_of, nodes_of
 from sdc_ext.injection.labels import labels_in_sight
@@ -85,6 +86,7 @@ class ForwardCalls:
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
         self._waiting: Waiting[Call] = Waiting()
+        self._labels: Any = WeakIdKeyDictionary()  # those of learnt tensors, once identified
         self._inside = threading.local()
 
     def watch(self, patches: Patches) -> None:
@@ -118,6 +120,10 @@ class ForwardCalls:
         ]
         self._waiting[:] = [call for call in self._waiting if call not in used]
         return used
+
+    def note_labels(self, source: Tensor, labels: Tensor) -> None:
+        """Notes the labels of a learnt tensor, which are preferred in further calls."""
+        self._labels[source] = labels.clone()
 
     def drop(self) -> None:
         """Forgets all calls."""
@@ -157,7 +163,7 @@ class ForwardCalls:
         if any(c.networks[-1] is networks[-1] and c.leads_to(numbers) for c in self._waiting):
             return
         sources = tuple(self._roles.images(learnt))
-        labels = labels_in_sight(frame, sources[0])
+        labels = labels_in_sight(frame, sources[0], self._labels.get(sources[0]))
         weights = tuple(module.parameters())
         modes = {id(m): m.training for m in networks[-1].modules()}
         self._waiting.append(Call(networks, weights, modes, batch, sources, labels, nodes))

@@ -30,7 +30,8 @@ from torch.optim.optimizer import (
 )
 
 from sdc_ext.errors import DivergenceError, InjectionError, InputError, check_choice
-from sdc_ext.injection.corrections import BackwardCorrection, Correction
+from sdc_ext.injection.backward import BackwardCorrection
+from sdc_ext.injection.corrections import Correction
 from sdc_ext.injection.features import FeatureCorrection
 from sdc_ext.injection.interception import Interception
 from sdc_ext.injection.learnt import Roles, images_of, tensors_of

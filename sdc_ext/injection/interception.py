@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 from torch._functorch import eager_transforms
 from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
 
-from sdc_ext._graphs import are_wrapped
+from sdc_ext._graphs import Node, are_wrapped, nodes_of
 from sdc_ext.errors import InjectionError
 from sdc_ext.injection.corrections import Correction
 from sdc_ext.injection.measures import BackwardPass
 from sdc_ext.injection.patches import Patches
 
 _TORCH = str(Path(torch.__file__).parent)
+_SCALE = "sdc_ext: loss scale"  # in the metadata of autograd's nodes
 
 
 class Interception:
@@ -40,7 +40,7 @@ class Interception:
 
     def __init__(self, find: Callable[[FrameType | None], Correction | None]) -> None:
         self._find = find
-        self._loss_scales: Any = WeakIdKeyDictionary()  # factors of mixed precision by scaled loss
+        self._scales = False  # whether the loop has scaled a loss
         self._busy = False
         self._captured_at = ""
 
@@ -75,7 +75,7 @@ class Interception:
             correction = self._find(caller)
             if correction is None:
                 return run_engine(roots, seeds, keep, create_graph, inputs, *rest, **how)
-            scale = self._loss_scales.get(seen[0])
+            scale = _scale_of(seen) if self._scales else None
             wanted = _tensors(inputs)
             asked = BackwardPass(seen, list(seeds), wanted or None, scale)
             if not create_graph:
@@ -137,8 +137,10 @@ class Interception:
             kept = outputs if isinstance(outputs, (Tensor, list, tuple)) else tuple(outputs)
             scaled = original(scaler, kept)
             for tensor, result in zip(_tensors(kept), _tensors(scaled), strict=True):
-                factor = original(scaler, torch.ones_like(tensor.detach()))
-                self._loss_scales[result] = factor
+                node: Node = result.grad_fn
+                if node is not None:
+                    node.metadata[_SCALE] = original(scaler, torch.ones_like(tensor.detach()))
+                    self._scales = True
             return scaled
 
         return scale
@@ -180,6 +182,12 @@ def _caller() -> FrameType | None:
     while frame is not None and frame.f_code.co_filename.startswith(_TORCH):
         frame = frame.f_back
     return frame
+
+
+def _scale_of(roots: Sequence[Tensor]) -> Tensor | None:
+    """Returns the factor of mixed precision in what is differentiated; None for 1."""
+    nodes = nodes_of(roots)
+    return next((node.metadata[_SCALE] for node in nodes if _SCALE in node.metadata), None)
 
 
 def _line(frame: FrameType | None) -> str:

@@ -15,29 +15,33 @@ from sdc_ext._graphs import are_wrapped
 _MIXED = 1e-2
 
 
-def labels_in_sight(frame: FrameType | None, images: Tensor) -> list[Tensor]:
+def labels_in_sight(
+    frame: FrameType | None, images: Tensor, known: Tensor | None = None
+) -> list[Tensor]:
     """Returns the different integer vectors of one entry per image that a loop can see.
 
     Args:
         frame: The frame of a function. Its variables and those of its callers are searched, and
             the attributes of any object that holds the images.
         images: The synthetic images (N, ...).
+        known: Their labels at an earlier call, which count alone while they are in sight.
 
     Returns:
         Vectors (N,) int64 without negative entries, without repetitions.
     """
     found: list[Tensor] = []
+    soft = False  # soft labels, beside which an integer vector is something else
     while frame is not None:
         for value in _with_attributes(frame.f_locals, images):
-            if _are_probabilities(value, images):
-                return []  # soft labels, beside which an integer vector is something else
+            soft = soft or _are_probabilities(value, images)
             if _are_labels(value, len(images)):
                 labels = value.detach().to(images.device, torch.int64)
-                if not any(torch.equal(labels, known) for known in found):
+                if known is not None and torch.equal(labels, known):
+                    return [labels]
+                if not any(torch.equal(labels, other) for other in found):
                     found.append(labels)
         frame = frame.f_back
-    # Where some have repetitions, as labels do, those without are an order of the images.
-    return [vector for vector in found if len(set(vector.tolist())) < len(vector)] or found
+    return [] if soft else found
 
 
 def traced(batch: Tensor, images: Tensor, labels: Tensor) -> Tensor | None:

@@ -42,15 +42,15 @@ class Roles:
             self._late.add(optimizer)
         self._optimizers.add(optimizer)
         for tensor in updated:
-            self._holders[tensor] = weakref.ref(optimizer)
+            known = [ref for ref in self._holders.get(tensor, ()) if ref() is not None]
+            self._holders[tensor] = [*known, weakref.ref(optimizer)]
         if any(tensor in self._weights for tensor in updated):
             self._networks.add(optimizer)
 
     def holder(self, tensor: Tensor) -> Optimizer | None:
-        """Returns the optimiser that updates a tensor; None if none is known."""
-        reference = self._holders.get(tensor)
-        found: Optimizer | None = None if reference is None else reference()
-        return found
+        """Returns the newest optimiser that updates a tensor; None if none is known."""
+        references = reversed(self._holders.get(tensor, ()))
+        return next((found for ref in references if (found := ref()) is not None), None)
 
     def note_weights(self, by: Sequence[Tensor]) -> None:
         """Notes a network's weights, by which a loss was differentiated."""
@@ -67,12 +67,15 @@ class Roles:
         self._has_learnt = True
         for tensor in [*tensors, *self.updated(tensors)]:
             self._learnt[tensor] = True
-        holders = [self.holder(leaf) for leaf in _leaves(tensors)]
+        leaves = {id(leaf): leaf for leaf in _leaves(tensors)}
         # From a tensor without an optimiser, a gradient may flow on by hand, to any.
+        to_any = any(self.holder(leaf) is None for leaf in leaves.values())
         self._corrected.update(
             optimizer
             for optimizer in self._optimizers
-            if optimizer in holders or None in holders or not self.updates_learnt(optimizer)
+            if to_any
+            or any(id(tensor) in leaves for tensor in tensors_of(optimizer))
+            or not self.updates_learnt(optimizer)
         )
 
     def is_corrected(self, optimizer: Optimizer) -> bool:
@@ -155,7 +158,7 @@ class Roles:
     def updates_learnt(self, optimizer: Optimizer) -> bool:
         """Returns whether an optimiser is known to update learnt tensors, or images at least."""
         known = any(tensor in self._learnt for tensor in tensors_of(optimizer))
-        return known or bool(images_of(optimizer))
+        return known or (optimizer not in self._networks and bool(images_of(optimizer)))
 
     def may_update_learnt(self, optimizer: Optimizer, *, rates: bool = False) -> bool:
         """Returns whether an optimiser updates tensors that belong to no module.

@@ -45,7 +45,7 @@ def reachable_texts(sources: Mapping[Path, Source], script: Path) -> dict[Path, 
             (path, d)
             for path, left in waiting.items()
             for d in left
-            if _is_definition(d) and d.name in names[None] | names[path]
+            if _is_definition(d) and (d.name in names[None] or d.name in names[path])
         ]
         if not found:
             return {path: _without(source.text, waiting[path]) for path, source in sources.items()}

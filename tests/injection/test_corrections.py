@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sdc_ext import LogRamp, inject
 from sdc_ext.errors import InjectionError
-from sdc_ext.injection import corrections
+from sdc_ext.injection import backward
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -144,7 +144,7 @@ def test_captures_left_at_a_step_are_an_error() -> None:
 
 
 def test_graphs_that_pile_up_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corrections, "_MOST_LIVE", 5)
+    monkeypatch.setattr(backward, "_MOST_LIVE", 5)
     images, weight = torch.ones(2, 3, requires_grad=True), torch.ones(3, requires_grad=True)
     with pytest.raises(InjectionError, match=r"6 gradients .* wait"), inject(0.1, profile="gm"):
         for _ in range(10):

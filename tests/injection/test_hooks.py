@@ -149,11 +149,18 @@ def mixed_precision(scale: float, lam: float, way: str) -> tuple[Tensor, float]:
             (g,) = torch.autograd.grad(loss, weight, create_graph=True)
         outer = g.square().sum()
         scaled = scaler.scale([outer])[0] if way == "list" else scaler.scale(outer)
-        scaled.backward()
+        if way == "sum":
+            scaled = scaler.scale(outer / 4) + 3 * scaler.scale(outer) / 4
+        if way == "together":
+            torch.autograd.backward([outer * 0, scaled])
+        else:
+            scaled.backward()
     return images.grad / scale, record.steps[0].share
 
 
-@pytest.mark.parametrize("way", ["scaled outer loss", "scaled inner loss", "list"])
+@pytest.mark.parametrize(
+    "way", ["scaled outer loss", "scaled inner loss", "list", "sum", "together"]
+)
 def test_a_loss_scale_changes_nothing(way: str) -> None:
     (plain, _), (corrected, share) = (mixed_precision(1.0, lam, way) for lam in (0.0, 0.5))
     assert share == pytest.approx(float((corrected - plain).norm() / plain.norm()))

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from sdc_ext import LogRamp, inject, with_sdc
 from sdc_ext.errors import InjectionError
+from sdc_ext.injection import corrections
 
 pytestmark = pytest.mark.usefixtures("doubles")
 
@@ -106,6 +107,37 @@ def test_schedules_count_image_steps_and_not_passes() -> None:
     assert record.columns()["lam"] == pytest.approx([0.1, 0.2, 0.4])
 
 
+@pytest.mark.parametrize(
+    ("new", "lam", "told"),
+    [
+        ("networks", LogRamp(0.1, 0.4, 2), 0),
+        ("images", LogRamp(0.1, 0.4, 2), 1),
+        ("networks and images", LogRamp(0.1, 0.4, 2), 1),
+        ("nothing", LogRamp(0.1, 0.4, 2), 1),
+        ("nothing", 0.1, 0),
+    ],
+)
+def test_a_schedule_that_does_not_go_on_is_told_once(
+    new: str, lam: Any, told: int, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr(corrections, "_MOST_AT_FIRST", 3)
+    images, net = new_images(), new_network()
+    with inject(lam, profile="gm") as record:
+        optimizer = torch.optim.SGD([images], lr=0.1)
+        for _ in range(8):
+            if "images" in new:
+                images = images.detach().clone().requires_grad_()
+                optimizer = torch.optim.SGD([images], lr=0.1)
+            if "networks" in new:
+                net = new_network()
+            optimizer.zero_grad()
+            of_class(net, images, 0)[0].backward()
+            optimizer.step()
+    goes_on = new == "networks"
+    assert record.columns()["iteration"] == (list(range(8)) if goes_on else [0] * 8)
+    assert capsys.readouterr().err.count("3 image steps were iteration 0") == told
+
+
 def test_cleared_gradients_end_an_image_step() -> None:
     images = new_images()
     with inject(0.3, profile="gm") as record:
@@ -188,3 +220,39 @@ def test_a_term_for_other_images_does_not_count() -> None:
         with pytest.raises(InjectionError, match="were updated without a correction"):
             optimizers[1].step()
         optimizers[0].step()
+
+
+@pytest.mark.parametrize("other", ["before", "inside"])
+def test_any_of_several_optimizers_of_the_images_makes_the_step(other: str) -> None:
+    expected, _, _ = corrected("summed", lam=0.3)
+    images = new_images()
+    optimizers = [torch.optim.SGD([images], lr=0.1) for _ in range(1 + (other == "before"))]
+    with inject(0.3, profile="gm") as record:
+        if other == "inside":
+            optimizers.append(torch.optim.Adam([images]))
+            torch.optim.Adam([images])  # which is gone at once
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+            class_by_class(images, "one by one")
+            if len(record.steps) == 1:
+                torch.testing.assert_close(images.grad, expected)
+            optimizer.step()
+    assert record.columns()["captured"] == [3, 3]
+
+
+def test_small_networks_with_kernels_are_no_images() -> None:
+    images, updated = new_images(), []
+    optimizer = torch.optim.SGD([images], lr=0.1)
+    with inject(0.3, profile="gm") as record:
+        net = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.Flatten(), nn.Linear(8, 3))
+        of_network = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            of_class(net, images, 0)[0].backward()
+            optimizer.step()
+            of_network.zero_grad()
+            cross_entropy(net(images.detach()), LABELS).backward()
+            of_network.step()
+            updated += record.learnt
+    assert [tensor.shape for tensor in updated] == [images.shape] * 2
+    assert len(record.steps) == 2
