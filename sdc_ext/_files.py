@@ -185,12 +185,16 @@ def is_free(path: Path, besides: Container[str] = ()) -> bool:
         path: A file or folder.
         besides: The names of files that may be in the folder.
     """
-    if not path.is_dir():
-        return not os.path.lexists(path)
     settle(path)
+    try:  # in one look, since another process may make the folder meanwhile
+        within = [*path.iterdir()]
+    except FileNotFoundError:
+        return not path.is_symlink()
+    except NotADirectoryError:
+        return False
     return all(
         not _is_alive(inner) if inner.name.startswith(".") else inner.name in besides
-        for inner in path.iterdir()
+        for inner in within
     )
 
 

@@ -181,6 +181,19 @@ def test_a_number_that_begins_with_ones_own_is_another_processs(
     assert listed(tmp_path) == [f"{temporary(alive)}-a.txt", "b.txt"]
 
 
+def test_a_folder_that_is_made_meanwhile_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.path.lexists
+
+    def make_and_look(path: Path) -> bool:
+        (tmp_path / "out").mkdir()
+        return real(path)
+
+    monkeypatch.setattr(os.path, "lexists", make_and_look)
+    assert is_free(tmp_path / "out")
+
+
 def test_a_folder_without_anything_finished_is_free(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert is_free(out)

@@ -65,6 +65,7 @@ def held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
         InputError: If another command is writing to the folder.
     """
     with ExitStack() as stack:
+        accelerator.wait_for_everyone()  # others may still look whether the folder is free
         problem: list[str | None] = [None]
         if accelerator.is_main_process:
             try:
