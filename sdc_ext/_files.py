@@ -185,16 +185,14 @@ def is_free(path: Path, besides: Container[str] = ()) -> bool:
         path: A file or folder.
         besides: The names of files that may be in the folder.
     """
-    settle(path)
-    try:  # in one look, since another process may make the folder meanwhile
-        within = [*path.iterdir()]
-    except FileNotFoundError:
-        return not path.is_symlink()
-    except NotADirectoryError:
+    if not os.path.lexists(path):  # first, since another process may make the folder meanwhile
+        return True
+    if not path.is_dir():
         return False
+    settle(path)
     return all(
         not _is_alive(inner) if inner.name.startswith(".") else inner.name in besides
-        for inner in within
+        for inner in path.iterdir()
     )
 
 

@@ -194,6 +194,12 @@ def test_a_folder_that_is_made_meanwhile_is_free(
     assert is_free(tmp_path / "out")
 
 
+def test_a_place_below_a_file_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert not is_free(tmp_path / "file")
+    assert is_free(tmp_path / "file" / "out")  # check_place says why it cannot be written
+
+
 def test_a_folder_without_anything_finished_is_free(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert is_free(out)
