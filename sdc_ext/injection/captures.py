@@ -48,11 +48,12 @@ class Capture:
     def __post_init__(self) -> None:
         # At once, since a loop may change its gradients in place. Those of later inner steps are
         # not copied: they are many, and the steps go on with them.
-        self.made_by = self.made_by or [g.grad_fn for g in self.gradients]
         self._kept = self.gradients
-        if self.used_only or (self.graph and self.leaf):
-            with torch.enable_grad():
-                self._kept = [g.clone() for g in self.gradients]
+        if not self.made_by:  # or it is a part of another capture, which has copied them
+            self.made_by = [g.grad_fn for g in self.gradients]
+            if self.used_only or (self.graph and self.leaf):
+                with torch.enable_grad():
+                    self._kept = [g.clone() for g in self.gradients]
         if not self.used_only:
             _ = self.norm
 

@@ -42,15 +42,18 @@ class Roles:
             self._late.add(optimizer)
         self._optimizers.add(optimizer)
         for tensor in updated:
-            known = [ref for ref in self._holders.get(tensor, ()) if ref() is not None]
-            self._holders[tensor] = [*known, weakref.ref(optimizer)]
+            others = [held for held in self._holders_of(tensor) if held is not optimizer]
+            self._holders[tensor] = [weakref.ref(held) for held in (*others, optimizer)]
         if any(tensor in self._weights for tensor in updated):
             self._networks.add(optimizer)
 
     def holder(self, tensor: Tensor) -> Optimizer | None:
         """Returns the newest optimiser that updates a tensor; None if none is known."""
-        references = reversed(self._holders.get(tensor, ()))
-        return next((found for ref in references if (found := ref()) is not None), None)
+        return next(reversed(self._holders_of(tensor)), None)
+
+    def _holders_of(self, tensor: Tensor) -> list[Optimizer]:
+        """Returns the optimisers that update a tensor, the newest last."""
+        return [held for ref in self._holders.get(tensor, ()) if (held := ref()) is not None]
 
     def note_weights(self, by: Sequence[Tensor]) -> None:
         """Notes a network's weights, by which a loss was differentiated."""
@@ -67,14 +70,13 @@ class Roles:
         self._has_learnt = True
         for tensor in [*tensors, *self.updated(tensors)]:
             self._learnt[tensor] = True
-        leaves = {id(leaf): leaf for leaf in _leaves(tensors)}
-        # From a tensor without an optimiser, a gradient may flow on by hand, to any.
-        to_any = any(self.holder(leaf) is None for leaf in leaves.values())
+        holders = [self._holders_of(leaf) for leaf in _leaves(tensors)]
+        to_any = not all(holders)  # without an optimiser, a gradient may flow on by hand
         self._corrected.update(
             optimizer
             for optimizer in self._optimizers
             if to_any
-            or any(id(tensor) in leaves for tensor in tensors_of(optimizer))
+            or any(optimizer in held for held in holders)
             or not self.updates_learnt(optimizer)
         )
 
